@@ -1,0 +1,71 @@
+"""Finds what a recipe names: paths, files inside installed packages, functions in a file of the user's."""
+
+import hashlib
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from paredown.models.spec import InputError, MissingError
+
+
+def resolve(path: str, root: Path) -> Path:
+    """`path` as an absolute path; a relative one starts at `root`, the recipe's folder."""
+    return (root / Path(path).expanduser()).absolute()
+
+
+def package_folder(name: str) -> Path:
+    """The folder of an installed top-level package, found without importing (running) it.
+
+    Raises MissingError where it is not installed.
+    """
+    found = importlib.util.find_spec(name) if name.isidentifier() else None
+    if found is None or not found.submodule_search_locations:
+        raise MissingError(f"the package '{name}' is not installed: pip install {name.replace('_', '-')}")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def digest_file(path: Path) -> str:
+    """sha256 of a file's bytes, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def split_source(source: str, root: Path) -> tuple[Path, str]:
+    """`path/to/file.py:function` as the file, which must exist, and the function's name."""
+    file, _, name = source.rpartition(":")
+    path = resolve(file, root)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file (from '{source}')")
+    return path, name
+
+
+def load_function(source: str, root: Path) -> Callable[..., Any]:
+    """The function (or class) of `path/to/file.py:function`.
+
+    Only that file is run: the import path stays as it is, and no byte code is written beside the file. An
+    unchanged file is run once per process, so that its classes stay the same.
+    """
+    path, name = split_source(source, root)
+    found = getattr(_run_file(path), name, None)
+    if not callable(found):
+        raise InputError(f"{path}: no function '{name}' in it")
+    return found  # type: ignore[no-any-return]
+
+
+def _run_file(path: Path) -> ModuleType:
+    text = path.read_bytes()
+    name = "paredown_code_" + hashlib.sha256(str(path).encode() + b"\0" + text).hexdigest()[:16]
+    if name in sys.modules:
+        return sys.modules[name]
+    module = ModuleType(name)
+    module.__file__ = str(path)
+    sys.modules[name] = module  # dataclasses and torch look a class's module up there
+    try:
+        exec(compile(text, str(path), "exec"), module.__dict__)
+    except Exception as error:
+        del sys.modules[name]
+        raise InputError(f"{path}: {type(error).__name__} while running it: {error}") from error
+    return module

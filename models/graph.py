@@ -1,0 +1,295 @@
+"""The network as a graph: its layers, how they are joined, and the same names in torch and in ONNX.
+
+A module is folded (batch norm into the convolution before it), traced with torch.export and made functional. The
+names that the trace gives to values are the names that the ONNX exporter gives them, and parameters keep their
+qualified names, so a layer or a value found in one world is found by name in the other.
+"""
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Container, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import cast
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+from torch.fx import Graph, GraphModule, Node
+from torch.fx.node import Target, map_arg
+
+from paredown.models.spec import InputError
+
+Shape = tuple[int, int, int]
+"""(channels, height, width) of one image."""
+
+FUSED = {"relu", "hardtanh", "clamp"}
+"""Activations that runtimes compute inside the layer before them."""
+
+PASSING = {"view", "flatten", "reshape", "dropout", "clone", "contiguous", "max_pool2d", "alias", "pad"}
+"""Operations whose output has the range of their input."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution, a linear layer or a join (`add`) of the traced network.
+
+    `name` is the module's qualified name (for an add: the value's name), `inputs` the values it reads, `value` what
+    it computes and `output` that value after a fused activation. `pixels_in` and `pixels_out` are height x width.
+    """
+
+    name: str
+    op: str
+    inputs: tuple[str, ...]
+    value: str
+    output: str
+    channels_in: int
+    channels_out: int
+    kernel: int
+    groups: int
+    pixels_in: int
+    pixels_out: int
+
+    @property
+    def depthwise(self) -> bool:
+        return self.groups > 1 and self.groups == self.channels_in
+
+
+@dataclass(frozen=True)
+class ChannelGroup:
+    """Layers whose output channels live and die together.
+
+    `name` is the first of `outputs`, the layers that produce the `width` channels; `inputs` are the layers that read
+    them. Depthwise convolutions stand in `outputs`: their channels follow their input.
+    """
+
+    name: str
+    width: int
+    outputs: tuple[str, ...]
+    inputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A folded network in evaluation mode, its trace, and its layers in the order of execution."""
+
+    module: nn.Module
+    graph: GraphModule
+    layers: tuple[Layer, ...]
+    shape: Shape
+
+    def layer(self, name: str) -> Layer:
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+def analyse(module: nn.Module, shape: Shape) -> Network:
+    """Fold, trace and read a classifier. The given module is left untouched.
+
+    Raises InputError where torch.export cannot trace the module.
+    """
+    folded = fold_batch_norm(module, shape)
+    graph = functional(trace(folded, shape))
+    return Network(folded, graph, tuple(_layers(graph, folded)), shape)
+
+
+def trace(module: nn.Module, shape: Shape) -> ExportedProgram:
+    """The module's trace with a free batch size."""
+    example = torch.zeros(2, *shape, device=next(module.parameters()).device)
+    try:
+        return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise InputError(f"the model cannot be traced by torch.export at {shape}: {reason}") from error
+
+
+def functional(program: ExportedProgram) -> GraphModule:
+    """The traced graph without in-place operations, its values named as the ONNX exporter names them.
+
+    The exporter numbers the values of each operator in order (`conv2d`, `conv2d_1`, ...) after it has made in-place
+    operators functional; its own decompositions do the same but take ten times as long with a free batch size.
+    """
+    traced = program.module(check_guards=False)
+    assert isinstance(traced, GraphModule)
+    graph, copies, seen = Graph(), dict[Node, Node](), Counter[str]()
+    logits = _returned(traced)
+    for node in traced.graph.nodes:
+        name = "logits" if node is logits else _value_name(node, seen)
+        inputs = ((logits,), {}) if node.op == "output" else (node.args, node.kwargs)
+        args, kwargs = map_arg(inputs, lambda old: copies[old])
+        copies[node] = graph.create_node(node.op, _functional_target(node), args, kwargs, name=name)
+        copies[node].meta = node.meta
+    return GraphModule(traced, graph)
+
+
+def _returned(graph: GraphModule) -> Node:
+    """The one tensor that a classifier returns."""
+    value = next(node for node in reversed(graph.graph.nodes) if node.op == "output").args[0]
+    values = list(value) if isinstance(value, list | tuple) else [value]
+    if len(values) != 1 or not isinstance(values[0], Node):
+        raise InputError(f"the model returns {len(values)} values; a classifier returns one tensor of logits")
+    return values[0]
+
+
+def _value_name(node: Node, seen: Counter[str]) -> str:
+    if node.op == "placeholder":
+        return "x"
+    if node.op != "call_function":
+        return node.name
+    base = operator(node).removesuffix("_") or node.name
+    base = "mean" if base == "adaptive_avg_pool2d" and _pixels(node) == 1 else base
+    seen[base] += 1
+    return base if seen[base] == 1 else f"{base}_{seen[base] - 1}"
+
+
+def _functional_target(node: Node) -> Target:
+    """`aten.relu` for `aten.relu_`."""
+    name = operator(node)
+    if not name.endswith("_"):
+        return node.target
+    overload = getattr(node.target, "_overloadname", "default")
+    return cast(Target, getattr(getattr(torch.ops.aten, name[:-1]), overload))
+
+
+def fold_batch_norm(module: nn.Module, shape: Shape) -> nn.Module:
+    """A copy in evaluation mode with every batch norm that directly follows a convolution folded into it."""
+    folded = copy.deepcopy(module).eval()
+    for conv, norm in batch_norm_pairs(folded, shape):
+        _fold(folded, conv, norm)
+    return folded
+
+
+def batch_norm_pairs(module: nn.Module, shape: Shape) -> list[tuple[str, str]]:
+    """(convolution, batch norm) names where the norm reads what the convolution computes."""
+    made: dict[int, tuple[str, torch.Tensor]] = {}
+    pairs: list[tuple[str, str]] = []
+
+    def convolved(name: str) -> Callable[..., None]:
+        return lambda _module, _args, output: made.update({id(output): (name, output)})
+
+    def normed(name: str) -> Callable[..., None]:
+        return lambda _module, args: pairs.append((made[id(args[0])][0], name)) if id(args[0]) in made else None
+
+    hooks = [m.register_forward_hook(convolved(n)) for n, m in module.named_modules() if isinstance(m, nn.Conv2d)]
+    norms = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d)]
+    hooks += [m.register_forward_pre_hook(normed(n)) for n, m in norms]
+    with torch.no_grad():
+        module(torch.zeros(1, *shape, device=next(module.parameters()).device))
+    for hook in hooks:
+        hook.remove()
+    return pairs
+
+
+def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
+    conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
+    assert isinstance(conv, nn.Conv2d)
+    mean, var, eps = (getattr(norm, key) for key in ("running_mean", "running_var", "eps"))
+    gain = (norm.weight if norm.weight is not None else torch.ones_like(mean)) / torch.sqrt(var + eps)
+    bias = conv.bias if conv.bias is not None else torch.zeros_like(mean)
+    shift = norm.bias if norm.bias is not None else torch.zeros_like(mean)
+    conv.weight = nn.Parameter((conv.weight * gain.reshape(-1, 1, 1, 1)).detach())
+    conv.bias = nn.Parameter((shift + (bias - mean) * gain).detach())
+    module.set_submodule(norm_name, _after_norm(norm))
+
+
+def _after_norm(norm: nn.Module) -> nn.Module:
+    """What is left of a batch norm module once its affine part is folded: timm's carry their activation inside."""
+    inner = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
+    return nn.Sequential(*inner) if inner else nn.Identity()
+
+
+def operator(node: object) -> str:
+    """`conv2d` for a call of aten.conv2d.default; empty for everything that is not an ATen call."""
+    if not isinstance(node, Node) or node.op != "call_function":
+        return ""
+    packet = getattr(node.target, "overloadpacket", None)
+    return str(packet).rpartition(".")[2] if packet is not None else ""
+
+
+def attribute(node: object) -> str:
+    """The qualified name that a get_attr node reads."""
+    return str(node.target) if isinstance(node, Node) and node.op == "get_attr" else ""
+
+
+def fused_output(node: Node) -> Node:
+    """The node itself, or the fused activation that is all that reads it."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and operator(users[0]) in FUSED else node
+
+
+def source(value: object) -> Node:
+    """The node that really computed a value, behind reshapes and the like."""
+    assert isinstance(value, Node)
+    return source(value.args[0]) if operator(value) in PASSING else value
+
+
+def _layers(graph: GraphModule, module: nn.Module) -> Iterator[Layer]:
+    for node in graph.graph.nodes:
+        if operator(node) in ("conv2d", "linear"):
+            yield _weighted(node, module)
+        elif operator(node) == "add" and all(isinstance(arg, Node) for arg in node.args[:2]):
+            yield _join(node)
+
+
+def _weighted(node: Node, module: nn.Module) -> Layer:
+    name = attribute(node.args[1]).rpartition(".")[0]
+    layer, read = module.get_submodule(name), source(node.args[0])
+    conv = isinstance(layer, nn.Conv2d)
+    channels = (layer.in_channels, layer.out_channels) if conv else (layer.in_features, layer.out_features)
+    return Layer(
+        name=name,
+        op="conv" if conv else "linear",
+        inputs=(read.name,),
+        value=node.name,
+        output=fused_output(node).name,
+        channels_in=channels[0],
+        channels_out=channels[1],
+        kernel=layer.kernel_size[0] * layer.kernel_size[1] if conv else 1,
+        groups=layer.groups if conv else 1,
+        pixels_in=_pixels(read),
+        pixels_out=_pixels(node),
+    )
+
+
+def _join(node: Node) -> Layer:
+    channels, pixels = int(node.meta["val"].shape[1]), _pixels(node)
+    return Layer(
+        name=node.name,
+        op="add",
+        inputs=tuple(source(arg).name for arg in node.args[:2]),
+        value=node.name,
+        output=fused_output(node).name,
+        channels_in=channels,
+        channels_out=channels,
+        kernel=1,
+        groups=1,
+        pixels_in=pixels,
+        pixels_out=pixels,
+    )
+
+
+def producers_of(network: Network, layer: Layer, values: Container[str]) -> list[str]:
+    """The named values that a layer reads, directly or behind operations (pools, gates) that are no layers."""
+    found: dict[str, None] = {}
+    waiting = [n for n in network.graph.graph.nodes if n.name in layer.inputs]
+    while waiting:
+        node = waiting.pop(0)
+        if node.name in values:
+            found[node.name] = None
+        elif node.op == "call_function":
+            waiting += [arg for arg in node.args if isinstance(arg, Node)]
+    return list(found)
+
+
+@cache
+def channel_source(network: Network, layer: Layer) -> str:
+    """The weighted layer that made the channels which a join (or any other layer) reads first."""
+    weighted = {item.value: item.name for item in network.layers if item.op != "add"}
+    node = next(n for n in network.graph.graph.nodes if n.name == layer.inputs[0])
+    while node.name not in weighted and node.op == "call_function":
+        node = next(arg for arg in node.args if isinstance(arg, Node))
+    return weighted.get(node.name, "")
+
+
+def _pixels(node: Node) -> int:
+    shape = node.meta["val"].shape
+    return int(shape[2]) * int(shape[3]) if len(shape) == 4 else 1

@@ -1,0 +1,194 @@
+"""Lists labelled images in folders, array files and the ELPV package, and decodes them."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from paredown.models.files import digest_file, package_folder
+from paredown.models.spec import InputError
+from paredown.models.splitting import Positions
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+ELPV_LICENCE = "CC BY-NC-SA 4.0 (ELPV: Buerhop-Lutz et al. 2018, Deitsch et al. 2019, 2021)"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Labelled images that are not decoded yet.
+
+    `labels` are indices into `classes`; `parts` are the positions of every split that the data comes with
+    (`train` alone if it is not split); `read(i)` decodes image i and `name(i)` says
+    which it is; `digest()` covers all contents.
+    """
+
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    parts: Mapping[str, Positions]
+    read: Callable[[int], Image.Image]
+    name: Callable[[int], str]
+    digest: Callable[[], str]
+    licence: str = "not stated"
+
+    def pixels(self, position: int, size: int) -> NDArray[np.uint8]:
+        """Image `position` as (size, size, 3). Raises InputError that names a broken image."""
+        try:
+            return square(self.read(position), size)
+        except InputError:
+            raise
+        except Exception as error:  # Pillow's decoders raise many types
+            raise InputError(f"{self.name(position)}: cannot be decoded ({error})") from error
+
+
+def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+    """(size, size, 3): the short side scaled to `size`, antialiased; the long side cropped to its centre."""
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"mode {image.mode}: more than 8 bits per channel; save it with 8")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    image = image.convert("RGB")
+    if image.size != (size, size):
+        side = min(image.size)
+        left, top = (image.width - side) / 2, (image.height - side) / 2
+        box = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return np.asarray(image)
+
+
+def from_folder(base: Path) -> Source:
+    """One folder per class, or `train/` and `test/` (or `val/`) with one folder per class each."""
+    if not base.is_dir():
+        raise InputError(f"{base}: no such folder")
+    folders = _folders(base)
+    held_out = folders.get("test") or folders.get("val")
+    if "train" not in folders or held_out is None:
+        return _from_class_folders(base, {"train": folders})
+    parts = {"train": _folders(folders["train"]), "test": _folders(held_out)}
+    if "test" in folders and "val" in folders:
+        parts["validation"] = _folders(folders["val"])
+    return _from_class_folders(base, parts)
+
+
+def _folders(base: Path) -> dict[str, Path]:
+    return {path.name: path for path in sorted(base.iterdir()) if path.is_dir() and path.name[0] not in "._"}
+
+
+def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> Source:
+    classes = tuple(parts["train"])
+    files: list[Path] = []
+    labels: list[int] = []
+    positions: dict[str, Positions] = {}
+    for part, folders in parts.items():
+        start = len(files)
+        for name, folder in folders.items():
+            if name not in classes:
+                raise InputError(f"{folder}: class '{name}' is not in train ({', '.join(classes[:5])}, ...)")
+            images = _images(folder)
+            files += images
+            labels += [classes.index(name)] * len(images)
+        positions[part] = np.arange(start, len(files))
+    if not files:
+        raise InputError(f"{base}: no images: it must hold one folder per class, or train/ and test/ with those")
+    return _from_files(files, labels, classes, positions)
+
+
+def _images(folder: Path) -> list[Path]:
+    found = folder.rglob("*")
+    images = (path for path in found if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+    return sorted(images, key=str)
+
+
+def _from_files(
+    files: Sequence[Path],
+    labels: Sequence[int],
+    classes: tuple[str, ...],
+    parts: Mapping[str, Positions],
+    licence: str = "not stated",
+) -> Source:
+    def read(position: int) -> Image.Image:
+        with Image.open(files[position]) as image:
+            image.load()
+            return image
+
+    def digest() -> str:
+        contents = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        lines = (f"{label} {path.name} {content}" for label, path, content in zip(labels, files, contents, strict=True))
+        return digest_text([f"{part} {len(positions)}" for part, positions in parts.items()], lines)
+
+    kinds = np.array(labels, dtype=np.int64)
+    return Source(kinds, classes, parts, read, lambda position: str(files[position]), digest, licence)
+
+
+def from_elpv() -> Source:
+    """2,624 photovoltaic cells in electroluminescence light, from the installed package elpv-dataset.
+
+    A cell is defective where the experts' probability of a defect is over 0.5. The images are under
+    CC BY-NC-SA 4.0: not for commercial use. Raises MissingError where the package is not installed.
+    """
+    base = package_folder("elpv_dataset") / "data"
+    rows = [line.split() for line in (base / "labels.csv").read_text().splitlines() if line.strip()]
+    files = [base / row[0] for row in rows]
+    labels = [int(float(row[1]) > 0.5) for row in rows]
+    parts = {"train": np.arange(len(files))}
+    return _from_files(files, labels, ("functional", "defective"), parts, ELPV_LICENCE)
+
+
+def from_npz(path: Path) -> Source:
+    """Arrays `images` (N, H, W[, 1 or 3]) uint8, `labels` (N,) and, if the classes have names, `classes`."""
+    arrays = _read_npz(path)
+    images, labels = arrays["images"], arrays["labels"]
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[3:] not in ((), (1,), (3,)):
+        got = f"{images.dtype} {images.shape}"
+        raise InputError(f"{path}: images is {got}; allowed: uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3)")
+    if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
+        got = f"{labels.dtype} {labels.shape}"
+        raise InputError(f"{path}: labels is {got}; allowed: integers of shape ({len(images)},)")
+    kinds = labels.astype(np.int64)
+    given = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    pictures = images[..., 0] if images.shape[3:] == (1,) else images
+    return Source(
+        kinds,
+        class_names(given, kinds, str(path)),
+        {"train": np.arange(len(kinds))},
+        lambda position: Image.fromarray(pictures[position]),
+        lambda position: f"{path}: image {position}",
+        lambda: digest_file(path),
+    )
+
+
+def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file") from error
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as an .npz file ({error})") from error
+    if not {"images", "labels"} <= set(arrays):
+        raise InputError(f"{path}: needs the arrays images and labels; it has {', '.join(arrays) or 'none'}")
+    return arrays
+
+
+def class_names(given: Sequence[str] | None, labels: NDArray[np.int64], where: str) -> tuple[str, ...]:
+    """The names of the classes: those given, else their numbers."""
+    if not len(labels):
+        raise InputError(f"{where}: no images")
+    names = tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1)))
+    if labels.min() < 0 or labels.max() >= len(names):
+        got = f"labels are {labels.min()} to {labels.max()}"
+        raise InputError(f"{where}: {got}; allowed: 0 to {len(names) - 1}")
+    return names
+
+
+def digest_text(*texts: Iterable[str]) -> str:
+    """sha256 over lines of text."""
+    total = hashlib.sha256()
+    for line in itertools.chain(*texts):
+        total.update(line.encode() + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,1 @@
+"""What a person calls: recipes, the command line, the ordered run, its report."""

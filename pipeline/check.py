@@ -1,0 +1,64 @@
+"""What can be known about a recipe before any work: its parts are there, and its model can be traced."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from paredown.models.data import fingerprint_data, open_data
+from paredown.models.load import fingerprint_model, load_model
+from paredown.models.spec import MissingError, Spec
+from paredown.pipeline.recipe import Recipe
+from paredown.stages import discovery
+from paredown.stages.base import Progress, silent
+
+_OPTIONS: dict[str, discovery.Kind] = {
+    "runtime": "runtimes",
+    "solver": "solvers",
+    "transform": "transforms",
+    "transforms": "transforms",
+}
+"""Options of stages, by name, whose values are names of plugins."""
+
+
+def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[str]:
+    """Yields one line for everything that holds; raises the ParedownError of the first thing that does not.
+
+    Decodes the images into `cache`, where a run finds them again.
+    """
+    yield f"stages: {' -> '.join(step.name for step in recipe.pipeline)}"
+    yield f"plugins: {', '.join(_plugins(recipe)) or 'none'}"
+    yield f"model's files: {fingerprint_model(recipe.model, recipe.root)[:12]}"
+    yield f"data's files: {fingerprint_data(recipe.data, recipe.root, recipe.seed)[:12]}"
+    data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
+    sizes = f"{len(data.train)} train, {len(data.calibration)} calibration, {len(data.validation)} validation"
+    yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
+    yield f"model: {_trace(recipe, len(data.classes))} layers traced"
+    yield f"limits: {', '.join(_limits(recipe))}"
+
+
+def _plugins(recipe: Recipe) -> list[str]:
+    """The plugins that the recipe names; raises where one is not known or not installed."""
+    named: list[tuple[discovery.Kind, str]] = [("runtimes", recipe.target.runtime)]
+    for step in recipe.pipeline:
+        assert isinstance(step.stage, Spec)
+        for option, kind in _OPTIONS.items():
+            value = getattr(step.stage, option, None)
+            named += [(kind, name) for name in ([value] if isinstance(value, str) else value or ())]
+    for kind, name in named:
+        if line := discovery.missing(kind, name, recipe.root):
+            raise MissingError(line)
+    return [name for _, name in named]
+
+
+def _trace(recipe: Recipe, classes: int) -> int:
+    """The number of layers that the model's trace shows; loads the model as the first stage will."""
+    from paredown.models.graph import analyse
+
+    fitted = any(step.name == "fit" for step in recipe.pipeline)
+    module = load_model(recipe.model, classes, recipe.root, head="replace" if fitted else "keep")
+    side = recipe.data.image_size
+    return len(analyse(module, (3, side, side)).layers)
+
+
+def _limits(recipe: Recipe) -> list[str]:
+    said = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
+    return [f"{name} {value}" for name, value in said.items() if value is not None]

@@ -1,0 +1,208 @@
+"""The command line: verbs and exit codes. Results go to stdout, everything else to stderr.
+
+Exit codes: 0 ok, 1 unexpected (a log file is named), 2 bad input, 3 a limit is not met, 4 something optional
+is not installed, 5 the machine refused (disk, lock), 130 stopped.
+"""
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paredown.models.spec import InputError, LimitError
+from paredown.pipeline.errors import run_guarded
+
+if TYPE_CHECKING:
+    from paredown.pipeline.recipe import Recipe
+
+_RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
+_OUT = click.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="paredown")
+def cli() -> None:
+    """Pares an image classifier down until it fits the device it must run on, with proof."""
+
+
+@cli.command("init")
+@click.argument("model")
+@click.argument("data")
+@click.option("-o", "--output", default="recipe.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--image-size", default=224, show_default=True, help="Side of the model's input in pixels.")
+def init_verb(model: str, data: str, output: Path, image_size: int) -> None:
+    """Write a first recipe to edit.
+
+    MODEL is timm/<name>, torchvision/<name> or path/to/file.py:factory; DATA is a folder of images with one
+    folder per class, or whatever else a recipe's data.source allows.
+    """
+    from paredown.pipeline.init import write_recipe
+
+    write_recipe(model, data, output, image_size)
+    _tell(f"wrote {output}; next: paredown check {output}")
+
+
+@cli.command("check")
+@_RECIPE
+@_OUT
+def check_verb(recipe: Path, out: Path) -> None:
+    """Check a recipe before any work."""
+    from paredown.pipeline.check import check
+    from paredown.pipeline.progress import shown
+    from paredown.pipeline.recipe import load_recipe
+
+    with shown() as progress:
+        for line in check(load_recipe(recipe), out / ".cache", progress):
+            click.echo(line)
+    click.echo("ok")
+
+
+@cli.command("run")
+@_RECIPE
+@_OUT
+@click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON.")
+def run_verb(recipe: Path, out: Path, as_json: bool) -> None:
+    """Run a recipe, or go on with it."""
+    from paredown.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    _guarded(lambda: _run(loaded, out, None, lambda folder: _close(folder, as_json)), out / loaded.name)
+
+
+@cli.command("plan")
+@_RECIPE
+@_OUT
+def plan_verb(recipe: Path, out: Path) -> None:
+    """Search only, and print the plan."""
+    from paredown.pipeline.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    _guarded(lambda: _run(loaded, out, "search", _print_plan), out / loaded.name)
+
+
+@cli.command("report")
+@_RECIPE
+@_OUT
+def report_verb(recipe: Path, out: Path) -> None:
+    """Write the last run's report again."""
+    from paredown.pipeline.recipe import load_recipe
+
+    folder = out / load_recipe(recipe).name
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
+    click.echo(str(_report().render(folder)))
+
+
+@cli.command("list")
+def list_verb() -> None:
+    """List what a recipe can name."""
+    from paredown.stages import discovery
+
+    for kind in discovery.KINDS:
+        click.echo(f"{kind}:")
+        for name in discovery.names(kind):
+            lack = discovery.missing(kind, name)
+            click.echo(f"  {name:<14} {lack or discovery.summary(kind, name)}")
+    click.echo("models:")
+    for library in ("timm", "torchvision"):
+        click.echo(f"  {f'{library}/<name>':<20} {library} {importlib.metadata.version(library)}")
+    click.echo("  path/to/file.py:factory")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The `paredown` command; ends the process with an exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(run_guarded(lambda: _click(argv)))
+
+
+def _click(argv: Sequence[str] | None) -> None:
+    """Runs a verb; what click says about wrong arguments becomes an InputError."""
+    try:
+        code = cli.main(args=argv, prog_name="paredown", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        _tell(error.format_message())
+        raise SystemExit(InputError.exit_code) from error
+    except click.ClickException as error:
+        raise InputError(f"{error.format_message()} (see paredown --help)") from error
+    except click.Abort as error:
+        raise KeyboardInterrupt from error
+    if code:
+        raise SystemExit(code)
+
+
+def _guarded(action: Callable[[], None], logs: Path) -> None:
+    """Runs an action whose log of an unexpected failure belongs into the run's folder."""
+    if code := run_guarded(action, logs):
+        raise click.exceptions.Exit(code)
+
+
+def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path], None]) -> None:
+    """Runs the stages and shows the outcome, also that of a run which a limit ended."""
+    from paredown.pipeline.progress import shown
+    from paredown.pipeline.runner import run, writes
+
+    refusal: LimitError | None = None
+    with contextlib.redirect_stdout(sys.stderr), shown() as progress:
+        try:
+            run(recipe, out, until, progress)
+        except LimitError as error:
+            refusal = error
+    try:
+        if writes():
+            close(out / recipe.name)
+    finally:
+        if refusal:  # it comes first, whatever else goes wrong
+            raise refusal
+
+
+def _close(folder: Path, as_json: bool) -> None:
+    """Writes the report and prints the closing table."""
+    report = _report()
+    rows = [asdict(row) for row in report.closing_table(folder)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        _print_table(rows)
+    _tell(f"report: {report.render(folder)}")
+
+
+def _report() -> Any:
+    return importlib.import_module("paredown.pipeline.report")
+
+
+def _print_plan(folder: Path) -> None:
+    from paredown.pipeline.plan import budget_rows, read_plan, site_rows
+
+    plan = read_plan(folder)
+    for rows in (budget_rows(plan), site_rows(plan)):
+        if rows:
+            _print_table(rows)
+
+
+def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else ()), box=None)
+    for row in rows:
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row.values()))
+    Console(file=sys.stdout).print(table)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
+
+
+if __name__ == "__main__":
+    main()

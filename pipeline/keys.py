@@ -1,0 +1,112 @@
+"""What decides a stage's product, as one digest: if any of it changes, the product is made again."""
+
+import hashlib
+import platform
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import paredown.models
+import paredown.stages
+from paredown.models.data import fingerprint_data
+from paredown.models.load import fingerprint_model
+from paredown.models.spec import Spec
+from paredown.pipeline.recipe import Recipe, Step
+from paredown.pipeline.store import key
+
+_DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one run of a recipe; the model's and the data's files are read once."""
+
+    recipe: Recipe
+
+    def of(self, step: Step, products: Mapping[str, str]) -> str:
+        """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
+        the code of stages and plugins, and of the versions of the libraries below it."""
+        stage = step.stage
+        assert isinstance(stage, Spec)
+        parts: dict[str, object] = {
+            "stage": step.name,
+            "options": stage.model_dump(mode="json"),
+            "reads": {name: self.read(name) for name in stage.reads},
+            "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
+        }
+        plugins = {text: self.file(text) for text in _texts(parts) if text.endswith(".py")}
+        return key({**parts, "plugins": plugins, "code": _code(), "versions": _versions()})
+
+    def read(self, name: str) -> object:
+        """What stands for a field of `State`."""
+        value = getattr(self.recipe, name)
+        said = value.model_dump(mode="json") if isinstance(value, Spec) else value
+        match name:
+            case "model":
+                return [said, self.model]
+            case "data":
+                return [said, self.data]
+            case "target":
+                return [said, _processor()]
+        return said
+
+    @cached_property
+    def model(self) -> str:
+        return fingerprint_model(self.recipe.model, self.recipe.root)
+
+    @cached_property
+    def data(self) -> str:
+        return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
+
+    def file(self, name: str) -> str | None:
+        """Digest of a plugin that the recipe names by its path."""
+        path = self.recipe.root / Path(name).expanduser()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in nested plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for item in value.values() for text in _texts(item))
+    elif isinstance(value, list | tuple):
+        yield from (text for item in value for text in _texts(item))
+
+
+@cache
+def _code() -> str:
+    """Digest of the sources that make products."""
+    digest = hashlib.sha256()
+    for package in (paredown.models, paredown.stages):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{file.relative_to(root)}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    """Of Python and the libraries that decide products, read without importing them."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _DISTRIBUTIONS}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@cache
+def _processor() -> str:
+    """What measured times depend on most, so that a store that moved to another machine measures again."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line for line in lines if line.startswith(("model name", "Model"))), platform.processor())
+    return f"{sys.platform} {platform.machine()} {model.rpartition(':')[2].strip()}"

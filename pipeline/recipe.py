@@ -1,0 +1,225 @@
+"""The recipe: YAML in, a frozen and checked `Recipe` out, every complaint with file and line."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, get_args
+
+from pydantic import ConfigDict, Field, SkipValidation, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from paredown.models.data import DataSpec
+from paredown.models.load import ModelSpec
+from paredown.models.spec import InputError, MissingError, Spec
+from paredown.pipeline.document import Document, Place, read
+from paredown.stages import discovery
+from paredown.stages.base import Limits, Stage, Target
+
+DEFAULT = ("baseline", "profile", "sensitivity", "search", "compress", "recover", "export", "verify")
+"""The pipeline of a recipe that names none."""
+
+S = TypeVar("S", bound=Spec)
+
+_CONTRACT = ("needs", "uses", "gives", "reads", "run")
+
+
+class Step(Spec):
+    """One entry of the pipeline: a stage's name in the recipe, and the stage with its options."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str
+    stage: SkipValidation[Stage]
+
+
+class Recipe(Spec):
+    """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="name of the run's folder: letters, digits, . _ - (default: the file's name)",
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of every random choice")
+    model: ModelSpec = Field(description="the model to pare down")
+    data: DataSpec = Field(description="the images that it must be good at")
+    target: Target = Field(Target(), description="where the artifact will run")
+    limits: Limits = Field(description="what the artifact must hold; at least one")
+    pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
+        description="the stages in order, each a name or `name: {options}`"
+    )
+    root: Path
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A complaint, and the place in the recipe that it is about."""
+
+    place: Place
+    text: str
+
+
+def load_recipe(file: Path | str) -> Recipe:
+    """Reads and checks a recipe. Raises InputError with one line per fault (`file:line: what; allowed: ...`),
+    or MissingError where a stage's optional dependency is not installed."""
+    document = read(Path(file))
+    if not isinstance(document.data, dict):
+        raise InputError(f"{file}:1: a recipe is a mapping with the keys {', '.join(_keys())}")
+    root = document.file.parent
+    steps, faults = _steps(document, root)
+    written = {key: value for key, value in document.data.items() if key in _keys()}
+    faults += [
+        Fault((key,), f"{key} is not known; {discovery.choices(key, _keys())}")
+        for key in document.data
+        if key not in written
+    ]
+    written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem)}
+    recipe, more = parse(Recipe, written, document, ())
+    faults += more + (_faults_of(recipe) if recipe and not faults else [])
+    if faults or recipe is None:
+        raise InputError("\n".join(_lines(document, faults)))
+    return recipe
+
+
+def parse(cls: type[S], data: Any, document: Document, place: Place) -> tuple[S | None, list[Fault]]:
+    """`data`, which stands at `place`, as a `cls`; None and what is wrong where it cannot be one."""
+    try:
+        return cls.model_validate(data), []
+    except ValidationError as error:
+        return None, [_fault(cls, details, document, place) for details in error.errors()]
+    except InputError as error:
+        return None, [Fault(place, str(error))]
+
+
+def chain_faults(steps: Sequence[Step]) -> list[Fault]:
+    """Products that a stage needs and no earlier stage gives, that come too late, or that are given twice."""
+    faults, given = [], dict[str, str]()
+    for i, step in enumerate(steps):
+        later = {after.stage.gives: after.name for after in steps[i + 1 :]}
+        faults += [Fault(("pipeline", i), text) for text in _link_faults(step, given, later)]
+        given[step.stage.gives] = step.name
+    return faults
+
+
+def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
+    stage, name = step.stage, step.name
+    for need in stage.needs:
+        if need not in given:
+            so_far = f"given so far: {', '.join(given) or 'nothing'}"
+            yield f"{name} needs '{need}', which no stage before it gives; {so_far}"
+    for use in stage.uses:
+        if use in later and use not in given:
+            yield f"{name} uses '{use}', which comes too late; put {later[use]} before it"
+    if stage.gives in given:
+        yield f"{name} gives '{stage.gives}', which {given[stage.gives]} gave already"
+
+
+def _keys() -> list[str]:
+    return [name for name in Recipe.model_fields if name != "root"]
+
+
+def _lines(document: Document, faults: Iterable[Fault]) -> list[str]:
+    numbered = sorted((document.line(fault.place), fault.text) for fault in faults)
+    return [f"{document.file}:{line}: {text}" for line, text in numbered]
+
+
+def _faults_of(recipe: Recipe) -> list[Fault]:
+    """What only shows once everything is read."""
+    faults = chain_faults(recipe.pipeline)
+    if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
+        faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
+    try:
+        discovery.source("runtimes", recipe.target.runtime, recipe.root)
+    except InputError as error:
+        faults.append(Fault(("target", "runtime"), str(error)))
+    return faults
+
+
+def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:
+    entries = document.data.get("pipeline", list(DEFAULT))
+    if not isinstance(entries, list) or not entries:
+        return [], [Fault(("pipeline",), f"pipeline must be a list of stages, got {entries!r}")]
+    steps, faults = [], []
+    for i, entry in enumerate(entries):
+        step, wrong = _step(entry, ("pipeline", i), document, root)
+        steps += [step] if step else []
+        faults += wrong
+    return steps, faults
+
+
+def _step(entry: Any, place: Place, document: Document, root: Path) -> tuple[Step | None, list[Fault]]:
+    pair = {entry: {}} if isinstance(entry, str) else entry
+    if not isinstance(pair, dict) or len(pair) != 1:
+        return None, [Fault(place, f"a stage is written `name` or `name: {{options}}`, got {entry!r}")]
+    ((name, options),) = pair.items()
+    try:
+        cls = stage_class(name, root)
+    except MissingError as error:
+        raise MissingError(f"{document.file}:{document.line(place)}: {error}") from error
+    except InputError as error:
+        return None, [Fault(place, str(error))]
+    stage, faults = parse(cls, {} if options is None else options, document, (*place, name))
+    return (Step(name=name, stage=stage) if stage else None), faults
+
+
+def stage_class(name: str, root: Path) -> Any:
+    """The class of a stage; raises InputError where a file does not keep to the contract of stages."""
+    cls = discovery.load("stages", name, root)
+    lacking = [part for part in _CONTRACT if not hasattr(cls, part)]
+    if not issubclass(cls, Spec) or lacking:
+        wrong = f"lacks {', '.join(lacking)}" if lacking else "must be a paredown.models.spec.Spec"
+        raise InputError(f"the stage {name}: {cls.__name__} {wrong}")
+    return cls
+
+
+def _fault(cls: type[Spec], details: ErrorDetails, document: Document, place: Place) -> Fault:
+    """One of pydantic's complaints in our words: what, what was got, what is allowed."""
+    inner, kind, got = details["loc"], details["type"], details["input"]
+    if kind in ("extra_forbidden", "missing"):
+        key, owner = _dotted((*place, *inner)), _spec_at(cls, inner[:-1])
+        if kind == "missing":
+            meaning = owner.model_fields[str(inner[-1])].description if owner else None
+            return Fault((*place, *inner), f"{key} is missing{f': {meaning}' if meaning else ''}")
+        allowed = discovery.choices(str(inner[-1]), owner.model_fields if owner else ())
+        return Fault((*place, *inner), f"{key} is not known; {allowed}")
+    known = document.known((*place, *inner))
+    return Fault(known, f"{_dotted(known) or _dotted(inner)} {_complaint(cls, details)}, got {got!r}")
+
+
+def _complaint(cls: type[Spec], details: ErrorDetails) -> str:
+    text = re.sub(r"^(Value error, |\w+ (?=should ))", "", details["msg"])
+    if details["type"] == "literal_error":
+        close = discovery.choices(str(details["input"]), re.findall(r"'([^']*)'", details["ctx"]["expected"]))
+        return f"is not one of them; {close}"
+    if details["type"] in ("model_type", "model_attributes_type"):
+        owner = _spec_at(cls, details["loc"])
+        return f"should be a mapping with the keys {', '.join(owner.model_fields if owner else ())}"
+    return text if text.startswith("should") else f"is wrong: {text}"
+
+
+def _dotted(place: Place) -> str:
+    """`data.splits.train`; what a stage of the pipeline is told starts with the stage's name."""
+    shown = place[2:] if place[:1] == ("pipeline",) and len(place) > 2 else place
+    return ".".join(map(str, shown))
+
+
+def _spec_at(cls: type[Spec], inner: Place) -> type[Spec] | None:
+    """The part of a recipe that stands at `inner` inside a `cls`."""
+    found: type[Spec] | None = cls
+    for key in inner:
+        if found is None or key not in found.model_fields:
+            continue  # a list position, or a union's tag
+        found = _spec_in(found.model_fields[str(key)].annotation)
+    return found
+
+
+def _spec_in(annotation: Any) -> type[Spec] | None:
+    if isinstance(annotation, type) and issubclass(annotation, Spec):
+        return annotation
+    return next((spec for part in get_args(annotation) if (spec := _spec_in(part))), None)
+
+
+if __name__ == "__main__":
+    from paredown.pipeline.reference import write
+
+    write()

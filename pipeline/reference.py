@@ -1,0 +1,134 @@
+"""What a recipe may say, for editors (JSON schema) and for people (Markdown), from the same source."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic.json_schema import models_json_schema
+
+from paredown.pipeline.recipe import DEFAULT, Recipe, stage_class
+from paredown.stages import discovery
+
+SCHEMA = Path(__file__).parent / "recipe.schema.json"
+PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
+
+_INTRO = """# Recipe reference
+
+Written by `python -m paredown.pipeline.recipe`; do not edit. The same as a JSON schema for editors is
+`pipeline/recipe.schema.json`. Relative paths start from the recipe's folder.
+"""
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    """JSON schema (draft 2020-12) of a recipe, with the options of every stage that can be imported here."""
+    installed = [name for name in discovery.names("stages") if discovery.missing("stages", name) is None]
+    stages = {name: stage_class(name, Path()) for name in installed}
+    classes: list[tuple[Any, Any]] = [(cls, "validation") for cls in (Recipe, *stages.values())]
+    refs, shared = models_json_schema(classes)
+    definitions: Schema = shared["$defs"]
+    top: Schema = definitions.pop(_target(refs[classes[0]]))
+    del top["properties"]["root"]
+    options = {name: refs[cls, "validation"] for name, cls in stages.items()}
+    top["properties"]["pipeline"] |= _pipeline(options)
+    top["required"] = [name for name in top["required"] if name not in ("name", "pipeline", "root")]
+    draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    return draft | top | {"title": "paredown recipe", "$defs": definitions}
+
+
+def recipe_reference() -> str:
+    """The reference page: one table of keys for the recipe, for each of its parts, and for each stage."""
+    page = schema()
+    parts = {name: entry for name, entry in page["properties"].items() if "$ref" in entry}
+    stages = page["properties"]["pipeline"]["items"]["anyOf"][1]["properties"]
+    text = [_INTRO, *_table(page, page)]
+    for name, entry in parts.items():
+        text += _section(f"## {name}", entry, page)
+    text += [f"## pipeline\n\nWithout this key a recipe runs {', '.join(f'`{name}`' for name in DEFAULT)}.\n"]
+    for name, entry in stages.items():
+        text += _section(f"### {name}", entry["anyOf"][0], page)
+    return "\n".join(text)
+
+
+def write() -> None:
+    """Writes the committed schema and the reference page anew."""
+    SCHEMA.write_text(schema_text())
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(recipe_reference())
+
+
+def schema_text() -> str:
+    return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _pipeline(stages: Mapping[str, Schema]) -> Schema:
+    """An entry is a name, or one name with its options; a path to a stage's file is a name too."""
+    file = {"type": "string", "pattern": r"\.py$"}
+    named = {
+        "type": "object",
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {name: {"anyOf": [ref, {"type": "null"}]} for name, ref in stages.items()},
+        "patternProperties": {file["pattern"]: {"type": ["object", "null"]}},
+        "additionalProperties": False,
+    }
+    return {"type": "array", "minItems": 1, "items": {"anyOf": [{"enum": list(stages)}, named, file]}}
+
+
+def _section(title: str, entry: Schema, page: Schema) -> list[str]:
+    """A heading, what the part is for, its table, and the tables of the parts inside it."""
+    part = page["$defs"][_target(entry)]
+    text = [f"{title}\n\n{_one_line(part.get('description', ''))}\n", *_table(part, page)]
+    for name, inner in part.get("properties", {}).items():
+        if "$ref" in inner and "properties" in page["$defs"][_target(inner)]:
+            text += _section(f"#{title}.{name}", inner, page)
+    return text
+
+
+def _table(part: Schema, page: Schema) -> list[str]:
+    rows = [_row(name, entry, part, page) for name, entry in part.get("properties", {}).items()]
+    head = ["| key | type | default | meaning |", "| --- | --- | --- | --- |"]
+    return [*head, *rows, ""] if rows else ["No options.\n"]
+
+
+def _row(name: str, entry: Schema, part: Schema, page: Schema) -> str:
+    required = name in part.get("required", ())
+    default = "required" if required else _default(entry)
+    cells = (f"`{name}`", _type(entry, page), default, _one_line(entry.get("description", "")))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _default(entry: Schema) -> str:
+    value = entry.get("default")
+    return "" if value is None or isinstance(value, dict) else f"`{json.dumps(value)}`"
+
+
+def _type(entry: Schema, page: Schema) -> str:
+    """A schema in words: `integer from 1`, `"none" or "flip"`, `list of number`."""
+    if "anyOf" in entry:
+        kinds = [_type(kind, page) for kind in entry["anyOf"] if kind.get("type") != "null"]
+        return " or ".join(dict.fromkeys(kinds))
+    if "$ref" in entry:
+        part = page["$defs"][_target(entry)]
+        return "mapping" if "properties" in part else str(part.get("description", "text"))
+    if "enum" in entry or "const" in entry:
+        return " or ".join(f"`{json.dumps(value)}`" for value in entry.get("enum", [entry.get("const")]))
+    if entry.get("type") == "array":
+        inner: Schema = entry.get("items") or next(iter(entry.get("prefixItems", [])), {})
+        return f"list of {_type(inner, page)}" if inner and "anyOf" not in inner else "list"
+    return f"{entry.get('type', 'any')}{_range(entry)}"
+
+
+def _range(entry: Schema) -> str:
+    words = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
+    return "".join(f" {word} {entry[key]}" for key, word in words.items() if key in entry)
+
+
+def _target(ref: Schema) -> str:
+    return str(ref["$ref"]).rpartition("/")[2]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

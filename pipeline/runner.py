@@ -1,0 +1,147 @@
+"""The one loop over a recipe's stages: what did not change is not made again, what was killed goes on."""
+
+import json
+import os
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paredown.models.spec import InputError, LimitError
+from paredown.pipeline.errors import machine
+from paredown.pipeline.keys import Keys
+from paredown.pipeline.recipe import Recipe, Step
+from paredown.pipeline.store import Store
+from paredown.stages.base import Progress, State, silent
+
+REFUSAL = "limit.txt"
+"""In a kept product: why its stage refused to let the run go on."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run writes: the store it shares with other runs, and the folder that shows its own products."""
+
+    store: Store
+    shown: Path
+
+    def link(self, step: Step) -> Path:
+        return self.shown / step.stage.gives
+
+
+def run(recipe: Recipe, folder: Path, until: str | None = None, progress: Progress = silent) -> State:
+    """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
+    products. Raises the stages' ParedownErrors; the next call goes on where this one ended."""
+    steps, keys = _steps_until(recipe, until), Keys(recipe)
+    place = Place(Store(folder / ".store"), folder / recipe.name)
+    state = _first_state(recipe, folder, progress)
+    with ExitStack() as stack:
+        if writes():
+            stack.enter_context(place.store.lock())
+            _forget(place, recipe)
+        made: dict[str, str] = {}
+        for i, step in enumerate(steps):
+            told = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
+            made[step.stage.gives] = digest = keys.of(step, made)
+            product = _product(place, step, digest, _seen_by(step, state, told), recipe.pipeline[i:])
+            if writes():
+                _note_seconds(place, recipe)
+            state = state.with_product(step.stage.gives, product)
+            _go_on(product)
+    return state
+
+
+def _product(place: Place, step: Step, digest: str, state: State, rest: tuple[Step, ...]) -> Path:
+    """The stage's product: the stored one where there is one, else made now."""
+    stored = place.store.get(digest, repair=writes())
+    if not writes():
+        return stored or _follow(place.store, step, digest, state)
+    if place.store.published(place.link(step)) != digest:
+        for later in rest:  # what is shown never mixes two versions of a recipe
+            place.store.unpublish(place.link(later))
+    state.progress("unchanged" if stored else "starts", float(stored is not None), 1)
+    product = stored or _make(place, step, digest, state)
+    place.store.publish(digest, place.link(step))
+    return product
+
+
+def _make(place: Place, step: Step, digest: str, state: State) -> Path:
+    """Runs a stage in its scratch folder and checks its product in, also one that a refusing stage kept."""
+    out, start = place.store.work(digest), time.monotonic()
+    (out / REFUSAL).unlink(missing_ok=True)
+    try:
+        with machine(out):
+            step.stage.run(replace(state, out=out))
+    except LimitError as error:
+        if not error.keep:
+            raise
+        with machine(out):
+            (out / REFUSAL).write_text(f"{error}\n")
+    return place.store.commit(digest, time.monotonic() - start)
+
+
+def _go_on(product: Path) -> None:
+    """Raises the LimitError of a stage that kept its product; that holds for stored products too."""
+    if (product / REFUSAL).exists():
+        raise LimitError((product / REFUSAL).read_text().strip(), keep=True)
+
+
+def _follow(store: Store, step: Step, digest: str, state: State) -> Path:
+    """What ranks other than 0 do: take part in a distributed stage, and wait for rank 0's product."""
+    if getattr(step.stage, "distributed", False):
+        step.stage.run(replace(state, out=store.work(digest)))
+    while (product := store.get(digest, repair=False)) is None:
+        time.sleep(0.2)
+    return product
+
+
+def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
+    names = [step.name for step in recipe.pipeline]
+    if until is None:
+        return recipe.pipeline
+    if until not in names:
+        raise InputError(f"the recipe has no stage {until!r}; its stages: {', '.join(names)}")
+    return recipe.pipeline[: names.index(until) + 1]
+
+
+def _first_state(recipe: Recipe, folder: Path, progress: Progress) -> State:
+    told = {"model": recipe.model, "data": recipe.data, "target": recipe.target, "limits": recipe.limits}
+    scratch = {"root": recipe.root, "cache": folder / ".cache", "out": folder}
+    return State(**told, **scratch, seed=recipe.seed, progress=progress)  # type: ignore[arg-type]
+
+
+def writes() -> bool:
+    """Whether this process writes products: always, but only rank 0 under torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
+
+
+def _forget(place: Place, recipe: Recipe) -> None:
+    """Takes away shown products of stages that the recipe no longer has."""
+    gives = {step.stage.gives for step in recipe.pipeline}
+    for link in place.shown.glob("*"):
+        if link.name not in gives and place.store.published(link):
+            place.store.unpublish(link)
+
+
+def _seen_by(step: Step, state: State, progress: Progress) -> State:
+    """The state with the products that the stage declares and no others: only those are in its key."""
+    declared = {*step.stage.needs, *step.stage.uses}
+    products = {name: folder for name, folder in state.products.items() if name in declared}
+    return replace(state, products=products, progress=progress)
+
+
+def _prefixed(progress: Progress, stage: str) -> Progress:
+    """`3/8 search: <what the stage says>`; most stages start with their own name, which is not said twice."""
+    own = f"{stage.partition(' ')[2]}: "
+    return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
+
+
+def _note_seconds(place: Place, recipe: Recipe) -> None:
+    """Writes `timings.json`: stage name -> seconds that its shown product took to make."""
+    file = place.shown / "timings.json"
+    shown = {step.name: place.store.published(place.link(step)) for step in recipe.pipeline}
+    with machine(file):
+        noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
+        fresh = file.with_name(f".{file.name}.new")
+        fresh.write_text(json.dumps(noted, indent=2) + "\n")
+        fresh.replace(file)

@@ -1,0 +1,40 @@
+"""The original, exported with batch norm folded and measured on the target: what everything is compared with."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from paredown.models.data import open_data
+from paredown.models.graph import fold_batch_norm
+from paredown.models.onnx_graph import export, save
+from paredown.models.spec import Spec
+from paredown.stages.base import State
+from paredown.stages.measure import evidence, runtime_of
+from paredown.stages.original import teacher
+
+
+class Baseline(Spec):
+    """Exports the original as fp32 ONNX and measures latency, size, peak memory and accuracy."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "baseline"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
+
+    rounds: int = Field(5, ge=1, description="fresh sessions to time")
+    runs: int = Field(20, ge=1, description="timed inferences per session")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+        shape = (3, state.data.image_size, state.data.image_size)
+        state.progress("baseline: export", 0, 3)
+        path = state.out / "model.onnx"
+        save(export(fold_batch_norm(teacher(state, data), shape), shape, state.target.batch), path)
+        state.progress("baseline: latency", 1, 3)
+        target = state.target
+        times = runtime_of(state).latency([path], target.threads, target.batch, self.rounds, self.runs)[0]
+        state.progress("baseline: accuracy and memory", 2, 3)
+        evidence(path, state, data, ("validation", "test"), times).save(state.out / "evidence.json")
+
+
+PLUGIN = Baseline

@@ -1,0 +1,195 @@
+"""What a plan costs on the target: predicted from a profile, corrected by whole plans that were measured.
+
+A layer's time is fitted, per precision, to onnxruntime's own profile of a few whole variants: time = a macs +
+b inputs + c outputs + d. Where int8 meets fp32, conversion costs time per element and per border. Isolated layers
+are never timed: their sum is far off. The terms are then scaled to whole plans that were really measured.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear, nnls
+
+from paredown.models.graph import Layer, producers_of
+from paredown.stages.problem import Costs
+from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+
+MILLION, MIB = 1e6, 2**20
+TERMS = (
+    "dense fp32",
+    "depthwise fp32",
+    "dense int8",
+    "depthwise int8",
+    "join",
+    "border elements",
+    "borders",
+    "constant",
+)
+"""What a plan's latency is the weighted sum of; the weights are 1 until plans have been measured."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A plan that was lowered and measured: ms (as a ratio times the baseline's p50), file MiB, peak MiB."""
+
+    choice: Choice
+    latency: float
+    size: float
+    peak_memory: float | None = None
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What was measured once: coefficients per layer and precision (see `features`), and the baseline.
+
+    `weights` scale the latency terms; `size_offset` MiB and `memory_floor` MiB are what the model of bytes leaves out.
+    """
+
+    layers: Mapping[str, Mapping[int, tuple[float, ...]]]
+    baseline_ms: float
+    weights: tuple[float, ...]
+    size_offset: float
+    memory_floor: float
+    memory_per_size: float
+    samples: tuple[Sample, ...] = field(default=())
+
+
+def form_of(subject: Subject, transforms: Sequence[Transform], layer: Layer, choice: Choice) -> Form:
+    """The layer's form under a plan, all transforms applied in order."""
+    form = Form(layer.channels_in, layer.channels_out)
+    for transform in transforms:
+        form = transform.form(subject, layer, form, choice)
+    return form
+
+
+def features(layer: Layer, form: Form) -> NDArray[np.float64]:
+    """(macs, input elements, output elements, 1), the first three in millions."""
+    groups = form.channels_in if layer.depthwise else layer.groups
+    macs = layer.pixels_out * layer.kernel * form.channels_in * form.channels_out / groups
+    elements = layer.pixels_in * form.channels_in, layer.pixels_out * form.channels_out
+    return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
+
+
+def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float, ...]:
+    """Non-negative coefficients of `features` from (form, ms) pairs, in relative error."""
+    rows = np.array([features(layer, form) / max(ms, 1e-4) for form, ms in times])
+    scale = np.maximum(rows.max(axis=0), 1e-12)
+    solution, _ = nnls(rows / scale, np.ones(len(rows)))
+    return tuple(float(value) for value in solution / scale)
+
+
+def layer_ms(profile: Profile, layer: Layer, form: Form) -> float:
+    """Uncorrected ms of one layer in context."""
+    return float(features(layer, form) @ np.array(profile.layers[layer.name][form.bits]))
+
+
+def term_of(layer: Layer, form: Form) -> int:
+    if layer.op == "add":
+        return TERMS.index("join")
+    kind = "depthwise" if layer.depthwise else "dense"
+    return TERMS.index(f"{kind} {'int8' if form.bits == 8 else 'fp32'}")
+
+
+@cache
+def borders(subject: Subject) -> tuple[tuple[Layer, Layer], ...]:
+    """(producer, consumer) pairs of layers that exchange a value."""
+    made = {layer.value: layer for layer in subject.network.layers}
+    return tuple(
+        (made[value], layer)
+        for layer in subject.network.layers
+        for value in producers_of(subject.network, layer, set(made))
+    )
+
+
+def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
+    """(million elements converted, borders) between two layers."""
+    if producer.bits == form.bits:
+        return 0.0, 0.0
+    return consumer.pixels_in * form.channels_in / MILLION, 1.0
+
+
+def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:
+    """The latency terms of a whole plan, in the order of TERMS."""
+    forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
+    total = np.zeros(len(TERMS))
+    for layer in subject.network.layers:
+        total[term_of(layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
+    for producer, consumer in borders(subject):
+        elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
+        total[-3] += elements * ELEMENT_MS
+        total[-2] += count * BORDER_MS
+    total[-1] = CONSTANT_MS
+    return total
+
+
+ELEMENT_MS, BORDER_MS, CONSTANT_MS = 0.6, 0.01, 0.05
+"""A first guess per million elements, per border and per inference: the weights correct it at once."""
+
+STIFFNESS = np.array([3.0, 3.0, 3.0, 3.0, 1.0, 0.5, 0.3, 0.3])
+"""How strongly each weight is held near 1, in units of a 5 % error of one plan."""
+
+
+def fit_weights(
+    rows: NDArray[np.float64], measured: NDArray[np.float64], importance: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """Weights of the terms (plans, terms) that explain the measured ms (plans,): ridge towards 1, in relative error."""
+    scaled = rows / measured[:, None] / 0.05 * importance[:, None]
+    matrix = np.vstack([scaled, np.diag(STIFFNESS)])
+    target = np.concatenate([importance / 0.05, STIFFNESS])
+    solution = lsq_linear(matrix, target, bounds=(0.0, 10.0)).x
+    return tuple(float(value) for value in solution)
+
+
+def weight_bytes(layer: Layer, form: Form) -> int:
+    """Bytes of a layer's parameters in the artifact."""
+    if layer.op == "add":
+        return 0
+    groups = form.channels_in if layer.depthwise else layer.groups
+    count = form.channels_in * form.channels_out * layer.kernel // groups
+    return count + 13 * form.channels_out if form.bits == 8 else 4 * (count + form.channels_out)
+
+
+def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> float:
+    """MiB of all parameters under a plan."""
+    forms = ((layer, form_of(subject, transforms, layer, choice)) for layer in subject.network.layers)
+    return sum(weight_bytes(layer, form) for layer, form in forms) / MIB
+
+
+def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> Costs:
+    """Latency (ms), size and peak memory (MiB) of a plan."""
+    size = size_mib(subject, transforms, choice) + profile.size_offset
+    live = max(live_mib(subject, transforms, choice).values())
+    return {
+        "latency": float(terms(subject, transforms, profile, choice) @ np.array(profile.weights)),
+        "size": size,
+        "memory": profile.memory_floor + profile.memory_per_size * size + live,
+    }
+
+
+def output_bytes(layer: Layer, form: Form) -> int:
+    """Bytes of the value that a layer computes."""
+    return layer.pixels_out * form.channels_out * (1 if form.bits == 8 else 4)
+
+
+@cache
+def lifetimes(subject: Subject) -> dict[str, tuple[int, int]]:
+    """Layer to the first and last schedule step at which its output is alive; a step is a layer."""
+    place = {layer.name: index for index, layer in enumerate(subject.network.layers)}
+    ends = {name: (index, index) for name, index in place.items()}
+    for producer, consumer in borders(subject):
+        ends[producer.name] = (place[producer.name], max(ends[producer.name][1], place[consumer.name]))
+    return ends
+
+
+def live_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
+    """MiB of live activations at every schedule step."""
+    ends = lifetimes(subject)
+    live = dict.fromkeys(range(len(subject.network.layers)), 0.0)
+    for layer in subject.network.layers:
+        held = output_bytes(layer, form_of(subject, transforms, layer, choice)) / MIB
+        for step in range(ends[layer.name][0], ends[layer.name][1] + 1):
+            live[step] += held
+    return live

@@ -1,0 +1,144 @@
+"""Finds plugins: a file in one of four folders is a plugin, and its name is its name in the recipe.
+
+Listing reads the sources and imports nothing, so it is fast and works without the optional dependencies.
+"""
+
+import ast
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from paredown.models.spec import InputError, MissingError
+
+Kind = Literal["stages", "transforms", "solvers", "runtimes"]
+KINDS: tuple[Kind, ...] = ("stages", "transforms", "solvers", "runtimes")
+_HERE = Path(__file__).parent
+
+
+def names(kind: Kind) -> list[str]:
+    """The plugins of a kind, sorted: the files of its folder that set `PLUGIN`."""
+    return sorted(file.stem for file in _folder(kind).glob("*.py") if _plugin_name(_tree(file)) is not None)
+
+
+def load(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
+    """The plugin's class. `name` may be `path/to/file.py`, relative to `root`.
+
+    Raises InputError for a name that does not exist or a file that cannot be used, MissingError (with the
+    command that mends it) where an optional dependency is not installed.
+    """
+    file = source(kind, name, root)
+    if line := missing(kind, name, root):
+        raise MissingError(line)
+    module = _load_file(file) if name.endswith(".py") else importlib.import_module(_module_name(kind, name))
+    plugin = module.PLUGIN
+    if not isinstance(plugin, type):
+        raise InputError(f"{file}: PLUGIN must be a class, got {plugin!r}")
+    return plugin
+
+
+def source(kind: Kind, name: str, root: Path = Path()) -> Path:
+    """The file that holds a plugin; raises InputError where there is none."""
+    if name.endswith(".py"):
+        file = root / Path(name).expanduser()
+        if not file.is_file():
+            raise InputError(f"{kind}: the file {file} does not exist")
+        if _plugin_name(_tree(file)) is None:
+            raise InputError(f"{file} is no plugin: it must end with 'PLUGIN = TheClass'")
+        return file
+    allowed = names(kind)
+    if name not in allowed:
+        raise InputError(f"{kind}: {name!r} is not known; {choices(name, [*allowed, 'path/to/file.py'])}")
+    return _folder(kind) / f"{name}.py"
+
+
+def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
+    """One line that says what is not installed and how to install it; None where everything is there."""
+    for module, extra in _requires(_tree(source(kind, name, root))).items():
+        if not _installed(module):
+            return f'{name} needs the module {module}, which is not installed: pip install "paredown[{extra}]"'
+    return None
+
+
+def summary(kind: Kind, name: str, root: Path = Path()) -> str:
+    """The first line of the plugin file's docstring, without importing it."""
+    return (ast.get_docstring(_tree(source(kind, name, root))) or "").partition("\n")[0]
+
+
+def choices(got: str, allowed: Iterable[str]) -> str:
+    """`did you mean 'x'? allowed: w, x, y`, or without the question where nothing is close."""
+    names = list(allowed)
+    close = difflib.get_close_matches(got, names, n=1)
+    question = f"did you mean {close[0]!r}? " if close else ""
+    return f"{question}allowed: {', '.join(names) or 'nothing'}"
+
+
+def _folder(kind: Kind) -> Path:
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    return _HERE if kind == "stages" else _HERE / kind
+
+
+def _module_name(kind: Kind, name: str) -> str:
+    return f"paredown.stages.{name}" if kind == "stages" else f"paredown.stages.{kind}.{name}"
+
+
+def _tree(file: Path) -> ast.Module:
+    try:
+        return ast.parse(file.read_bytes(), filename=str(file))
+    except SyntaxError as error:
+        raise InputError(f"{file}:{error.lineno}: {error.msg}") from error
+
+
+def _plugin_name(tree: ast.Module) -> str | None:
+    """The name on the right of the module-level `PLUGIN = TheClass`; None where there is no such line."""
+    for node in reversed(tree.body):
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == "PLUGIN" for target in targets):
+            value = getattr(node, "value", None)
+            return value.id if isinstance(value, ast.Name) else ""
+    return None
+
+
+def _class(tree: ast.Module) -> ast.ClassDef | None:
+    name = _plugin_name(tree)
+    return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def _requires(tree: ast.Module) -> Mapping[str, str]:
+    """The literal value of the plugin class's `REQUIRES`: module -> extra."""
+    node = _class(tree)
+    for line in node.body if node else []:
+        target = getattr(line, "target", None)
+        if isinstance(line, ast.AnnAssign) and isinstance(target, ast.Name) and target.id == "REQUIRES":
+            return dict(ast.literal_eval(line.value)) if line.value else {}
+    return {}
+
+
+def _installed(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _load_file(file: Path) -> ModuleType:
+    """Runs a plugin's file once per content; nothing is written beside it."""
+    text = file.read_bytes()
+    digest = hashlib.sha256(str(file.resolve()).encode() + b"\0" + text).hexdigest()[:16]
+    name = f"paredown_plugin_{file.stem}_{digest}"
+    if name not in sys.modules:
+        module = ModuleType(name)
+        module.__file__ = str(file)
+        sys.modules[name] = module  # pydantic looks a class's module up there
+        try:
+            exec(compile(text, str(file), "exec"), vars(module))
+        except Exception as error:
+            del sys.modules[name]
+            raise InputError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+    return sys.modules[name]

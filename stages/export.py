@@ -1,0 +1,66 @@
+"""The recovered network as one ONNX file, and how closely it agrees with the torch network that was trained."""
+
+import json
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+
+from paredown.models.data import open_data
+from paredown.models.onnx_graph import save
+from paredown.models.spec import LimitError, Spec
+from paredown.stages.base import State
+from paredown.stages.measure import logits_of
+from paredown.stages.original import load_weights
+from paredown.stages.student import Lowered, compressed, load_ranges
+
+
+class Export(Spec):
+    """Writes the artifact and measures its parity with torch on validation images."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed", "recovered")
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "exported"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
+
+    agreement: float = Field(
+        default=0.95, ge=0, le=1, description="least share of images with the same answer as torch"
+    )
+    images: int = Field(default=256, ge=1, description="validation images that are compared")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        state.progress("export", 0, 2)
+        lowered = self._trained(state)
+        ranges = load_ranges(state.product("recovered"))
+        path = state.out / "model.onnx"
+        save(lowered.artifact(ranges), path)
+        state.progress("export: parity", 1, 2)
+        split = data.validation.take(self.images, state.seed)
+        graph = lowered.imitation(ranges)
+        with torch.inference_mode():
+            expected = np.concatenate([graph(torch.from_numpy(x)).numpy() for x, _ in data.batches(split, 32)])
+        got = logits_of(path, data, split, state)
+        parity = {
+            "agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
+            "mean_difference": float(np.abs(got - expected).mean()),
+            "logit_spread": float(expected.std()),
+            "images": len(split),
+            "limit": self.agreement,
+        }
+        (state.out / "parity.json").write_text(json.dumps(parity, indent=2) + "\n")
+        if parity["agreement"] < self.agreement:
+            agreed = f"{parity['agreement']:.3f} of {len(split)} images"
+            raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {self.agreement}", keep=True)
+
+    def _trained(self, state: State) -> Lowered:
+        """The folded student with its recovered weights, traced and exported anew."""
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        module = compressed(state, data)
+        folded = Lowered.fold(module, state)
+        load_weights(folded, state.product("recovered") / "weights.safetensors")
+        return Lowered.of(folded, state)
+
+
+PLUGIN = Export

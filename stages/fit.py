@@ -1,0 +1,36 @@
+"""Fits a pretrained network to your classes: for when "the model you already have" is yet to be made."""
+
+import json
+from typing import ClassVar
+
+from pydantic import Field
+
+from paredown.models.data import open_data
+from paredown.models.load import load_model
+from paredown.stages.base import State
+from paredown.stages.original import save_weights
+from paredown.stages.training import Schedule, Task, supervised, train
+
+
+class Fit(Schedule):
+    """Fine-tunes the loaded network on the training split, with a fresh head where the class count differs."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[str] = "original"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "seed")
+    distributed: ClassVar[bool] = True
+
+    epochs: int = Field(4, ge=1, description="passes over the training images")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+        module = load_model(state.model, len(data.classes), state.root, head="replace")
+        task = Task("fit", data, self, supervised, state.out, state.seed, state.progress)
+        curve = train(module, task)
+        save_weights(module, state.out / "weights.safetensors")
+        (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
+        (state.out / "fit.pt").unlink(missing_ok=True)
+
+
+PLUGIN = Fit

@@ -1,0 +1,95 @@
+"""Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from paredown.models.onnx_graph import producers, save
+from paredown.models.qdq import units
+from paredown.stages.base import State
+from paredown.stages.cost import MIB, Sample
+from paredown.stages.evidence import Evidence
+from paredown.stages.measure import runtime_of
+from paredown.stages.runtimes.base import Runtime, ratio
+from paredown.stages.transforms.base import Choice, Subject, Transform
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Lowers plans of a subject to ONNX and measures them against the baseline."""
+
+    subject: Subject
+    transforms: tuple[Transform, ...]
+    state: State
+    rounds: int = 3
+    runs: int = 10
+
+    @property
+    def runtime(self) -> Runtime:
+        return runtime_of(self.state)
+
+    @property
+    def baseline(self) -> Path:
+        return self.state.product("baseline") / "model.onnx"
+
+    @property
+    def baseline_ms(self) -> float:
+        latency = Evidence.load(self.baseline.parent / "evidence.json").latency
+        assert latency is not None
+        return latency.p50
+
+    def lower(self, choice: Choice) -> ModelProto:
+        model = self.subject.model
+        for transform in self.transforms:
+            model = transform.lower(self.subject, choice, model)
+        return model
+
+    def write(self, choice: Choice) -> Path:
+        path = self.state.out / "plan.onnx"
+        save(self.lower(choice), path)
+        return path
+
+    def sample(self, choice: Choice, memory: bool = False) -> Sample:
+        """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
+        path, target = self.write(choice), self.state.target
+        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, self.rounds, self.runs)
+        peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
+        size = path.stat().st_size / MIB
+        path.unlink()
+        return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
+
+    def profiled(self, choice: Choice) -> tuple[Sample, dict[str, float]]:
+        """A variant's costs, and the ms of every layer (with what follows it), scaled to sum to the latency."""
+        sample, model, target = self.sample(choice, memory=True), self.lower(choice), self.state.target
+        path = self.write(choice)
+        times = self.runtime.node_times(path, target.threads, target.batch, self.runs)
+        path.unlink()
+        owned: dict[str, float] = {}
+        for name, ms in times.items():
+            owner = _owner(model, name)
+            if owner:
+                owned[owner] = owned.get(owner, 0.0) + ms
+        scale = sample.latency / max(sum(owned.values()), 1e-9)
+        return sample, {name: ms * scale for name, ms in owned.items()}
+
+    def variants(self) -> list[Choice]:
+        """The unchanged network, and every combination of the transforms' uniform choices."""
+        options = [({}, *transform.uniform(self.subject)) for transform in self.transforms]
+        return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options)]
+
+
+def _owner(model: ModelProto, name: str) -> str:
+    """The layer that a node's time counts for: itself, or what it follows; conversions count for no layer."""
+    chosen, made = set(units(model)), producers(model)
+    nodes = {node.name: node for node in model.graph.node}
+    while name not in chosen:
+        node = nodes.get(name)
+        if node is None or node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith(".guard"):
+            return ""
+        before = next((made[value] for value in node.input if value in made), None)
+        while before is not None and before.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            before = next((made[value] for value in before.input if value in made), None)
+        name = before.name if before is not None else ""
+    return name

@@ -1,0 +1,219 @@
+"""Finds the sites and their candidates, and measures on the target what candidates cost inside the whole network."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx
+import torch
+from pydantic import Field
+
+from paredown.models.data import open_data
+from paredown.models.fake_quant import observe
+from paredown.models.graph import analyse
+from paredown.models.qdq import quantized_values, units
+from paredown.models.spec import InputError, Spec
+from paredown.models.surgery import channel_groups
+from paredown.stages import cost
+from paredown.stages.base import State
+from paredown.stages.cost import Profile, Sample
+from paredown.stages.discovery import load
+from paredown.stages.importance import channel_order
+from paredown.stages.measure import runtime_of
+from paredown.stages.meter import Meter
+from paredown.stages.original import teacher
+from paredown.stages.problem import Site
+from paredown.stages.transforms.base import Choice, Subject, Transform
+
+
+class ProfileStage(Spec):
+    """Lists every candidate and fits the cost model to the runtime's own profile of whole variants."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline",)
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "profile"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
+
+    transforms: dict[str, dict[str, Any]] | tuple[str, ...] = Field(
+        ("quantize", "narrow"), description="transforms to search over: names, or names with their options"
+    )
+    plans: int = Field(12, ge=0, description="random whole plans measured to correct the cost model")
+    images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
+
+    def run(self, state: State) -> None:
+        transforms = self.load_transforms(state)
+        subject = self._prepare(state)
+        meter = Meter(subject, transforms, state)
+        profile = self._profile(meter, state)
+        (state.out / "profile.json").write_text(
+            json.dumps(_to_json(profile, self.names(), sites_of(subject, transforms)), indent=1) + "\n"
+        )
+
+    def names(self) -> dict[str, dict[str, Any]]:
+        """Transforms in the order in which they are applied: widths before precision."""
+        named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
+        return dict(sorted(named.items(), key=lambda item: item[0] == "quantize"))
+
+    def load_transforms(self, state: State) -> tuple[Transform, ...]:
+        return load_transforms(self.names(), state)
+
+    def _prepare(self, state: State) -> Subject:
+        """Ranges and channel order, measured and written down for later stages."""
+        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+        state.progress("profile: trace", 0, 1)
+        bare = _bare_subject(state)
+        split = data.calibration.take(self.images, state.seed)
+        batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32)]
+        state.progress("profile: calibrate", 0, 1)
+        values = set(quantized_values(bare.model, units(bare.model)).values())
+        ranges = observe(bare.network.graph, (images for images, _ in batches), values)
+        order = channel_order(bare.network, bare.groups, batches)
+        (state.out / "subject.json").write_text(json.dumps({"ranges": ranges, "order": order}) + "\n")
+        return _subject(bare, ranges, order)
+
+    def _profile(self, meter: "Meter", state: State) -> Profile:
+        variants = meter.variants()
+        layers: dict[str, list[tuple[cost.Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
+        samples = []
+        for index, choice in enumerate(variants):
+            state.progress("profile: whole variants", index, len(variants) + self.plans)
+            sample, times = meter.profiled(choice)
+            samples.append(sample)
+            for layer in meter.subject.network.layers:
+                form = cost.form_of(meter.subject, meter.transforms, layer, choice)
+                layers[layer.name].append((form, times.get(layer.name, 0.0)))
+        fitted = {layer.name: _fit_precisions(layer, layers[layer.name]) for layer in meter.subject.network.layers}
+        profile = _with_memory(meter, fitted, samples)
+        rng, sites = np.random.default_rng(state.seed), sites_of(meter.subject, meter.transforms)
+        for index in range(self.plans):
+            state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
+            samples.append(meter.sample(random_choice(sites, rng)))
+        return corrected(meter.subject, meter.transforms, profile, samples)
+
+
+def _fit_precisions(layer: cost.Layer, times: Sequence[tuple[cost.Form, float]]) -> dict[int, tuple[float, ...]]:
+    found = {bits: [(form, ms) for form, ms in times if form.bits == bits] for bits in (32, 8)}
+    return {bits: cost.fit_layer(layer, pairs) for bits, pairs in found.items() if pairs}
+
+
+def _with_memory(
+    meter: Meter, layers: Mapping[str, Mapping[int, tuple[float, ...]]], samples: Sequence[Sample]
+) -> Profile:
+    """Peak memory as floor + slope x file + live activations, the first two fitted to the variants."""
+    rows = [
+        (s.size, s.peak_memory - max(cost.live_mib(meter.subject, meter.transforms, s.choice).values()))
+        for s in samples
+        if s.peak_memory
+    ]
+    sizes, peaks = np.array(rows).T
+    slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
+    plain = samples[0]
+    offset = plain.size - cost.size_mib(meter.subject, meter.transforms, plain.choice)
+    ones = (1.0,) * len(cost.TERMS)
+    return Profile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
+
+
+def corrected(
+    subject: Subject,
+    transforms: Sequence[Transform],
+    profile: Profile,
+    samples: Sequence[Sample],
+    near: int = 0,
+) -> Profile:
+    """The profile with its weights fitted to all samples; the last `near` of them, plans close to the answer, count
+    three times as much and set the size offset."""
+    unit = Profile(
+        profile.layers,
+        profile.baseline_ms,
+        (1.0,) * len(cost.TERMS),
+        0.0,
+        profile.memory_floor,
+        profile.memory_per_size,
+    )
+    rows = np.array([cost.terms(subject, transforms, unit, s.choice) for s in samples])
+    importance = np.ones(len(samples))
+    importance[len(samples) - near :] = 3.0
+    weights = cost.fit_weights(rows, np.array([s.latency for s in samples]), importance)
+    closest = [s for s in samples[-max(near, 1) :] if s.choice] or [samples[-1]]
+    offset = max(s.size - cost.size_mib(subject, transforms, s.choice) for s in closest)
+    return Profile(
+        profile.layers,
+        profile.baseline_ms,
+        weights,
+        offset,
+        profile.memory_floor,
+        profile.memory_per_size,
+        tuple(samples),
+    )
+
+
+def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
+    """A plan at random whose neighbouring sites tend to agree, as those of good plans do."""
+    choice: dict[str, str] = {}
+    last: dict[str, float] = {}
+    for site in sites:
+        kind = site.name.partition(":")[0]
+        if kind not in last or rng.random() < 0.2:
+            last[kind] = rng.random()
+        choice[site.name] = site.candidates[int(last[kind] * len(site.candidates))].name
+    return choice
+
+
+def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+    return tuple(site for transform in transforms for site in transform.sites(subject))
+
+
+def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tuple[Transform, ...]:
+    try:
+        return tuple(load("transforms", name, state.root)(**options) for name, options in named.items())
+    except ValueError as error:
+        raise InputError(f"profile.transforms: {error}") from error
+
+
+def _bare_subject(state: State) -> Subject:
+    data = open_data(state.data, state.root, state.cache, state.seed)
+    runtime, size = runtime_of(state), state.data.image_size
+    network = analyse(teacher(state, data), (3, size, size))
+    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
+    groups = channel_groups(network.module, network.shape, keep=[head])
+    model = onnx.load(state.product("baseline") / "model.onnx")
+    return Subject(network, model, groups, {}, {}, runtime.weight_bits(), runtime.width_multiple())
+
+
+def _subject(bare: Subject, ranges: Mapping[str, Any], order: Mapping[str, Any]) -> Subject:
+    return Subject(
+        bare.network,
+        bare.model,
+        bare.groups,
+        {name: tuple(channels) for name, channels in order.items()},
+        {name: (float(low), float(high)) for name, (low, high) in ranges.items()},
+        bare.bits,
+        bare.multiple,
+    )
+
+
+def load_subject(state: State) -> Subject:
+    """The subject as the profile stage measured it."""
+    saved = json.loads((state.product("profile") / "subject.json").read_text())
+    return _subject(_bare_subject(state), saved["ranges"], saved["order"])
+
+
+def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
+    """The cost model, and the transforms that it was made for."""
+    raw = json.loads((state.product("profile") / "profile.json").read_text())
+    named = raw.pop("transforms")
+    raw.pop("sites")
+    raw["layers"] = {name: {int(bits): tuple(c) for bits, c in fits.items()} for name, fits in raw["layers"].items()}
+    raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
+    raw["weights"] = tuple(raw["weights"])
+    return Profile(**raw), load_transforms(named, state)
+
+
+def _to_json(profile: Profile, named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
+    listed = {site.name: [candidate.name for candidate in site.candidates] for site in sites}
+    return {**asdict(profile), "transforms": named, "sites": listed}
+
+
+PLUGIN = ProfileStage

@@ -1,0 +1,88 @@
+"""Wins accuracy back: distils the narrowed network from the original, then trains it with the artifact's int8 scales."""
+
+import json
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from paredown.models.data import Data, open_data
+from paredown.models.qdq import Range
+from paredown.models.spec import Spec
+from paredown.stages.base import State
+from paredown.stages.compress import reestimate_batch_norm
+from paredown.stages.distillation import Distillation, Weights, feature_points
+from paredown.stages.original import save_weights, teacher
+from paredown.stages.profile import load_subject
+from paredown.stages.search import load_choice
+from paredown.stages.student import Lowered, calibration, compressed, save_ranges
+from paredown.stages.training import Epoch, Schedule, Task, train
+
+
+class Recover(Spec):
+    """Fine-tunes and distils the compressed network, in float and then with int8 imitated."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed")
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "recovered"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
+    distributed: ClassVar[bool] = True
+
+    distil: Schedule = Field(default=Schedule(epochs=8, lr=1e-3), description="the float phase")
+    quantize: Schedule = Field(default=Schedule(epochs=2, lr=1e-4), description="the int8 phase; skipped without int8")
+    logits: float = Field(default=0.7, ge=0, description="weight of the teacher's softened answers")
+    labels: float = Field(default=0.3, ge=0, description="weight of the labels")
+    features: float = Field(default=0.5, ge=0, description="weight of the teacher's features (float phase)")
+    temperature: float = Field(default=2.0, gt=0, description="softness of the teacher's answers")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        original, student = teacher(state, data), compressed(state, data)
+        curve = self._distil(original, student, data, state)
+        lowered = Lowered.of(student, state)
+        ranges = lowered.ranges(calibration(data))
+        if lowered.int8:
+            curve += self._quantize(original, lowered, ranges, data, state)
+        save_weights(lowered.network.module, state.out / "weights.safetensors")
+        save_ranges(ranges, state.out)
+        (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
+        for checkpoint in state.out.glob("*.pt"):
+            checkpoint.unlink()
+
+    def _distil(self, original: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
+        points = feature_points(load_subject(state), load_choice(state), original) if self.features else {}
+        curve = self._train("distil", original, student, points, self.distil, data, state)
+        reestimate_batch_norm(student, data, 16, state.seed)
+        return curve
+
+    def _quantize(
+        self, original: nn.Module, lowered: Lowered, ranges: dict[str, Range], data: Data, state: State
+    ) -> list[Epoch]:
+        """Train the imitation of the artifact and put its weights back into the folded module."""
+        imitation = lowered.imitation(ranges)
+        curve = self._train("quantize", original, imitation, {}, self.quantize, data, state)
+        trained = dict(imitation.named_parameters())
+        lowered.network.module.load_state_dict(
+            {name: trained[name].detach() for name, _ in lowered.network.module.named_parameters()}, strict=False
+        )
+        return curve
+
+    def _train(
+        self,
+        phase: str,
+        original: nn.Module,
+        student: nn.Module,
+        points: dict[str, list[int]],
+        schedule: Schedule,
+        data: Data,
+        state: State,
+    ) -> list[Epoch]:
+        weights = Weights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
+        loss = Distillation(original, student, weights, points)
+        try:
+            return train(student, Task(phase, data, schedule, loss, state.out, state.seed, state.progress))
+        finally:
+            loss.close()
+
+
+PLUGIN = Recover

@@ -1,0 +1,1 @@
+"""What executes an artifact; a file here is a runtime."""

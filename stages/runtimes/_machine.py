@@ -1,0 +1,66 @@
+"""What latencies and exactness depend on: the CPU, its instruction sets, cores and system."""
+
+import os
+import platform
+from pathlib import Path
+
+FLAGS = (
+    *("avx2", "avx512f", "avx512_vnni", "avx_vnni", "amx_int8"),
+    *("asimd", "asimddp", "asimdhp", "i8mm", "sve"),
+)
+"""Instruction sets, in Linux's spelling, that change which kernels an int8 or float convolution gets."""
+
+
+def fingerprint() -> dict[str, str]:
+    """CPU, flags, cores, system and architecture of this machine."""
+    info = Path("/proc/cpuinfo")
+    fields = parse(info.read_text()) if info.exists() else {}
+    return {
+        "cpu": cpu(fields) or platform.processor() or "unknown",
+        "flags": " ".join(flags(fields)) or "unknown",
+        "cores": str(cores()),
+        "system": platform.system(),
+        "arch": platform.machine(),
+    }
+
+
+def parse(cpuinfo: str) -> dict[str, str]:
+    """The fields of the first processor in the text of Linux's /proc/cpuinfo."""
+    rows = (line.partition(":") for line in cpuinfo.split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in rows}
+
+
+def cpu(fields: dict[str, str]) -> str:
+    """The model's name with its numbers: a virtual machine often names only the family."""
+    keys = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
+    found = [fields[key] if key == "model name" else f"{key} {fields[key]}" for key in keys if key in fields]
+    return ", ".join(found)
+
+
+def flags(fields: dict[str, str]) -> list[str]:
+    """Those of `FLAGS` that the machine has; x86 lists `flags`, ARM `Features`."""
+    listed = set((fields.get("flags") or fields.get("Features") or "").split())
+    return [flag for flag in FLAGS if flag in listed]
+
+
+def cores() -> int:
+    """The cores that this process may use, which a container may limit."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def weight_bits(machine: dict[str, str]) -> int:
+    """Bits of int8 weights whose products with uint8 activations are exact on `machine`.
+
+    x86 without VNNI adds pairs of products in 16 bits with saturation (vpmaddubsw): 2 * 255 * 127 is too
+    much for them, 2 * 255 * 63 is not.
+    """
+    x86 = machine["arch"].lower() in ("x86_64", "amd64", "x86", "i386", "i686")
+    vnni = {"avx512_vnni", "avx_vnni"} & set(machine["flags"].split())
+    return 7 if x86 and not vnni else 8
+
+
+def width_multiple(machine: dict[str, str]) -> int:
+    """The channel block of onnxruntime's float convolutions: 8 with AVX2 alone, else 16."""
+    known = machine["flags"].split()
+    return 8 if "avx2" in known and "avx512f" not in known else 16

@@ -1,0 +1,74 @@
+"""Maps what onnxruntime's profiler reports back to the nodes of the file.
+
+onnxruntime renames what it rewrites: a convolution in the blocked layout takes the name of the value that
+it gives after fusion (`relu_1_nchwc`), a quantized one a number (`features.0.0_token_7`), and so on.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KERNEL = "_kernel_time"
+BLOCKED = re.compile(r"(_bn|_mul)?_nchwc$")
+RENAMED = re.compile(r"^fused |_token_\d+$|/duplicated$|/\w+Fusion/?$")
+ANCHORS = ("Conv", "Gemm", "MatMul")
+ABSORBED = frozenset(
+    (
+        *("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
+        *("Add", "Mul", "BatchNormalization"),
+    )
+)
+"""Nodes that onnxruntime fuses into the convolution before them."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The file's nodes: `nodes` by name, `producers` by the value that they give."""
+
+    nodes: Mapping[str, Any]
+    producers: Mapping[str, Any]
+
+
+def names_of(model: Path) -> Names:
+    """The names in an ONNX file."""
+    import onnx
+
+    graph = onnx.load(model, load_external_data=False).graph
+    return Names(
+        {node.name: node for node in graph.node if node.name},
+        {value: node for node in graph.node for value in node.output},
+    )
+
+
+def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Microseconds of every kernel call in order, by the name in the file or `+<op type>`."""
+    names = names_of(model)
+    durations: dict[str, list[int]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
+            name = file_name(event["name"].removesuffix(KERNEL), event["args"]["op_name"], names)
+            durations[name].append(event["dur"])
+    return durations
+
+
+def file_name(executed: str, op: str, names: Names) -> str:
+    """The name in the file of an executed node, or `+<op>` where onnxruntime inserted it."""
+    name, shorter = "", executed
+    while name != shorter:
+        name, shorter = shorter, RENAMED.sub("", shorter, count=1)
+        if name in names.nodes:
+            return name
+        if BLOCKED.search(name) and BLOCKED.sub("", name) in names.producers:
+            return anchor(BLOCKED.sub("", name), op, names.producers) or f"+{op}"
+    return f"+{op}"
+
+
+def anchor(value: str, op: str, producers: Mapping[str, Any]) -> str:
+    """The name of the node that gave `value`; of the convolution that it was fused into where `op` is one."""
+    last = node = producers[value]
+    while op in ANCHORS and node.op_type in ABSORBED and node.input[0] in producers:
+        node = producers[node.input[0]]
+    return str(node.name if node.op_type == op else last.name)

@@ -1,0 +1,49 @@
+"""Times several calls in turns, for runtimes that run in this process."""
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+TURN = 5
+"""Runs in a row, so that weights are cached as they are where one model runs alone."""
+
+
+def turns(models: int, runs: int) -> list[tuple[int, int]]:
+    """(model, timed runs) in the order ABBA ABBA ..., `runs` per model, at most `TURN` at a time."""
+    pairs = max(1, -(-runs // (2 * TURN)))
+    share, rest = divmod(runs, 2 * pairs)
+    order = [*range(models), *reversed(range(models))] * pairs
+    return [(model, share + (place // models < rest)) for place, model in enumerate(order)]
+
+
+def take_turns(calls: Sequence[Callable[[], object]], runs: int, clock: Callable[[], float]) -> list[list[float]]:
+    """Milliseconds of `runs` runs per call, so interleaved that a steady drift of the machine cancels."""
+    times: list[list[float]] = [[] for _ in calls]
+    for index, count in turns(len(calls), runs):
+        calls[index]()  # not timed: the caches still hold the other model
+        for _ in range(count):
+            start = clock()
+            calls[index]()
+            times[index].append(1e3 * (clock() - start))
+    return times
+
+
+def pick_clock(threads: int) -> Callable[[], float]:
+    """The calling thread's CPU clock where one thread does all the work, else wall time."""
+    # Windows counts a thread's time in steps of 16 ms.
+    fine = hasattr(time, "thread_time") and time.get_clock_info("thread_time").resolution <= 1e-6
+    return time.thread_time if threads == 1 and fine else time.perf_counter
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keeps garbage collection out of the timed runs."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()

@@ -1,0 +1,70 @@
+"""What a runtime must be able to do. A file in this folder is a runtime; its name is its name in the recipe."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.stages.evidence import Latency
+
+Images = NDArray[np.float32]
+"""(batch, channels, height, width), normalised as the model expects."""
+
+
+class Runtime(Protocol):
+    """Runs ONNX files and measures them. Implementations are frozen and hold no sessions.
+
+    `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them.
+    """
+
+    REQUIRES: ClassVar[Mapping[str, str]]
+
+    def version(self) -> str:
+        """For evidence, such as `onnxruntime 1.31.0`."""
+
+    def width_multiple(self) -> int:
+        """Channel counts that this machine computes fast are multiples of this."""
+
+    def weight_bits(self) -> int:
+        """Bits of int8 weights that are exact here: 7 where 8-bit products would saturate (x86 without VNNI)."""
+
+    def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
+        """Logits (images, classes) of all batches. The last batch may be padded by the runtime."""
+
+    def latency(
+        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+    ) -> list[list[list[float]]]:
+        """Milliseconds per model, round and run; the models take turns (ABBA) within every round."""
+
+    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+        """Median ms per executed node, by the node's name in the file (fused nodes under the name of their anchor);
+        nodes that the runtime itself inserted go under `+<op type>`."""
+
+    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+        """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
+
+    def supports(self, feature: str) -> bool:
+        """Whether a transform's result pays or runs here: `int8`, `narrow`, `sparse`."""
+
+    def machine(self) -> dict[str, str]:
+        """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""
+
+
+def summarize(times: list[list[float]]) -> Latency:
+    """One model's (round, run) milliseconds as evidence; `spread` is the p50's range over rounds."""
+    flat = np.array([t for round_ in times for t in round_])
+    medians = [float(np.median(round_)) for round_ in times]
+    return Latency(
+        p50=float(np.median(flat)),
+        p95=float(np.percentile(flat, 95)),
+        spread=max(medians) - min(medians),
+        runs=len(flat),
+        rounds=len(times),
+    )
+
+
+def ratio(a: list[list[float]], b: list[list[float]]) -> float:
+    """p50 of `a` over p50 of `b`: the median over rounds of the paired ratios, so that drift cancels."""
+    return float(np.median([np.median(x) / np.median(y) for x, y in zip(a, b, strict=True)]))

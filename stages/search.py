@@ -1,0 +1,234 @@
+"""Candidates and limits to a plan: solved exactly, measured, corrected and solved again until it is true."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, cast
+
+import torch
+from pydantic import Field
+
+from paredown.models.data import open_data
+from paredown.models.spec import LimitError, Spec
+from paredown.stages import cost
+from paredown.stages.base import State
+from paredown.stages.budget import budgets, build
+from paredown.stages.cost import Profile, Sample
+from paredown.stages.discovery import load
+from paredown.stages.evidence import Evidence
+from paredown.stages.meter import Meter
+from paredown.stages.problem import Problem, Solution, with_limits
+from paredown.stages.profile import corrected, load_profile, load_subject
+from paredown.stages.sensitivity import Judge, Losses, load_losses
+from paredown.stages.solvers.base import Solver
+
+UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
+
+
+class Search(Spec):
+    """Picks one candidate for every site: the least expected loss under latency, size and memory at once."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "sensitivity")
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "plan"
+    reads: ClassVar[tuple[str, ...]] = ("data", "target", "limits", "seed")
+
+    solver: str = Field("milp", description="name of a solver, or path/to/file.py")
+    margin: float = Field(0.02, ge=0, lt=0.5, description="share of every limit that is kept free")
+    tolerance: float = Field(0.05, gt=0, description="largest relative error of predicted against measured latency")
+    rounds: int = Field(8, ge=1, description="times that a plan is measured and the problem solved again")
+    alternatives: int = Field(
+        2, ge=0, description="further plans, different in a tenth of the sites, that are measured"
+    )
+    front: int = Field(8, ge=0, description="points of the Pareto front in the report")
+
+    def run(self, state: State) -> None:
+        subject, (profile, transforms) = load_subject(state), load_profile(state)
+        baseline = Evidence.load(state.product("baseline") / "evidence.json")
+        limits = budgets(state.limits, baseline, self.margin)
+        solver = cast(Solver, load("solvers", self.solver, state.root)())
+        hunt = Hunt(self, Meter(subject, transforms, state), solver, load_losses(state), limits)
+        found = hunt.settle(profile)
+        result = {
+            "limits": limits,
+            "baseline": asdict(baseline),
+            "sites": _sites(hunt.problem(found.profile)),
+            **found.to_json(),
+        }
+        if not found.solution.feasible:
+            _write(state, result)
+            raise LimitError(_impossible(found.solution, limits), keep=True)
+        if not found.holds:
+            _write(state, result)
+            raise LimitError(_missed(found, limits), keep=True)
+        best = hunt.shortlist(found)
+        front = hunt.front(found.profile, self.front)
+        _write(state, {**result, **best.to_json(), "measured_plans": hunt.measured, "front": front})
+
+
+@dataclass(frozen=True)
+class Found:
+    """A solved plan, what was predicted and what was measured of it, and the profile corrected by it."""
+
+    profile: Profile
+    solution: Solution
+    sample: Sample | None
+    holds: bool
+    error: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        measured = self.sample and {
+            "latency": self.sample.latency,
+            "size": self.sample.size,
+            "memory": self.sample.peak_memory,
+        }
+        return {
+            "choice": dict(self.solution.choice),
+            "predicted": {**_three(self.solution.costs), "loss": self.solution.loss},
+            "measured": measured,
+            "feasible": self.solution.feasible,
+            "least": dict(self.solution.least),
+            "gap": self.solution.gap,
+            "solve_seconds": self.solution.seconds,
+        }
+
+
+class Hunt:
+    """The loop of solving and measuring, and the record of every plan that was measured."""
+
+    def __init__(
+        self, options: Search, meter: Meter, solver: Solver, losses: Losses, limits: Mapping[str, float]
+    ) -> None:
+        self.options, self.meter, self.solver = options, meter, solver
+        self.losses, self.limits, self.measured = losses, limits, list[dict[str, Any]]()
+        self.near = 0
+
+    def problem(self, profile: Profile) -> Problem:
+        return build(self.meter.subject, self.meter.transforms, profile, self.losses, self.limits)
+
+    def settle(self, profile: Profile) -> Found:
+        """Solve and measure until prediction and measurement agree on a plan that holds the limits.
+
+        Of the plans that hold, the one of least loss is kept; there may be none when the rounds are used up.
+        """
+        best: Found | None = None
+        for index in range(self.options.rounds):
+            self.meter.state.progress("search: solve and measure", index, self.options.rounds)
+            solution = self.solver.solve(self.problem(profile))
+            if not solution.feasible:
+                return best or Found(profile, solution, None, holds=False)
+            found = self.measure(profile, solution)
+            profile = found.profile
+            if found.holds and (best is None or found.solution.loss < best.solution.loss):
+                best = found
+            if best is not None and found.error <= self.options.tolerance:
+                break
+        return replace(best, profile=profile) if best else found
+
+    def measure(self, profile: Profile, solution: Solution) -> Found:
+        """Measure a plan and correct the profile by it."""
+        sample = self.meter.sample(solution.choice, memory="memory" in self.limits)
+        error = abs(solution.costs["latency"] / sample.latency - 1)
+        self.near += 1
+        samples = (*profile.samples, sample)
+        fixed = corrected(self.meter.subject, self.meter.transforms, profile, samples, self.near)
+        real = {"latency": sample.latency, "size": sample.size, "memory": sample.peak_memory or 0.0}
+        holds = all(
+            real[name] <= limit / (1 - self.options.margin) * (1 - self.options.margin / 2)
+            for name, limit in self.limits.items()
+        )
+        record = {
+            "predicted": _three(solution.costs),
+            "measured": real,
+            "loss": solution.loss,
+            "holds": holds,
+        }
+        self.measured.append(record)
+        return Found(fixed, solution, sample, holds, error)
+
+    def shortlist(self, first: Found) -> Found:
+        """Plans that differ in many sites are near in predicted loss; the one that really disturbs the network least wins."""
+        found, judge = [first], self._judge()
+        problem = self.problem(first.profile)
+        for index in range(self.options.alternatives):
+            self.meter.state.progress("search: alternatives", index, self.options.alternatives)
+            solution = self.solver.solve(problem, tuple(f.solution.choice for f in found))
+            if solution.feasible:
+                found.append(self.measure(first.profile, solution))
+        scores = [judge.loss(f.solution.choice) for f in found]
+        for record, score in zip(self.measured[-len(found) + 1 :] if len(found) > 1 else [], scores[1:], strict=True):
+            record["disturbance"] = score
+        held = [(score, index) for index, (score, f) in enumerate(zip(scores, found, strict=True)) if f.holds]
+        return found[min(held)[1]]
+
+    def _judge(self) -> Judge:
+        state = self.meter.state
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        images = torch.from_numpy(next(data.batches(data.calibration.take(64, state.seed), 64))[0])
+        return Judge(self.meter.subject, self.meter.transforms, images)
+
+    def front(self, profile: Profile, count: int) -> list[dict[str, float]]:
+        """The least loss for a row of latency budgets, the other limits as they are."""
+        problem, points = self.problem(profile), []
+        whole = cost.predict(self.meter.subject, self.meter.transforms, profile, {})["latency"]
+        others = {name: limit for name, limit in self.limits.items() if name != "latency"}
+        for index in range(count):
+            self.meter.state.progress("search: Pareto front", index, count)
+            budget = whole * (0.2 + 0.8 * index / max(1, count - 1))
+            solution = self.solver.solve(with_limits(problem, {**others, "latency": budget}))
+            if solution.feasible:
+                points.append({**_three(solution.costs), "loss": solution.loss})
+        return points
+
+
+def _three(costs: Mapping[str, float]) -> dict[str, float]:
+    """Latency, size and the peak of the memory steps."""
+    peak = max((value for name, value in costs.items() if name.startswith("memory@")), default=0.0)
+    return {"latency": costs["latency"], "size": costs["size"], "memory": peak}
+
+
+def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:
+    parts = [
+        f"{name} can reach {least:.3g} {UNITS[name]} at best, the limit leaves {limits[name]:.3g}"
+        for name, least in solution.least.items()
+    ]
+    nearest = _three(solution.costs)
+    together = (
+        ""
+        if any(solution.least[n] > limits[n] for n in solution.least)
+        else " (each alone can be met, together they cannot)"
+    )
+    reached = ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
+    return f"no plan meets the limits: {'; '.join(parts)}{together}; the nearest plan reaches {reached}"
+
+
+def _missed(found: Found, limits: Mapping[str, float]) -> str:
+    assert found.sample is not None
+    return (
+        f"no measured plan held every limit: the last one takes {found.sample.latency:.3g} ms and "
+        f"{found.sample.size:.3g} MiB, the limits are "
+        + ", ".join(f"{n} {v:.3g} {UNITS[n]}" for n, v in limits.items())
+    )
+
+
+def _sites(problem: Problem) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": s.name,
+            "candidates": [c.name for c in s.candidates],
+            "losses": [c.loss for c in s.candidates],
+        }
+        for s in problem.sites
+    ]
+
+
+def _write(state: State, result: Mapping[str, Any]) -> None:
+    (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+
+
+def load_choice(state: State) -> dict[str, str]:
+    """The plan: site to candidate."""
+    return cast(dict[str, str], json.loads((state.product("plan") / "plan.json").read_text())["choice"])
+
+
+PLUGIN = Search

@@ -1,0 +1,132 @@
+"""How much each candidate hurts: the change of the teacher's output when it alone is made, without training."""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+import numpy as np
+import torch
+from pydantic import Field
+from scipy.stats import spearmanr
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from paredown.models.data import open_data
+from paredown.models.spec import Spec
+from paredown.stages.base import State
+from paredown.stages.problem import Site
+from paredown.stages.profile import load_profile, load_subject, random_choice, sites_of
+from paredown.stages.transforms.base import Choice, Subject, Transform
+
+Losses = dict[str, dict[str, float]]
+"""Site to candidate to expected loss increase in nats."""
+
+
+class Sensitivity(Spec):
+    """Measures every candidate's KL divergence on calibration images, then fits how they add up in whole plans."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")
+    uses: ClassVar[tuple[str, ...]] = ("original",)
+    gives: ClassVar[str] = "sensitivity"
+    reads: ClassVar[tuple[str, ...]] = ("data", "seed")
+
+    images: int = Field(64, ge=8, description="calibration images per candidate")
+    plans: int = Field(24, ge=0, description="random whole plans evaluated to fit the coefficients; 0 leaves them at 1")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        subject, (_, transforms) = load_subject(state), load_profile(state)
+        split = data.calibration.take(self.images, state.seed)
+        images = torch.from_numpy(next(data.batches(split, len(split)))[0])
+        judge = Judge(subject, transforms, images)
+        sites = sites_of(subject, transforms)
+        singles = self._singles(judge, sites, state)
+        plans, measured = self._whole_plans(judge, sites, state)
+        coefficients, spearman = fit_coefficients(sites, singles, plans, measured)
+        losses = {s.name: {c: loss * coefficients[kind(s.name)] for c, loss in singles[s.name].items()} for s in sites}
+        result = {"losses": losses, "coefficients": coefficients, "spearman": spearman, "plans": len(plans)}
+        (state.out / "sensitivity.json").write_text(json.dumps(result, indent=1) + "\n")
+
+    def _singles(self, judge: "Judge", sites: Sequence[Site], state: State) -> Losses:
+        losses: Losses = {}
+        for index, site in enumerate(sites):
+            state.progress("sensitivity: candidates", index, len(sites))
+            losses[site.name] = {site.candidates[0].name: 0.0}
+            for candidate in site.candidates[1:]:
+                losses[site.name][candidate.name] = judge.loss({site.name: candidate.name})
+            _monotone(losses[site.name])
+        return losses
+
+    def _whole_plans(self, judge: "Judge", sites: Sequence[Site], state: State) -> tuple[list[Choice], list[float]]:
+        rng = np.random.default_rng(state.seed + 1)
+        plans = [_mild(random_choice(sites, rng), sites, rng) for _ in range(self.plans)]
+        measured = []
+        for index, plan in enumerate(plans):
+            state.progress("sensitivity: whole plans", index, len(plans))
+            measured.append(judge.loss(plan))
+        return plans, measured
+
+
+class Judge:
+    """Compares changed networks with the teacher on the same images (N, 3, H, W)."""
+
+    def __init__(self, subject: Subject, transforms: Sequence[Transform], images: Tensor) -> None:
+        self.subject, self.transforms, self.images = subject, transforms, images
+        self.teacher = self._log_probabilities({})
+
+    def loss(self, choice: Choice) -> float:
+        """KL(teacher, changed network) in nats, averaged over the images."""
+        return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
+
+    def _log_probabilities(self, choice: Choice) -> Tensor:
+        graph = copy.deepcopy(self.subject.network.graph)
+        for transform in self.transforms:
+            graph = transform.imitate(self.subject, choice, graph)
+        with torch.inference_mode():
+            return log_softmax(torch.cat([graph(batch) for batch in self.images.split(16)]), dim=1)
+
+
+def kind(site: str) -> str:
+    """The transform that a site belongs to."""
+    return site.partition(":")[0]
+
+
+def _monotone(losses: dict[str, float]) -> None:
+    """Candidates are listed from mild to harsh: a harsher one that measured better was luck."""
+    highest = 0.0
+    for name in losses:
+        highest = losses[name] = max(highest, losses[name])
+
+
+def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Choice:
+    """The plan with all but a few sites left as they are: harsh plans all look equally ruined without training."""
+    share = rng.uniform(0.05, 0.4)
+    return {site.name: choice[site.name] for site in sites if rng.random() < share}
+
+
+def fit_coefficients(
+    sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]
+) -> tuple[dict[str, float], float | None]:
+    """One coefficient per transform that makes summed errors explain whole plans (the idea of SPDY, Frantar and
+    Alistarh, 2022), and the rank correlation of predicted and measured."""
+    kinds = sorted({kind(site.name) for site in sites})
+    if len(plans) < 4:
+        return dict.fromkeys(kinds, 1.0), None
+    rows = np.array([[sum(singles[s][c] for s, c in p.items() if kind(s) == k) for k in kinds] for p in plans])
+    logs = np.log(np.array(measured) + 1e-4)
+    best = min(_grid(len(kinds)), key=lambda w: float(np.square(np.log(rows @ w + 1e-4) - logs).mean()))
+    return dict(zip(kinds, map(float, best), strict=True)), float(spearmanr(rows @ best, measured).statistic)
+
+
+def _grid(kinds: int) -> list[np.ndarray]:
+    steps = np.geomspace(0.25, 4.0, 17)
+    return [np.array(point) for point in np.stack(np.meshgrid(*[steps] * kinds), -1).reshape(-1, kinds)]
+
+
+def load_losses(state: State) -> Losses:
+    result: Mapping[str, Losses] = json.loads((state.product("sensitivity") / "sensitivity.json").read_text())
+    return result["losses"]
+
+
+PLUGIN = Sensitivity

@@ -1,0 +1,1 @@
+"""Ways to choose a plan; a file here is a solver."""

@@ -1,0 +1,167 @@
+"""The exact solver: a mixed-integer linear program, solved by HiGHS (Huangfu & Hall 2018) through scipy."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from paredown.models.spec import Spec
+from paredown.stages.linearise import Floats, Linear, linearise
+from paredown.stages.problem import (
+    TOLERANCE,
+    Problem,
+    Solution,
+    bounds,
+    cost,
+    excess,
+    first_plan,
+    holds,
+    loss,
+    validate,
+    with_limits,
+)
+from paredown.stages.solvers.base import Plan, differences_needed, far
+from paredown.stages.solvers.highs import Answer, Rows, Slack, minimise
+
+_UNIT = 1e3
+"""A typical site's range of loss in the objective, far above HiGHS's absolute tolerances."""
+_TIE = 1e-5
+"""What all relative costs weigh against a typical site's range of loss."""
+_SUM = 1e-4
+"""What the summed excess weighs against the largest one."""
+_PROOF = 1e-6
+"""The relative gap to which the least reachable cost is proved."""
+
+
+class Milp(Spec):
+    """Exact within `gap`."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    gap: float = Field(default=1e-3, ge=0, description="relative optimality gap to stop at")
+    seconds: float = Field(default=60.0, gt=0, description="time limit per program; then its best plan counts")
+
+    def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
+        """See `Solver`.
+
+        One program is solved where the limits can be held, else three, and one per violated limit.
+        """
+        validate(problem)
+        began = time.perf_counter()
+        linear = linearise(problem)
+        apart = _apart(linear, avoid, distance)
+        answer = self._best(linear, problem.limits, apart)
+        choice = _plan(linear, answer)
+        if choice is None or not holds(problem, choice) or not far(choice, avoid, distance):
+            over = self._over(linear, problem.limits, apart)
+            if over.values is None and avoid:  # No plan differs enough, whatever the limits.
+                return replace(self.solve(problem), feasible=False, seconds=time.perf_counter() - began)
+            choice, answer = self._nearest(problem, linear, apart, over)
+        return Solution(
+            choice=choice,
+            loss=loss(problem, choice),
+            costs=cost(problem, choice),
+            feasible=holds(problem, choice) and far(choice, avoid, distance),
+            least=self._least(problem, linear, choice),
+            gap=answer.gap,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _best(self, linear: Linear, limits: Mapping[str, float], apart: Rows) -> Answer:
+        """Least loss under the limits; of equally good plans, the cheaper one."""
+        rows = [_limit_rows(linear, limit, value) for limit, value in limits.items()]
+        return minimise(linear, _objective(linear), [*rows, apart], self.gap, self.seconds)
+
+    def _over(self, linear: Linear, limits: Mapping[str, float], apart: Rows) -> Answer:
+        """Least largest excess over the limits, then the least sum of them, whatever the loss."""
+        rows = [
+            replace(_limit_rows(linear, limit, value), slack=number)
+            for number, (limit, value) in enumerate(limits.items())
+        ]
+        slack = Slack(weights=(*[_SUM] * len(limits), 1.0), largest=len(limits))
+        return minimise(linear, np.zeros_like(linear.loss), [*rows, apart], self.gap, self.seconds, slack)
+
+    def _nearest(self, problem: Problem, linear: Linear, apart: Rows, over: Answer) -> tuple[dict[str, str], Answer]:
+        """Among the plans with no more excess than the one in `over`, the one with the least loss."""
+        nearest = _plan(linear, over)
+        if nearest is None or holds(problem, nearest):  # The time limit struck: nothing is proved.
+            return nearest or first_plan(problem), Answer(None)
+        ratios = excess(problem, nearest)
+        limits = {limit: value * (1 + ratios[limit]) for limit, value in problem.limits.items()}
+        answer = self._best(linear, limits, apart)
+        choice = _plan(linear, answer)
+        if choice is None or not holds(with_limits(problem, limits), choice):
+            return nearest, Answer(None)
+        return choice, max(answer, over, key=lambda found: found.gap)
+
+    def _least(self, problem: Problem, linear: Linear, choice: Plan) -> dict[str, float]:
+        """Per limit that the plan violates, the least cost of any plan (a lower bound after a time limit)."""
+        least: dict[str, float] = {}
+        for limit in (limit for limit, over in excess(problem, choice).items() if over > TOLERANCE):
+            rows = replace(_limit_rows(linear, limit, problem.limits[limit], prune=False), slack=0)
+            slack = Slack(weights=(1.0,), lower=-math.inf)
+            answer = minimise(linear, np.zeros_like(linear.loss), [rows], _PROOF, self.seconds, slack)
+            ratio = answer.objective if answer.gap <= 2 * _PROOF else answer.bound
+            if math.isfinite(ratio):
+                least[limit] = (1 + ratio) * problem.limits[limit]
+        return least
+
+
+def _plan(linear: Linear, answer: Answer) -> dict[str, str] | None:
+    if answer.values is None:
+        return None
+    return {site: name for (site, name), number in linear.column.items() if answer.values[number] > 0.5}
+
+
+def _objective(linear: Linear) -> Floats:
+    """(n,) the loss, and far under it the costs: each budget family relative to the range it can take."""
+    starts = np.append(linear.groups, linear.loss.size)
+    ranges = np.array([np.ptp(linear.loss[a:b]) for a, b in pairwise(starts)])
+    typical = float(np.median(ranges[ranges > 0])) if ranges.any() else 1.0
+    families = [budget.split("@")[0] for budget in linear.budgets]
+    spans = linear.ceiling(linear.costs) + linear.ceiling(-linear.costs)
+    shares = np.array([1 / families.count(name) for name in families])
+    weights = np.divide(shares, spans, out=np.zeros_like(spans), where=spans > 0)
+    tie: Floats = weights @ linear.costs
+    return _UNIT * (linear.loss / typical + _TIE * tie)
+
+
+def _limit_rows(linear: Linear, limit: str, value: float, prune: bool = True) -> Rows:
+    """Relative cost minus one, at most 0, of every budget that a limit bounds.
+
+    Budgets under another one in every plan are left out, and with `prune` those always under the limit too.
+    """
+    chosen = [number for number, budget in enumerate(linear.budgets) if bounds(limit, budget)]
+    costs, fixed = linear.costs[chosen], linear.fixed[chosen]
+    if prune:
+        risky = linear.ceiling(costs) + fixed > value
+        costs, fixed = costs[risky], fixed[risky]
+    kept = _undominated(linear, costs, fixed)
+    return Rows(costs[kept] / value, 1 - fixed[kept] / value)
+
+
+def _undominated(linear: Linear, costs: Floats, fixed: Floats) -> list[int]:
+    """The rows that no other kept row is at least as large as in every plan."""
+    kept = list(range(len(costs)))
+    for row in range(len(costs)):
+        others = [other for other in kept if other != row]
+        above = linear.ceiling(costs[row] - costs[others]) + fixed[row] - fixed[others] <= 0
+        if above.any():
+            kept = others
+    return kept
+
+
+def _apart(linear: Linear, avoid: tuple[Plan, ...], distance: float) -> Rows:
+    """Each avoided plan shares at most so many picks with the answer."""
+    shared = np.zeros((len(avoid), linear.loss.size))
+    for row, plan in enumerate(avoid):
+        shared[row, [linear.column[pick] for pick in plan.items() if pick in linear.column]] = 1.0
+    return Rows(shared, np.array([float(len(plan) - differences_needed(plan, distance)) for plan in avoid]))
+
+
+PLUGIN = Milp

@@ -1,0 +1,100 @@
+"""The baseline that another solver has to beat: random plans, repaired one site at a time."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from operator import itemgetter
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from paredown.models.spec import Spec
+from paredown.stages.problem import (
+    TOLERANCE,
+    Problem,
+    Site,
+    Solution,
+    cost,
+    excess,
+    exists,
+    holds,
+    loss,
+    owners_first,
+    validate,
+)
+from paredown.stages.solvers.base import Plan, far
+
+Score = tuple[bool, float, float]
+"""(too close to an avoided plan, largest relative excess, loss): the smallest wins."""
+
+
+class RandomSearch(Spec):
+    """Proves nothing: `gap` is infinite and `least` empty."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    evaluations: int = Field(default=1000, ge=1, description="plans whose costs are looked up")
+    repairs: int = Field(default=50, ge=0, description="changes tried on a plan that misses a limit")
+    seed: int = Field(default=0, ge=0, description="seed of the search")
+
+    def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
+        """See `Solver`."""
+        validate(problem)
+        began = time.perf_counter()
+        tried = islice(self._trails(problem, avoid, distance), self.evaluations)
+        _, choice = min(tried, key=itemgetter(0))
+        return Solution(
+            choice=choice,
+            loss=loss(problem, choice),
+            costs=cost(problem, choice),
+            feasible=holds(problem, choice) and far(choice, avoid, distance),
+            gap=math.inf,
+            seconds=time.perf_counter() - began,
+        )
+
+    def _trails(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> Iterator[tuple[Score, Plan]]:
+        """Endless: a random plan, changes that keep or lower its excess until it holds, the next plan."""
+        rng = np.random.default_rng(self.seed)
+        order = owners_first(problem)
+        while True:
+            plan = _draw(order, {}, rng)
+            score = _score(problem, plan, avoid, distance)
+            yield score, plan
+            for _ in range(self.repairs):
+                if score[:2] == (False, 0.0):
+                    break
+                changed = _change(order, plan, rng)
+                found = _score(problem, changed, avoid, distance)
+                yield found, changed
+                if found[:2] <= score[:2]:
+                    plan, score = changed, found
+
+
+def _score(problem: Problem, plan: Plan, avoid: tuple[Plan, ...], distance: float) -> Score:
+    over = max(excess(problem, plan).values(), default=0.0)
+    return not far(plan, avoid, distance), over if over > TOLERANCE else 0.0, loss(problem, plan)
+
+
+def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict[str, str]:
+    """A plan that agrees with `kept` where it can, and is random elsewhere."""
+    plan: dict[str, str] = {}
+    for site in order:
+        if exists(site, plan):
+            plan[site.name] = kept.get(site.name) or _any(site, rng)
+    return plan
+
+
+def _any(site: Site, rng: np.random.Generator) -> str:
+    return site.candidates[int(rng.integers(len(site.candidates)))].name
+
+
+def _change(order: tuple[Site, ...], plan: Plan, rng: np.random.Generator) -> dict[str, str]:
+    """The plan with one of its sites drawn anew."""
+    present = [site for site in order if site.name in plan]
+    site = present[int(rng.integers(len(present)))]
+    return _draw(order, {**plan, site.name: _any(site, rng)}, rng)
+
+
+PLUGIN = RandomSearch

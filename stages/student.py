@@ -1,0 +1,91 @@
+"""The network that a plan makes of the original: as a module that is trained, and as what its artifact computes."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from paredown.models.data import Data
+from paredown.models.fake_quant import insert, observe
+from paredown.models.graph import Network, analyse, fold_batch_norm
+from paredown.models.onnx_graph import export
+from paredown.models.qdq import Range, quantize, quantized_values
+from paredown.stages.base import State
+from paredown.stages.measure import runtime_of
+from paredown.stages.original import load_weights, teacher
+from paredown.stages.profile import load_profile, load_subject
+from paredown.stages.search import load_choice
+from paredown.stages.transforms.quantize import int8_layers
+
+
+def surgery(state: State, data: Data) -> nn.Module:
+    """The original with the plan applied, its weights those of the original that are left."""
+    subject, (_, transforms), choice = load_subject(state), load_profile(state), load_choice(state)
+    module = teacher(state, data)
+    for transform in transforms:
+        module = transform.apply(subject, choice, module)
+    return module
+
+
+def compressed(state: State, data: Data) -> nn.Module:
+    """The module that `compress` left."""
+    module = surgery(state, data)
+    load_weights(module, state.product("compressed") / "weights.safetensors")
+    return module
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A trained student: folded, traced and as fp32 ONNX, with the layers that become int8."""
+
+    network: Network
+    model: ModelProto
+    int8: tuple[str, ...]
+    bits: int
+
+    @classmethod
+    def of(cls, module: nn.Module, state: State) -> "Lowered":
+        size = state.data.image_size
+        network = analyse(module, (3, size, size))
+        model = export(network.module, network.shape, state.target.batch)
+        present = {layer.name for layer in network.layers}
+        int8 = tuple(name for name in int8_layers(load_choice(state)) if name in present)
+        return cls(network, model, int8, runtime_of(state).weight_bits())
+
+    @staticmethod
+    def fold(module: nn.Module, state: State) -> nn.Module:
+        """A copy without batch norm: the form whose weights `recover` leaves."""
+        size = state.data.image_size
+        return fold_batch_norm(module, (3, size, size))
+
+    def values(self) -> set[str]:
+        """The values whose ranges the artifact needs."""
+        named = {node.name for node in self.network.graph.graph.nodes}
+        return set(quantized_values(self.model, self.int8).values()) & named
+
+    def ranges(self, batches: Iterable[Tensor]) -> dict[str, Range]:
+        return observe(self.network.graph, batches, self.values())
+
+    def imitation(self, ranges: dict[str, Range]) -> GraphModule:
+        """What the artifact computes, in torch and with gradients."""
+        return insert(self.network.graph, ranges, self.int8, self.bits)
+
+    def artifact(self, ranges: dict[str, Range]) -> ModelProto:
+        return quantize(self.model, self.int8, ranges, self.bits) if self.int8 else self.model
+
+
+def calibration(data: Data) -> list[Tensor]:
+    return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
+
+
+def save_ranges(ranges: dict[str, Range], folder: Path) -> None:
+    (folder / "ranges.json").write_text(json.dumps(ranges, indent=1, sort_keys=True) + "\n")
+
+
+def load_ranges(folder: Path) -> dict[str, Range]:
+    return {name: (low, high) for name, (low, high) in json.loads((folder / "ranges.json").read_text()).items()}

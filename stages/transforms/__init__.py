@@ -1,0 +1,1 @@
+"""The one change a transform makes at a site; a file here is a transform."""

@@ -1,0 +1,73 @@
+"""What a transform is. A file in this folder is a transform; its name is its name in the recipe."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+from onnx import ModelProto
+from torch import nn
+from torch.fx import GraphModule
+
+from paredown.models.graph import ChannelGroup, Layer, Network
+from paredown.models.qdq import Range
+from paredown.stages.problem import Site
+
+Choice = Mapping[str, str]
+"""Site to candidate. A site that is not named stays as it is: its first candidate."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """The original, ready to be changed.
+
+    `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
+    holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share.
+    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's.
+    """
+
+    network: Network
+    model: ModelProto
+    groups: tuple[ChannelGroup, ...]
+    order: Mapping[str, tuple[int, ...]]
+    ranges: Mapping[str, Range]
+    bits: int
+    multiple: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a plan makes of one layer: all that its time, size and memory depend on."""
+
+    channels_in: int
+    channels_out: int
+    bits: int = 32
+
+
+class Transform(Protocol):
+    """One kind of change. Implementations are frozen options objects and see a plan's whole choice.
+
+    Every site is named `<transform>:<place>`, and its first candidate leaves the network as it is.
+    """
+
+    REQUIRES: ClassVar[Mapping[str, str]]
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        """The places that can change, with their candidates; costs and losses are measured later."""
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        """The sites whose candidates change this layer's form."""
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        """The layer's form after this transform."""
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        """A few choices that change the whole network alike, to be profiled."""
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        """The traced network as if the choice were made, its shapes unchanged; `graph` may be changed in place."""
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        """The choice made in the ONNX graph, weights kept where they are kept: for measuring, without training."""
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        """The choice made in the user's own module, before it is trained."""

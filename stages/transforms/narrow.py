@@ -1,0 +1,144 @@
+"""`narrow`: fewer channels, by groups of layers that share them, in widths that the runtime computes fast."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+from onnx import ModelProto, NodeProto
+from pydantic import Field
+from torch import nn
+from torch.fx import GraphModule
+
+from paredown.models.graph import ChannelGroup, Layer, channel_source
+from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
+from paredown.models.spec import Spec
+from paredown.models.surgery import prune, zero_channels
+from paredown.stages.problem import Candidate, Site
+from paredown.stages.transforms.base import Choice, Form, Subject
+
+PREFIX = "narrow:"
+SMALL = 64
+"""Widths under this may be any multiple of 8: the next multiple of 16 would often be the whole layer."""
+
+
+class Narrow(Spec):
+    """Keeps the most important channels of every group and takes the others out."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    levels: tuple[float, ...] = Field(
+        (0.875, 0.75, 0.625, 0.5, 0.375, 0.25), description="fractions of a group's channels that may stay"
+    )
+    round_to: int | None = Field(
+        None, ge=1, description="widths are multiples of this; left out: what the runtime likes"
+    )
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        found = ((group, self.widths(subject, group)) for group in subject.groups)
+        return tuple(
+            Site(PREFIX + group.name, tuple(Candidate(str(width)) for width in widths))
+            for group, widths in found
+            if len(widths) > 1
+        )
+
+    def widths(self, subject: Subject, group: ChannelGroup) -> tuple[int, ...]:
+        """The whole width, then the narrower ones, widest first."""
+        multiple = self.round_to or (min(8, subject.multiple) if group.width < SMALL else subject.multiple)
+        rounded = {max(multiple, round(group.width * level / multiple) * multiple) for level in self.levels}
+        return (group.width, *sorted((width for width in rounded if width < group.width), reverse=True))
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        names = dict.fromkeys(g.name for g in _sides(subject, layer) if g and len(self.widths(subject, g)) > 1)
+        return tuple(PREFIX + name for name in names)
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        inner, outer = _sides(subject, layer)
+        return replace(
+            form,
+            channels_in=kept_width(inner, choice) if inner else form.channels_in,
+            channels_out=kept_width(outer, choice) if outer else form.channels_out,
+        )
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        levels = (0.75, 0.5, 0.25)
+        return tuple({site.name: _nearest(site, level) for site in self.sites(subject)} for level in levels)
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        for group in subject.groups:
+            gone = subject.order[group.name][kept_width(group, choice) :]
+            if gone:
+                zero_channels(graph, group, gone)
+        return graph
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        model, constants = copy_of(model), weights(model)
+        for name, node in weighted_nodes(model):
+            inner, outer = _sides(subject, subject.network.layer(name))
+            self._slice(subject, choice, model, node, constants, inner, outer)
+        del model.graph.value_info[:]
+        return model
+
+    def _slice(
+        self,
+        subject: Subject,
+        choice: Choice,
+        model: ModelProto,
+        node: NodeProto,
+        constants: Mapping[str, np.ndarray],
+        inner: ChannelGroup | None,
+        outer: ChannelGroup | None,
+    ) -> None:
+        weight = constants[node.input[1]]
+        depthwise = weight.ndim == 4 and weight.shape[1] == 1 and inner is outer
+        if outer:
+            weight = weight[kept_channels(subject, outer, choice)]
+        if inner and not depthwise:
+            weight = weight[:, kept_channels(subject, inner, choice)]
+        set_weight(model, node.input[1], weight)
+        if outer and len(node.input) > 2:
+            set_weight(model, node.input[2], constants[node.input[2]][kept_channels(subject, outer, choice)])
+        for attribute in node.attribute:
+            if attribute.name == "group" and depthwise:
+                attribute.i = len(weight)
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        return prune(module, subject.network.shape, kept(subject, choice))
+
+
+def kept(subject: Subject, choice: Choice) -> dict[str, list[int]]:
+    """The channels that stay, of every group that is narrowed."""
+    narrowed = (group for group in subject.groups if kept_width(group, choice) < group.width)
+    return {group.name: kept_channels(subject, group, choice) for group in narrowed}
+
+
+def kept_channels(subject: Subject, group: ChannelGroup, choice: Choice) -> list[int]:
+    return sorted(subject.order[group.name][: kept_width(group, choice)])
+
+
+def kept_width(group: ChannelGroup, choice: Choice) -> int:
+    return int(choice.get(PREFIX + group.name, group.width))
+
+
+@cache
+def _sides(subject: Subject, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
+    """The groups of the channels that a layer reads and makes."""
+    if layer.op == "add":
+        name = channel_source(subject.network, layer)
+        return (_making(subject, name),) * 2
+    reading = next((group for group in subject.groups if layer.name in group.inputs), None)
+    making = _making(subject, layer.name)
+    return (making, making) if layer.depthwise else (reading, making)
+
+
+def _making(subject: Subject, name: str) -> ChannelGroup | None:
+    return next((group for group in subject.groups if name in group.outputs), None)
+
+
+def _nearest(site: Site, level: float) -> str:
+    whole = int(site.candidates[0].name)
+    return min((c.name for c in site.candidates), key=lambda name: abs(int(name) - level * whole))
+
+
+PLUGIN = Narrow

@@ -1,0 +1,62 @@
+"""`quantize`: int8 layer by layer, as QDQ in the artifact."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+from onnx import ModelProto
+from torch import nn
+from torch.fx import GraphModule
+
+from paredown.models.fake_quant import insert
+from paredown.models.graph import Layer
+from paredown.models.qdq import quantize, quantized_values
+from paredown.models.spec import Spec
+from paredown.stages.problem import Candidate, Site
+from paredown.stages.transforms.base import Choice, Form, Subject
+
+PREFIX = "quantize:"
+FLOAT, INT8 = "fp32", "int8"
+
+
+class Quantize(Spec):
+    """Chooses fp32 or int8 for every convolution, linear layer and residual addition."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        candidates = (Candidate(FLOAT), Candidate(INT8))
+        return tuple(Site(PREFIX + layer.name, candidates) for layer in subject.network.layers)
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        return (PREFIX + layer.name,)
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        return replace(form, bits=8) if choice.get(PREFIX + layer.name) == INT8 else form
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        return ({PREFIX + layer.name: INT8 for layer in subject.network.layers},)
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        chosen = int8_layers(choice)
+        if not chosen:
+            return graph
+        origins = set(quantized_values(subject.model, chosen).values())
+        ranges = {value: subject.ranges[value] for value in origins if value in subject.ranges}
+        return insert(graph, ranges, chosen, subject.bits)
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        chosen = int8_layers(choice)
+        return quantize(model, chosen, subject.ranges, subject.bits) if chosen else model
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        """The module stays in float; recovery imitates int8 while it trains, and the artifact has it for real."""
+        return module
+
+
+def int8_layers(choice: Choice) -> list[str]:
+    """The layers that the choice makes int8."""
+    return [site.removeprefix(PREFIX) for site, name in choice.items() if site.startswith(PREFIX) and name == INT8]
+
+
+PLUGIN = Quantize

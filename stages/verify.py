@@ -1,0 +1,132 @@
+"""The proof: the finished artifact, run in turns with the original on the target, against every limit."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from paredown.models.data import Data, open_data
+from paredown.models.spec import LimitError, Spec
+from paredown.stages.base import Bound, State
+from paredown.stages.evidence import Evidence, Latency
+from paredown.stages.measure import evidence, runtime_of
+from paredown.stages.runtimes.base import ratio
+from paredown.stages.search import load_choice
+
+PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One measure of the artifact against its limit, in `unit`; without a limit `holds` is None."""
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    limit: float | None
+    holds: bool | None
+
+
+class Verify(Spec):
+    """Measures accuracy on test, latency, size and memory of the artifact, and writes its manifest."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "plan", "exported")
+    uses: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[str] = "artifact"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "limits", "seed")
+
+    rounds: int = Field(default=9, ge=1, description="fresh pairs of sessions to time")
+    runs: int = Field(default=20, ge=1, description="timed inferences per session")
+
+    def run(self, state: State) -> None:
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        path = state.out / "model.onnx"
+        shutil.copyfile(state.product("exported") / "model.onnx", path)
+        state.progress("verify: latency", 0, 2)
+        pair = [state.product("baseline") / "model.onnx", path]
+        times = runtime_of(state).latency(pair, state.target.threads, state.target.batch, self.rounds, self.runs)
+        state.progress("verify: accuracy and memory", 1, 2)
+        before = evidence(pair[0], state, data, ("validation", "test"), times[0])
+        after = evidence(path, state, data, ("validation", "test"), times[1])
+        tables = checks(state, before, after, ratio(times[1], times[0]))
+        manifest = _manifest(state, data, before, after, tables)
+        manifest["ratios"]["latency_p50"] = ratio(times[1], times[0])
+        (state.out / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
+        missed = [check for check in tables if check.holds is False]
+        if missed:
+            raise LimitError("; ".join(_missed(check) for check in missed), keep=True)
+
+
+def checks(state: State, before: Evidence, after: Evidence, p50_ratio: float) -> list[Check]:
+    """Every limit of the recipe against what was measured; relative limits are of the baseline measured just now."""
+    limits, old, new = state.limits, _latency(before), _latency(after)
+    paired = Latency(p50=old.p50 * p50_ratio, p95=new.p95, spread=new.spread, runs=new.runs, rounds=new.rounds)
+    drop, points = limits.accuracy_drop, (before.accuracy["test"], after.accuracy["test"])
+    floor = None if drop is None else points[0] - drop
+    return [
+        _check("latency p50", "ms", old.p50, paired.p50, limits.latency_p50),
+        _check("latency p95", "ms", old.p95, paired.p95, limits.latency_p95),
+        _check("size", "MiB", before.size, after.size, limits.size),
+        _check("peak memory", "MiB", before.peak_memory, after.peak_memory, limits.peak_memory),
+        Check("test accuracy", "%", *points, floor, None if floor is None else points[1] >= floor - 1e-9),
+    ]
+
+
+def _check(name: str, unit: str, before: float, after: float, bound: Bound | None) -> Check:
+    limit = None if bound is None else bound.resolve(before)
+    return Check(name, unit, before, after, limit, None if limit is None else after <= limit)
+
+
+def _latency(measured: Evidence) -> Latency:
+    assert measured.latency is not None
+    return measured.latency
+
+
+def _missed(check: Check) -> str:
+    if check.name == "test accuracy":
+        text = f"test accuracy {check.after:.2f} % is under its floor of {check.limit:.2f} %"
+        return f"{text}; more epochs in recover, more training images or a looser latency limit would help"
+    return f"{check.name} {check.after:.4g} {check.unit} is over its limit of {check.limit:.4g} {check.unit}"
+
+
+def _manifest(state: State, data: Data, before: Evidence, after: Evidence, tables: list[Check]) -> dict[str, Any]:
+    parity: Mapping[str, Any] = json.loads((state.product("exported") / "parity.json").read_text())
+    return {
+        "paredown": metadata.version("paredown"),
+        "model": state.model.model_dump(mode="json"),
+        "target": state.target.model_dump(mode="json"),
+        "limits": state.limits.model_dump(mode="json"),
+        "seed": state.seed,
+        "plan": load_choice(state),
+        "checks": [asdict(check) for check in tables],
+        "baseline": asdict(before),
+        "artifact": asdict(after),
+        "ratios": {"size": after.size / before.size, "peak_memory": after.peak_memory / before.peak_memory},
+        "parity": parity,
+        "sha256": {
+            "model.onnx": _digest(state.out / "model.onnx"),
+            "baseline/model.onnx": _digest(state.product("baseline") / "model.onnx"),
+        },
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "data": {
+            "source": state.data.source,
+            "fingerprint": data.fingerprint,
+            "classes": list(data.classes),
+            "licence": data.licence,
+            "images": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
+        },
+    }
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+PLUGIN = Verify

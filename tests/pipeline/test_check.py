@@ -1,0 +1,80 @@
+"""`paredown check`: everything that can be known before any work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paredown.models.spec import InputError, MissingError
+from paredown.pipeline.check import check
+from paredown.pipeline.recipe import load_recipe
+
+Write = Callable[..., Path]
+
+NET = """
+import torch
+
+def make(classes=3):
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(8, classes))
+"""
+
+
+@pytest.fixture
+def recipe(write_stage: Write, write_recipe: Write, tmp_path: Path) -> Path:
+    (tmp_path / "net.py").write_text(NET)
+    images = np.random.default_rng(0).integers(0, 255, (90, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(90) % 3)
+    write_stage("first", extra='solver: str = "milp"')
+    file = write_recipe("- first.py")
+    file.write_text(file.read_text().replace("source: images", "source: images.npz"))
+    return file
+
+
+def lines(recipe: Path) -> dict[str, str]:
+    found = (line.partition(": ") for line in check(load_recipe(recipe), recipe.parent / "cache"))
+    return {name: text for name, _, text in found}
+
+
+def test_what_holds_is_told(recipe: Path) -> None:
+    told = lines(recipe)
+    assert told["stages"] == "first.py"
+    assert told["plugins"] == "runtime.py, milp"
+    assert told["images"].endswith("3 classes")
+    assert told["model"] == "2 layers traced"
+    assert told["limits"] == "size 0.5x"
+
+
+def test_a_solver_that_does_not_exist(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- first.py: {solver: mlip}"))
+    with pytest.raises(InputError, match="solvers: 'mlip' is not known; did you mean 'milp'"):
+        lines(recipe)
+
+
+def test_a_plugin_that_is_not_installed(recipe: Path) -> None:
+    text = 'class R:\n    REQUIRES: dict[str, str] = {"no_such_module": "wings"}\n\nPLUGIN = R\n'
+    (recipe.parent / "runtime.py").write_text(text)
+    with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
+        lines(recipe)
+
+
+@pytest.mark.parametrize(("gone", "expected"), [("net.py", "net.py"), ("images.npz", "images.npz")])
+def test_files_that_are_not_there(recipe: Path, gone: str, expected: str) -> None:
+    loaded = load_recipe(recipe)
+    (recipe.parent / gone).unlink()
+    with pytest.raises(InputError, match=expected):
+        list(check(loaded, recipe.parent / "cache"))
+
+
+def test_weights_that_are_not_there(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("source: net.py:make", "source: net.py:make, weights: w.pth"))
+    with pytest.raises(InputError, match=r"w\.pth"):
+        lines(recipe)
+
+
+def test_a_model_with_other_classes(recipe: Path) -> None:
+    net = recipe.parent / "net.py"
+    net.write_text(NET.replace("def make(classes=3)", "def make()").replace("8, classes", "8, 5"))
+    with pytest.raises(InputError, match="fit"):
+        lines(recipe)
