@@ -5,9 +5,8 @@ names that the trace gives to values are the names that the ONNX exporter gives 
 qualified names, so a layer or a value found in one world is found by name in the other.
 """
 
-import copy
 from collections import Counter
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -18,6 +17,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
+from paredown.models.fold import fold_batch_norm
 from paredown.models.spec import InputError
 
 Shape = tuple[int, int, int]
@@ -85,11 +85,15 @@ class Network:
 def analyse(module: nn.Module, shape: Shape) -> Network:
     """Fold, trace and read a classifier. The given module is left untouched.
 
-    Raises InputError where torch.export cannot trace the module.
+    Raises InputError where torch.export cannot trace the module, or where a layer is called more than once.
     """
     folded = fold_batch_norm(module, shape)
     graph = functional(trace(folded, shape))
-    return Network(folded, graph, tuple(_layers(graph, folded)), shape)
+    layers = tuple(_layers(graph, folded))
+    twice = [name for name, calls in Counter(layer.name for layer in layers).items() if calls > 1]
+    if twice:
+        raise InputError(f"the model calls its layer '{twice[0]}' more than once; every layer must be called once")
+    return Network(folded, graph, layers, shape)
 
 
 def trace(module: nn.Module, shape: Shape) -> ExportedProgram:
@@ -150,53 +154,6 @@ def _functional_target(node: Node) -> Target:
     return cast(Target, getattr(getattr(torch.ops.aten, name[:-1]), overload))
 
 
-def fold_batch_norm(module: nn.Module, shape: Shape) -> nn.Module:
-    """A copy in evaluation mode with every batch norm that directly follows a convolution folded into it."""
-    folded = copy.deepcopy(module).eval()
-    for conv, norm in batch_norm_pairs(folded, shape):
-        _fold(folded, conv, norm)
-    return folded
-
-
-def batch_norm_pairs(module: nn.Module, shape: Shape) -> list[tuple[str, str]]:
-    """(convolution, batch norm) names where the norm reads what the convolution computes."""
-    made: dict[int, tuple[str, torch.Tensor]] = {}
-    pairs: list[tuple[str, str]] = []
-
-    def convolved(name: str) -> Callable[..., None]:
-        return lambda _module, _args, output: made.update({id(output): (name, output)})
-
-    def normed(name: str) -> Callable[..., None]:
-        return lambda _module, args: pairs.append((made[id(args[0])][0], name)) if id(args[0]) in made else None
-
-    hooks = [m.register_forward_hook(convolved(n)) for n, m in module.named_modules() if isinstance(m, nn.Conv2d)]
-    norms = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d)]
-    hooks += [m.register_forward_pre_hook(normed(n)) for n, m in norms]
-    with torch.no_grad():
-        module(torch.zeros(1, *shape, device=next(module.parameters()).device))
-    for hook in hooks:
-        hook.remove()
-    return pairs
-
-
-def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
-    conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
-    assert isinstance(conv, nn.Conv2d)
-    mean, var, eps = (getattr(norm, key) for key in ("running_mean", "running_var", "eps"))
-    gain = (norm.weight if norm.weight is not None else torch.ones_like(mean)) / torch.sqrt(var + eps)
-    bias = conv.bias if conv.bias is not None else torch.zeros_like(mean)
-    shift = norm.bias if norm.bias is not None else torch.zeros_like(mean)
-    conv.weight = nn.Parameter((conv.weight * gain.reshape(-1, 1, 1, 1)).detach())
-    conv.bias = nn.Parameter((shift + (bias - mean) * gain).detach())
-    module.set_submodule(norm_name, _after_norm(norm))
-
-
-def _after_norm(norm: nn.Module) -> nn.Module:
-    """What is left of a batch norm module once its affine part is folded: timm's carry their activation inside."""
-    inner = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
-    return nn.Sequential(*inner) if inner else nn.Identity()
-
-
 def operator(node: object) -> str:
     """`conv2d` for a call of aten.conv2d.default; empty for everything that is not an ATen call."""
     if not isinstance(node, Node) or node.op != "call_function":
@@ -233,21 +190,29 @@ def _layers(graph: GraphModule, module: nn.Module) -> Iterator[Layer]:
 def _weighted(node: Node, module: nn.Module) -> Layer:
     name = attribute(node.args[1]).rpartition(".")[0]
     layer, read = module.get_submodule(name), source(node.args[0])
-    conv = isinstance(layer, nn.Conv2d)
-    channels = (layer.in_channels, layer.out_channels) if conv else (layer.in_features, layer.out_features)
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        raise InputError(f"the weight of '{node.name}' is not that of a Conv2d or Linear module, which layers must be")
+    channels_in, channels_out, kernel, groups = _sizes(layer)
     return Layer(
         name=name,
-        op="conv" if conv else "linear",
+        op="conv" if isinstance(layer, nn.Conv2d) else "linear",
         inputs=(read.name,),
         value=node.name,
         output=fused_output(node).name,
-        channels_in=channels[0],
-        channels_out=channels[1],
-        kernel=layer.kernel_size[0] * layer.kernel_size[1] if conv else 1,
-        groups=layer.groups if conv else 1,
+        channels_in=channels_in,
+        channels_out=channels_out,
+        kernel=kernel,
+        groups=groups,
         pixels_in=_pixels(read),
         pixels_out=_pixels(node),
     )
+
+
+def _sizes(layer: nn.Conv2d | nn.Linear) -> tuple[int, int, int, int]:
+    """Channels in and out, elements of a kernel, and groups."""
+    if isinstance(layer, nn.Linear):
+        return layer.in_features, layer.out_features, 1, 1
+    return layer.in_channels, layer.out_channels, layer.kernel_size[0] * layer.kernel_size[1], layer.groups
 
 
 def _join(node: Node) -> Layer:
@@ -276,17 +241,18 @@ def producers_of(network: Network, layer: Layer, values: Container[str]) -> list
         if node.name in values:
             found[node.name] = None
         elif node.op == "call_function":
-            waiting += [arg for arg in node.args if isinstance(arg, Node)]
+            waiting += node.all_input_nodes
     return list(found)
 
 
 @cache
 def channel_source(network: Network, layer: Layer) -> str:
-    """The weighted layer that made the channels which a join (or any other layer) reads first."""
+    """The weighted layer that made the channels which a join (or any other layer) reads first; empty where several
+    made them together."""
     weighted = {item.value: item.name for item in network.layers if item.op != "add"}
     node = next(n for n in network.graph.graph.nodes if n.name == layer.inputs[0])
-    while node.name not in weighted and node.op == "call_function":
-        node = next(arg for arg in node.args if isinstance(arg, Node))
+    while node.name not in weighted and node.op == "call_function" and operator(node) != "cat":
+        node = node.all_input_nodes[0]
     return weighted.get(node.name, "")
 
 

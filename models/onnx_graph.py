@@ -120,7 +120,7 @@ def _free_channels(model: ModelProto) -> None:
     constants = weights(model)
     for node in model.graph.node:
         target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
-        if target is not None and len(target) == 2 and (target > 0).all():
+        if target is not None and len(target) == 2 and all(int(size) > 0 for size in target):
             set_weight(model, node.input[1], np.array([target[0], -1], target.dtype))
 
 

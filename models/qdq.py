@@ -32,7 +32,8 @@ def activation_scale(bounds: Range) -> tuple[np.float32, int]:
 def weight_scales(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Per output channel, for symmetric signed integers of `bits` bits; weight is (out, ...)."""
     peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    return np.maximum(peak / np.float32(2 ** (bits - 1) - 1), np.float32(1e-8)).astype(np.float32)
+    steps: NDArray[np.float32] = np.maximum(peak / np.float32(2 ** (bits - 1) - 1), np.float32(1e-8))
+    return steps
 
 
 def units(model: ModelProto) -> list[str]:
@@ -83,7 +84,7 @@ def _follows(
 def fused_output(node: NodeProto, readers: Mapping[str, list[NodeProto]]) -> str:
     """The value after the activation that the runtime computes inside the node."""
     after = readers.get(node.output[0], [])
-    return after[0].output[0] if len(after) == 1 and after[0].op_type in FUSED else node.output[0]
+    return str(after[0].output[0] if len(after) == 1 and after[0].op_type in FUSED else node.output[0])
 
 
 def _data_inputs(node: NodeProto, constant: Collection[str]) -> list[str]:
@@ -159,7 +160,7 @@ def _quantize_weights(
         node.input[1], gone = f"{name}.dq", gone | {name}
         if len(node.input) > 2 and node.input[2]:
             bias, step = node.input[2], (steps * source).astype(np.float32)
-            integers = np.clip(np.rint(constants[bias] / step), -(2**31), 2**31 - 1)
+            integers = np.clip(np.rint(constants[bias].astype(np.float32) / step), -(2**31), 2**31 - 1)
             _set_integers(model, bias, integers.astype(np.int32), step)
             fresh.append(_dequantize(bias))
             node.input[2], gone = f"{bias}.dq", gone | {bias}

@@ -5,7 +5,8 @@ those channels zeroed must compute the same as the network without them.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch_pruning as tp
@@ -24,7 +25,7 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
     zeroed and removed channels disagree are left out.
     """
     graph = _dependencies(module, shape)
-    found = (_read(graph, group, module, keep) for group in graph.get_all_groups())
+    found = (_read(graph, group, module, keep) for group in graph.get_all_groups())  # type: ignore[no-untyped-call]
     groups = tuple(group for group in found if group is not None and group.width > 1)
     if _same(module, shape, groups):
         return groups
@@ -34,13 +35,15 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
 def prune(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
     """A copy of the module that has only the `kept` channels of every group named there."""
     pruned = copy.deepcopy(module)
-    graph = _dependencies(pruned, shape)
+    graph, frozen = _dependencies(pruned, shape), {n for n, p in module.named_parameters() if not p.requires_grad}
     for name, stay in kept.items():
         layer = pruned.get_submodule(name)
         width = _width(layer)
         gone = sorted(set(range(width)) - set(stay))
         if gone:
-            graph.get_pruning_group(layer, _prune_out(layer), gone).prune()
+            graph.get_pruning_group(layer, _prune_out(layer), gone).prune()  # type: ignore[no-untyped-call]
+    for name, parameter in pruned.named_parameters():
+        parameter.requires_grad_(name not in frozen)
     return pruned
 
 
@@ -54,19 +57,24 @@ def zero_channels(module: nn.Module, group: ChannelGroup, gone: Sequence[int]) -
 
 
 def _dependencies(module: nn.Module, shape: Shape) -> tp.DependencyGraph:
+    """The dependency graph, which is found along gradients: frozen parameters are thawed while it is built."""
     frozen = [p for p in module.parameters() if not p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
+    empty = tp.DependencyGraph()  # type: ignore[no-untyped-call]
     with torch.enable_grad():
         example = torch.randn(1, *shape, device=next(module.parameters()).device)
-        return tp.DependencyGraph().build_dependency(module.eval(), example_inputs=example, verbose=False)
+        graph = empty.build_dependency(module.eval(), example_inputs=example, verbose=False)
+    for parameter in frozen:
+        parameter.requires_grad_(False)
+    return graph
 
 
 def _read(graph: tp.DependencyGraph, group: tp.Group, module: nn.Module, keep: Sequence[str]) -> ChannelGroup | None:
     names = {layer: name for name, layer in module.named_modules()}
     outputs: list[str] = []
     inputs: list[str] = []
-    for dependency, indices in group:
+    for dependency, indices in group:  # type: ignore[attr-defined]
         layer, name = dependency.target.module, names.get(dependency.target.module, "")
         if not isinstance(layer, nn.Conv2d | nn.Linear):
             if isinstance(layer, nn.Parameter):
@@ -106,7 +114,7 @@ def _channels(layer: nn.Conv2d | nn.Linear, out: bool) -> int:
     return layer.out_features if out else layer.in_features
 
 
-def _prune_out(layer: nn.Module) -> object:
+def _prune_out(layer: nn.Module) -> Callable[..., Any]:
     return tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
 
 

@@ -76,7 +76,7 @@ def run_verb(recipe: Path, out: Path, as_json: bool) -> None:
     from paredown.pipeline.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    _guarded(lambda: _run(loaded, out, None, lambda folder: _close(folder, as_json)), out / loaded.name)
+    _guarded(lambda: _run(loaded, out, None, lambda folder: _close(loaded, recipe, folder, as_json)), out / loaded.name)
 
 
 @cli.command("plan")
@@ -165,14 +165,20 @@ def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path],
             raise refusal
 
 
-def _close(folder: Path, as_json: bool) -> None:
-    """Writes the report and prints the closing table."""
+def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
+    """Writes the report and the lock, and prints the closing table and where things are."""
+    from paredown.pipeline.lock import write_lock
+
     report = _report()
     rows = [asdict(row) for row in report.closing_table(folder)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
         _print_table(rows)
+    artifact = folder / "artifact" / "model.onnx"
+    if artifact.exists():
+        _tell(f"artifact: {artifact}")
+        _tell(f"lock: {write_lock(loaded, recipe, folder)}")
     _tell(f"report: {report.render(folder)}")
 
 
@@ -196,8 +202,19 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
 
     table = Table(*(rows[0] if rows else ()), box=None)
     for row in rows:
-        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row.values()))
+        table.add_row(*(escape(_cell(cell)) for cell in row.values()))
     Console(file=sys.stdout).print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+    return str(value)
 
 
 def _tell(line: str) -> None:

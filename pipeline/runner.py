@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paredown.models.allocator import keep_pages
 from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.errors import machine
 from paredown.pipeline.keys import Keys
@@ -32,6 +33,7 @@ class Place:
 def run(recipe: Recipe, folder: Path, until: str | None = None, progress: Progress = silent) -> State:
     """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
     products. Raises the stages' ParedownErrors; the next call goes on where this one ended."""
+    keep_pages()
     steps, keys = _steps_until(recipe, until), Keys(recipe)
     place = Place(Store(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)

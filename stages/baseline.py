@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from paredown.models.data import open_data
-from paredown.models.graph import fold_batch_norm
+from paredown.models.fold import fold_batch_norm
 from paredown.models.onnx_graph import export, save
 from paredown.models.spec import Spec
 from paredown.stages.base import State

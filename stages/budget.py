@@ -42,7 +42,10 @@ def build(
     losses: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float],
 ) -> Problem:
-    """All sites with their losses, one factor per layer and per border, and the limits."""
+    """All sites with their losses, one factor per layer and per border, and the limits.
+
+    Layers that no site touches are part of the fixed costs.
+    """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
         for transform in transforms
@@ -53,7 +56,10 @@ def build(
     factors = (*table.layers(), *table.borders())
     fixed = {"latency": cost.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
     floor = profile.memory_floor + profile.memory_per_size * profile.size_offset
-    return Problem(sites, factors, limits, {**fixed, **{f"memory@{step}": floor for step in steps}})
+    fixed |= {f"memory@{step}": floor for step in steps}
+    everywhere = [factor.table[()] for factor in factors if not factor.sites]
+    summed = {name: value + sum(costs.get(name, 0.0) for costs in everywhere) for name, value in fixed.items()}
+    return Problem(sites, tuple(factor for factor in factors if factor.sites), limits, summed)
 
 
 def _busy_steps(subject: Subject, transforms: Sequence[Transform]) -> list[int]:
@@ -98,12 +104,11 @@ class _Tables:
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
         form = cost.form_of(self.subject, self.transforms, layer, choice)
-        weight = self.profile.weights[cost.term_of(layer, form)]
         size, held = cost.weight_bytes(layer, form) / MIB, cost.output_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]
         memory = {s: self.profile.memory_per_size * size + held * (first <= s <= last) for s in self.steps}
         named = {f"memory@{step}": mib for step, mib in memory.items()}
-        return {"latency": weight * cost.layer_ms(self.profile, layer, form), "size": size, **named}
+        return {"latency": cost.corrected_ms(self.profile, layer, form), "size": size, **named}
 
     def _deciding(self, producer: Layer, consumer: Layer) -> tuple[str, ...]:
         """The sites that change what crosses a border; the others would only blow up its table."""

@@ -86,6 +86,11 @@ def layer_ms(profile: Profile, layer: Layer, form: Form) -> float:
     return float(features(layer, form) @ np.array(profile.layers[layer.name][form.bits]))
 
 
+def corrected_ms(profile: Profile, layer: Layer, form: Form) -> float:
+    """Ms of one layer in context, scaled by what whole plans taught."""
+    return profile.weights[term_of(layer, form)] * layer_ms(profile, layer, form)
+
+
 def term_of(layer: Layer, form: Form) -> int:
     if layer.op == "add":
         return TERMS.index("join")
@@ -143,13 +148,17 @@ def fit_weights(
     return tuple(float(value) for value in solution)
 
 
+INT8_CHANNEL = 17
+"""Bytes per output channel beside int8 weights: their scale and zero point, the bias, its scale and zero point."""
+
+
 def weight_bytes(layer: Layer, form: Form) -> int:
     """Bytes of a layer's parameters in the artifact."""
     if layer.op == "add":
         return 0
     groups = form.channels_in if layer.depthwise else layer.groups
     count = form.channels_in * form.channels_out * layer.kernel // groups
-    return count + 13 * form.channels_out if form.bits == 8 else 4 * (count + form.channels_out)
+    return count + INT8_CHANNEL * form.channels_out if form.bits == 8 else 4 * (count + form.channels_out)
 
 
 def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from paredown.models.graph import batch_norm_pairs
+from paredown.models.fold import batch_norm_pairs
 from paredown.stages.training import home
 from paredown.stages.transforms.base import Choice, Subject
 from paredown.stages.transforms.narrow import kept_channels
@@ -47,7 +47,8 @@ class Distillation:
     """A training loss; the teacher sees the very images that the student sees."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module, weights: Weights, points: Points) -> None:
-        self.teacher, self.weights = teacher.to(home(), memory_format=torch.channels_last).eval(), weights
+        self.teacher, self.weights = teacher.to(home()).eval(), weights
+        self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.points = {name: kept for name, kept in points.items() if weights.features and _has(student, name)}
         self.told, self.learnt = dict[str, Tensor](), dict[str, Tensor]()
         self.hooks = [*_watch(teacher, self.points, self.told), *_watch(student, self.points, self.learnt)]

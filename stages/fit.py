@@ -9,7 +9,7 @@ from paredown.models.data import open_data
 from paredown.models.load import load_model
 from paredown.stages.base import State
 from paredown.stages.original import save_weights
-from paredown.stages.training import Schedule, Task, supervised, train
+from paredown.stages.training import Schedule, Task, supervised, train, world
 
 
 class Fit(Schedule):
@@ -28,6 +28,8 @@ class Fit(Schedule):
         module = load_model(state.model, len(data.classes), state.root, head="replace")
         task = Task("fit", data, self, supervised, state.out, state.seed, state.progress)
         curve = train(module, task)
+        if world()[0] > 0:
+            return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
         (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
         (state.out / "fit.pt").unlink(missing_ok=True)

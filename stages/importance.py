@@ -51,7 +51,9 @@ def _gate_gradients(network: Network, values: set[str], images: Tensor, labels: 
         loss = cross_entropy(Keeper(network.graph).run(images), labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
     network.graph.zero_grad()
-    return {
-        name: (x.detach() * x.grad).flatten(2).sum(2) if x.ndim == 4 else x.detach() * x.grad
-        for name, x in seen.items()
-    }
+    return {name: _per_channel(x.detach() * x.grad) for name, x in seen.items() if x.grad is not None}
+
+
+def _per_channel(x: Tensor) -> Tensor:
+    """(N, C, H, W) or (N, C) summed to (N, C)."""
+    return x.flatten(2).sum(2) if x.ndim == 4 else x

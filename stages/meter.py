@@ -23,8 +23,8 @@ class Meter:
     subject: Subject
     transforms: tuple[Transform, ...]
     state: State
-    rounds: int = 3
-    runs: int = 10
+    rounds: int = 5
+    runs: int = 12
 
     @property
     def runtime(self) -> Runtime:
@@ -60,9 +60,9 @@ class Meter:
         path.unlink()
         return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
 
-    def profiled(self, choice: Choice) -> tuple[Sample, dict[str, float]]:
+    def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]]:
         """A variant's costs, and the ms of every layer (with what follows it), scaled to sum to the latency."""
-        sample, model, target = self.sample(choice, memory=True), self.lower(choice), self.state.target
+        sample, model, target = self.sample(choice, memory), self.lower(choice), self.state.target
         path = self.write(choice)
         times = self.runtime.node_times(path, target.threads, target.batch, self.runs)
         path.unlink()

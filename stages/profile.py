@@ -12,7 +12,7 @@ from pydantic import Field
 
 from paredown.models.data import open_data
 from paredown.models.fake_quant import observe
-from paredown.models.graph import analyse
+from paredown.models.graph import Layer, analyse
 from paredown.models.qdq import quantized_values, units
 from paredown.models.spec import InputError, Spec
 from paredown.models.surgery import channel_groups
@@ -25,7 +25,7 @@ from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
 from paredown.stages.original import teacher
 from paredown.stages.problem import Site
-from paredown.stages.transforms.base import Choice, Subject, Transform
+from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
 
 class ProfileStage(Spec):
@@ -45,6 +45,8 @@ class ProfileStage(Spec):
     def run(self, state: State) -> None:
         transforms = self.load_transforms(state)
         subject = self._prepare(state)
+        if not sites_of(subject, transforms):
+            raise InputError(f"profile.transforms: {', '.join(self.names())} finds nothing in this model to change")
         meter = Meter(subject, transforms, state)
         profile = self._profile(meter, state)
         (state.out / "profile.json").write_text(
@@ -75,11 +77,11 @@ class ProfileStage(Spec):
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
         variants = meter.variants()
-        layers: dict[str, list[tuple[cost.Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
+        layers: dict[str, list[tuple[Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
-            sample, times = meter.profiled(choice)
+            sample, times = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
             samples.append(sample)
             for layer in meter.subject.network.layers:
                 form = cost.form_of(meter.subject, meter.transforms, layer, choice)
@@ -93,7 +95,7 @@ class ProfileStage(Spec):
         return corrected(meter.subject, meter.transforms, profile, samples)
 
 
-def _fit_precisions(layer: cost.Layer, times: Sequence[tuple[cost.Form, float]]) -> dict[int, tuple[float, ...]]:
+def _fit_precisions(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[int, tuple[float, ...]]:
     found = {bits: [(form, ms) for form, ms in times if form.bits == bits] for bits in (32, 8)}
     return {bits: cost.fit_layer(layer, pairs) for bits, pairs in found.items() if pairs}
 

@@ -1,4 +1,4 @@
-"""Wins accuracy back: distils the narrowed network from the original, then trains it with the artifact's int8 scales."""
+"""Wins accuracy back: distils the narrowed network from the original, then trains it with the artifact's scales."""
 
 import json
 from typing import ClassVar
@@ -16,7 +16,7 @@ from paredown.stages.original import save_weights, teacher
 from paredown.stages.profile import load_subject
 from paredown.stages.search import load_choice
 from paredown.stages.student import Lowered, calibration, compressed, save_ranges
-from paredown.stages.training import Epoch, Schedule, Task, train
+from paredown.stages.training import Epoch, Schedule, Task, train, world
 
 
 class Recover(Spec):
@@ -43,6 +43,8 @@ class Recover(Spec):
         ranges = lowered.ranges(calibration(data))
         if lowered.int8:
             curve += self._quantize(original, lowered, ranges, data, state)
+        if world()[0] > 0:
+            return  # rank 0 writes for all
         save_weights(lowered.network.module, state.out / "weights.safetensors")
         save_ranges(ranges, state.out)
         (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
@@ -62,9 +64,8 @@ class Recover(Spec):
         imitation = lowered.imitation(ranges)
         curve = self._train("quantize", original, imitation, {}, self.quantize, data, state)
         trained = dict(imitation.named_parameters())
-        lowered.network.module.load_state_dict(
-            {name: trained[name].detach() for name, _ in lowered.network.module.named_parameters()}, strict=False
-        )
+        named = (name for name, _ in lowered.network.module.named_parameters() if name in trained)  # others are unused
+        lowered.network.module.load_state_dict({name: trained[name].detach() for name in named}, strict=False)
         return curve
 
     def _train(

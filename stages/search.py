@@ -1,6 +1,7 @@
 """Candidates and limits to a plan: solved exactly, measured, corrected and solved again until it is true."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar, cast
@@ -34,7 +35,7 @@ class Search(Spec):
     reads: ClassVar[tuple[str, ...]] = ("data", "target", "limits", "seed")
 
     solver: str = Field("milp", description="name of a solver, or path/to/file.py")
-    margin: float = Field(0.02, ge=0, lt=0.5, description="share of every limit that is kept free")
+    margin: float = Field(0.05, ge=0, lt=0.5, description="share of every limit that is kept free")
     tolerance: float = Field(0.05, gt=0, description="largest relative error of predicted against measured latency")
     rounds: int = Field(8, ge=1, description="times that a plan is measured and the problem solved again")
     alternatives: int = Field(
@@ -49,21 +50,23 @@ class Search(Spec):
         solver = cast(Solver, load("solvers", self.solver, state.root)())
         hunt = Hunt(self, Meter(subject, transforms, state), solver, load_losses(state), limits)
         found = hunt.settle(profile)
+        refusal = _refusal(found, limits)
+        if not refusal:
+            found = hunt.shortlist(found)
+        problem = hunt.problem(found.profile)
         result = {
             "limits": limits,
+            "margin": self.margin,
             "baseline": asdict(baseline),
-            "sites": _sites(hunt.problem(found.profile)),
+            "sites": _sites(problem),
+            "measured_plans": hunt.measured,
+            "front": [] if refusal else hunt.front(found.profile, self.front),
+            "layers": _layers(hunt.meter, found.profile, found.solution.choice),
             **found.to_json(),
         }
-        if not found.solution.feasible:
-            _write(state, result)
-            raise LimitError(_impossible(found.solution, limits), keep=True)
-        if not found.holds:
-            _write(state, result)
-            raise LimitError(_missed(found, limits), keep=True)
-        best = hunt.shortlist(found)
-        front = hunt.front(found.profile, self.front)
-        _write(state, {**result, **best.to_json(), "measured_plans": hunt.measured, "front": front})
+        (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+        if refusal:
+            raise LimitError(refusal, keep=True)
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Found:
             "measured": measured,
             "feasible": self.solution.feasible,
             "least": dict(self.solution.least),
-            "gap": self.solution.gap,
+            "gap": self.solution.gap if math.isfinite(self.solution.gap) else None,
             "solve_seconds": self.solution.seconds,
         }
 
@@ -147,7 +150,7 @@ class Hunt:
         return Found(fixed, solution, sample, holds, error)
 
     def shortlist(self, first: Found) -> Found:
-        """Plans that differ in many sites are near in predicted loss; the one that really disturbs the network least wins."""
+        """Plans far apart can be near in predicted loss: the one that really disturbs the network least wins."""
         found, judge = [first], self._judge()
         problem = self.problem(first.profile)
         for index in range(self.options.alternatives):
@@ -181,6 +184,28 @@ class Hunt:
         return points
 
 
+def _layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
+    found = []
+    for layer in meter.subject.network.layers:
+        plain, form = (cost.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
+        found.append(
+            {
+                "name": layer.name,
+                "op": layer.op,
+                "depthwise": layer.depthwise,
+                "channels_in": plain.channels_in,
+                "channels_out": plain.channels_out,
+                "kept_in": form.channels_in,
+                "kept_out": form.channels_out,
+                "bits": form.bits,
+                "baseline_ms": cost.corrected_ms(profile, layer, plain),
+                "ms": cost.corrected_ms(profile, layer, form),
+            }
+        )
+    return found
+
+
 def _three(costs: Mapping[str, float]) -> dict[str, float]:
     """Latency, size and the peak of the memory steps."""
     peak = max((value for name, value in costs.items() if name.startswith("memory@")), default=0.0)
@@ -188,27 +213,37 @@ def _three(costs: Mapping[str, float]) -> dict[str, float]:
 
 
 def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:
+    if not solution.least:
+        proof = "the solver found no plan that meets the limits, which proves nothing"
+        return f"{proof}; the nearest plan reaches {_reached(solution, limits)}"
     parts = [
         f"{name} can reach {least:.3g} {UNITS[name]} at best, the limit leaves {limits[name]:.3g}"
         for name, least in solution.least.items()
     ]
-    nearest = _three(solution.costs)
     together = (
         ""
         if any(solution.least[n] > limits[n] for n in solution.least)
         else " (each alone can be met, together they cannot)"
     )
-    reached = ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
+    reached = _reached(solution, limits)
     return f"no plan meets the limits: {'; '.join(parts)}{together}; the nearest plan reaches {reached}"
 
 
-def _missed(found: Found, limits: Mapping[str, float]) -> str:
+def _reached(solution: Solution, limits: Mapping[str, float]) -> str:
+    nearest = _three(solution.costs)
+    return ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
+
+
+def _refusal(found: Found, limits: Mapping[str, float]) -> str:
+    """Why the search must end here; empty where a measured plan holds every limit."""
+    if not found.solution.feasible:
+        return _impossible(found.solution, limits)
+    if found.holds:
+        return ""
     assert found.sample is not None
-    return (
-        f"no measured plan held every limit: the last one takes {found.sample.latency:.3g} ms and "
-        f"{found.sample.size:.3g} MiB, the limits are "
-        + ", ".join(f"{n} {v:.3g} {UNITS[n]}" for n, v in limits.items())
-    )
+    wanted = ", ".join(f"{name} {limit:.3g} {UNITS[name]}" for name, limit in limits.items())
+    got = f"{found.sample.latency:.3g} ms and {found.sample.size:.3g} MiB"
+    return f"no measured plan held every limit: the last one takes {got}, the limits leave {wanted}"
 
 
 def _sites(problem: Problem) -> list[dict[str, Any]]:
@@ -220,10 +255,6 @@ def _sites(problem: Problem) -> list[dict[str, Any]]:
         }
         for s in problem.sites
     ]
-
-
-def _write(state: State, result: Mapping[str, Any]) -> None:
-    (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
 
 
 def load_choice(state: State) -> dict[str, str]:

@@ -12,7 +12,8 @@ from torch.fx import GraphModule
 
 from paredown.models.data import Data
 from paredown.models.fake_quant import insert, observe
-from paredown.models.graph import Network, analyse, fold_batch_norm
+from paredown.models.fold import fold_batch_norm
+from paredown.models.graph import Network, analyse
 from paredown.models.onnx_graph import export
 from paredown.models.qdq import Range, quantize, quantized_values
 from paredown.stages.base import State

@@ -29,7 +29,9 @@ class Schedule(Spec):
 
     epochs: int = Field(4, ge=0, description="passes over the training images")
     batch: int = Field(32, ge=2, description="images per step and process")
-    lr: float = Field(0.02, gt=0, description="peak learning rate of SGD; warms up for a tenth, then falls as a cosine")
+    lr: float = Field(
+        default=1e-3, gt=0, description="peak learning rate of AdamW; warms up for a tenth, then falls as a cosine"
+    )
     weight_decay: float = Field(0.02, ge=0, description="of convolutions and linear layers")
     ema: float = Field(0.97, ge=0, lt=1, description="decay per step of the averaged weights that are kept")
 
@@ -111,7 +113,7 @@ def world() -> tuple[int, int]:
 def bf16_pays(step: Callable[[], object]) -> bool:
     """Whether bf16 autocast makes a training step faster here: measured, and only where the CPU computes in it."""
     if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     if not any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16")):
         return False
@@ -150,7 +152,7 @@ class _Run:
     def train_epoch(self, epoch: int) -> None:
         start, total, schedule = time.monotonic(), 0.0, self.task.schedule
         torch.manual_seed(self.task.seed * 1000 + epoch)
-        self.module.to(memory_format=torch.channels_last)
+        self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.train()
         batches = self.task.data.training_batches(schedule.batch, epoch, self.task.seed, self.rank, self.size)
         for index, (images, labels, _) in enumerate(batches):
@@ -169,7 +171,7 @@ class _Run:
         images, labels = images.to(device), labels.to(device)
         if self.bf16 is None:
             probe = copy.deepcopy(self.module)
-            self.bf16 = bf16_pays(lambda: self.task.loss(probe, images, labels).backward())
+            self.bf16 = bf16_pays(lambda: self.task.loss(probe, images, labels).backward())  # type: ignore[no-untyped-call]
         for group in self.optimizer.param_groups:
             group["lr"] = self.task.schedule.lr * _warm_cosine(self.step, self.steps * self.task.schedule.epochs)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):

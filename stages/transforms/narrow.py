@@ -75,8 +75,7 @@ class Narrow(Spec):
     def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
         model, constants = copy_of(model), weights(model)
         for name, node in weighted_nodes(model):
-            inner, outer = _sides(subject, subject.network.layer(name))
-            self._slice(subject, choice, model, node, constants, inner, outer)
+            self._slice(subject, choice, model, node, constants, subject.network.layer(name))
         del model.graph.value_info[:]
         return model
 
@@ -87,20 +86,18 @@ class Narrow(Spec):
         model: ModelProto,
         node: NodeProto,
         constants: Mapping[str, np.ndarray],
-        inner: ChannelGroup | None,
-        outer: ChannelGroup | None,
+        layer: Layer,
     ) -> None:
-        weight = constants[node.input[1]]
-        depthwise = weight.ndim == 4 and weight.shape[1] == 1 and inner is outer
+        (inner, outer), weight = _sides(subject, layer), constants[node.input[1]]
         if outer:
             weight = weight[kept_channels(subject, outer, choice)]
-        if inner and not depthwise:
+        if inner and not layer.depthwise:
             weight = weight[:, kept_channels(subject, inner, choice)]
         set_weight(model, node.input[1], weight)
         if outer and len(node.input) > 2:
             set_weight(model, node.input[2], constants[node.input[2]][kept_channels(subject, outer, choice)])
         for attribute in node.attribute:
-            if attribute.name == "group" and depthwise:
+            if attribute.name == "group" and layer.depthwise:
                 attribute.i = len(weight)
 
     def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:

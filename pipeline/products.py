@@ -1,0 +1,70 @@
+"""What a run has left in its folder: the JSON of every product, and why it stopped where it did."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from paredown.pipeline.runner import REFUSAL
+
+DOCUMENTS = {
+    "original": "curves.json",
+    "baseline": "evidence.json",
+    "profile": "profile.json",
+    "sensitivity": "sensitivity.json",
+    "plan": "plan.json",
+    "compressed": "",
+    "recovered": "curves.json",
+    "exported": "parity.json",
+    "artifact": "manifest.json",
+}
+"""Product to the JSON file that the report reads, in the order in which stages make them."""
+
+STAGES = {
+    "original": "fit",
+    "plan": "search",
+    "compressed": "compress",
+    "recovered": "recover",
+    "exported": "export",
+    "artifact": "verify",
+}
+"""Product to the stage that makes it, where the two have different names."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run's folder as data; `refusals` maps a product to the line with which its stage ended the run."""
+
+    name: str
+    documents: Mapping[str, Any]
+    present: tuple[str, ...]
+    refusals: Mapping[str, str]
+    timings: Mapping[str, float]
+
+    def document(self, product: str) -> Any:
+        """A product's JSON; an empty mapping where there is none."""
+        return self.documents.get(product) or {}
+
+    def lacks(self, product: str, what: str) -> str:
+        """Why the report cannot show `what`; empty where the product is there."""
+        if product in self.documents:
+            return ""
+        text = f"No {what}: the stage {STAGES.get(product, product)} has left no product."
+        ended = [STAGES.get(name, name) for name in self.refusals]
+        return f"{text} The run ended in {ended[0]}, for the reason at the top." if ended else text
+
+
+def read_run(folder: Path) -> Run:
+    """Reads `runs/<recipe name>/`; products that are not there are left out."""
+    present = tuple(name for name in DOCUMENTS if (folder / name).is_dir())
+    files = {name: folder / name / DOCUMENTS[name] for name in present if DOCUMENTS[name]}
+    refusals = {name: folder / name / REFUSAL for name in present}
+    timings = folder / "timings.json"
+    return Run(
+        name=folder.resolve().name,
+        documents={name: json.loads(file.read_text()) for name, file in files.items() if file.exists()},
+        present=present,
+        refusals={name: file.read_text().strip() for name, file in refusals.items() if file.exists()},
+        timings=json.loads(timings.read_text()) if timings.exists() else {},
+    )

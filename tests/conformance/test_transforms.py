@@ -1,0 +1,199 @@
+"""Every transform that discovery finds: what it says, what it imitates and what it lowers are one and the same."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.graph import analyse
+from paredown.models.onnx_graph import export, save, weights
+from paredown.stages import discovery
+from paredown.stages.cost import form_of, size_mib
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+
+NAMES = discovery.names("transforms")
+
+pytestmark = pytest.mark.parametrize("name", NAMES)
+
+
+@pytest.fixture
+def transform(name: str) -> Transform:
+    if line := discovery.missing("transforms", name):
+        pytest.skip(line)
+    made: Transform = discovery.load("transforms", name)()
+    return made
+
+
+@pytest.fixture(scope="module")
+def images(tools: Any) -> torch.Tensor:
+    return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
+
+
+def choices(transform: Transform, subject: Subject) -> list[Choice]:
+    """Every site alone at its harshest, two mixtures, and what the transform calls uniform."""
+    sites, rng = transform.sites(subject), np.random.default_rng(0)
+    alone = [{site.name: site.candidates[-1].name} for site in sites]
+    mixed = [{site.name: rng.choice([c.name for c in site.candidates]).item() for site in sites} for _ in range(2)]
+    return [*alone, *mixed, *transform.uniform(subject)]
+
+
+def computed(model: onnx.ModelProto, images: torch.Tensor, folder: Path) -> np.ndarray:
+    save(model, folder / "model.onnx")
+    return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
+
+
+def imitated(transform: Transform, subject: Subject, choice: Choice, images: torch.Tensor) -> np.ndarray:
+    graph = transform.imitate(subject, choice, copy.deepcopy(subject.network.graph))
+    with torch.no_grad():
+        logits: np.ndarray = graph(images).numpy()
+    return logits
+
+
+def real_form(model: onnx.ModelProto, layer: str) -> tuple[tuple[int, ...], int]:
+    """(weight shape, bits) of a layer in a file."""
+    node, stored = next(n for n in model.graph.node if n.name == layer), weights(model)
+    weight = node.input[1].removesuffix(".dq")
+    return (stored[f"{weight}.q"].shape, 8) if f"{weight}.q" in stored else (stored[weight].shape, 32)
+
+
+def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, subject: Subject) -> None:
+    sites = transform.sites(subject)
+    assert sites
+    assert len({site.name for site in sites}) == len(sites)
+    for site in sites:
+        assert site.name.startswith(f"{name}:")
+        assert len(site.candidates) > 1
+        assert len({candidate.name for candidate in site.candidates}) == len(site.candidates)
+
+
+def test_sites_are_the_same_every_time(transform: Transform, subject: Subject) -> None:
+    assert transform.sites(subject) == transform.sites(subject)
+
+
+def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
+    transform: Transform, subject: Subject
+) -> None:
+    known = {site.name: [c.name for c in site.candidates] for site in transform.sites(subject)}
+    uniform = transform.uniform(subject)
+    assert uniform
+    for choice in uniform:
+        assert all(candidate in known[site] for site, candidate in choice.items())
+        assert any(candidate != known[site][0] for site, candidate in choice.items())
+
+
+def test_the_first_candidates_leave_everything_as_it_is(
+    transform: Transform, subject: Subject, images: torch.Tensor
+) -> None:
+    plain = subject.network.graph(images).detach().numpy()
+    for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(subject)}):
+        assert np.array_equal(imitated(transform, subject, choice, images), plain)
+        assert weights_of(transform.lower(subject, choice, subject.model)) == weights_of(subject.model)
+        for layer in subject.network.layers:
+            assert form_of(subject, [transform], layer, choice) == Form(layer.channels_in, layer.channels_out)
+
+
+def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in weights(model).items()}
+
+
+def test_what_is_lowered_computes_what_is_imitated(
+    transform: Transform, name: str, subject: Subject, images: torch.Tensor, tmp_path: Path
+) -> None:
+    plain = subject.network.graph(images).detach().numpy()
+    for choice in choices(transform, subject):
+        expected = imitated(transform, subject, choice, images)
+        got = computed(transform.lower(subject, choice, subject.model), images, tmp_path)
+        error, change = np.abs(got - expected).mean(), np.abs(expected - plain).mean()
+        if any(choice.get(site.name, site.candidates[0].name) != site.candidates[0].name for site in transform.sites(subject)):
+            assert change > 0
+        # Integer kernels round halves in their own way; everything else must be exact.
+        assert error <= (0.5 * change if name == "quantize" else 1e-4 * plain.std())
+
+
+def test_lowering_and_imitating_leave_the_subject_untouched(
+    transform: Transform, subject: Subject, images: torch.Tensor
+) -> None:
+    before, plain = weights_of(subject.model), subject.network.graph(images)
+    for choice in transform.uniform(subject):
+        transform.lower(subject, choice, subject.model)
+        transform.imitate(subject, choice, copy.deepcopy(subject.network.graph))
+        transform.apply(subject, choice, copy.deepcopy(subject.network.module))
+    assert weights_of(subject.model) == before
+    assert torch.equal(subject.network.graph(images), plain)
+
+
+def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Subject) -> None:
+    for choice in choices(transform, subject):
+        model = transform.lower(subject, choice, subject.model)
+        for layer in subject.network.layers:
+            form = form_of(subject, [transform], layer, choice)
+            if layer.op == "add":
+                continue
+            shape, bits = real_form(model, layer.name)
+            assert shape[0] == form.channels_out
+            assert shape[1] == (1 if layer.depthwise else form.channels_in)
+            assert bits == form.bits
+
+
+def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Subject) -> None:
+    add = subject.network.layer("add")
+    for choice in choices(transform, subject):
+        made = form_of(subject, [transform], subject.network.layer("block.conv2"), choice)
+        form = form_of(subject, [transform], add, choice)
+        assert form.channels_in == form.channels_out == made.channels_out
+
+
+def test_only_touching_sites_change_a_layer(transform: Transform, subject: Subject) -> None:
+    for site in transform.sites(subject):
+        changed = [
+            layer.name
+            for layer in subject.network.layers
+            for candidate in site.candidates
+            if form_of(subject, [transform], layer, {site.name: candidate.name})
+            != form_of(subject, [transform], layer, {})
+        ]
+        touched = [layer.name for layer in subject.network.layers if site.name in transform.touching(subject, layer)]
+        assert set(changed) == set(touched) != set()
+
+
+def test_predicted_sizes_are_those_of_files(transform: Transform, subject: Subject, tmp_path: Path) -> None:
+    def file_mib(choice: Choice) -> float:
+        save(transform.lower(subject, choice, subject.model), tmp_path / "model.onnx")
+        stored = weights(onnx.load(tmp_path / "model.onnx"))
+        return sum(value.nbytes for value in stored.values()) / 2**20
+
+    for choice in choices(transform, subject):
+        assert size_mib(subject, [transform], choice) == pytest.approx(file_mib(choice), rel=0.03)
+
+
+def test_an_applied_module_is_trained_and_exported(
+    transform: Transform, subject: Subject, net: nn.Module, images: torch.Tensor, tools: Any
+) -> None:
+    choice = transform.uniform(subject)[-1]
+    module = transform.apply(subject, choice, net)
+    module.train()
+    module(images).square().sum().backward()
+    assert all(p.grad is not None for p in module.parameters())
+    network = analyse(module, tools.shape)
+    model = export(network.module, tools.shape)
+    for layer in subject.network.layers:
+        if layer.op != "add":
+            assert real_form(model, layer.name)[0][0] == form_of(subject, [transform], layer, choice).channels_out
+
+
+def test_an_applied_module_computes_what_is_imitated(
+    transform: Transform, name: str, subject: Subject, net: nn.Module, images: torch.Tensor
+) -> None:
+    """Before training, and for what changes the module at all: precision is left to training."""
+    if name == "quantize":
+        return
+    for choice in choices(transform, subject):
+        module = transform.apply(subject, choice, subject.network.module)
+        expected = torch.from_numpy(imitated(transform, subject, choice, images))
+        torch.testing.assert_close(module.eval()(images).detach(), expected, rtol=1e-3, atol=1e-4)

@@ -1,0 +1,257 @@
+"""Small networks, images and a runtime with made-up but exact times, for tests of what is built on them."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.data import Data, DataSpec, Split
+from paredown.models.fake_quant import observe
+from paredown.models.graph import analyse
+from paredown.models.load import ModelSpec
+from paredown.models.onnx_graph import export
+from paredown.models.qdq import quantized_values, units
+from paredown.models.surgery import channel_groups
+from paredown.stages.base import Bound, Limits, State, Target
+from paredown.stages.discovery import load
+from paredown.stages.training import Schedule
+from paredown.stages.transforms.base import Subject
+
+torch.set_num_threads(1)
+
+SHAPE = (3, 24, 24)
+CLASSES = 3
+
+NET = """
+import torch
+from torch import nn
+
+
+class Block(nn.Module):
+    def __init__(self, width, inner):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(width, inner, 3, padding=1, bias=False), nn.BatchNorm2d(inner)
+        self.conv2, self.bn2 = nn.Conv2d(inner, width, 3, padding=1, bias=False), nn.BatchNorm2d(width)
+        self.act = nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act(self.bn2(self.conv2(self.act(self.bn1(self.conv1(x))))) + x)
+
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
+        self.block = Block(16, 32)
+        self.depthwise = nn.Conv2d(16, 16, 3, stride=2, padding=1, groups=16, bias=False)
+        self.bn = nn.BatchNorm2d(16)
+        self.pointwise = nn.Sequential(nn.Conv2d(16, 48, 1, bias=False), nn.BatchNorm2d(48), nn.ReLU6())
+        self.fc = nn.Linear(48, classes)
+
+    def forward(self, x):
+        x = self.block(self.stem(x))
+        x = self.pointwise(torch.relu(self.bn(self.depthwise(x))))
+        return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def net(classes):
+    return Net(classes)
+"""
+
+RUNTIME = '''
+"""A runtime for tests: it runs for real, but a layer's time is its multiply-adds, int8 at 0.4 of them."""
+
+import numpy as np
+import onnx
+
+from paredown.models.onnx_graph import shapes, weights
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+
+BORDER = ("QuantizeLinear", "DequantizeLinear")
+
+
+def times(path):
+    model = onnx.shape_inference.infer_shapes(onnx.load(path))
+    known, constants, found = shapes(model), weights(model), {}
+    for node in model.graph.node:
+        weight = node.input[1].removesuffix(".dq") if len(node.input) > 1 else ""
+        int8 = f"{weight}.q" in constants
+        value = constants.get(f"{weight}.q" if int8 else weight)
+        if node.op_type in ("Conv", "Gemm"):
+            pixels = np.prod(known[node.output[0]][2:])
+            found[node.name] = (0.4 if int8 else 1.0) * float(value.size * pixels) / 1e6 + 0.002
+        elif node.op_type == "Add":
+            found[node.name] = 0.001
+    return found
+
+
+class Exact(OnnxRuntime):
+    def version(self):
+        return "exact 1"
+
+    def weight_bits(self):
+        return 7
+
+    def width_multiple(self):
+        return 8
+
+    def node_times(self, model, threads, batch, runs):
+        return times(model)
+
+    def latency(self, models, threads, batch, rounds, runs, seed=0):
+        return [[[0.01 + sum(times(model).values())] * runs] * rounds for model in models]
+
+    def peak_memory(self, model, threads, batch):
+        return 40.0 + 2 * model.stat().st_size / 2**20
+
+
+PLUGIN = Exact
+'''
+
+
+def coloured_shapes(count: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(count, side, side, 3) noisy images of a square, a cross or a frame in any colour, and which one it is."""
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.arange(count) % CLASSES)
+    images = rng.integers(0, 90, (count, side, side, 3), np.uint8)
+    size = side // 2
+    for image, label in zip(images, labels, strict=True):
+        top, left = rng.integers(0, side - size, 2)
+        mask = np.zeros((size, size), bool)
+        third = slice(size // 3, 2 * size // 3)
+        if label == 0:
+            mask[:] = True
+        elif label == 1:
+            mask[third], mask[:, third] = True, True
+        else:
+            mask[:], mask[third, third] = True, False
+            mask[2:-2, 2:-2] = False
+        image[top : top + size, left : left + size][mask] = rng.integers(150, 256, 3)
+    return images, labels
+
+
+def warmed(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> nn.Module:
+    """The module in evaluation mode, its batch norms with statistics of their own: else it computes almost nothing."""
+    generator = torch.Generator().manual_seed(1)
+    for norm in (m for m in module.modules() if isinstance(m, nn.BatchNorm2d)):
+        norm.weight.data.uniform_(0.5, 1.5, generator=generator)
+        norm.bias.data.uniform_(-0.3, 0.3, generator=generator)
+        norm.momentum = None
+    with torch.no_grad():
+        module.train()(torch.randn(16, *shape, generator=generator))
+    return module.eval()
+
+
+def subject_of(module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8) -> Subject:
+    """A subject that is calibrated on noise, with channels in an order of importance drawn at random."""
+    network = analyse(module, shape)
+    model = export(network.module, shape)
+    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
+    groups = channel_groups(network.module, shape, keep=[head])
+    values = set(quantized_values(model, units(model)).values())
+    images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(2))
+    ranges = observe(network.graph, [images], values)
+    rng = np.random.default_rng(0)
+    order = {group.name: tuple(int(i) for i in rng.permutation(group.width)) for group in groups}
+    return Subject(network, model, groups, order, ranges, 7, multiple)
+
+
+def run_stage(state: State, name: str, **options: object) -> State:
+    """The state after a stage, which works in a folder named as its product."""
+    stage = load("stages", name)(**options)
+    out = state.root / stage.gives
+    out.mkdir(exist_ok=True)
+    stage.run(replace(state, out=out))
+    return state.with_product(stage.gives, out)
+
+
+@dataclass(frozen=True)
+class Tools:
+    """The builders above, for tests: files of tests cannot import each other."""
+
+    shape: tuple[int, int, int] = SHAPE
+    classes: int = CLASSES
+    net_source: str = NET
+    runtime_source: str = RUNTIME
+    coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]] = staticmethod(coloured_shapes)
+    warmed: Callable[..., nn.Module] = staticmethod(warmed)
+    subject_of: Callable[..., Subject] = staticmethod(subject_of)
+    run_stage: Callable[..., State] = staticmethod(run_stage)
+
+
+@pytest.fixture(scope="session")
+def tools() -> Tools:
+    return Tools()
+
+
+@pytest.fixture(scope="session")
+def _net() -> nn.Module:
+    names: dict[str, Callable[[int], nn.Module]] = {}
+    exec(NET, names)
+    torch.manual_seed(0)
+    return warmed(names["net"](CLASSES))
+
+
+@pytest.fixture
+def net(_net: nn.Module) -> nn.Module:
+    """A residual block, a depthwise convolution and a classifier, with batch norms that matter."""
+    return copy.deepcopy(_net)
+
+
+@pytest.fixture(scope="session")
+def subject(_net: nn.Module) -> Subject:
+    return subject_of(copy.deepcopy(_net))
+
+
+@pytest.fixture(scope="session")
+def data() -> Data:
+    """96 images to train on and 32 in each other split, in memory."""
+    images, labels = coloured_shapes(192, SHAPE[1])
+    ends = (0, 96, 128, 160, 192)
+    parts = [Split(images[a:b], labels[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    return Data(*parts, ("square", "cross", "frame"), (0.45, 0.45, 0.45), (0.22, 0.22, 0.22), "made here", "0")
+
+
+@pytest.fixture(scope="session")
+def started(tmp_path_factory: pytest.TempPathFactory, _net: nn.Module) -> State:
+    """A state with a model, images and the exact runtime, and the product `baseline`."""
+    root = tmp_path_factory.mktemp("run")
+    (root / "net.py").write_text(NET)
+    (root / "exact.py").write_text(RUNTIME)
+    torch.save(_net.state_dict(), root / "net.pth")
+    images, labels = coloured_shapes(192, SHAPE[1])
+    np.savez(root / "images.npz", images=images, labels=labels)
+    state = State(
+        model=ModelSpec(source="net.py:net", weights="net.pth"),
+        data=DataSpec(source="images.npz", image_size=SHAPE[1]),
+        target=Target(runtime="exact.py"),
+        limits=Limits(latency_p50=Bound(value=0.5, unit="x"), size=Bound(value=0.6, unit="x")),
+        seed=0,
+        root=root,
+        cache=root / "cache",
+        out=root,
+    )
+    return run_stage(state, "baseline", rounds=1, runs=1)
+
+
+@pytest.fixture(scope="session")
+def planned(started: State) -> State:
+    """The same after `profile`, `sensitivity` and `search`."""
+    state = run_stage(started, "profile", plans=4, images=32)
+    state = run_stage(state, "sensitivity", images=8, plans=8)
+    return run_stage(state, "search", front=3, rounds=4)
+
+
+@pytest.fixture(scope="session")
+def finished(planned: State) -> State:
+    """The same to the end, after one epoch of each phase."""
+    state = run_stage(planned, "compress", batches=2)
+    short = Schedule(epochs=1, lr=1e-3)
+    state = run_stage(state, "recover", distil=short, quantize=short)
+    state = run_stage(state, "export", agreement=0.8)
+    return run_stage(state, "verify", rounds=1, runs=1)

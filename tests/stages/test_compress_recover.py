@@ -1,0 +1,153 @@
+"""From the plan to the artifact: surgery, batch norm, training, export."""
+
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from paredown.models.data import Data, open_data
+from paredown.models.onnx_graph import weights
+from paredown.models.spec import LimitError
+from paredown.stages import export
+from paredown.stages.base import State
+from paredown.stages.compress import reestimate_batch_norm
+from paredown.stages.cost import form_of
+from paredown.stages.original import load_weights, save_weights, teacher
+from paredown.stages.profile import load_profile, load_subject
+from paredown.stages.recover import Recover
+from paredown.stages.search import load_choice
+from paredown.stages.student import Lowered, compressed, load_ranges
+from paredown.stages.training import Schedule
+from paredown.stages.transforms.quantize import int8_layers
+
+SHORT = Schedule(epochs=1, lr=1e-3)
+
+
+def of(state: State) -> Data:
+    return open_data(state.data, state.root, state.cache, state.seed)
+
+
+def test_the_teacher_is_the_recipes_model(started: State, net: nn.Module, tools: Any) -> None:
+    images = torch.randn(3, *tools.shape)
+    assert torch.equal(teacher(started, of(started))(images), net(images))
+
+
+def test_the_teacher_is_the_fitted_one_where_there_is_one(
+    started: State, net: nn.Module, tools: Any, tmp_path: Path
+) -> None:
+    with torch.no_grad():
+        net.get_parameter("fc.bias").fill_(3)
+    save_weights(net, tmp_path / "weights.safetensors")
+    images = torch.randn(3, *tools.shape)
+    assert torch.equal(teacher(started.with_product("original", tmp_path), of(started))(images), net(images))
+
+
+def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
+    subject, (_, transforms), choice = load_subject(finished), load_profile(finished), load_choice(finished)
+    module = compressed(finished, of(finished))
+    for layer in subject.network.layers:
+        if layer.op != "add":
+            form = form_of(subject, transforms, layer, choice)
+            assert module.get_parameter(f"{layer.name}.weight").shape[0] == form.channels_out
+
+
+def test_batch_norm_sees_the_new_activations(net: nn.Module, data: Data) -> None:
+    with torch.no_grad():
+        net.get_parameter("stem.0.weight").mul_(3)
+    momentum = [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
+    reestimate_batch_norm(net, data, 2, seed=0)
+    images = [x for x, _, _ in itertools.islice(data.training_batches(32, 0, 0), 2)]
+    with torch.no_grad():
+        made = [net.get_submodule("stem.0")(x) for x in images]
+    norm = net.get_submodule("stem.1")
+    assert isinstance(norm, nn.BatchNorm2d)
+    assert norm.running_mean is not None and norm.running_var is not None
+    torch.testing.assert_close(norm.running_mean, torch.stack([x.mean((0, 2, 3)) for x in made]).mean(0))
+    variances = [x.transpose(0, 1).flatten(1).var(1) for x in made]
+    torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(0))
+    assert [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)] == momentum
+    assert not any(m.training for m in net.modules())
+
+
+def test_recovered_weights_are_folded_and_changed(finished: State) -> None:
+    stored = load_file(finished.product("recovered") / "weights.safetensors")
+    assert not any("running_mean" in name for name in stored)
+    folded = Lowered.fold(compressed(finished, of(finished)), finished)
+    assert stored.keys() == folded.state_dict().keys()
+    assert any(not torch.equal(stored[name], value) for name, value in folded.state_dict().items())
+
+
+def test_only_products_are_left_of_training(finished: State) -> None:
+    left = {file.name for file in finished.product("recovered").iterdir()}
+    assert left == {"weights.safetensors", "ranges.json", "curves.json"}
+    curve = json.loads((finished.product("recovered") / "curves.json").read_text())
+    assert [(entry["phase"], entry["epoch"]) for entry in curve] == [("distil", 1), ("quantize", 1)]
+
+
+def test_the_artifact_has_the_plans_precisions(finished: State) -> None:
+    model = onnx.load(finished.product("artifact") / "model.onnx")
+    int8 = {name for name in int8_layers(load_choice(finished)) if name != "add"}
+    assert {name.removesuffix(".weight.q") for name in weights(model) if name.endswith(".weight.q")} == int8
+    assert int8
+    onnx.checker.check_model(model)
+
+
+def test_ranges_are_those_of_the_values_that_are_rounded(finished: State) -> None:
+    module = Lowered.fold(compressed(finished, of(finished)), finished)
+    load_weights(module, finished.product("recovered") / "weights.safetensors")
+    lowered = Lowered.of(module, finished)
+    assert set(load_ranges(finished.product("recovered"))) == lowered.values() != set()
+
+
+def test_the_artifact_agrees_with_torch(finished: State) -> None:
+    parity = json.loads((finished.product("exported") / "parity.json").read_text())
+    assert parity["agreement"] >= 0.8
+    assert parity["mean_difference"] < 0.2 * parity["logit_spread"]
+    assert parity["images"] == len(of(finished).validation)
+
+
+def test_training_again_gives_the_same_weights(finished: State, tmp_path: Path) -> None:
+    Recover(distil=SHORT, quantize=SHORT).run(replace(finished, out=tmp_path))
+    first, second = (load_file(f / "weights.safetensors") for f in (finished.product("recovered"), tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    ranges = [load_ranges(folder) for folder in (finished.product("recovered"), tmp_path)]
+    assert ranges[0] == ranges[1]
+
+
+def test_exporting_again_gives_the_same_file(finished: State, tmp_path: Path) -> None:
+    export.Export(agreement=0.8).run(replace(finished, out=tmp_path))
+    assert (tmp_path / "model.onnx").read_bytes() == (finished.product("exported") / "model.onnx").read_bytes()
+
+
+def test_too_little_parity_is_a_missed_limit_that_keeps_the_file(
+    finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export, "logits_of", lambda _path, _data, split, _state: np.zeros((len(split), 3)))
+    with pytest.raises(LimitError, match=r"^parity: artifact and torch agree on 0\.\d+ of \d+ images; the limit") as caught:
+        export.Export(agreement=1.0).run(replace(finished, out=tmp_path))
+    assert caught.value.keep
+    assert (tmp_path / "model.onnx").exists()
+
+
+def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -> None:
+    plan = json.loads((finished.product("plan") / "plan.json").read_text())
+    plan["choice"] = {s: "fp32" if s.startswith("quantize:") else c for s, c in plan["choice"].items()}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    state = finished.with_product("plan", tmp_path)
+    for name, stage in (("recovered", Recover(distil=SHORT, quantize=SHORT)), ("exported", export.Export())):
+        (tmp_path / name).mkdir()
+        stage.run(replace(state, out=tmp_path / name))
+        state = state.with_product(name, tmp_path / name)
+    curve = json.loads((tmp_path / "recovered" / "curves.json").read_text())
+    assert {entry["phase"] for entry in curve} == {"distil"}
+    stored = weights(onnx.load(tmp_path / "exported" / "model.onnx"))
+    assert {value.dtype for value in stored.values()} <= {np.dtype(np.float32), np.dtype(np.int64)}
+    assert json.loads((tmp_path / "exported" / "parity.json").read_text())["agreement"] == 1.0

@@ -1,0 +1,111 @@
+"""The proof: what was measured against every limit, and the manifest that says so."""
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paredown.models.spec import LimitError
+from paredown.stages.base import Bound, Limits, State
+from paredown.stages.evidence import Evidence, Latency
+from paredown.stages.search import load_choice
+from paredown.stages.verify import Verify, checks
+
+
+def made(p50: float, p95: float, size: float, memory: float, points: float) -> Evidence:
+    accuracy = {"validation": 0.0, "test": points}
+    return Evidence(Latency(p50, p95, 0.1, 100, 5), size, memory, accuracy, {}, "exact", {})
+
+
+BEFORE, AFTER = made(10, 12, 8, 100, 90), made(99, 6, 2, 70, 89)
+ALL = Limits(
+    latency_p50=Bound(value=0.5, unit="x"),
+    latency_p95=Bound(value=6, unit="ms"),
+    size=Bound(value=0.25, unit="x"),
+    peak_memory=Bound(value=70, unit="MiB"),
+    accuracy_drop=1.0,
+)
+
+
+def manifest_of(state: State) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((state.product("artifact") / "manifest.json").read_text())
+    return found
+
+
+def test_limits_are_held_up_to_and_with_their_value(started: State) -> None:
+    table = {check.name: check for check in checks(replace(started, limits=ALL), BEFORE, AFTER, 0.5)}
+    assert {name: check.holds for name, check in table.items()} == dict.fromkeys(table, True)
+    assert {name: check.limit for name, check in table.items()} == {
+        "latency p50": 5.0,
+        "latency p95": 6.0,
+        "size": 2.0,
+        "peak memory": 70.0,
+        "test accuracy": 89.0,
+    }
+
+
+def test_the_latency_is_the_paired_ratio_times_the_baseline(started: State) -> None:
+    (latency, *_) = checks(replace(started, limits=ALL), BEFORE, AFTER, 0.4)
+    assert (latency.before, latency.after) == (10, 4)
+
+
+@pytest.mark.parametrize(
+    ("worse", "name"),
+    [
+        ({"p95": 6.1}, "latency p95"),
+        ({"size": 2.1}, "size"),
+        ({"memory": 70.1}, "peak memory"),
+        ({"points": 88.9}, "test accuracy"),
+    ],
+    ids=str,
+)
+def test_one_missed_limit_is_one_missed_check(started: State, worse: dict[str, float], name: str) -> None:
+    after = made(**{"p50": 99, "p95": 6, "size": 2, "memory": 70, "points": 89, **worse})
+    found = checks(replace(started, limits=ALL), BEFORE, after, 0.5)
+    assert [check.name for check in found if check.holds is False] == [name]
+
+
+def test_without_a_limit_there_is_no_verdict(started: State) -> None:
+    none = Limits(size=Bound(value=1, unit="x"))
+    verdicts = {check.name: check.holds for check in checks(replace(started, limits=none), BEFORE, AFTER, 2.0)}
+    assert verdicts.pop("size") is True
+    assert set(verdicts.values()) == {None}
+
+
+def test_the_manifest_says_what_was_measured(finished: State) -> None:
+    manifest = manifest_of(finished)
+    assert manifest["plan"] == load_choice(finished)
+    assert {check["name"] for check in manifest["checks"] if check["holds"] is True} == {"latency p50", "size"}
+    assert manifest["artifact"]["size"] < manifest["baseline"]["size"]
+    assert manifest["ratios"]["latency_p50"] <= 0.5
+    assert manifest["ratios"]["size"] == pytest.approx(manifest["artifact"]["size"] / manifest["baseline"]["size"])
+    sizes = manifest["data"]["images"]
+    assert manifest["artifact"]["images"] == {name: sizes[name] for name in ("validation", "test")}
+    assert sizes["test"] == 48
+    assert manifest["artifact"]["runtime"] == "exact 1"
+    assert manifest["seed"] == 0
+
+
+def test_the_manifest_names_the_files_by_their_digest(finished: State) -> None:
+    digests = manifest_of(finished)["sha256"]
+    for name, product in (("model.onnx", "artifact"), ("baseline/model.onnx", "baseline")):
+        file = finished.product(product) / "model.onnx"
+        assert digests[name] == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_missed_limit_is_one_line_and_keeps_the_artifact(finished: State, tmp_path: Path) -> None:
+    limits = Limits(size=Bound(value=0.001, unit="MiB"), latency_p50=Bound(value=0.9, unit="x"))
+    with pytest.raises(LimitError, match=r"^size 0\.0\d+ MiB is over its limit of 0\.001 MiB$") as caught:
+        Verify(rounds=1, runs=1).run(replace(finished, limits=limits, out=tmp_path))
+    assert caught.value.keep
+    assert (tmp_path / "model.onnx").exists()
+    assert json.loads((tmp_path / "manifest.json").read_text())["limits"]["size"]["value"] == 0.001
+
+
+def test_every_missed_limit_is_told(finished: State, tmp_path: Path) -> None:
+    limits = Limits(size=Bound(value=0.001, unit="MiB"), latency_p50=Bound(value=0.01, unit="x"))
+    with pytest.raises(LimitError, match="latency p50 .* is over its limit of .*; size .* is over its limit of"):
+        Verify(rounds=1, runs=1).run(replace(finished, limits=limits, out=tmp_path))

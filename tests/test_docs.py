@@ -1,0 +1,195 @@
+"""The examples of the documentation work as they stand there."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from paredown.models.graph import analyse
+from paredown.models.spec import LimitError
+from paredown.pipeline.recipe import load_recipe
+from paredown.pipeline.runner import run
+from paredown.stages import discovery
+from paredown.stages.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+from paredown.stages.solvers.base import far
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.transforms.base import Form, Subject
+
+ROOT = Path(__file__).parents[1]
+GIVEN = '''
+"""Copies a finished artifact."""
+
+import shutil
+from typing import ClassVar
+
+from paredown.models.spec import Spec
+
+
+class Given(Spec):
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
+    gives: ClassVar[str] = "artifact"
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, state):
+        shutil.copy(state.root / "model.onnx", state.out / "model.onnx")
+
+
+PLUGIN = Given
+'''
+
+
+def example(heading: str) -> str:
+    """The one Python block of a section of docs/extending.md."""
+    section = (ROOT / "docs" / "extending.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    (block,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    return str(block)
+
+
+def plugin(kind: discovery.Kind, heading: str, folder: Path) -> Any:
+    (folder / "example.py").write_text(example(heading))
+    return discovery.load(kind, "example.py", folder)
+
+
+def brightness(path: Path) -> Path:
+    """A classifier of 2x3x8x8 images by their mean: class 1 where it is above 0."""
+    weight = np.zeros((2, 3, 1, 1), np.float32)
+    weight[0] = 1 / 3
+    constants = {"w": weight, "s": np.array([[-1.0, 0.0], [1.0, 0.0]], np.float32)}
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["conv"], "conv", kernel_shape=[1, 1]),
+        helper.make_node("GlobalAveragePool", ["conv"], ["mean"], "mean"),
+        helper.make_node("Flatten", ["mean"], ["flat"], "flat"),
+        helper.make_node("Gemm", ["flat", "s"], ["logits"], "head", transB=1),
+    ]
+    images = helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 3, 8, 8])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [2, 2])
+    initializers = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "g", [images], [logits], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10), path)
+    return path
+
+
+def chain(latency: float) -> Problem:
+    """Six layers in fp32 or int8 with costly borders; the fourth may be replaced, and then has no precision."""
+    bits = (Candidate("fp32", 0.0, {"latency": 2.0}), Candidate("int8", 0.1, {"latency": 1.0}))
+    block = Site("block", (Candidate("keep"), Candidate("swap", 0.4, {"latency": 0.5})))
+    layers = [Site(f"q{i}", bits, ("block", "keep") if i == 3 else None) for i in range(6)]
+    table: dict[tuple[str, ...], dict[str, float]] = {
+        ("fp32", "int8"): {"latency": 0.3},
+        ("int8", "fp32"): {"latency": 0.3},
+    }
+    borders = tuple(Factor((f"q{i}", f"q{i + 1}"), table) for i in range(5))
+    return with_limits(Problem((*layers, block), borders), {"latency": latency})
+
+
+@pytest.mark.parametrize("latency", [13.0, 10.0, 7.0, 6.0])
+def test_the_solver_finds_plans_that_hold(latency: float, tmp_path: Path) -> None:
+    problem, solver = chain(latency), plugin("solvers", "A solver", tmp_path)()
+    found = solver.solve(problem)
+    assert found.feasible and holds(problem, found.choice) and is_plan(problem, found.choice)
+    assert found.loss == pytest.approx(loss(problem, found.choice))
+    assert found.costs == pytest.approx(cost(problem, found.choice))
+    assert found.loss >= Milp().solve(problem).loss - 1e-9
+
+
+def test_the_solver_avoids_plans_and_says_what_it_cannot(tmp_path: Path) -> None:
+    solver = plugin("solvers", "A solver", tmp_path)()
+    first = solver.solve(chain(9.0)).choice
+    second = solver.solve(chain(9.0), (first,), 0.4)
+    assert second.feasible and far(second.choice, (first,), 0.4)
+    assert not solver.solve(chain(1.0)).feasible
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    """A recipe that ends with the example stage: dark and bright images, of which one bright one is dark."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 50, (40, 8, 8, 3), dtype=np.uint8)
+    images[20:] += 180
+    images[20] = rng.integers(0, 50, (8, 8, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.repeat([0, 1], 20), classes=["dark", "bright"])
+    brightness(tmp_path / "model.onnx")
+    (tmp_path / "given.py").write_text(GIVEN)
+    (tmp_path / "recall.py").write_text(example("A stage"))
+    splits = {"train": 0.1, "calibration": 0.1, "validation": 0.1, "test": 0.7}
+    page = {
+        "model": {"source": "net.py:make"},
+        "data": {"source": "images.npz", "image_size": 8, "splits": splits},
+        "target": {"batch": 2},
+        "limits": {"size": "1x"},
+        "pipeline": ["given.py", {"recall.py": {"floor": 50}}],
+    }
+    (tmp_path / "net.py").write_text("def make():\n    raise AssertionError('no stage reads the model')\n")
+    file = tmp_path / "demo.yaml"
+    file.write_text(yaml.safe_dump(page, sort_keys=False))
+    return file
+
+
+def test_the_stage_measures_every_class(recipe: Path, tmp_path: Path) -> None:
+    state = run(load_recipe(recipe), tmp_path / "runs")
+    recall = json.loads((state.product("recall") / "recall.json").read_text())
+    assert recall["dark"] == 100
+    assert 85 < recall["bright"] <= 100
+
+
+def test_the_stage_refuses_and_keeps_its_product(recipe: Path, tmp_path: Path) -> None:
+    model = onnx.load(tmp_path / "model.onnx")
+    scale = next(item for item in model.graph.initializer if item.name == "s")
+    scale.CopyFrom(numpy_helper.from_array(np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32), "s"))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(LimitError, match=r"recall of class '.*' is .* under the floor of 50 %"):
+        run(load_recipe(recipe), tmp_path / "runs")
+    assert (tmp_path / "runs" / "demo" / "recall" / "recall.json").exists()
+
+
+def test_the_transform_offers_wide_layers_only(tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.Flatten(), nn.Linear(512, 2))
+    network = analyse(module.eval(), (3, 8, 8))
+    subject = Subject(network, onnx.ModelProto(), (), {}, {}, 8, 8)
+    transform = plugin("transforms", "A transform", tmp_path)(channels=64)
+    names = [site.name for site in transform.sites(subject)]
+    assert names == ["quantize:2", "quantize:4"]
+    assert transform.uniform(subject) == (dict.fromkeys(names, "int8"),)
+    stem, middle = network.layer("0"), network.layer("2")
+    assert transform.touching(subject, stem) == ()
+    assert transform.form(subject, middle, Form(64, 32), {"quantize:2": "int8"}).bits == 8
+    assert transform.form(subject, stem, Form(3, 64), {"quantize:2": "int8"}).bits == 32
+    assert transform.apply(subject, {}, module) is module
+    assert torch.equal(network.graph(torch.ones(1, 3, 8, 8)), module(torch.ones(1, 3, 8, 8)))
+
+
+def test_the_runtime_agrees_with_onnxruntime(tmp_path: Path) -> None:
+    runtime, model = plugin("runtimes", "A runtime", tmp_path)(), brightness(tmp_path / "model.onnx")
+    images = np.random.default_rng(0).standard_normal((3, 3, 8, 8), dtype=np.float32)
+    got = runtime.run(model, [images], 1)
+    np.testing.assert_allclose(got, OnnxRuntime().run(model, [images], 1), atol=1e-5)
+    times = runtime.latency([model, model], 1, 2, rounds=2, runs=3)
+    assert np.shape(times) == (2, 2, 3) and np.min(times) > 0
+    assert set(runtime.node_times(model, 1, 2, runs=2)) == {"conv", "mean", "flat", "head"}
+    assert 5 < runtime.peak_memory(model, 1, 2) < 2000
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+    links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text())]
+    broken = [f"{page.name}: {link}" for page, link in links if "://" not in link and not (page.parent / link).exists()]
+    assert broken == []
+
+
+def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"readme{number}.yaml"
+        file.write_text(block)
+        assert load_recipe(file).pipeline
