@@ -95,5 +95,3 @@ def _after_norm(norm: nn.Module) -> nn.Module:
     """What is left of a batch norm module once its affine part is folded: timm's carry their activation inside."""
     inner = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
     return nn.Sequential(*inner) if inner else nn.Identity()
-
-

@@ -73,7 +73,7 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (text for item in value.values() for text in _texts(item))
+        yield from (text for pair in value.items() for item in pair for text in _texts(item))
     elif isinstance(value, list | tuple):
         yield from (text for item in value for text in _texts(item))
 

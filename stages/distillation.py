@@ -64,9 +64,11 @@ class Distillation:
         """Squared error in units of the teacher's variance, averaged over the points."""
         errors = []
         for name, kept in self.points.items():
+            if self.learnt[name].shape[1] != len(kept):
+                continue  # another transform than `narrow` changed this width
             told = self.told[name][:, kept]
             errors.append((self.learnt[name] - told).square().mean() / (told.var() + 1e-6))
-        return torch.stack(errors).mean()
+        return torch.stack(errors).mean() if errors else torch.zeros(())
 
     def close(self) -> None:
         for hook in self.hooks:

@@ -44,6 +44,7 @@ class ProfileStage(Spec):
 
     def run(self, state: State) -> None:
         transforms = self.load_transforms(state)
+        self._check_pays(transforms, state)
         subject = self._prepare(state)
         if not sites_of(subject, transforms):
             raise InputError(f"profile.transforms: {', '.join(self.names())} finds nothing in this model to change")
@@ -57,6 +58,12 @@ class ProfileStage(Spec):
         """Transforms in the order in which they are applied: widths before precision."""
         named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
         return dict(sorted(named.items(), key=lambda item: item[0] == "quantize"))
+
+    def _check_pays(self, transforms: Sequence[Transform], state: State) -> None:
+        for name, transform in zip(self.names(), transforms, strict=True):
+            if not runtime_of(state).supports(transform.FEATURE):
+                gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
+                raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
 
     def load_transforms(self, state: State) -> tuple[Transform, ...]:
         return load_transforms(self.names(), state)

@@ -262,4 +262,9 @@ def load_choice(state: State) -> dict[str, str]:
     return cast(dict[str, str], json.loads((state.product("plan") / "plan.json").read_text())["choice"])
 
 
+def load_layers(state: State) -> list[dict[str, Any]]:
+    """What the plan makes of every layer, see `_layers`."""
+    return cast(list[dict[str, Any]], json.loads((state.product("plan") / "plan.json").read_text())["layers"])
+
+
 PLUGIN = Search

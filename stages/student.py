@@ -20,8 +20,7 @@ from paredown.stages.base import State
 from paredown.stages.measure import runtime_of
 from paredown.stages.original import load_weights, teacher
 from paredown.stages.profile import load_profile, load_subject
-from paredown.stages.search import load_choice
-from paredown.stages.transforms.quantize import int8_layers
+from paredown.stages.search import load_choice, load_layers
 
 
 def surgery(state: State, data: Data) -> nn.Module:
@@ -55,7 +54,7 @@ class Lowered:
         network = analyse(module, (3, size, size))
         model = export(network.module, network.shape, state.target.batch)
         present = {layer.name for layer in network.layers}
-        int8 = tuple(name for name in int8_layers(load_choice(state)) if name in present)
+        int8 = tuple(layer["name"] for layer in load_layers(state) if layer["bits"] == 8 and layer["name"] in present)
         return cls(network, model, int8, runtime_of(state).weight_bits())
 
     @staticmethod

@@ -23,7 +23,18 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             shutil.copytree(ROOT / name, source / name, ignore=ignored)
         else:
             shutil.copy(ROOT / name, source / name)
-    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet", "-w", str(target), "."]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--no-deps",
+        "--no-build-isolation",
+        "--quiet",
+        "-w",
+        str(target),
+        ".",
+    ]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
     (wheel,) = target.glob("*.whl")
     return zipfile.ZipFile(wheel).namelist()

@@ -3,22 +3,22 @@
 The weights are random: what is tested is that every step finds, changes and exports the same network.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from paredown.models.data import Data
 from paredown.models.fake_quant import insert
-from paredown.models.graph import analyse
+from paredown.models.graph import ChannelGroup, Network, analyse
 from paredown.models.load import ModelSpec, load_model
-from paredown.models.onnx_graph import export, save
-from paredown.models.qdq import quantize, quantized_values, units
+from paredown.models.onnx_graph import save
+from paredown.models.qdq import UNIT_RANGE, quantize, quantized_values, units
 from paredown.models.surgery import channel_groups, prune
-from paredown.stages.cost import form_of, size_mib
+from paredown.stages.cost import size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.base import Subject
 from paredown.stages.transforms.narrow import Narrow, kept
@@ -26,35 +26,41 @@ from paredown.stages.transforms.quantize import Quantize
 
 SHAPE = (3, 64, 64)
 ZOO = {
-    "torchvision/resnet18": 10,
-    "torchvision/mobilenet_v2": 20,
-    "torchvision/mobilenet_v3_small": 10,
-    "torchvision/efficientnet_b0": 15,
-    "timm/resnet10t": 6,
-    "timm/mobilenetv2_050": 20,
-    "timm/mobilenetv3_small_050": 10,
-    "timm/tf_efficientnet_lite0": 20,
-    "timm/efficientnet_b0": 15,
+    "torchvision/resnet18": 12,
+    "torchvision/mobilenet_v2": 24,
+    "torchvision/mobilenet_v3_small": 20,
+    "torchvision/efficientnet_b0": 25,
+    "timm/resnet10t": 8,
+    "timm/mobilenetv2_050": 24,
+    "timm/mobilenetv3_small_050": 20,
+    "timm/tf_efficientnet_lite0": 24,
+    "timm/efficientnet_b0": 25,
 }
 """Model to the least number of channel groups that must be found."""
 
-INT8 = "int8"
+LOWERED = ("torchvision/mobilenet_v3_small", "timm/resnet10t")
+"""Models that are also narrowed inside the ONNX graph, which costs a second export."""
+
+
+@dataclass(frozen=True)
+class Member:
+    source: str
+    original: nn.Module
+    network: Network
+    groups: tuple[ChannelGroup, ...]
+    kept: dict[str, list[int]]
+    student: Subject
 
 
 @pytest.fixture(scope="module", params=ZOO)
-def source(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture(scope="module")
-def original(source: str, tools: Any) -> torch.nn.Module:
-    return tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
-
-
-@pytest.fixture(scope="module")
-def subject(original: torch.nn.Module, tools: Any) -> Subject:
-    made: Subject = tools.subject_of(original, SHAPE)
-    return made
+def member(request: pytest.FixtureRequest, tools: Any) -> Member:
+    """The model, and half of it: every other channel of every group is taken out of the user's own module."""
+    source = str(request.param)
+    original = tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
+    network = analyse(original, SHAPE)
+    groups = channel_groups(network.module, SHAPE, keep=[network.layers[-1].name])
+    stay = {group.name: list(range(0, group.width, 2)) for group in groups}
+    return Member(source, original, network, groups, stay, tools.subject_of(prune(original, SHAPE, stay), SHAPE))
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +68,10 @@ def images() -> torch.Tensor:
     return torch.randn(16, *SHAPE, generator=torch.Generator().manual_seed(4))
 
 
-def halved(subject: Subject) -> dict[str, str]:
-    return dict(Narrow().uniform(subject)[1])
+def answers(module: nn.Module, images: torch.Tensor) -> np.ndarray:
+    with torch.no_grad():
+        logits: np.ndarray = module(images).numpy()
+    return logits
 
 
 def run(model: Any, images: torch.Tensor, folder: Path) -> np.ndarray:
@@ -71,69 +79,76 @@ def run(model: Any, images: torch.Tensor, folder: Path) -> np.ndarray:
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
-def test_its_layers_and_groups_are_found(source: str, subject: Subject, original: torch.nn.Module) -> None:
-    modules = {
-        name for name, m in original.named_modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)
-    }
-    assert {layer.name for layer in subject.network.layers if layer.op != "add"} == modules
-    assert [layer.name for layer in subject.network.layers] == units(subject.model)
-    assert len(subject.groups) >= ZOO[source]
+def test_its_layers_and_groups_are_found(member: Member) -> None:
+    weighted = {name for name, m in member.original.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    assert {layer.name for layer in member.network.layers if layer.op != "add"} == weighted
+    assert len(member.groups) >= ZOO[member.source]
+    grouped = {name for group in member.groups for name in group.outputs}
+    assert len(grouped) >= 0.9 * (len(weighted) - 1)
 
 
-def test_torch_and_onnx_share_their_names(subject: Subject) -> None:
-    values = {node.name for node in subject.network.graph.graph.nodes}
-    assert set(quantized_values(subject.model, units(subject.model)).values()) <= values
-    assert set(quantized_values(subject.model, units(subject.model)).values()) <= set(subject.ranges)
+def test_the_trace_computes_what_the_model_computes(member: Member, images: torch.Tensor) -> None:
+    expected = answers(member.original, images)
+    assert np.abs(answers(member.network.graph, images) - expected).max() < 1e-3 * expected.std()
 
 
-def test_the_baseline_is_the_original(
-    original: torch.nn.Module, subject: Subject, images: torch.Tensor, tmp_path: Path
-) -> None:
-    with torch.no_grad():
-        expected = original(images).numpy()
-    assert np.abs(run(subject.model, images, tmp_path) - expected).max() < 1e-3 * expected.std()
+def test_half_of_it_is_half_as_wide(member: Member) -> None:
+    before = {layer.name: layer for layer in member.network.layers}
+    after = {layer.name: layer for layer in member.student.network.layers}
+    assert before.keys() == after.keys()
+    for group in member.groups:
+        for name in group.outputs:
+            assert after[name].channels_out == len(member.kept[group.name]) < before[name].channels_out
+        for name in group.inputs:
+            assert after[name].channels_in < before[name].channels_in
 
 
-def test_narrowed_in_torch_and_in_the_graph_is_the_same(
-    subject: Subject, images: torch.Tensor, tmp_path: Path
-) -> None:
-    choice = halved(subject)
-    module = prune(subject.network.module, SHAPE, kept(subject, choice))
-    with torch.no_grad():
-        expected, plain = module(images).numpy(), subject.network.graph(images).numpy()
-    got = run(Narrow().lower(subject, choice, subject.model), images, tmp_path)
-    assert np.abs(got - expected).max() < 1e-3 * plain.std()
-    assert np.abs(expected - plain).mean() > 1e-2 * plain.std()
+def test_torch_and_onnx_share_their_names(member: Member) -> None:
+    model, values = member.student.model, {node.name for node in member.student.network.graph.graph.nodes}
+    assert units(model) == [layer.name for layer in member.student.network.layers]
+    kinds = {node.output[0]: node.op_type for node in model.graph.node}
+    unnamed = set(quantized_values(model, units(model)).values()) - values
+    # The exporter takes SiLU apart; the range of a sigmoid needs no measuring.
+    assert {kinds[value] for value in unnamed} <= set(UNIT_RANGE)
 
 
-def test_narrowed_for_real_and_in_int8_it_runs_as_torch_imitates_it(
-    original: torch.nn.Module, subject: Subject, images: torch.Tensor, tools: Any, tmp_path: Path
-) -> None:
-    """The way of `compress`, `recover` and `export`: surgery on the user's own module, then QDQ."""
-    choice = halved(subject)
-    student: Subject = tools.subject_of(Narrow().apply(subject, choice, original), SHAPE)
-    for layer in subject.network.layers:
-        form = form_of(subject, [Narrow()], layer, choice)
-        found = student.network.layer(layer.name)
-        assert (found.channels_in, found.channels_out) == (form.channels_in, form.channels_out)
-    chosen = units(student.model)
-    origins = set(quantized_values(student.model, chosen).values())
-    imitation = insert(student.network.graph, {v: student.ranges[v] for v in origins}, chosen, 7)
-    with torch.no_grad():
-        expected, plain = imitation(images).numpy(), student.network.graph(images).numpy()
-    model = quantize(student.model, chosen, student.ranges, 7)
-    got = run(model, images, tmp_path)
-    assert np.abs(got - expected).mean() < 0.5 * np.abs(expected - plain).mean()
-    assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.9
-    size = size_mib(student, [Quantize()], Quantize().uniform(student)[0])
-    assert size == pytest.approx((tmp_path / "model.onnx").stat().st_size / 2**20, rel=0.15)
+def test_its_export_computes_what_torch_computes(member: Member, images: torch.Tensor, tmp_path: Path) -> None:
+    expected = answers(member.student.network.module, images)
+    assert np.abs(run(member.student.model, images, tmp_path) - expected).max() < 1e-3 * expected.std()
 
 
-def test_its_weighted_layers_run_in_integers(subject: Subject, tmp_path: Path) -> None:
+def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.Tensor, tmp_path: Path) -> None:
+    subject, chosen = member.student, units(member.student.model)
+    expected = answers(insert(subject.network.graph, subject.ranges, chosen, subject.bits), images)
+    plain = answers(subject.network.graph, images)
+    got = run(quantize(subject.model, chosen, subject.ranges, subject.bits), images, tmp_path)
+    assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
+    assert np.abs(got - expected).mean() < 0.2 * plain.std()
+    size = size_mib(subject, [Quantize()], Quantize().uniform(subject)[0])
+    file = (tmp_path / "model.onnx").stat().st_size / 2**20
+    nodes = len(subject.model.graph.node) * 1024 / 2**20
+    assert size < file < 1.02 * size + nodes
+
+
+def test_its_layers_run_in_integers(member: Member, tmp_path: Path) -> None:
+    subject = member.student
     save(quantize(subject.model, units(subject.model), subject.ranges, 7), tmp_path / "model.onnx")
     kinds = [kind for kind, _ in OnnxRuntime().optimised(tmp_path / "model.onnx")]
-    assert kinds.count("QLinearConv") == sum(layer.op == "conv" for layer in subject.network.layers)
-    assert "Conv" not in kinds
-    assert "FusedConv" not in kinds
-    joins = sum(layer.op == "add" for layer in subject.network.layers)
-    assert kinds.count("QLinearAdd") >= joins
+    ops = [layer.op for layer in subject.network.layers]
+    assert kinds.count("QLinearConv") == ops.count("conv")
+    assert kinds.count("QLinearAdd") == ops.count("add")
+    assert not {"Conv", "FusedConv", "Gemm", "FusedGemm"} & set(kinds)
+
+
+@pytest.mark.parametrize("source", LOWERED)
+def test_narrowed_in_the_graph_is_narrowed_in_torch(
+    source: str, images: torch.Tensor, tools: Any, tmp_path: Path
+) -> None:
+    original = tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
+    subject, narrow = tools.subject_of(original, SHAPE), Narrow()
+    choice = narrow.uniform(subject)[1]
+    module = prune(subject.network.module, SHAPE, kept(subject, choice))
+    expected, plain = answers(module, images), answers(subject.network.graph, images)
+    got = run(narrow.lower(subject, choice, subject.model), images, tmp_path)
+    assert np.abs(got - expected).max() < 1e-3 * plain.std()
+    assert np.abs(expected - plain).mean() > 1e-2 * plain.std()

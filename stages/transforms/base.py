@@ -46,10 +46,12 @@ class Form:
 class Transform(Protocol):
     """One kind of change. Implementations are frozen options objects and see a plan's whole choice.
 
-    Every site is named `<transform>:<place>`, and its first candidate leaves the network as it is.
+    Every site is named `<transform>:<place>`, and its first candidate leaves the network as it is. `FEATURE` is what
+    the runtime must support (`Runtime.supports`) for the transform to gain anything.
     """
 
     REQUIRES: ClassVar[Mapping[str, str]]
+    FEATURE: ClassVar[str]
 
     def sites(self, subject: Subject) -> tuple[Site, ...]:
         """The places that can change, with their candidates; costs and losses are measured later."""

@@ -27,6 +27,7 @@ class Narrow(Spec):
     """Keeps the most important channels of every group and takes the others out."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
+    FEATURE: ClassVar[str] = "narrow"
 
     levels: tuple[float, ...] = Field(
         (0.875, 0.75, 0.625, 0.5, 0.375, 0.25), description="fractions of a group's channels that may stay"

@@ -23,6 +23,7 @@ class Quantize(Spec):
     """Chooses fp32 or int8 for every convolution, linear layer and residual addition."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
+    FEATURE: ClassVar[str] = "int8"
 
     def sites(self, subject: Subject) -> tuple[Site, ...]:
         candidates = (Candidate(FLOAT), Candidate(INT8))

@@ -29,9 +29,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convolution with ReLU, pooling and a linear layer: two 3x8x8 images to four logits each."""
     rng = np.random.default_rng(0)
     shapes = {"w": (16, 3, 3, 3), "b": (16,), "wf": (4, 16), "bf": (4,)}
-    constants = [
-        numpy_helper.from_array(rng.standard_normal(s, dtype=np.float32), n) for n, s in shapes.items()
-    ]
+    constants = [numpy_helper.from_array(rng.standard_normal(s, dtype=np.float32), n) for n, s in shapes.items()]
     nodes = [
         helper.make_node("Conv", ["x", "w", "b"], ["conv"], "features.0", kernel_shape=[3, 3]),
         helper.make_node("Relu", ["conv"], ["relu"], "relu"),
@@ -87,9 +85,7 @@ def test_its_latencies_can_be_summarized(runtime: Runtime, model: Path) -> None:
 def test_its_node_times_are_named_by_the_file(runtime: Runtime, model: Path) -> None:
     times = runtime.node_times(model, threads=1, batch=2, runs=3)
     assert {"features.0", "head"} <= set(times)
-    assert all(
-        name.startswith("+") or name in {"features.0", "relu", "mean", "flat", "head"} for name in times
-    )
+    assert all(name.startswith("+") or name in {"features.0", "relu", "mean", "flat", "head"} for name in times)
     assert all(t >= 0 for t in times.values()) and sum(times.values()) > 0
 
 

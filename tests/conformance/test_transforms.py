@@ -110,7 +110,10 @@ def test_what_is_lowered_computes_what_is_imitated(
         expected = imitated(transform, subject, choice, images)
         got = computed(transform.lower(subject, choice, subject.model), images, tmp_path)
         error, change = np.abs(got - expected).mean(), np.abs(expected - plain).mean()
-        if any(choice.get(site.name, site.candidates[0].name) != site.candidates[0].name for site in transform.sites(subject)):
+        if any(
+            choice.get(site.name, site.candidates[0].name) != site.candidates[0].name
+            for site in transform.sites(subject)
+        ):
             assert change > 0
         # Integer kernels round halves in their own way; everything else must be exact.
         assert error <= (0.5 * change if name == "quantize" else 1e-4 * plain.std())

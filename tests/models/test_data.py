@@ -89,9 +89,7 @@ def test_equal_images_never_land_on_two_sides(root: Path) -> None:
     for i in range(30):
         Image.fromarray(_image(i % 5)).save(root / "pets" / "dog" / f"twin{i}.png")
     data = _open(root, image_size=10)
-    homes = [
-        [name for name in NAMES if _image(i).tobytes() in _contents(getattr(data, name))] for i in range(5)
-    ]
+    homes = [[name for name in NAMES if _image(i).tobytes() in _contents(getattr(data, name))] for i in range(5)]
     assert all(len(home) == 1 for home in homes)
     assert data.dropped == 0
 
@@ -161,9 +159,7 @@ def test_training_batches_repeat_and_differ_between_epochs(root: Path) -> None:
     data = _open(root, augment="dihedral")
     first, again, later = (list(data.training_batches(16, epoch, 3)) for epoch in (0, 0, 1))
     assert [len(labels) for _, labels, _ in first] == [16, 16, 16]
-    assert all(
-        torch.equal(x, y) for a, b in zip(first, again, strict=True) for x, y in zip(a, b, strict=True)
-    )
+    assert all(torch.equal(x, y) for a, b in zip(first, again, strict=True) for x, y in zip(a, b, strict=True))
     assert not torch.equal(first[0][0], later[0][0])
     for _, labels, positions in first:
         assert np.array_equal(labels.numpy(), data.train.labels[positions.numpy()])
@@ -171,9 +167,7 @@ def test_training_batches_repeat_and_differ_between_epochs(root: Path) -> None:
 
 def test_ranks_share_an_epoch_evenly(root: Path) -> None:
     data = _open(root)
-    ranks = [
-        torch.cat([p for _, _, p in data.training_batches(9, 0, 0, rank, 3)]).tolist() for rank in range(3)
-    ]
+    ranks = [torch.cat([p for _, _, p in data.training_batches(9, 0, 0, rank, 3)]).tolist() for rank in range(3)]
     assert [len(rank) for rank in ranks] == [18, 18, 18]
     assert len(set(itertools.chain(*ranks))) == 54
 
@@ -241,9 +235,7 @@ def test_the_elpv_package_opens(tmp_path: Path) -> None:
     assert _totals(data) == [27, 13]
 
 
-def test_data_packages_that_are_missing_or_unknown_say_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_data_packages_that_are_missing_or_unknown_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(MissingError, match="pip install elpv-dataset"):
         _open(tmp_path, source="package:elpv_dataset")

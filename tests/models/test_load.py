@@ -239,9 +239,7 @@ def test_operators_are_declared_only_where_the_compiled_ones_do_not_load(
     (tmp_path / "_C.so").write_bytes(b"")
     fake = _fake_torch(loads)
     monkeypatch.setattr(load, "import_module", lambda name: fake)
-    monkeypatch.setattr(
-        load, "find_spec", lambda name: SimpleNamespace(submodule_search_locations=[tmp_path])
-    )
+    monkeypatch.setattr(load, "find_spec", lambda name: SimpleNamespace(submodule_search_locations=[tmp_path]))
     quiet_torchvision.__wrapped__()
     assert fake.defined == defined
 

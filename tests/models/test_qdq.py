@@ -128,7 +128,5 @@ def test_a_guarded_layer_computes_the_same(subject: Subject, tmp_path: Path, alo
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     image = {"x": torch.randn(1, *tools.shape).numpy()}
-    answers = [
-        onnxruntime.InferenceSession(m.SerializeToString(), options).run(None, image)[0] for m in (model, plain)
-    ]
+    answers = [onnxruntime.InferenceSession(m.SerializeToString(), options).run(None, image)[0] for m in (model, plain)]
     assert np.array_equal(*answers)

@@ -131,7 +131,9 @@ def test_too_little_parity_is_a_missed_limit_that_keeps_the_file(
     finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "logits_of", lambda _path, _data, split, _state: np.zeros((len(split), 3)))
-    with pytest.raises(LimitError, match=r"^parity: artifact and torch agree on 0\.\d+ of \d+ images; the limit") as caught:
+    with pytest.raises(
+        LimitError, match=r"^parity: artifact and torch agree on 0\.\d+ of \d+ images; the limit"
+    ) as caught:
         export.Export(agreement=1.0).run(replace(finished, out=tmp_path))
     assert caught.value.keep
     assert (tmp_path / "model.onnx").exists()

@@ -87,9 +87,7 @@ def test_instruction_sets_decide_bits_and_widths(arch: str, flags: str, bits: in
 
 
 def test_cpuinfo_of_both_architectures() -> None:
-    x86 = _machine.parse(
-        "processor\t: 0\nmodel name\t: Some CPU\nmodel\t\t: 7\nflags\t: fpu avx2\n\nflags: sve\n"
-    )
+    x86 = _machine.parse("processor\t: 0\nmodel name\t: Some CPU\nmodel\t\t: 7\nflags\t: fpu avx2\n\nflags: sve\n")
     assert (_machine.cpu(x86), _machine.flags(x86)) == ("Some CPU, model 7", ["avx2"])
     arm = _machine.parse("processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd08\n")
     assert (_machine.cpu(arm), _machine.flags(arm)) == ("CPU part 0xd08", ["asimd", "asimddp"])

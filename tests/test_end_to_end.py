@@ -1,0 +1,174 @@
+"""The whole command on a small model and small images: its files, its exit codes, and that it survives being killed."""
+
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from paredown.pipeline.cli import main
+
+RECIPE = """
+model: {source: "net.py:net"}
+data: {source: images.npz, image_size: 32, augment: none}
+limits: {LIMITS}
+pipeline:
+  - fit: {epochs: 2, batch: 16}
+  - baseline: {rounds: 1, runs: 3}
+  - profile: {plans: 1, images: 16}
+  - sensitivity: {images: 8, plans: 4}
+  - search: {rounds: 3, front: 2, alternatives: 1}
+  - compress: {batches: 2}
+  - recover: {distil: {epochs: 2, lr: 0.001, batch: 16}, quantize: {epochs: 1, lr: 0.0001, batch: 16}}
+  - export: {agreement: 0.8}
+  - verify: {rounds: 1, runs: 3}
+"""
+HELD = "{size: 0.6x, latency_p50: 5x, accuracy_drop: 100}"
+PRODUCTS = {
+    "original": {"weights.safetensors", "curves.json"},
+    "baseline": {"model.onnx", "evidence.json"},
+    "profile": {"profile.json", "subject.json"},
+    "sensitivity": {"sensitivity.json"},
+    "plan": {"plan.json"},
+    "compressed": {"weights.safetensors"},
+    "recovered": {"weights.safetensors", "ranges.json", "curves.json"},
+    "exported": {"model.onnx", "parity.json"},
+    "artifact": {"model.onnx", "manifest.json"},
+}
+LATE = ("compressed", "recovered", "exported", "artifact")
+STARTED = "compress: starts"
+
+
+@dataclass(frozen=True)
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: str) -> Ended:
+    """The command in this process, which saves importing torch again."""
+    out, err, before = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), pytest.raises(SystemExit) as caught:
+        main(arguments)
+    signal.signal(signal.SIGTERM, before)
+    return Ended(int(caught.value.code or 0), out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, tools: Any) -> Path:
+    root: Path = tmp_path_factory.mktemp("project")
+    (root / "net.py").write_text(tools.net_source)
+    images, labels = tools.coloured_shapes(240, 32)
+    np.savez(root / "images.npz", images=images, labels=labels, classes=np.array(["square", "cross", "frame"]))
+    (root / "demo.yaml").write_text(RECIPE.replace("{LIMITS}", HELD))
+    (root / "tight.yaml").write_text(RECIPE.replace("{LIMITS}", "{size: 1 KiB}"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def first(folder: Path) -> Ended:
+    return call("run", str(folder / "demo.yaml"), "--out", str(folder / "runs"))
+
+
+@pytest.fixture(scope="module")
+def shown(folder: Path, first: Ended) -> Path:
+    assert first.code == 0, first.err
+    return folder / "runs" / "demo"
+
+
+def test_a_run_ends_well_and_says_where_things_are(shown: Path, first: Ended, folder: Path) -> None:
+    assert "9/9 verify: starts" in first.err
+    assert str(shown / "artifact" / "model.onnx") in first.err
+    assert str(shown / "report.html") in first.err
+    assert "size" in first.out
+    assert (shown / "report.html").stat().st_size > 10_000
+    assert json.loads((folder / "demo.lock").read_text())["recipe"]["name"] == "demo"
+
+
+@pytest.mark.parametrize("product", PRODUCTS)
+def test_it_leaves_the_products_that_are_documented(shown: Path, product: str) -> None:
+    files = {file.name for file in (shown / product).iterdir()} - {"MANIFEST.json"}
+    assert files == PRODUCTS[product]
+
+
+def test_the_artifact_holds_its_limits(shown: Path) -> None:
+    manifest = json.loads((shown / "artifact" / "manifest.json").read_text())
+    held = {check["name"] for check in manifest["checks"] if check["holds"] is True}
+    assert held == {"size", "latency p50", "test accuracy"}
+    sizes = [(shown / name / "model.onnx").stat().st_size for name in ("baseline", "artifact")]
+    assert sizes[1] <= 0.6 * sizes[0]
+    onnx.checker.check_model(onnx.load(shown / "artifact" / "model.onnx"), full_check=True)
+
+
+def test_a_second_run_redoes_nothing_and_prints_its_table_as_json(shown: Path, folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (folder / "runs" / ".store" / "objects").rglob("*")}
+    ended = call("run", str(folder / "demo.yaml"), "--out", str(folder / "runs"), "--json")
+    assert ended.code == 0
+    assert "starts" not in ended.err
+    assert ended.err.count("unchanged") == len(PRODUCTS)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert len(list((folder / "runs" / ".store" / "objects").rglob("*"))) == len(before)
+    table = json.loads(ended.out)
+    assert table
+    assert all(isinstance(row, dict) for row in table)
+
+
+def test_an_impossible_limit_is_one_line_and_keeps_the_nearest_plan(shown: Path, folder: Path) -> None:
+    ended = call("run", str(folder / "tight.yaml"), "--out", str(folder / "runs"))
+    assert ended.code == 3
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert "no plan meets the limits: size can reach" in line
+    assert "the limit leaves 0.000" in line
+    assert "the nearest plan reaches size" in line
+    plan = json.loads((folder / "runs" / "tight" / "plan" / "plan.json").read_text())
+    assert plan["feasible"] is False
+    assert plan["choice"]
+    assert not (folder / "runs" / "tight" / "artifact").exists()
+    assert "sensitivity: unchanged" in ended.err, "the limits decide nothing before the search"
+
+
+def killed_once(root: Path, wait: Callable[[], float]) -> bool:
+    """Starts the real command, and kills it a moment after the first late stage began; False if it was too late."""
+    log = root / "log.txt"
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-W", "ignore", "-m", "paredown.pipeline.cli", "run", "demo.yaml", "--out", "runs"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=root, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        while process.poll() is None and not any(f"{name}: " in log.read_text() for name in ("compress", "recover")):
+            time.sleep(0.02)
+        time.sleep(wait())
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
+
+def test_killed_at_random_moments_it_ends_in_the_same_weights(shown: Path, folder: Path, tmp_path: Path) -> None:
+    """From the same plan: latencies are measured, so another search might find another plan."""
+    root = tmp_path / "project"
+    shutil.copytree(folder, root, symlinks=True)
+    for name in LATE:
+        shutil.rmtree((root / "runs" / "demo" / name).resolve())
+        (root / "runs" / "demo" / name).unlink()
+    moments = random.Random(7)
+    kills = [killed_once(root, lambda: moments.uniform(0, 2.5)) for _ in range(3)]
+    assert any(kills)
+    ended = call("run", str(root / "demo.yaml"), "--out", str(root / "runs"))
+    assert ended.code == 0, ended.err
+    for name in ("compressed", "recovered"):
+        files = [path / name / "weights.safetensors" for path in (shown, root / "runs" / "demo")]
+        assert files[0].read_bytes() == files[1].read_bytes()
+    artifacts = [path / "artifact" / "model.onnx" for path in (shown, root / "runs" / "demo")]
+    assert artifacts[0].read_bytes() == artifacts[1].read_bytes()
