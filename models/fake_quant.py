@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -30,6 +30,17 @@ class ActivationQuant(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, 255)
+
+
+class SiluQuant(nn.Module):
+    """SiLU as the exporter writes it, a product with a sigmoid that is rounded too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = ActivationQuant((0.0, 1.0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * cast(Tensor, self.gate(torch.sigmoid(x)))
 
 
 class WeightQuant(nn.Module):
@@ -79,6 +90,8 @@ def insert(graph: GraphModule, ranges: Mapping[str, Range], layers: Collection[s
     for node in list(fresh.graph.nodes):
         if node.name in ranges:
             _behind(fresh, node, ActivationQuant(ranges[node.name]))
+        if operator(node) == "silu" and _input_scale(fresh, node.args[0]) is not None:
+            _instead(fresh, node, SiluQuant())
         if operator(node) in ("conv2d", "linear") and attribute(node.args[1]).rpartition(".")[0] in layers:
             _round_parameters(fresh, node, bits)
     fresh.graph.lint()
@@ -106,6 +119,12 @@ def _input_scale(graph: GraphModule, value: object) -> Tensor | None:
             return module.scale if isinstance(module, ActivationQuant) else None
         value = value.args[0]
     return None
+
+
+def _instead(graph: GraphModule, node: Node, module: nn.Module) -> None:
+    name = f"imitated_{node.name}"
+    graph.add_submodule(name, module)
+    node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}
 
 
 def _behind(graph: GraphModule, node: Node, module: nn.Module) -> None:

@@ -1,9 +1,9 @@
 """Small networks, images and a runtime with made-up but exact times, for tests of what is built on them."""
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -174,19 +174,16 @@ def run_stage(state: State, name: str, **options: object) -> State:
 class Tools:
     """The builders above, for tests: files of tests cannot import each other."""
 
-    shape: tuple[int, int, int] = SHAPE
-    classes: int = CLASSES
-    net_source: str = NET
-    runtime_source: str = RUNTIME
-    coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]] = staticmethod(coloured_shapes)
-    warmed: Callable[..., nn.Module] = staticmethod(warmed)
-    subject_of: Callable[..., Subject] = staticmethod(subject_of)
-    run_stage: Callable[..., State] = staticmethod(run_stage)
+    shape: tuple[int, int, int]
+    net_source: str
+    coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
+    warmed: Callable[..., nn.Module]
+    subject_of: Callable[..., Subject]
 
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools()
+    return Tools(SHAPE, NET, coloured_shapes, warmed, subject_of)
 
 
 @pytest.fixture(scope="session")
@@ -213,7 +210,7 @@ def data() -> Data:
     """96 images to train on and 32 in each other split, in memory."""
     images, labels = coloured_shapes(192, SHAPE[1])
     ends = (0, 96, 128, 160, 192)
-    parts = [Split(images[a:b], labels[a:b]) for a, b in zip(ends, ends[1:], strict=False)]
+    parts = [Split(images[a:b], labels[a:b]) for a, b in itertools.pairwise(ends)]
     return Data(*parts, ("square", "cross", "frame"), (0.45, 0.45, 0.45), (0.22, 0.22, 0.22), "made here", "0")
 
 

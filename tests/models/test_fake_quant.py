@@ -4,14 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 import torch
+from torch import nn
 
 from paredown.models.fake_quant import ActivationQuant, WeightQuant, insert, observe
 from paredown.models.onnx_graph import save
 from paredown.models.qdq import activation_scale, quantize, quantized_values, units, weight_scales
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.base import Subject
+
+SMALL = (3, 12, 12)
 
 
 def imitated(subject: Subject, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
@@ -98,3 +103,38 @@ def test_ranges_are_averaged_over_batches(subject: Subject, tools: Any) -> None:
 
 def test_a_value_that_is_not_there_has_no_range(subject: Subject, tools: Any) -> None:
     assert set(observe(subject.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
+
+
+class Smooth(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.fc = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 16, 3), nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.silu(self.b(nn.functional.silu(self.a(x))))
+        out: torch.Tensor = self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return out
+
+
+def unoptimised(model: onnx.ModelProto, images: torch.Tensor) -> np.ndarray:
+    """What the file says, without the kernels' own rounding."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options)
+    return np.concatenate([session.run(None, {"x": image[None].numpy()})[0] for image in images])
+
+
+@pytest.mark.parametrize("smooth", [False, True], ids=["relu and add", "silu"])
+def test_it_is_what_the_file_says_to_a_step(subject: Subject, tools: Any, smooth: bool) -> None:
+    """Biases and the sigmoid inside SiLU are rounded as well: what is left is a value on a border, here and there."""
+    torch.manual_seed(0)
+    taken = tools.subject_of(Smooth().eval(), SMALL) if smooth else subject
+    images = torch.randn(24, *taken.network.shape)
+    chosen = units(taken.model)
+    values = {node.name for node in taken.network.graph.graph.nodes}
+    origins = set(quantized_values(taken.model, chosen).values()) & values
+    graph = insert(taken.network.graph, {v: taken.ranges[v] for v in origins}, chosen, 7)
+    with torch.no_grad():
+        expected, plain = graph(images).numpy(), taken.network.graph(images).numpy()
+    said = unoptimised(quantize(taken.model, chosen, taken.ranges, 7), images)
+    assert np.abs(said - expected).mean() < 0.1 * np.abs(expected - plain).mean()

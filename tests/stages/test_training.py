@@ -13,7 +13,7 @@ from paredown.models.data import Data
 from paredown.stages.training import Schedule, Task, accuracy, supervised, train
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """What ends a run in these tests."""
 
 
@@ -42,7 +42,7 @@ def task(data: Data, tmp_path: Path) -> Task:
 def stop_at(moment: float) -> Callable[[str, float, float], None]:
     def progress(text: str, done: float, total: float) -> None:
         if done >= moment:
-            raise Stopped
+            raise StoppedError
 
     return progress
 
@@ -68,7 +68,7 @@ def test_stopped_anywhere_it_ends_in_the_same_weights(task: Task, tmp_path: Path
     whole, stopped = small(), small()
     (tmp_path / "whole").mkdir()
     expected = train(whole, replace(task, folder=tmp_path / "whole"))
-    with pytest.raises(Stopped):
+    with pytest.raises(StoppedError):
         train(stopped, replace(task, progress=stop_at(moment)))
     resumed = small()
     if moment > 1:  # what the module holds does not matter where there is a checkpoint

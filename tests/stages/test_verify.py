@@ -107,5 +107,5 @@ def test_a_missed_limit_is_one_line_and_keeps_the_artifact(finished: State, tmp_
 
 def test_every_missed_limit_is_told(finished: State, tmp_path: Path) -> None:
     limits = Limits(size=Bound(value=0.001, unit="MiB"), latency_p50=Bound(value=0.01, unit="x"))
-    with pytest.raises(LimitError, match="latency p50 .* is over its limit of .*; size .* is over its limit of"):
+    with pytest.raises(LimitError, match=r"latency p50 .* is over its limit of .*; size .* is over its limit of"):
         Verify(rounds=1, runs=1).run(replace(finished, limits=limits, out=tmp_path))
