@@ -1,5 +1,6 @@
 """From the plan to the artifact: surgery, batch norm, training, export."""
 
+import copy
 import itertools
 import json
 from dataclasses import replace
@@ -15,13 +16,13 @@ from torch import nn
 
 from paredown.models.data import Data, open_data
 from paredown.models.onnx_graph import weights
-from paredown.models.spec import LimitError
+from paredown.models.spec import InputError, LimitError
 from paredown.stages import export
-from paredown.stages.base import State
+from paredown.stages.base import State, Target
 from paredown.stages.compress import reestimate_batch_norm
 from paredown.stages.cost import form_of
 from paredown.stages.original import load_weights, save_weights, teacher
-from paredown.stages.profile import load_profile, load_subject
+from paredown.stages.profile import ProfileStage, load_profile, load_subject
 from paredown.stages.recover import Recover
 from paredown.stages.search import load_choice
 from paredown.stages.student import Lowered, compressed, load_ranges
@@ -142,6 +143,7 @@ def test_too_little_parity_is_a_missed_limit_that_keeps_the_file(
 def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -> None:
     plan = json.loads((finished.product("plan") / "plan.json").read_text())
     plan["choice"] = {s: "fp32" if s.startswith("quantize:") else c for s, c in plan["choice"].items()}
+    plan["layers"] = [{**layer, "bits": 32} for layer in plan["layers"]]
     (tmp_path / "plan.json").write_text(json.dumps(plan))
     state = finished.with_product("plan", tmp_path)
     for name, stage in (("recovered", Recover(distil=SHORT, quantize=SHORT)), ("exported", export.Export())):
@@ -153,3 +155,41 @@ def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -
     stored = weights(onnx.load(tmp_path / "exported" / "model.onnx"))
     assert {value.dtype for value in stored.values()} <= {np.dtype(np.float32), np.dtype(np.int64)}
     assert json.loads((tmp_path / "exported" / "parity.json").read_text())["agreement"] == 1.0
+
+
+def test_a_layer_that_the_network_never_calls_is_no_hindrance(
+    started: State, net: nn.Module, data: Data, tools: Any, tmp_path: Path
+) -> None:
+    net.register_module("spare", nn.Linear(4, 4))
+    subject = tools.subject_of(net)
+    chosen = tuple(layer.name for layer in subject.network.layers)
+    lowered = Lowered(subject.network, subject.model, chosen, 7)
+    before = {name: value.clone() for name, value in subject.network.module.state_dict().items()}
+    state = replace(started, out=tmp_path)
+    Recover(quantize=SHORT)._quantize(copy.deepcopy(net), lowered, dict(subject.ranges), data, state)
+    after = subject.network.module.state_dict()
+    assert torch.equal(after["spare.weight"], before["spare.weight"])
+    assert not torch.equal(after["fc.weight"], before["fc.weight"])
+
+
+@pytest.mark.parametrize(
+    ("options", "supported", "said"),
+    [
+        ({"narrow": {"levels": (1.0,)}}, True, "narrow finds nothing in this model to change"),
+        ({"quantize": {}}, False, "does not support int8, so 'quantize' would gain nothing"),
+        ({"quantise": {}}, True, "did you mean 'quantize'"),
+        ({"narrow": {"level": 0.5}}, True, "profile.transforms"),
+    ],
+    ids=["nothing to change", "not supported", "unknown", "unknown option"],
+)
+def test_a_profile_that_cannot_be_made_is_refused(
+    started: State, tmp_path: Path, options: dict[str, Any], supported: bool, said: str
+) -> None:
+    (tmp_path / "exact.py").write_text(
+        (started.root / "exact.py")
+        .read_text()
+        .replace("    def version", f"    def supports(self, feature):\n        return {supported}\n\n    def version")
+    )
+    state = replace(started, target=Target(runtime=str(tmp_path / "exact.py")), out=tmp_path)
+    with pytest.raises(InputError, match=said):
+        ProfileStage(transforms=options, images=8, plans=0).run(state)
