@@ -29,7 +29,11 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
     groups = tuple(group for group in found if group is not None and group.width > 1)
     if _same(module, shape, groups):
         return groups
-    return tuple(group for group in groups if _same(module, shape, (group,)))
+    agreed: tuple[ChannelGroup, ...] = ()
+    for group in groups:  # each together with those before it: two groups can be wrong only in company
+        if _same(module, shape, (*agreed, group)):
+            agreed = (*agreed, group)
+    return agreed
 
 
 def prune(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:

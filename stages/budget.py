@@ -12,8 +12,9 @@ from paredown.stages.evidence import Evidence
 from paredown.stages.problem import Costs, Factor, Problem, Site
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
-BUSY = 0.2
-"""Schedule steps whose live activations stay under this share of the peak never become the peak."""
+BUSY = 1 / 16
+"""Schedule steps whose live activations stay under this share of the peak never become the peak: a quarter of the
+channels in a quarter of the bytes is the most that the other steps can lose."""
 
 
 def budgets(limits: Limits, baseline: Evidence, margin: float) -> dict[str, float]:

@@ -39,7 +39,7 @@ class Search(Spec):
     tolerance: float = Field(0.05, gt=0, description="largest relative error of predicted against measured latency")
     rounds: int = Field(8, ge=1, description="times that a plan is measured and the problem solved again")
     alternatives: int = Field(
-        2, ge=0, description="further plans, different in a tenth of the sites, that are measured"
+        1, ge=0, description="further plans, different in a tenth of the sites, that are measured"
     )
     front: int = Field(8, ge=0, description="points of the Pareto front in the report")
 
