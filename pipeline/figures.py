@@ -134,7 +134,7 @@ def _phase_of(numbered: tuple[int, Mapping[str, Any]]) -> str:
 
 def _level(scale: Scale, value: float, label: str) -> Markup:
     y = scale(value)
-    return line((LEFT, y), (RIGHT, y), "rule whole") + text(label, RIGHT - 4, y - 6, "note whole", "end")
+    return line((LEFT, y), (RIGHT, y), "rule whole") + text(label, LEFT + 4, y - 6, "note whole", "start")
 
 
 def _phase(epochs: Sequence[tuple[int, Mapping[str, Any]]], x: Scale, upper: Scale, lower: Scale) -> Markup:
