@@ -171,7 +171,9 @@ def test_a_signal_stops_and_the_same_command_goes_on(
     wait = "import time\nif not (state.root / 'go').exists():\n    time.sleep(60)"
     write_stage("first", wait)
     write_recipe("- first.py")
-    script = "from paredown.pipeline.cli import main; main(['run', 'demo.yaml'])"
+    # A suite that runs in the background of a script ignores SIGINT, and so would its children.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    script = f"{heard}; from paredown.pipeline.cli import main; main(['run', 'demo.yaml'])"
     process = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
     while not (tmp_path / "ran.txt").exists():
         time.sleep(0.01)
