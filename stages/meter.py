@@ -23,7 +23,7 @@ class Meter:
     subject: Subject
     transforms: tuple[Transform, ...]
     state: State
-    rounds: int = 5
+    rounds: int = 9
     runs: int = 12
 
     @property
