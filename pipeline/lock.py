@@ -1,11 +1,11 @@
 """The lock beside a recipe: what its last run resolved to, one field per line and sorted, so that it merges."""
 
-import hashlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from paredown.models.files import digest_file
 from paredown.pipeline.errors import machine
 from paredown.pipeline.recipe import Recipe
 
@@ -19,7 +19,7 @@ def write_lock(recipe: Recipe, recipe_file: Path, folder: Path) -> Path:
     manifest: dict[str, Any] = json.loads((folder / "artifact" / "manifest.json").read_text())
     content = {
         "paredown": manifest["paredown"],
-        "recipe": {"name": recipe.name, "sha256": hashlib.sha256(recipe_file.read_bytes()).hexdigest()},
+        "recipe": {"name": recipe.name, "sha256": digest_file(recipe_file)},
         "seed": recipe.seed,
         "model": manifest["model"],
         "data": manifest["data"],

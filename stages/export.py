@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from paredown.models.data import open_data
+from paredown.models.data import Data, open_data
 from paredown.models.onnx_graph import save
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import State
@@ -32,7 +32,7 @@ class Export(Spec):
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
         state.progress("export", 0, 2)
-        lowered = self._trained(state)
+        lowered = self._trained(state, data)
         ranges = load_ranges(state.product("recovered"))
         path = state.out / "model.onnx"
         save(lowered.artifact(ranges), path)
@@ -54,9 +54,8 @@ class Export(Spec):
             agreed = f"{parity['agreement']:.3f} of {len(split)} images"
             raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {self.agreement}", keep=True)
 
-    def _trained(self, state: State) -> Lowered:
+    def _trained(self, state: State, data: Data) -> Lowered:
         """The folded student with its recovered weights, traced and exported anew."""
-        data = open_data(state.data, state.root, state.cache, state.seed)
         module = compressed(state, data)
         folded = Lowered.fold(module, state)
         load_weights(folded, state.product("recovered") / "weights.safetensors")

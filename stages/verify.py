@@ -1,17 +1,16 @@
 """The proof: the finished artifact, run in turns with the original on the target, against every limit."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
 
 from paredown.models.data import Data, open_data
+from paredown.models.files import digest_file
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
 from paredown.stages.evidence import Evidence, Latency
@@ -111,8 +110,8 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
         "ratios": {"size": after.size / before.size, "peak_memory": after.peak_memory / before.peak_memory},
         "parity": parity,
         "sha256": {
-            "model.onnx": _digest(state.out / "model.onnx"),
-            "baseline/model.onnx": _digest(state.product("baseline") / "model.onnx"),
+            "model.onnx": digest_file(state.out / "model.onnx"),
+            "baseline/model.onnx": digest_file(state.product("baseline") / "model.onnx"),
         },
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "data": {
@@ -123,10 +122,6 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
             "images": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         },
     }
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 PLUGIN = Verify
