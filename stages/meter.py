@@ -51,10 +51,10 @@ class Meter:
         save(self.lower(choice), path)
         return path
 
-    def sample(self, choice: Choice, memory: bool = False) -> Sample:
+    def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
-        path, target = self.write(choice), self.state.target
-        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, self.rounds, self.runs)
+        path, target, rounds = self.write(choice), self.state.target, rounds or self.rounds
+        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
         peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
         size = path.stat().st_size / MIB
         path.unlink()

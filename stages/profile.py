@@ -132,7 +132,8 @@ def corrected(
     near: int = 0,
 ) -> Profile:
     """The profile with its weights fitted to all samples; the last `near` of them, plans close to the answer, count
-    three times as much and set the size offset."""
+    three times as much and set the size offset. The very last of those is then met exactly: where a search stands, a
+    bias of the whole fit is no reason to solve again for a plan that was just measured as too slow."""
     unit = Profile(
         profile.layers,
         profile.baseline_ms,
@@ -145,6 +146,8 @@ def corrected(
     importance = np.ones(len(samples))
     importance[len(samples) - near :] = 3.0
     weights = cost.fit_weights(rows, np.array([s.latency for s in samples]), importance)
+    if near:
+        weights = tuple(float(w * samples[-1].latency / (rows[-1] @ weights)) for w in weights)
     closest = [s for s in samples[-max(near, 1) :] if s.choice] or [samples[-1]]
     offset = max(s.size - cost.size_mib(subject, transforms, s.choice) for s in closest)
     return Profile(

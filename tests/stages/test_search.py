@@ -1,6 +1,7 @@
 """The search: plans that are predicted, measured, and really hold the limits."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from paredown.models.spec import LimitError
 from paredown.stages.base import Bound, Limits, State
+from paredown.stages.cost import Sample
 from paredown.stages.meter import Meter
 from paredown.stages.problem import is_plan
 from paredown.stages.profile import load_profile, load_subject, sites_of
@@ -37,6 +39,12 @@ def p50(factor: float) -> Limits:
 def measured_again(state: State) -> Any:
     subject, (_, transforms) = load_subject(state), load_profile(state)
     return Meter(subject, transforms, replace(state, out=state.root)).sample(load_choice(state), memory=True)
+
+
+def measured_again_exactly(state: State, plan: dict[str, Any], measure: Callable[..., Sample]) -> float:
+    subject, (_, transforms) = load_subject(state), load_profile(state)
+    meter = Meter(subject, transforms, replace(state, out=state.root))
+    return measure(meter, plan["choice"], False, 1).latency
 
 
 def test_the_plan_is_complete_and_was_measured(planned: State) -> None:
@@ -103,6 +111,26 @@ def test_the_same_search_finds_the_same_plan(planned: State, tmp_path: Path) -> 
         (tmp_path / name).mkdir()
         choices.append(load_choice(searched(planned, tmp_path / name, p50(0.5), alternatives=1)))
     assert choices[0] == choices[1]
+
+
+def test_a_plan_that_only_a_lucky_first_sample_likes_is_not_taken(
+    planned: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measure, lengths = Meter.sample, list[int]()
+
+    def lucky_when_short(
+        self: Meter, choice: dict[str, str], memory: bool = False, rounds: int | None = None
+    ) -> Sample:
+        sample = measure(self, choice, memory, rounds)
+        lengths.append(rounds or self.rounds)
+        factor = 1.2 if lengths[-1] > self.rounds else 1.0
+        return replace(sample, latency=sample.latency * factor)
+
+    monkeypatch.setattr(Meter, "sample", lucky_when_short)
+    plan = plan_of(searched(planned, tmp_path, p50(0.5)))
+    assert set(lengths) == {lengths[0], 3 * lengths[0]}
+    assert 1.2 * measured_again_exactly(planned, plan, measure) == pytest.approx(plan["measured"]["latency"])
+    assert plan["measured"]["latency"] <= 0.5 * plan["baseline"]["latency"]["p50"]
 
 
 def test_a_memory_limit_is_measured_and_held(planned: State, tmp_path: Path) -> None:
