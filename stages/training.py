@@ -80,7 +80,8 @@ def train(module: nn.Module, task: Task) -> list[Epoch]:
         run.save()
     if run.best is not None:
         module.load_state_dict(run.best)
-    module.to("cpu").eval()
+    # In the layout that a call which finds everything trained leaves: other layouts round otherwise.
+    module.to("cpu", memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     return run.curve
 
 
@@ -173,7 +174,7 @@ class _Run:
             probe = copy.deepcopy(self.module)
             self.bf16 = bf16_pays(lambda: self.task.loss(probe, images, labels).backward())  # type: ignore[no-untyped-call]
         for group in self.optimizer.param_groups:
-            group["lr"] = self.task.schedule.lr * _warm_cosine(self.step, self.steps * self.task.schedule.epochs)
+            group["lr"] = self.task.schedule.lr * warm_cosine(self.step, self.steps * self.task.schedule.epochs)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.task.loss(self.wrapped, images, labels)
         self.optimizer.zero_grad()
@@ -241,6 +242,6 @@ def _parameters(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:
     ]
 
 
-def _warm_cosine(step: int, steps: int) -> float:
+def warm_cosine(step: int, steps: int) -> float:
     warm = max(1, steps // 10)
     return (step + 1) / warm if step < warm else 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
