@@ -6,7 +6,7 @@ qualified names, so a layer or a value found in one world is found by name in th
 """
 
 from collections import Counter
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import cast
@@ -36,6 +36,7 @@ class Layer:
 
     `name` is the module's qualified name (for an add: the value's name), `inputs` the values it reads, `value` what
     it computes and `output` that value after a fused activation. `pixels_in` and `pixels_out` are height x width.
+    `module` is the path of the module whose code computes it: for a weighted layer its name.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Layer:
     groups: int
     pixels_in: int
     pixels_out: int
+    module: str = ""
 
     @property
     def depthwise(self) -> bool:
@@ -89,7 +91,7 @@ def analyse(module: nn.Module, shape: Shape) -> Network:
     """
     folded = fold_batch_norm(module, shape)
     graph = functional(trace(folded, shape))
-    layers = tuple(_layers(graph, folded))
+    layers = read_layers(graph, folded)
     twice = [name for name, calls in Counter(layer.name for layer in layers).items() if calls > 1]
     if twice:
         raise InputError(f"the model calls its layer '{twice[0]}' more than once; every layer must be called once")
@@ -179,6 +181,11 @@ def source(value: object) -> Node:
     return source(value.args[0]) if operator(value) in PASSING else value
 
 
+def read_layers(graph: GraphModule, module: nn.Module) -> tuple[Layer, ...]:
+    """The layers of a traced network in the order of execution; `module` holds their modules by name."""
+    return tuple(_layers(graph, module))
+
+
 def _layers(graph: GraphModule, module: nn.Module) -> Iterator[Layer]:
     for node in graph.graph.nodes:
         if operator(node) in ("conv2d", "linear"):
@@ -205,6 +212,7 @@ def _weighted(node: Node, module: nn.Module) -> Layer:
         groups=groups,
         pixels_in=_pixels(read),
         pixels_out=_pixels(node),
+        module=name,
     )
 
 
@@ -229,20 +237,14 @@ def _join(node: Node) -> Layer:
         groups=1,
         pixels_in=pixels,
         pixels_out=pixels,
+        module=module_of(node),
     )
 
 
-def producers_of(network: Network, layer: Layer, values: Container[str]) -> list[str]:
-    """The named values that a layer reads, directly or behind operations (pools, gates) that are no layers."""
-    found: dict[str, None] = {}
-    waiting = [n for n in network.graph.graph.nodes if n.name in layer.inputs]
-    while waiting:
-        node = waiting.pop(0)
-        if node.name in values:
-            found[node.name] = None
-        elif node.op == "call_function":
-            waiting += node.all_input_nodes
-    return list(found)
+def module_of(node: Node) -> str:
+    """The path of the module whose code made a node; empty for the outermost one."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
 
 
 @cache

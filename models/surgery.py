@@ -15,7 +15,7 @@ from torch import nn
 from paredown.models.graph import ChannelGroup, Shape
 
 Kept = Mapping[str, Sequence[int]]
-"""Per group name the indices of the channels that stay, in order."""
+"""Per layer that makes channels the indices of those that stay, in order."""
 
 
 def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) -> tuple[ChannelGroup, ...]:
@@ -37,14 +37,13 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
 
 
 def prune(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
-    """A copy of the module that has only the `kept` channels of every group named there."""
+    """A copy of the module whose named layers, and whatever hangs together with them, have only the `kept` channels."""
     pruned = copy.deepcopy(module)
     graph, frozen = _dependencies(pruned, shape), {n for n, p in module.named_parameters() if not p.requires_grad}
     for name, stay in kept.items():
         layer = pruned.get_submodule(name)
-        width = _width(layer)
-        gone = sorted(set(range(width)) - set(stay))
-        if gone:
+        if _width(layer) > len(stay):  # else it went with a layer before it
+            gone = sorted(set(range(_width(layer))) - set(stay))
             graph.get_pruning_group(layer, _prune_out(layer), gone).prune()  # type: ignore[no-untyped-call]
     for name, parameter in pruned.named_parameters():
         parameter.requires_grad_(name not in frozen)

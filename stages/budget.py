@@ -10,6 +10,7 @@ from paredown.stages.base import Limits
 from paredown.stages.cost import MIB, Profile
 from paredown.stages.evidence import Evidence
 from paredown.stages.problem import Costs, Factor, Problem, Site
+from paredown.stages.structure import Pick, borders, lifetimes, owner, sites_of
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 BUSY = 1 / 16
@@ -45,12 +46,11 @@ def build(
 ) -> Problem:
     """All sites with their losses, one factor per layer and per border, and the limits.
 
-    Layers that no site touches are part of the fixed costs.
+    Layers that no site touches and that need no pick are part of the fixed costs.
     """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
-        for transform in transforms
-        for site in transform.sites(subject)
+        for site in sites_of(subject, transforms)
     )
     steps = _busy_steps(subject, transforms) if "memory" in limits else []
     table = _Tables(subject, transforms, profile, {site.name: site for site in sites}, steps)
@@ -64,7 +64,20 @@ def build(
 
 
 def _busy_steps(subject: Subject, transforms: Sequence[Transform]) -> list[int]:
-    live = cost.live_mib(subject, transforms, {})
+    """The steps at which the peak can be; of a block's branches only the largest counts, as only one of them runs."""
+    held: dict[tuple[int, Pick | None], float] = {}
+    for layer in subject.network.layers:
+        mib = cost.output_bytes(layer, cost.form_of(subject, transforms, layer, {})) / MIB
+        first, last = lifetimes(subject)[layer.name]
+        for step in range(first, last + 1):
+            held[step, owner(subject, layer)] = held.get((step, owner(subject, layer)), 0.0) + mib
+    largest: dict[tuple[int, str], float] = {}
+    for (step, pick), mib in held.items():
+        block = pick[0] if pick else ""
+        largest[step, block] = max(largest.get((step, block), 0.0), mib)
+    live: dict[int, float] = {}
+    for (step, _), mib in largest.items():
+        live[step] = live.get(step, 0.0) + mib
     return [step for step, mib in live.items() if mib >= BUSY * max(live.values())]
 
 
@@ -80,17 +93,19 @@ class _Tables:
         steps: Sequence[int],
     ) -> None:
         self.subject, self.transforms, self.profile = subject, transforms, profile
-        self.sites, self.steps, self.lifetimes = sites, steps, cost.lifetimes(subject)
+        self.sites, self.steps, self.lifetimes = sites, steps, lifetimes(subject)
 
     def layers(self) -> Iterator[Factor]:
         for layer in self.subject.network.layers:
-            scope = self._scope(layer)
-            yield Factor(scope, {tuple(c.values()): self._layer_costs(layer, c) for c in self._choices(scope)})
+            scope, needs = self._existing(self._scope(layer), [layer])
+            yield Factor(scope, {tuple(c.values()): self._layer_costs(layer, c) for c in self._choices(scope, needs)})
 
     def borders(self) -> Iterator[Factor]:
-        for producer, consumer in cost.borders(self.subject):
+        for producer, consumer, between in borders(self.subject):
             scope = self._deciding(producer, consumer)
-            table = {tuple(c.values()): self._border_costs(producer, consumer, c) for c in self._choices(scope)}
+            scope, needs = self._existing(scope, [producer, consumer], between)
+            choices = self._choices(scope, needs)
+            table = {tuple(c.values()): self._border_costs(producer, consumer, c) for c in choices}
             table = {names: costs for names, costs in table.items() if costs["latency"]}
             if table:
                 yield Factor(scope, table)
@@ -99,8 +114,19 @@ class _Tables:
         found = (site for transform in self.transforms for site in transform.touching(self.subject, layer))
         return tuple(dict.fromkeys(site for site in found if site in self.sites))
 
-    def _choices(self, scope: Sequence[str]) -> Iterator[Choice]:
-        for names in itertools.product(*([c.name for c in self.sites[site].candidates] for site in scope)):
+    def _existing(
+        self, scope: tuple[str, ...], layers: Sequence[Layer], between: frozenset[Pick] = frozenset()
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The scope with the sites whose picks make the layers exist, and those picks; a site in the scope that exists
+        with a pick only speaks for it."""
+        needs = {pick for pick in (*(owner(self.subject, layer) for layer in layers), *between) if pick is not None}
+        spoken = {self.sites[site].owner for site in scope}
+        missing = dict(sorted(needs - spoken))
+        return (*missing, *scope), missing
+
+    def _choices(self, scope: Sequence[str], needs: Mapping[str, str]) -> Iterator[Choice]:
+        options = ([needs[site]] if site in needs else [c.name for c in self.sites[site].candidates] for site in scope)
+        for names in itertools.product(*options):
             yield dict(zip(scope, names, strict=True))
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:

@@ -3,11 +3,11 @@
 import itertools
 from typing import ClassVar
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from paredown.models.data import Data, open_data
+from paredown.models.norms import reestimate
 from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.original import save_weights
@@ -18,7 +18,7 @@ class Compress(Spec):
     """Surgery on the original, then batch-norm statistics estimated again."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan")
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "compressed"
     reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
 
@@ -34,20 +34,9 @@ class Compress(Spec):
 
 
 def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:
-    """Replace running statistics by plain averages over training batches; dropout stays off."""
-    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
-    module.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
-        norm.train()
-    with torch.no_grad():
-        for images, _, _ in itertools.islice(data.training_batches(32, 0, seed), batches):
-            module(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
-    module.eval()
+    """New statistics from batches of training images."""
+    few = itertools.islice(data.training_batches(32, 0, seed), batches)
+    reestimate(module, (images for images, _, _ in few))
 
 
 PLUGIN = Compress

@@ -7,14 +7,14 @@ are never timed: their sum is far off. The terms are then scaled to whole plans 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
-from paredown.models.graph import Layer, producers_of
+from paredown.models.graph import Layer
 from paredown.stages.problem import Costs
+from paredown.stages.structure import borders, lifetimes, under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
 MILLION, MIB = 1e6, 2**20
@@ -98,17 +98,6 @@ def term_of(layer: Layer, form: Form) -> int:
     return TERMS.index(f"{kind} {'int8' if form.bits == 8 else 'fp32'}")
 
 
-@cache
-def borders(subject: Subject) -> tuple[tuple[Layer, Layer], ...]:
-    """(producer, consumer) pairs of layers that exchange a value."""
-    made = {layer.value: layer for layer in subject.network.layers}
-    return tuple(
-        (made[value], layer)
-        for layer in subject.network.layers
-        for value in producers_of(subject.network, layer, set(made))
-    )
-
-
 def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
     """(million elements converted, borders) between two layers."""
     if producer.bits == form.bits:
@@ -118,11 +107,12 @@ def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, fl
 
 def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:
     """The latency terms of a whole plan, in the order of TERMS."""
+    subject = under(subject, choice)
     forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
     total = np.zeros(len(TERMS))
     for layer in subject.network.layers:
         total[term_of(layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
-    for producer, consumer in borders(subject):
+    for producer, consumer, _ in borders(subject):
         elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
         total[-3] += elements * ELEMENT_MS
         total[-2] += count * BORDER_MS
@@ -163,6 +153,7 @@ def weight_bytes(layer: Layer, form: Form) -> int:
 
 def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> float:
     """MiB of all parameters under a plan."""
+    subject = under(subject, choice)
     forms = ((layer, form_of(subject, transforms, layer, choice)) for layer in subject.network.layers)
     return sum(weight_bytes(layer, form) for layer, form in forms) / MIB
 
@@ -183,18 +174,9 @@ def output_bytes(layer: Layer, form: Form) -> int:
     return layer.pixels_out * form.channels_out * (1 if form.bits == 8 else 4)
 
 
-@cache
-def lifetimes(subject: Subject) -> dict[str, tuple[int, int]]:
-    """Layer to the first and last schedule step at which its output is alive; a step is a layer."""
-    place = {layer.name: index for index, layer in enumerate(subject.network.layers)}
-    ends = {name: (index, index) for name, index in place.items()}
-    for producer, consumer in borders(subject):
-        ends[producer.name] = (place[producer.name], max(ends[producer.name][1], place[consumer.name]))
-    return ends
-
-
 def live_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
     """MiB of live activations at every schedule step."""
+    subject = under(subject, choice)
     ends = lifetimes(subject)
     live = dict.fromkeys(range(len(subject.network.layers)), 0.0)
     for layer in subject.network.layers:

@@ -1,4 +1,4 @@
-"""Finds plugins: a file in one of four folders is a plugin, and its name is its name in the recipe.
+"""Finds plugins: a file in one of five folders is a plugin, and its name is its name in the recipe.
 
 Listing reads the sources and imports nothing, so it is fast and works without the optional dependencies.
 """
@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from paredown.models.spec import InputError, MissingError
 
-Kind = Literal["stages", "transforms", "solvers", "runtimes"]
-KINDS: tuple[Kind, ...] = ("stages", "transforms", "solvers", "runtimes")
+Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes"]
+KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes")
 _HERE = Path(__file__).parent
 
 

@@ -20,7 +20,7 @@ class Export(Spec):
     """Writes the artifact and measures its parity with torch on validation images."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed", "recovered")
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "exported"
     reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
 

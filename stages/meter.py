@@ -13,6 +13,7 @@ from paredown.stages.cost import MIB, Sample
 from paredown.stages.evidence import Evidence
 from paredown.stages.measure import runtime_of
 from paredown.stages.runtimes.base import Runtime, ratio
+from paredown.stages.structure import under
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 
@@ -41,9 +42,10 @@ class Meter:
         return latency.p50
 
     def lower(self, choice: Choice) -> ModelProto:
-        model = self.subject.model
+        subject = under(self.subject, choice)
+        model = subject.model
         for transform in self.transforms:
-            model = transform.lower(self.subject, choice, model)
+            model = transform.lower(subject, choice, model)
         return model
 
     def write(self, choice: Choice) -> Path:

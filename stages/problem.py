@@ -32,12 +32,13 @@ class Site:
 
     `owner` is None, or (site, candidate): this site exists only in plans that pick that candidate there. That
     is how a block owns the inner sites of each of its candidates. Owners may be nested; they never form a
-    ring.
+    ring. `ordered` candidates are listed from mild to harsh.
     """
 
     name: str
     candidates: tuple[Candidate, ...]
     owner: tuple[str, str] | None = None
+    ordered: bool = True
 
 
 @dataclass(frozen=True)

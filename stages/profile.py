@@ -6,25 +6,19 @@ from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
-import onnx
-import torch
 from pydantic import Field
 
-from paredown.models.data import open_data
-from paredown.models.fake_quant import observe
-from paredown.models.graph import Layer, analyse
-from paredown.models.qdq import quantized_values, units
+from paredown.models.graph import Layer
 from paredown.models.spec import InputError, Spec
-from paredown.models.surgery import channel_groups
 from paredown.stages import cost
 from paredown.stages.base import State
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import load
-from paredown.stages.importance import channel_order
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
-from paredown.stages.original import teacher
 from paredown.stages.problem import Site
+from paredown.stages.structure import existing, sites_of, under
+from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
 
@@ -32,7 +26,7 @@ class ProfileStage(Spec):
     """Lists every candidate and fits the cost model to the runtime's own profile of whole variants."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "profile"
     reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
 
@@ -45,7 +39,7 @@ class ProfileStage(Spec):
     def run(self, state: State) -> None:
         transforms = self.load_transforms(state)
         self._check_pays(transforms, state)
-        subject = self._prepare(state)
+        subject = measure_subject(state, self.images, "substitute" in self.names())
         if not sites_of(subject, transforms):
             raise InputError(f"profile.transforms: {', '.join(self.names())} finds nothing in this model to change")
         meter = Meter(subject, transforms, state)
@@ -55,9 +49,9 @@ class ProfileStage(Spec):
         )
 
     def names(self) -> dict[str, dict[str, Any]]:
-        """Transforms in the order in which they are applied: widths before precision."""
+        """Transforms in the order in which they are applied: blocks first, then widths, then precision."""
         named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
-        return dict(sorted(named.items(), key=lambda item: item[0] == "quantize"))
+        return dict(sorted(named.items(), key=lambda item: (item[0] == "quantize") - (item[0] == "substitute")))
 
     def _check_pays(self, transforms: Sequence[Transform], state: State) -> None:
         for name, transform in zip(self.names(), transforms, strict=True):
@@ -68,20 +62,6 @@ class ProfileStage(Spec):
     def load_transforms(self, state: State) -> tuple[Transform, ...]:
         return load_transforms(self.names(), state)
 
-    def _prepare(self, state: State) -> Subject:
-        """Ranges and channel order, measured and written down for later stages."""
-        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
-        state.progress("profile: trace", 0, 1)
-        bare = _bare_subject(state)
-        split = data.calibration.take(self.images, state.seed)
-        batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32)]
-        state.progress("profile: calibrate", 0, 1)
-        values = set(quantized_values(bare.model, units(bare.model)).values())
-        ranges = observe(bare.network.graph, (images for images, _ in batches), values)
-        order = channel_order(bare.network, bare.groups, batches)
-        (state.out / "subject.json").write_text(json.dumps({"ranges": ranges, "order": order}) + "\n")
-        return _subject(bare, ranges, order)
-
     def _profile(self, meter: "Meter", state: State) -> Profile:
         variants = meter.variants()
         layers: dict[str, list[tuple[Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
@@ -90,8 +70,9 @@ class ProfileStage(Spec):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
             sample, times = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
             samples.append(sample)
-            for layer in meter.subject.network.layers:
-                form = cost.form_of(meter.subject, meter.transforms, layer, choice)
+            subject = under(meter.subject, choice)
+            for layer in subject.network.layers:
+                form = cost.form_of(subject, meter.transforms, layer, choice)
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {layer.name: _fit_precisions(layer, layers[layer.name]) for layer in meter.subject.network.layers}
         profile = _with_memory(meter, fitted, samples)
@@ -170,11 +151,7 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
         if kind not in last or rng.random() < 0.2:
             last[kind] = rng.random()
         choice[site.name] = site.candidates[int(last[kind] * len(site.candidates))].name
-    return choice
-
-
-def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
-    return tuple(site for transform in transforms for site in transform.sites(subject))
+    return existing(sites, choice)
 
 
 def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tuple[Transform, ...]:
@@ -182,34 +159,6 @@ def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tup
         return tuple(load("transforms", name, state.root)(**options) for name, options in named.items())
     except ValueError as error:
         raise InputError(f"profile.transforms: {error}") from error
-
-
-def _bare_subject(state: State) -> Subject:
-    data = open_data(state.data, state.root, state.cache, state.seed)
-    runtime, size = runtime_of(state), state.data.image_size
-    network = analyse(teacher(state, data), (3, size, size))
-    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
-    groups = channel_groups(network.module, network.shape, keep=[head])
-    model = onnx.load(state.product("baseline") / "model.onnx")
-    return Subject(network, model, groups, {}, {}, runtime.weight_bits(), runtime.width_multiple())
-
-
-def _subject(bare: Subject, ranges: Mapping[str, Any], order: Mapping[str, Any]) -> Subject:
-    return Subject(
-        bare.network,
-        bare.model,
-        bare.groups,
-        {name: tuple(channels) for name, channels in order.items()},
-        {name: (float(low), float(high)) for name, (low, high) in ranges.items()},
-        bare.bits,
-        bare.multiple,
-    )
-
-
-def load_subject(state: State) -> Subject:
-    """The subject as the profile stage measured it."""
-    saved = json.loads((state.product("profile") / "subject.json").read_text())
-    return _subject(_bare_subject(state), saved["ranges"], saved["order"])
 
 
 def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:

@@ -13,9 +13,9 @@ from paredown.stages.base import State
 from paredown.stages.compress import reestimate_batch_norm
 from paredown.stages.distillation import Distillation, Weights, feature_points
 from paredown.stages.original import save_weights, teacher
-from paredown.stages.profile import load_subject
 from paredown.stages.search import load_choice
 from paredown.stages.student import Lowered, calibration, compressed, save_ranges
+from paredown.stages.subject import load_subject
 from paredown.stages.training import Epoch, Schedule, Task, train, world
 
 
@@ -23,7 +23,7 @@ class Recover(Spec):
     """Fine-tunes and distils the compressed network, in float and then with int8 imitated."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed")
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "recovered"
     reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
     distributed: ClassVar[bool] = True

@@ -19,9 +19,11 @@ from paredown.stages.discovery import load
 from paredown.stages.evidence import Evidence
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, Solution, with_limits
-from paredown.stages.profile import corrected, load_profile, load_subject
+from paredown.stages.profile import corrected, load_profile
 from paredown.stages.sensitivity import Judge, Losses, load_losses
 from paredown.stages.solvers.base import Solver
+from paredown.stages.structure import under
+from paredown.stages.subject import load_subject
 
 UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
 
@@ -33,7 +35,7 @@ class Search(Spec):
     """Picks one candidate for every site: the least expected loss under latency, size and memory at once."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "sensitivity")
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "plan"
     reads: ClassVar[tuple[str, ...]] = ("data", "target", "limits", "seed")
 
@@ -190,7 +192,7 @@ class Hunt:
 def _layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
     found = []
-    for layer in meter.subject.network.layers:
+    for layer in under(meter.subject, choice).network.layers:
         plain, form = (cost.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
         found.append(
             {

@@ -16,7 +16,9 @@ from paredown.models.data import open_data
 from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.problem import Site
-from paredown.stages.profile import load_profile, load_subject, random_choice, sites_of
+from paredown.stages.profile import load_profile, random_choice
+from paredown.stages.structure import existing, sites_of, under
+from paredown.stages.subject import load_subject
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 Losses = dict[str, dict[str, float]]
@@ -27,7 +29,7 @@ class Sensitivity(Spec):
     """Measures every candidate's KL divergence on calibration images, then fits how they add up in whole plans."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")
-    uses: ClassVar[tuple[str, ...]] = ("original",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "sensitivity"
     reads: ClassVar[tuple[str, ...]] = ("data", "seed")
 
@@ -52,10 +54,15 @@ class Sensitivity(Spec):
         losses: Losses = {}
         for index, site in enumerate(sites):
             state.progress("sensitivity: candidates", index, len(sites))
+            needed, without = dict([site.owner]) if site.owner else {}, 0.0
+            if site.owner:
+                without = losses[site.owner[0]][site.owner[1]]
             losses[site.name] = {site.candidates[0].name: 0.0}
             for candidate in site.candidates[1:]:
-                losses[site.name][candidate.name] = judge.loss({site.name: candidate.name})
-            _monotone(losses[site.name])
+                more = judge.loss({**needed, site.name: candidate.name}) - without
+                losses[site.name][candidate.name] = max(more, 0.0)
+            if site.ordered:
+                _monotone(losses[site.name])
         return losses
 
     def _whole_plans(self, judge: "Judge", sites: Sequence[Site], state: State) -> tuple[list[Choice], list[float]]:
@@ -80,10 +87,11 @@ class Judge:
         return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
 
     def _log_probabilities(self, choice: Choice) -> Tensor:
-        graph = self.subject.network.graph
+        subject = under(self.subject, choice)
+        graph = subject.network.graph
         with restored(graph):
             for transform in self.transforms:
-                graph = transform.imitate(self.subject, choice, graph)
+                graph = transform.imitate(subject, choice, graph)
             with torch.no_grad():
                 return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
 
@@ -115,7 +123,8 @@ def _monotone(losses: dict[str, float]) -> None:
 def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     """The plan with all but a few sites left as they are: harsh plans all look equally ruined without training."""
     share = rng.uniform(0.05, 0.4)
-    return {site.name: choice[site.name] for site in sites if rng.random() < share}
+    few = {site.name: choice[site.name] for site in sites if site.name in choice and rng.random() < share}
+    return existing(sites, few)
 
 
 def fit_coefficients(

@@ -19,14 +19,16 @@ from paredown.models.qdq import Range, quantize, quantized_values
 from paredown.stages.base import State
 from paredown.stages.measure import runtime_of
 from paredown.stages.original import load_weights, teacher
-from paredown.stages.profile import load_profile, load_subject
+from paredown.stages.profile import load_profile
 from paredown.stages.search import load_choice, load_layers
+from paredown.stages.structure import under
+from paredown.stages.subject import load_subject
 
 
 def surgery(state: State, data: Data) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left."""
-    subject, (_, transforms), choice = load_subject(state), load_profile(state), load_choice(state)
-    module = teacher(state, data)
+    (_, transforms), choice = load_profile(state), load_choice(state)
+    subject, module = under(load_subject(state), choice), teacher(state, data)
     for transform in transforms:
         module = transform.apply(subject, choice, module)
     return module
@@ -53,8 +55,9 @@ class Lowered:
         size = state.data.image_size
         network = analyse(module, (3, size, size))
         model = export(network.module, network.shape, state.target.batch)
-        present = {layer.name for layer in network.layers}
-        int8 = tuple(layer["name"] for layer in load_layers(state) if layer["bits"] == 8 and layer["name"] in present)
+        # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
+        pairs = zip(network.layers, load_layers(state), strict=True)
+        int8 = tuple(layer.name for layer, planned in pairs if planned["bits"] == 8)
         return cls(network, model, int8, runtime_of(state).weight_bits())
 
     @staticmethod

@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,17 +10,25 @@ import pytest
 import torch
 from torch import nn
 
+from paredown.models.blocks import Place
 from paredown.models.data import Data, DataSpec, Split
 from paredown.models.fake_quant import observe
 from paredown.models.graph import analyse
 from paredown.models.load import ModelSpec
 from paredown.models.onnx_graph import export
-from paredown.models.qdq import quantized_values, units
+from paredown.models.qdq import Range, quantized_values, units
+from paredown.models.supernet import Replacements, attach, branches
 from paredown.models.surgery import channel_groups
 from paredown.stages.base import Bound, Limits, State, Target
+from paredown.stages.blocks.base import unit
+from paredown.stages.blocks.inverted_residual import InvertedResidual
+from paredown.stages.budget import build
+from paredown.stages.cost import TERMS, Profile
 from paredown.stages.discovery import load
+from paredown.stages.problem import Problem
+from paredown.stages.structure import even_picks, site_of, sites_of, under
 from paredown.stages.training import Schedule
-from paredown.stages.transforms.base import Subject
+from paredown.stages.transforms.base import Subject, Transform
 
 torch.set_num_threads(1)
 
@@ -147,18 +155,55 @@ def warmed(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> nn.Module:
     return module.eval()
 
 
-def subject_of(module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8) -> Subject:
+def subject_of(
+    module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8, replacements: Replacements | None = None
+) -> Subject:
     """A subject that is calibrated on noise, with channels in an order of importance drawn at random."""
-    network = analyse(module, shape)
+    network = analyse(attach(module, replacements or {}), shape)
     model = export(network.module, shape)
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
     groups = channel_groups(network.module, shape, keep=[head])
-    values = set(quantized_values(model, units(model)).values())
     images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(2))
-    ranges = observe(network.graph, [images], values)
     rng = np.random.default_rng(0)
     order = {group.name: tuple(int(i) for i in rng.permutation(group.width)) for group in groups}
-    return Subject(network, model, groups, order, ranges, 7, multiple)
+    found = branches(network.graph, network.module)
+    bare = Subject(network, model, groups, order, {}, 7, multiple, found, replacements or {})
+    ranges: dict[str, Range] = {}
+    for picks in even_picks(found):
+        one = under(bare, {site_of(block): name for block, name in picks.items()})
+        values = set(quantized_values(one.model, units(one.model)).values())
+        ranges = {**observe(one.network.graph, [images], values), **ranges}
+    return replace(bare, ranges=ranges)
+
+
+def replacements_of() -> dict[str, dict[str, nn.Module]]:
+    """For the one block of `NET`: two convolutions, an inverted residual, and nothing at all."""
+    place = Place("block", (16, 12, 12), (16, 12, 12), "relu", True)
+    torch.manual_seed(1)
+    wide = nn.Sequential(unit((16, 32), 3, act=nn.ReLU()), unit((32, 16)), nn.ReLU())
+    small = InvertedResidual(expansions=(2,), kernels=(3,)).build(place)["e2_k3"]
+    made = {"wide": wide, "small": small, "nothing": nn.Identity()}
+    return {"block": {name: warmed(module, place.shape_in) for name, module in made.items()}}
+
+
+def random_profile(subject: Subject) -> Profile:
+    """Coefficients and weights drawn at random."""
+    rng = np.random.default_rng(1)
+    layers = {
+        layer.name: {bits: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for bits in (32, 8)}
+        for layer in subject.network.layers
+    }
+    weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))
+    return Profile(layers, 1.0, weights, 0.02, 45.0, 1.7)
+
+
+def random_problem(subject: Subject, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
+    """The search problem of that profile, with losses drawn at random."""
+    rng = np.random.default_rng(2)
+    losses = {
+        site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates} for site in sites_of(subject, transforms)
+    }
+    return build(subject, transforms, random_profile(subject), losses, limits)
 
 
 def run_stage(state: State, name: str, **options: object) -> State:
@@ -179,11 +224,13 @@ class Tools:
     coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
     warmed: Callable[..., nn.Module]
     subject_of: Callable[..., Subject]
+    random_profile: Callable[[Subject], Profile]
+    random_problem: Callable[..., Problem]
 
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools(SHAPE, NET, coloured_shapes, warmed, subject_of)
+    return Tools(SHAPE, NET, coloured_shapes, warmed, subject_of, random_profile, random_problem)
 
 
 @pytest.fixture(scope="session")
@@ -203,6 +250,12 @@ def net(_net: nn.Module) -> nn.Module:
 @pytest.fixture(scope="session")
 def subject(_net: nn.Module) -> Subject:
     return subject_of(copy.deepcopy(_net))
+
+
+@pytest.fixture(scope="session")
+def supernet(_net: nn.Module) -> Subject:
+    """The same with three replacements beside its residual block."""
+    return subject_of(copy.deepcopy(_net), replacements=replacements_of())
 
 
 @pytest.fixture(scope="session")

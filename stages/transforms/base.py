@@ -1,7 +1,7 @@
 """What a transform is. A file in this folder is a transform; its name is its name in the recipe."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
 from onnx import ModelProto
@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 
 from paredown.models.graph import ChannelGroup, Layer, Network
 from paredown.models.qdq import Range
+from paredown.models.supernet import Branch, Replacements
 from paredown.stages.problem import Site
 
 Choice = Mapping[str, str]
@@ -22,7 +23,8 @@ class Subject:
 
     `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
     holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share.
-    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's.
+    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
+    network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
     """
 
     network: Network
@@ -32,6 +34,8 @@ class Subject:
     ranges: Mapping[str, Range]
     bits: int
     multiple: int
+    branches: tuple[Branch, ...] = ()
+    replacements: Replacements = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

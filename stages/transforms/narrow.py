@@ -106,9 +106,13 @@ class Narrow(Spec):
 
 
 def kept(subject: Subject, choice: Choice) -> dict[str, list[int]]:
-    """The channels that stay, of every group that is narrowed."""
-    narrowed = (group for group in subject.groups if kept_width(group, choice) < group.width)
-    return {group.name: kept_channels(subject, group, choice) for group in narrowed}
+    """The channels that stay, of every group that is narrowed, for each dense layer that makes them.
+
+    For each, not for one: what joined them may have been a block that is replaced now.
+    """
+    narrowed = [group for group in subject.groups if kept_width(group, choice) < group.width]
+    dense = {layer.name for layer in subject.network.layers if not layer.depthwise}
+    return {n: kept_channels(subject, group, choice) for group in narrowed for n in group.outputs if n in dense}
 
 
 def kept_channels(subject: Subject, group: ChannelGroup, choice: Choice) -> list[int]:

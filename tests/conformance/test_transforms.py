@@ -15,6 +15,7 @@ from paredown.models.onnx_graph import export, save, weights
 from paredown.stages import discovery
 from paredown.stages.cost import form_of, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+from paredown.stages.structure import under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
 NAMES = discovery.names("transforms")
@@ -30,6 +31,12 @@ def transform(name: str) -> Transform:
     return made
 
 
+@pytest.fixture
+def subject(name: str, subject: Subject, supernet: Subject) -> Subject:
+    """With blocks to choose from where the transform is about them."""
+    return supernet if name == "substitute" else subject
+
+
 @pytest.fixture(scope="module")
 def images(tools: Any) -> torch.Tensor:
     return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
@@ -43,13 +50,26 @@ def choices(transform: Transform, subject: Subject) -> list[Choice]:
     return [*alone, *mixed, *transform.uniform(subject)]
 
 
+def plain_of(subject: Subject, images: torch.Tensor) -> np.ndarray:
+    """What the original computes."""
+    with torch.no_grad():
+        logits: np.ndarray = under(subject, {}).network.graph(images).numpy()
+    return logits
+
+
 def computed(model: onnx.ModelProto, images: torch.Tensor, folder: Path) -> np.ndarray:
     save(model, folder / "model.onnx")
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
+def lowered(transform: Transform, subject: Subject, choice: Choice) -> onnx.ModelProto:
+    one = under(subject, choice)
+    return transform.lower(one, choice, one.model)
+
+
 def imitated(transform: Transform, subject: Subject, choice: Choice, images: torch.Tensor) -> np.ndarray:
-    graph = transform.imitate(subject, choice, copy.deepcopy(subject.network.graph))
+    one = under(subject, choice)
+    graph = transform.imitate(one, choice, copy.deepcopy(one.network.graph))
     with torch.no_grad():
         logits: np.ndarray = graph(images).numpy()
     return logits
@@ -74,7 +94,7 @@ def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, sub
 
 def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) -> None:
     """Those that the runtime protocol lists."""
-    assert transform.FEATURE in ("int8", "narrow", "sparse")
+    assert transform.FEATURE in ("int8", "narrow", "substitute", "sparse")
 
 
 def test_sites_are_the_same_every_time(transform: Transform, subject: Subject) -> None:
@@ -95,11 +115,11 @@ def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
 def test_the_first_candidates_leave_everything_as_it_is(
     transform: Transform, subject: Subject, images: torch.Tensor
 ) -> None:
-    plain = subject.network.graph(images).detach().numpy()
+    plain, original = plain_of(subject, images), under(subject, {})
     for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(subject)}):
         assert np.array_equal(imitated(transform, subject, choice, images), plain)
-        assert weights_of(transform.lower(subject, choice, subject.model)) == weights_of(subject.model)
-        for layer in subject.network.layers:
+        assert weights_of(lowered(transform, subject, choice)) == weights_of(original.model)
+        for layer in original.network.layers:
             assert form_of(subject, [transform], layer, choice) == Form(layer.channels_in, layer.channels_out)
 
 
@@ -110,10 +130,10 @@ def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
 def test_what_is_lowered_computes_what_is_imitated(
     transform: Transform, name: str, subject: Subject, images: torch.Tensor, tmp_path: Path
 ) -> None:
-    plain = subject.network.graph(images).detach().numpy()
+    plain = plain_of(subject, images)
     for choice in choices(transform, subject):
         expected = imitated(transform, subject, choice, images)
-        got = computed(transform.lower(subject, choice, subject.model), images, tmp_path)
+        got = computed(lowered(transform, subject, choice), images, tmp_path)
         error, change = np.abs(got - expected).mean(), np.abs(expected - plain).mean()
         if any(
             choice.get(site.name, site.candidates[0].name) != site.candidates[0].name
@@ -129,17 +149,17 @@ def test_lowering_and_imitating_leave_the_subject_untouched(
 ) -> None:
     before, plain = weights_of(subject.model), subject.network.graph(images)
     for choice in transform.uniform(subject):
-        transform.lower(subject, choice, subject.model)
-        transform.imitate(subject, choice, copy.deepcopy(subject.network.graph))
-        transform.apply(subject, choice, copy.deepcopy(subject.network.module))
+        lowered(transform, subject, choice)
+        imitated(transform, subject, choice, images)
+        transform.apply(under(subject, choice), choice, copy.deepcopy(subject.network.module))
     assert weights_of(subject.model) == before
     assert torch.equal(subject.network.graph(images), plain)
 
 
 def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Subject) -> None:
     for choice in choices(transform, subject):
-        model = transform.lower(subject, choice, subject.model)
-        for layer in subject.network.layers:
+        model = lowered(transform, subject, choice)
+        for layer in under(subject, choice).network.layers:
             form = form_of(subject, [transform], layer, choice)
             if layer.op == "add":
                 continue
@@ -152,6 +172,8 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Su
 def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Subject) -> None:
     add = subject.network.layer("add")
     for choice in choices(transform, subject):
+        if add.name not in {layer.name for layer in under(subject, choice).network.layers}:
+            continue
         made = form_of(subject, [transform], subject.network.layer("block.conv2"), choice)
         form = form_of(subject, [transform], add, choice)
         assert form.channels_in == form.channels_out == made.channels_out
@@ -167,12 +189,14 @@ def test_only_touching_sites_change_a_layer(transform: Transform, subject: Subje
             != form_of(subject, [transform], layer, {})
         ]
         touched = [layer.name for layer in subject.network.layers if site.name in transform.touching(subject, layer)]
-        assert set(changed) == set(touched) != set()
+        assert set(changed) == set(touched)
+        # What replaces a block decides which layers there are, and changes none.
+        assert bool(touched) == (transform.FEATURE != "substitute")
 
 
 def test_predicted_sizes_are_those_of_files(transform: Transform, subject: Subject, tmp_path: Path) -> None:
     def file_mib(choice: Choice) -> float:
-        save(transform.lower(subject, choice, subject.model), tmp_path / "model.onnx")
+        save(lowered(transform, subject, choice), tmp_path / "model.onnx")
         stored = weights(onnx.load(tmp_path / "model.onnx"))
         return sum(value.nbytes for value in stored.values()) / 2**20
 
@@ -184,15 +208,16 @@ def test_an_applied_module_is_trained_and_exported(
     transform: Transform, subject: Subject, net: nn.Module, images: torch.Tensor, tools: Any
 ) -> None:
     choice = transform.uniform(subject)[-1]
-    module = transform.apply(subject, choice, net)
+    one = under(subject, choice)
+    module = transform.apply(one, choice, net)
     module.train()
     module(images).square().sum().backward()
     assert all(p.grad is not None for p in module.parameters())
     network = analyse(module, tools.shape)
     model = export(network.module, tools.shape)
-    for layer in subject.network.layers:
+    for layer in one.network.layers:
         if layer.op != "add":
-            assert real_form(model, layer.name)[0][0] == form_of(subject, [transform], layer, choice).channels_out
+            assert real_form(model, layer.name)[0][0] == form_of(one, [transform], layer, choice).channels_out
 
 
 def test_an_applied_module_computes_what_is_imitated(
@@ -202,6 +227,6 @@ def test_an_applied_module_computes_what_is_imitated(
     if name == "quantize":
         return
     for choice in choices(transform, subject):
-        module = transform.apply(subject, choice, subject.network.module)
+        module = transform.apply(under(subject, choice), choice, copy.deepcopy(net))
         expected = torch.from_numpy(imitated(transform, subject, choice, images))
         torch.testing.assert_close(module.eval()(images).detach(), expected, rtol=1e-3, atol=1e-4)

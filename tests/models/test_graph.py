@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from paredown.models.fold import batch_norm_pairs, fold_batch_norm
-from paredown.models.graph import analyse, channel_source, operator, producers_of
+from paredown.models.graph import analyse, channel_source, operator
 from paredown.models.onnx_graph import export
 from paredown.models.spec import InputError
 from paredown.stages.transforms.base import Subject
@@ -141,23 +141,12 @@ def test_an_output_is_the_value_behind_the_fused_activation(subject: Subject) ->
     assert operator(graph[subject.network.layer("add").output]) == "relu"
 
 
-def test_a_join_reads_both_of_its_branches(subject: Subject) -> None:
-    layers = {layer.value: layer.name for layer in subject.network.layers}
-    add = subject.network.layer("add")
-    assert {layers[name] for name in producers_of(subject.network, add, layers)} == {"stem.0", "block.conv2"}
-    assert channel_source(subject.network, add) == "block.conv2"
+def test_a_join_takes_the_channels_of_what_it_reads_first(subject: Subject) -> None:
+    assert channel_source(subject.network, subject.network.layer("add")) == "block.conv2"
 
 
-def test_producers_behind_gates_and_concatenations() -> None:
+def test_channels_behind_gates_and_concatenations() -> None:
     network = analyse(Gated().eval(), SHAPE)
-    values = {layer.value: layer.name for layer in network.layers}
-
-    def reads(name: str) -> set[str]:
-        return {values[value] for value in producers_of(network, network.layer(name), values)}
-
-    assert reads("last") == {"a", "gate", "b"}
-    assert reads("gate") == {"a"}
-    assert reads("add") == {"last", "a", "gate"}
     assert channel_source(network, network.layer("last")) == ""
     assert channel_source(network, network.layer("add")) == "last"
 

@@ -1,18 +1,17 @@
 """The search problem says of every plan what the cost model predicts."""
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 
 from paredown.stages import cost
 from paredown.stages.base import Bound, Limits
-from paredown.stages.budget import budgets, build
-from paredown.stages.cost import TERMS, Profile
+from paredown.stages.budget import budgets
 from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.problem import Problem, is_plan, loss, reached, validate
 from paredown.stages.problem import cost as plan_cost
-from paredown.stages.profile import random_choice, sites_of
+from paredown.stages.problem import is_plan, loss, reached, validate
+from paredown.stages.profile import random_choice
 from paredown.stages.transforms.base import Subject, Transform
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -20,33 +19,15 @@ from paredown.stages.transforms.quantize import Quantize
 BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
 
 
-def profile_of(subject: Subject) -> Profile:
-    rng = np.random.default_rng(1)
-    layers = {
-        layer.name: {bits: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for bits in (32, 8)}
-        for layer in subject.network.layers
-    }
-    weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))
-    return Profile(layers, 1.0, weights, 0.02, 45.0, 1.7)
-
-
-def built(subject: Subject, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
-    rng = np.random.default_rng(2)
-    losses = {
-        site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates} for site in sites_of(subject, transforms)
-    }
-    return build(subject, transforms, profile_of(subject), losses, limits)
-
-
 @pytest.mark.parametrize(
     "transforms",
     [(Narrow(), Quantize()), (Quantize(),), (Narrow(),), (Narrow(levels=(0.5,), round_to=16), Quantize())],
     ids=["both", "quantize", "narrow", "few widths"],
 )
-def test_every_plan_costs_what_is_predicted(subject: Subject, transforms: tuple[Transform, ...]) -> None:
-    problem = built(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
+def test_every_plan_costs_what_is_predicted(subject: Subject, tools: Any, transforms: tuple[Transform, ...]) -> None:
+    problem = tools.random_problem(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     validate(problem)
-    rng, profile = np.random.default_rng(0), profile_of(subject)
+    rng, profile = np.random.default_rng(0), tools.random_profile(subject)
     for _ in range(20):
         choice = random_choice(problem.sites, rng)
         assert is_plan(problem, choice)
@@ -56,21 +37,21 @@ def test_every_plan_costs_what_is_predicted(subject: Subject, transforms: tuple[
         assert reached(found, "memory") <= predicted["memory"] + 1e-9
 
 
-def test_memory_is_exact_where_the_peak_is(subject: Subject) -> None:
+def test_memory_is_exact_where_the_peak_is(subject: Subject, tools: Any) -> None:
     transforms = (Narrow(), Quantize())
-    problem = built(subject, transforms, {"memory": 100.0})
-    predicted = cost.predict(subject, transforms, profile_of(subject), {})
+    problem = tools.random_problem(subject, transforms, {"memory": 100.0})
+    predicted = cost.predict(subject, transforms, tools.random_profile(subject), {})
     plain = {site.name: site.candidates[0].name for site in problem.sites}
     assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
 
 
-def test_steps_are_only_there_for_a_memory_limit(subject: Subject) -> None:
-    problem = built(subject, (Quantize(),), {"latency": 1.0})
+def test_steps_are_only_there_for_a_memory_limit(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
     assert set(plan_cost(problem, {})) <= {"latency", "size"}
 
 
-def test_losses_are_those_given(subject: Subject) -> None:
-    problem = built(subject, (Narrow(),), {"size": 1.0})
+def test_losses_are_those_given(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Narrow(),), {"size": 1.0})
     site = problem.sites[0]
     choice = {s.name: s.candidates[0].name for s in problem.sites}
     better = {**choice, site.name: site.candidates[-1].name}

@@ -22,10 +22,11 @@ from paredown.stages.base import State, Target
 from paredown.stages.compress import reestimate_batch_norm
 from paredown.stages.cost import form_of
 from paredown.stages.original import load_weights, save_weights, teacher
-from paredown.stages.profile import ProfileStage, load_profile, load_subject
+from paredown.stages.profile import ProfileStage, load_profile
 from paredown.stages.recover import Recover
 from paredown.stages.search import load_choice
 from paredown.stages.student import Lowered, compressed, load_ranges
+from paredown.stages.subject import load_subject
 from paredown.stages.training import Schedule
 from paredown.stages.transforms.quantize import int8_layers
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from paredown.models.graph import Layer
 from paredown.stages import cost
 from paredown.stages.cost import TERMS, Profile
+from paredown.stages.structure import borders
 from paredown.stages.transforms.base import Form, Subject
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -73,7 +74,7 @@ def test_what_is_alive_at_each_step(subject: Subject) -> None:
 
 
 def test_borders_are_the_edges_between_layers(subject: Subject) -> None:
-    assert {(a.name, b.name) for a, b in cost.borders(subject)} == {
+    assert {(a.name, b.name) for a, b, _ in borders(subject)} == {
         ("stem.0", "block.conv1"),
         ("stem.0", "add"),
         ("block.conv1", "block.conv2"),

@@ -14,8 +14,10 @@ from paredown.stages.base import Bound, Limits, State
 from paredown.stages.cost import Sample
 from paredown.stages.meter import Meter
 from paredown.stages.problem import is_plan
-from paredown.stages.profile import load_profile, load_subject, sites_of
+from paredown.stages.profile import load_profile
 from paredown.stages.search import Search, load_choice
+from paredown.stages.structure import sites_of
+from paredown.stages.subject import load_subject
 
 TIGHT, LOOSE = 0.3, 0.8
 

@@ -9,8 +9,9 @@ import torch
 
 from paredown.stages.base import State
 from paredown.stages.problem import Candidate, Site
-from paredown.stages.profile import random_choice, sites_of
+from paredown.stages.profile import random_choice
 from paredown.stages.sensitivity import Judge, Losses, fit_coefficients, load_losses
+from paredown.stages.structure import sites_of
 from paredown.stages.transforms.base import Choice, Subject
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize

@@ -1,0 +1,98 @@
+"""What a block is. A file in this folder is a kind of block that can be substituted in; its name is its name in the
+recipe."""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from paredown.models.blocks import Place
+from paredown.models.spec import InputError
+from paredown.stages.discovery import load
+
+Kernel = int | tuple[int, int]
+
+
+class Block(Protocol):
+    """A frozen options object that builds replacements for a block.
+
+    A replacement maps (N, *place.shape_in) to (N, *place.shape_out). Where its last convolution is dense and has a
+    batch norm behind it, that convolution is solved by least squares before the replacement is trained.
+    """
+
+    REQUIRES: ClassVar[Mapping[str, str]]
+
+    def build(self, place: Place) -> Mapping[str, nn.Module]:
+        """Replacements with fresh weights by the end of their name; empty where none fits the place."""
+
+
+class Residual(nn.Module):
+    """`body`, its input added where the place allows it, and the activation that the block closes with."""
+
+    def __init__(self, place: Place, body: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.body = nn.Sequential(OrderedDict(body))
+        self.shortcut = place.same_shape
+        self.closing = place.activation() if place.closing else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        return self.closing(x + y if self.shortcut else y)  # type: ignore[no-any-return]
+
+
+def unit(
+    channels: tuple[int, int], kernel: Kernel = 1, stride: int = 1, groups: int = 1, act: nn.Module | None = None
+) -> nn.Module:
+    """Convolution, batch norm and, where given, an activation; the map shrinks by `stride` only."""
+    sizes = (kernel, kernel) if isinstance(kernel, int) else kernel
+    padding = (sizes[0] // 2, sizes[1] // 2)
+    conv = nn.Conv2d(*channels, sizes, stride, padding, groups=groups, bias=False)
+    return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels[1]), **({"act": act} if act else {})))
+
+
+def name_of(kernel: Kernel) -> str:
+    """`k3`, or `k5x3` for an asymmetric one."""
+    return f"k{kernel}" if isinstance(kernel, int) else f"k{kernel[0]}x{kernel[1]}"
+
+
+def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, nn.Module]:
+    """Every replacement of the named kinds, `<kind>` or `<kind>_<variant>`; always with the same fresh weights.
+
+    Of two that are built alike (two ratios that round to one width) only the first is there.
+    Raises InputError, with the kind's name, where a kind cannot be built or does not keep to the shapes of its place.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, options in named.items():
+        try:
+            block = cast(Block, load("blocks", name, root)(**options))
+        except ValueError as error:
+            raise InputError(f"library.blocks: {name}: {error}") from error
+        for variant, module in _built(name, block, place).items():
+            _check_shape(name, variant, module, place)
+            found["_".join(filter(None, (Path(name).stem, variant)))] = module
+    alike = {str(module): name for name, module in reversed(found.items())}
+    return {name: module for name, module in found.items() if alike[str(module)] == name}
+
+
+def _built(name: str, block: Block, place: Place) -> Mapping[str, nn.Module]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            return block.build(place)
+        except Exception as error:
+            text = f"library.blocks: {name} cannot be built for {place.name}: {type(error).__name__}: {error}"
+            raise InputError(text) from error
+
+
+def _check_shape(name: str, variant: str, module: nn.Module, place: Place) -> None:
+    where = f"library.blocks: {name}{f' ({variant})' if variant else ''} at {place.name}"
+    try:
+        with torch.inference_mode():
+            got = tuple(module.eval()(torch.zeros(2, *place.shape_in)).shape)
+    except Exception as error:
+        raise InputError(f"{where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    if got != (2, *place.shape_out):
+        raise InputError(f"{where} makes {got[1:]} of {place.shape_in}; it must make {place.shape_out}")

@@ -1,0 +1,31 @@
+"""MobileNetV1's block: filter each channel alone, then mix (Howard et al., 2017)."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from paredown.models.blocks import Place
+from paredown.models.spec import Spec
+from paredown.stages.blocks.base import Kernel, Residual, name_of, unit
+
+
+class DepthwiseSeparable(Spec):
+    """The inverted residual without its expansion and without an activation inside."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    kernels: tuple[Kernel, ...] = Field((3,), description="kernel sizes; [5, 3] is 5 high and 3 wide")
+
+    def build(self, place: Place) -> Mapping[str, nn.Module]:
+        return {name_of(kernel): _block(place, kernel) for kernel in self.kernels}
+
+
+def _block(place: Place, kernel: Kernel) -> nn.Module:
+    width = place.shape_in[0]
+    depthwise = unit((width, width), kernel, place.stride, groups=width)
+    return Residual(place, {"depthwise": depthwise, "mix": unit((width, place.shape_out[0]))})
+
+
+PLUGIN = DepthwiseSeparable

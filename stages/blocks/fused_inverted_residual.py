@@ -1,0 +1,31 @@
+"""EfficientNetV2's block: expand with a dense 3x3, project (Tan and Le, 2021)."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from paredown.models.blocks import Place
+from paredown.models.spec import Spec
+from paredown.stages.blocks.base import Residual, unit
+
+
+class FusedInvertedResidual(Spec):
+    """More multiply-adds than the inverted residual, but dense ones, which many runtimes compute faster."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    expansions: tuple[float, ...] = Field((0.5, 1, 2), description="width of the inside, in widths of the input")
+
+    def build(self, place: Place) -> Mapping[str, nn.Module]:
+        return {f"e{expansion:g}".replace(".", "_"): _block(place, expansion) for expansion in self.expansions}
+
+
+def _block(place: Place, expansion: float) -> nn.Module:
+    wide = max(8, round(place.shape_in[0] * expansion / 8) * 8)
+    expand = unit((place.shape_in[0], wide), 3, place.stride, act=place.activation())
+    return Residual(place, {"expand": expand, "project": unit((wide, place.shape_out[0]))})
+
+
+PLUGIN = FusedInvertedResidual

@@ -1,0 +1,34 @@
+"""MobileNetV2's block: expand, filter each channel alone, project (Sandler et al., 2018)."""
+
+from collections.abc import Mapping
+from itertools import product
+from typing import ClassVar
+
+from pydantic import Field
+from torch import nn
+
+from paredown.models.blocks import Place
+from paredown.models.spec import Spec
+from paredown.stages.blocks.base import Kernel, Residual, name_of, unit
+
+
+class InvertedResidual(Spec):
+    """Wide inside, narrow outside; few multiply-adds, much memory traffic."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    expansions: tuple[int, ...] = Field((1, 2, 4, 8), description="width of the inside, in widths of the input")
+    kernels: tuple[Kernel, ...] = Field((3, 5, (5, 3)), description="kernel sizes; [5, 3] is 5 high and 3 wide")
+
+    def build(self, place: Place) -> Mapping[str, nn.Module]:
+        return {f"e{e}_{name_of(k)}": _block(place, e, k) for e, k in product(self.expansions, self.kernels)}
+
+
+def _block(place: Place, expansion: int, kernel: Kernel) -> nn.Module:
+    wide, act = place.shape_in[0] * expansion, place.activation
+    expand = {"expand": unit((place.shape_in[0], wide), act=act())} if expansion > 1 else {}
+    depthwise = unit((wide, wide), kernel, place.stride, groups=wide, act=act())
+    return Residual(place, {**expand, "depthwise": depthwise, "project": unit((wide, place.shape_out[0]))})
+
+
+PLUGIN = InvertedResidual

@@ -1,0 +1,156 @@
+"""Which network a plan leaves: replaced blocks change which layers there are, everything else only changes layers.
+
+The subject of a search over substitutes is a supernet (`models.supernet`). A plan picks one branch per block; `under`
+cuts out the network that is left, so that whatever works on a plan sees an ordinary network. The functions below it
+say, for all plans at once, which layers exist only with which pick.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from itertools import groupby
+
+from torch.fx import Node
+
+from paredown.models.graph import ChannelGroup, Layer, Network
+from paredown.models.supernet import KEEP, Branch, Picks, select, select_onnx
+from paredown.stages.problem import Site
+from paredown.stages.transforms.base import Choice, Subject, Transform
+
+PREFIX = "substitute:"
+"""Of the sites that pick a block's branch: they own the sites inside it."""
+
+Pick = tuple[str, str]
+"""(site, candidate)"""
+
+
+def picks_of(choice: Choice) -> dict[str, str]:
+    """Block to candidate, of the blocks that a plan replaces."""
+    sites = ((site, name) for site, name in choice.items() if site.startswith(PREFIX) and name != KEEP)
+    return {site.removeprefix(PREFIX): name for site, name in sites}
+
+
+def under(subject: Subject, choice: Choice) -> Subject:
+    """The subject of the plan's own network, which has no branches; the same object for the same picks."""
+    return _under(subject, tuple(sorted(picks_of(choice).items()))) if subject.branches else subject
+
+
+@lru_cache(maxsize=16)
+def _under(subject: Subject, picks: tuple[tuple[str, str], ...]) -> Subject:
+    network = select(subject.network, subject.branches, dict(picks))
+    return replace(
+        subject,
+        network=network,
+        model=select_onnx(subject.model, subject.branches, dict(picks)),
+        groups=present_groups(subject.groups, network),
+        branches=(),
+    )
+
+
+def present_groups(groups: Sequence[ChannelGroup], network: Network) -> tuple[ChannelGroup, ...]:
+    """The groups as far as they are there: under their own names, with the layers that are left."""
+    there = {layer.name for layer in network.layers}
+    left = (
+        replace(g, outputs=tuple(n for n in g.outputs if n in there), inputs=tuple(n for n in g.inputs if n in there))
+        for g in groups
+    )
+    return tuple(group for group in left if group.outputs)
+
+
+def even_picks(found: Sequence[Branch]) -> tuple[Picks, ...]:
+    """Few networks that show every branch: first the original, then each block's first replacement, and so on."""
+    others = {branch.block: [name for name in branch.values if name != KEEP] for branch in found}
+    most = max(map(len, others.values()), default=0)
+    rest = ({block: names[i] for block, names in others.items() if i < len(names)} for i in range(most))
+    return ({}, *rest)
+
+
+def site_of(block: str) -> str:
+    return PREFIX + block
+
+
+@cache
+def owner(subject: Subject, layer: Layer) -> Pick | None:
+    """The pick that a layer needs to exist; None where it is always there."""
+    found = ((branch, branch.candidate(layer.module)) for branch in subject.branches)
+    return next(((site_of(branch.block), name) for branch, name in found if name is not None), None)
+
+
+def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+    """All transforms' sites with their owners: a site whose layers all need the same pick exists only with it."""
+    sites = tuple(site for transform in transforms for site in transform.sites(subject))
+    if not subject.branches:
+        return sites
+    needs: dict[str, set[Pick | None]] = {site.name: set() for site in sites}
+    for layer in subject.network.layers:
+        for name in (name for transform in transforms for name in transform.touching(subject, layer)):
+            if not name.startswith(PREFIX):
+                needs[name].add(owner(subject, layer))
+    return tuple(replace(s, owner=next(iter(needs[s.name]))) if len(needs[s.name]) == 1 else s for s in sites)
+
+
+def existing(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
+    """The choice without the sites whose owner it does not pick."""
+    first = {site.name: site.candidates[0].name for site in sites}
+    owners = {site.name: site.owner for site in sites}
+    there = {n: owner is None or choice.get(owner[0], first[owner[0]]) == owner[1] for n, owner in owners.items()}
+    return {site: name for site, name in choice.items() if there[site]}
+
+
+@cache
+def borders(subject: Subject) -> tuple[tuple[Layer, Layer, frozenset[Pick]], ...]:
+    """(producer, consumer, picks) of layers that exchange a value where these picks are made.
+
+    The picks are those of blocks between the two that compute nothing (an identity), not those that the layers need
+    themselves.
+    """
+    made = {layer.value: layer for layer in subject.network.layers}
+    return tuple(
+        (made[value], layer, between - {owner(subject, made[value])})
+        for layer in subject.network.layers
+        for value, between in _read(subject, layer, made)
+    )
+
+
+def _read(subject: Subject, layer: Layer, made: dict[str, Layer]) -> list[tuple[str, frozenset[Pick]]]:
+    """The layers' values that a layer reads, directly or behind operations that are no layers."""
+    nodes = {node.name: node for node in subject.network.graph.graph.nodes}
+    joins = {branch.join: branch for branch in subject.branches}
+    found: dict[tuple[str, frozenset[Pick]], None] = {}
+    waiting: list[tuple[Node, frozenset[Pick]]] = [(nodes[name], frozenset()) for name in layer.inputs]
+    while waiting:
+        node, picks = waiting.pop(0)
+        if node.name in made:
+            found[node.name, picks] = None
+        elif node.name in joins:
+            branch = joins[node.name]
+            waiting += [(nodes[v], picks | {(site_of(branch.block), c)}) for c, v in branch.values.items()]
+        elif node.op == "call_function":
+            waiting += [(before, picks) for before in node.all_input_nodes]
+    return list(found)
+
+
+@cache
+def steps(subject: Subject) -> dict[str, int]:
+    """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
+    place, found = 0, dict[str, int]()
+    for block, layers in groupby(subject.network.layers, key=lambda layer: (owner(subject, layer) or ("",))[0]):
+        counts: dict[Pick | None, int] = {}
+        for layer in layers:
+            pick = owner(subject, layer)
+            found[layer.name] = place + counts.get(pick, 0)
+            counts[pick] = counts.get(pick, 0) + 1
+        place += max(counts.values())
+        assert block == "" or len({name for name, _ in filter(None, counts)}) == 1
+    return found
+
+
+@cache
+def lifetimes(subject: Subject) -> dict[str, tuple[int, int]]:
+    """Layer to the first and last step of the schedule at which its output is alive."""
+    place = steps(subject)
+    ends = {name: (index, index) for name, index in place.items()}
+    for producer, consumer, between in borders(subject):
+        if not between:
+            ends[producer.name] = (place[producer.name], max(ends[producer.name][1], place[consumer.name]))
+    return ends

@@ -1,0 +1,112 @@
+"""The original as the subject of a search: traced, its channels grouped and ranked, its values' ranges calibrated."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor
+
+from paredown.models.data import Data, open_data
+from paredown.models.fake_quant import observe
+from paredown.models.graph import ChannelGroup, analyse
+from paredown.models.onnx_graph import export, save
+from paredown.models.qdq import Range, quantized_values, units
+from paredown.models.supernet import attach, branches
+from paredown.models.surgery import channel_groups
+from paredown.stages.base import State
+from paredown.stages.importance import channel_order
+from paredown.stages.library import load_replacements
+from paredown.stages.measure import runtime_of
+from paredown.stages.original import teacher
+from paredown.stages.structure import even_picks, site_of, under
+from paredown.stages.transforms.base import Subject
+
+Batches = Sequence[tuple[Tensor, Tensor]]
+"""(images (N, 3, H, W), labels (N,))"""
+
+
+def measure_subject(state: State, images: int, blocks: bool) -> Subject:
+    """Traces and calibrates on `images` calibration images, and writes down what later stages cannot trace again.
+
+    With `blocks` the network is the supernet of the original and of all that the stage `library` has left.
+    """
+    data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+    state.progress("profile: trace", 0, 1)
+    bare = _bare(state, data, blocks)
+    state.progress("profile: calibrate", 0, 1)
+    split = data.calibration.take(images, state.seed)
+    batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32)]
+    ranges, order = dict[str, Range](), dict[str, tuple[int, ...]]()
+    for picks in even_picks(bare.branches):
+        one = under(bare, {site_of(block): name for block, name in picks.items()})
+        ranges = observe(one.network.graph, (x for x, _ in batches), _values(one) - ranges.keys()) | ranges
+        order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
+    if blocks:
+        save(bare.model, state.out / "supernet.onnx")
+    saved = {"ranges": ranges, "order": order, "groups": [asdict(group) for group in bare.groups], "blocks": blocks}
+    (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
+    return replace(bare, ranges=ranges, order=order)
+
+
+def load_subject(state: State) -> Subject:
+    """The subject as the profile stage measured it."""
+    saved = json.loads((state.product("profile") / "subject.json").read_text())
+    data = open_data(state.data, state.root, state.cache, state.seed)
+    groups = tuple(ChannelGroup(**{k: _frozen(v) for k, v in group.items()}) for group in saved["groups"])
+    file = state.product("profile") / "supernet.onnx" if saved["blocks"] else _baseline(state)
+    return replace(
+        _traced(state, data, saved["blocks"]),
+        model=onnx.load(file),
+        groups=groups,
+        order={name: tuple(channels) for name, channels in saved["order"].items()},
+        ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _baseline(state: State) -> Path:
+    return state.product("baseline") / "model.onnx"
+
+
+def _bare(state: State, data: Data, blocks: bool) -> Subject:
+    """The subject without ranges and order. Finding the groups takes a while, and so does exporting the supernet; the
+    original was exported by the baseline."""
+    subject = _traced(state, data, blocks)
+    network = subject.network
+    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
+    return replace(
+        subject,
+        model=export(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
+        groups=channel_groups(network.module, network.shape, keep=[head]),
+    )
+
+
+def _traced(state: State, data: Data, blocks: bool) -> Subject:
+    """The subject without what is measured or takes long."""
+    runtime, size = runtime_of(state), state.data.image_size
+    replacements = load_replacements(state) if blocks else {}
+    network = analyse(attach(teacher(state, data), replacements), (3, size, size))
+    return Subject(
+        network=network,
+        model=onnx.ModelProto(),
+        groups=(),
+        order={},
+        ranges={},
+        bits=runtime.weight_bits(),
+        multiple=runtime.width_multiple(),
+        branches=branches(network.graph, network.module),
+        replacements=replacements,
+    )
+
+
+def _values(subject: Subject) -> set[str]:
+    """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
+    made = {name for layer in subject.network.layers for name in (layer.value, layer.output)}
+    return made | set(quantized_values(subject.model, units(subject.model)).values())

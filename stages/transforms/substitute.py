@@ -1,0 +1,55 @@
+"""`substitute`: another block in the place of a block, trained beforehand to compute the same.
+
+Its sites decide which network there is at all: `structure.under` has cut the picked branches out before any transform
+sees a plan, so that in trace and file nothing is left to be done here.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from onnx import ModelProto
+from torch import nn
+from torch.fx import GraphModule
+
+from paredown.models.graph import Layer
+from paredown.models.spec import Spec
+from paredown.models.supernet import pick
+from paredown.stages.problem import Candidate, Site
+from paredown.stages.structure import even_picks, picks_of, site_of
+from paredown.stages.transforms.base import Choice, Form, Subject
+
+
+class Substitute(Spec):
+    """Keeps every block or replaces it by one of those that the stage `library` has left."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    FEATURE: ClassVar[str] = "substitute"
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        return tuple(
+            Site(site_of(branch.block), tuple(map(Candidate, branch.values)), ordered=False)
+            for branch in subject.branches
+        )
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        """Nothing: a replacement decides which layers there are, not what they look like."""
+        return ()
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        return form
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        alike = even_picks(subject.branches)[1:]
+        return tuple({site_of(block): name for block, name in picks.items()} for picks in alike)
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        return graph
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        return model
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        return pick(module, subject.replacements, picks_of(choice))
+
+
+PLUGIN = Substitute
