@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from paredown.models.graph import Shape
 
 
+def device_of(module: nn.Module) -> torch.device:
+    """Where a module's parameters are; a module without any runs anywhere."""
+    return next((parameter.device for parameter in module.parameters()), torch.device("cpu"))
+
+
 def fold_batch_norm(module: nn.Module, shape: "Shape") -> nn.Module:
     """A copy in evaluation mode with every batch norm that directly follows a convolution folded into it."""
     folded = copy.deepcopy(module).eval()
@@ -32,7 +37,7 @@ def batch_norm_pairs(module: nn.Module, shape: "Shape") -> list[tuple[str, str]]
     norms = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None]
     hooks += [m.register_forward_pre_hook(calls.normed(n)) for n, m in norms]
     with torch.no_grad(), calls:
-        module(torch.zeros(1, *shape, device=next(module.parameters()).device))
+        module(torch.zeros(1, *shape, device=device_of(module)))
     for hook in hooks:
         hook.remove()
     return calls.pairs()

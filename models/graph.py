@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
-from paredown.models.fold import fold_batch_norm
+from paredown.models.fold import device_of, fold_batch_norm
 from paredown.models.spec import InputError
 
 Shape = tuple[int, int, int]
@@ -100,7 +100,7 @@ def analyse(module: nn.Module, shape: Shape) -> Network:
 
 def trace(module: nn.Module, shape: Shape) -> ExportedProgram:
     """The module's trace with a free batch size."""
-    example = torch.zeros(2, *shape, device=next(module.parameters()).device)
+    example = torch.zeros(2, *shape, device=device_of(module))
     try:
         return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
@@ -248,11 +248,11 @@ def module_of(node: Node) -> str:
 
 
 @cache
-def channel_source(network: Network, layer: Layer) -> str:
-    """The weighted layer that made the channels which a join (or any other layer) reads first; empty where several
-    made them together."""
+def channel_source(network: Network, value: str) -> str:
+    """The weighted layer that made the channels of a value, through joins along what they read first; empty where
+    several made them together."""
     weighted = {item.value: item.name for item in network.layers if item.op != "add"}
-    node = next(n for n in network.graph.graph.nodes if n.name == layer.inputs[0])
+    node = next(n for n in network.graph.graph.nodes if n.name == value)
     while node.name not in weighted and node.op == "call_function" and operator(node) != "cat":
         node = node.all_input_nodes[0]
     return weighted.get(node.name, "")

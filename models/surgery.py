@@ -12,6 +12,7 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from paredown.models.fold import device_of
 from paredown.models.graph import ChannelGroup, Shape
 
 Kept = Mapping[str, Sequence[int]]
@@ -66,7 +67,7 @@ def _dependencies(module: nn.Module, shape: Shape) -> tp.DependencyGraph:
         parameter.requires_grad_(True)
     empty = tp.DependencyGraph()  # type: ignore[no-untyped-call]
     with torch.enable_grad():
-        example = torch.randn(1, *shape, device=next(module.parameters()).device)
+        example = torch.randn(1, *shape, device=device_of(module))
         graph = empty.build_dependency(module.eval(), example_inputs=example, verbose=False)
     for parameter in frozen:
         parameter.requires_grad_(False)

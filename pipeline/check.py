@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paredown.models.data import fingerprint_data, open_data
 from paredown.models.load import fingerprint_model, load_model
@@ -10,7 +11,11 @@ from paredown.pipeline.recipe import Recipe
 from paredown.stages import discovery
 from paredown.stages.base import Progress, silent
 
+if TYPE_CHECKING:
+    from paredown.models.graph import Network
+
 _OPTIONS: dict[str, discovery.Kind] = {
+    "blocks": "blocks",
     "runtime": "runtimes",
     "solver": "solvers",
     "transform": "transforms",
@@ -31,7 +36,11 @@ def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[
     data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
     sizes = f"{len(data.train)} train, {len(data.calibration)} calibration, {len(data.validation)} validation"
     yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
-    yield f"model: {_trace(recipe, len(data.classes))} layers traced"
+    network = _trace(recipe, len(data.classes))
+    yield f"model: {len(network.layers)} layers traced"
+    for step in recipe.pipeline:
+        if hasattr(step.stage, "check"):
+            yield f"{step.name}: {step.stage.check(network, recipe.root)}"
     yield f"limits: {', '.join(_limits(recipe))}"
 
 
@@ -49,14 +58,14 @@ def _plugins(recipe: Recipe) -> list[str]:
     return [name for _, name in named]
 
 
-def _trace(recipe: Recipe, classes: int) -> int:
-    """The number of layers that the model's trace shows; loads the model as the first stage will."""
+def _trace(recipe: Recipe, classes: int) -> "Network":
+    """The model's trace; loads the model as the first stage will."""
     from paredown.models.graph import analyse
 
     fitted = any(step.name == "fit" for step in recipe.pipeline)
     module = load_model(recipe.model, classes, recipe.root, head="replace" if fitted else "keep")
     side = recipe.data.image_size
-    return len(analyse(module, (3, side, side)).layers)
+    return analyse(module, (3, side, side))
 
 
 def _limits(recipe: Recipe) -> list[str]:

@@ -11,6 +11,7 @@ from paredown.pipeline.runner import REFUSAL
 DOCUMENTS = {
     "original": "curves.json",
     "baseline": "evidence.json",
+    "library": "library.json",
     "profile": "profile.json",
     "sensitivity": "sensitivity.json",
     "plan": "plan.json",

@@ -7,11 +7,15 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paredown.pipeline import provenance, sections
+from paredown.pipeline.blocks import became, told
 from paredown.pipeline.errors import machine
 from paredown.pipeline.figures import gauge
 from paredown.pipeline.layers import pictures, rows_of, summary
 from paredown.pipeline.products import DOCUMENTS, STAGES, Run, read_run
 from paredown.pipeline.svg import short
+
+OPTIONAL = ("original", "library")
+"""Products that many recipes do without."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,9 @@ def _page(run: Run) -> str:
         pictures=pictures(rows),
         sections=sections.all_of(run),
         facts=provenance.facts(run),
-        absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name != "original"],
+        blocks=became(run),
+        told=told(became(run)),
+        absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name not in OPTIONAL],
     )
 
 

@@ -130,6 +130,8 @@ class Stage(Protocol):
     `reads` names the fields of `State` that decide the result (beside the options): together with the
     products in `needs` they make the key under which the product is stored, so a stage that reads more than
     it declares would be reused when it must not be. `uses` are products that it takes where they exist.
+    A stage may have `check(network, root)`, with the traced model: `paredown check` calls it, so that it can raise
+    before any work, and prints the line that it returns.
     """
 
     needs: ClassVar[tuple[str, ...]]

@@ -14,6 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
 from paredown.models.spec import InputError, MissingError
 
 Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes"]
@@ -40,6 +42,19 @@ def load(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
     if not isinstance(plugin, type):
         raise InputError(f"{file}: PLUGIN must be a class, got {plugin!r}")
     return plugin
+
+
+def make(kind: Kind, name: str, options: Mapping[str, Any], root: Path = Path()) -> Any:
+    """The plugin with its options; raises InputError, one line, where it does not have them."""
+    cls = load(kind, name, root)
+    try:
+        return cls(**options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"{name}: {key} is not known; {choices(key, cls.model_fields)}") from error
+        raise InputError(f"{name}: {key}: {first['msg']}, got {first['input']!r}") from error
 
 
 def source(kind: Kind, name: str, root: Path = Path()) -> Path:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from paredown.models.fold import batch_norm_pairs
+from paredown.models.graph import channel_source
+from paredown.models.supernet import KEEP
 from paredown.stages.training import home
 from paredown.stages.transforms.base import Choice, Subject
 from paredown.stages.transforms.narrow import kept_channels
@@ -31,7 +33,23 @@ class Weights:
 
 
 def feature_points(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
-    """Where residual blocks and the last stage end: the batch norm after the last layer of each shared group."""
+    """Where blocks end: those that may be replaced as a whole, else by their channels."""
+    return _block_ends(subject, choice) if subject.branches else _shared_ends(subject, choice, teacher)
+
+
+def _block_ends(subject: Subject, choice: Choice) -> dict[str, list[int]]:
+    """The blocks, kept or replaced: their module is there under the same name in teacher and student."""
+    points = {}
+    for branch in subject.branches:
+        source = channel_source(subject.network, branch.values[KEEP])
+        group = next((group for group in subject.groups if source in group.outputs), None)
+        if group is not None:
+            points[branch.block] = kept_channels(subject, group, choice)
+    return points
+
+
+def _shared_ends(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+    """The batch norm after the last layer of each group that several layers share, and of the last group."""
     norms = dict(batch_norm_pairs(teacher, subject.network.shape))
     order = [layer.name for layer in subject.network.layers]
     points = {}

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from paredown.models.blocks import Place, find_blocks
 from paredown.models.data import Data, open_data
-from paredown.models.graph import analyse
+from paredown.models.graph import Network, analyse
 from paredown.models.spec import InputError, Spec
 from paredown.models.supernet import Replacements
 from paredown.stages.base import State
-from paredown.stages.blocks.base import replacements_for
+from paredown.stages.blocks.base import check_user_blocks, replacements_for
 from paredown.stages.blockwise import Features, fit_last, learn, record, relative_error
 from paredown.stages.halving import Score, measure, survivors
 from paredown.stages.original import teacher
@@ -56,12 +56,18 @@ class Library(Spec):
     steps: int = Field(160, ge=0, description="training steps, of 32 images, of those that are kept")
     lr: float = Field(3e-3, gt=0, description="peak learning rate of that training")
 
+    def check(self, network: Network, root: Path) -> str:
+        """Builds every replacement once; raises InputError for those that cannot stand in for their block."""
+        places = self._places(network)
+        count = sum(len(replacements_for(place, self.named(), root)) for place in places)
+        check_user_blocks(places, self.named(), root)
+        return f"{len(places)} blocks, {count} replacements to try"
+
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
         original, size = teacher(state, data), state.data.image_size
-        places = find_blocks(analyse(original, (3, size, size)))
-        if not places:
-            raise InputError("library: the model has no block that could be replaced: no module of two convolutions")
+        places = self._places(analyse(original, (3, size, size)))
+        check_user_blocks(places, self.named(), state.root)
         original.to(home())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state))
         found, kept = dict[str, Any](), dict[str, Tensor]()
@@ -78,6 +84,12 @@ class Library(Spec):
         save_file(kept, state.out / "weights.safetensors")
         listed = {"plugins": self.named(), "blocks": found}
         (state.out / "library.json").write_text(json.dumps(listed, indent=1) + "\n")
+
+    def _places(self, network: Network) -> tuple[Place, ...]:
+        places = find_blocks(network)
+        if not places:
+            raise InputError("library: the model has no block that could be replaced: no module of two convolutions")
+        return places
 
     def named(self) -> dict[str, dict[str, Any]]:
         return dict(self.blocks) if isinstance(self.blocks, dict) else {name: {} for name in self.blocks}

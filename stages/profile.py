@@ -13,7 +13,7 @@ from paredown.models.spec import InputError, Spec
 from paredown.stages import cost
 from paredown.stages.base import State
 from paredown.stages.cost import Profile, Sample
-from paredown.stages.discovery import load
+from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Site
@@ -156,8 +156,8 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
 
 def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tuple[Transform, ...]:
     try:
-        return tuple(load("transforms", name, state.root)(**options) for name, options in named.items())
-    except ValueError as error:
+        return tuple(make("transforms", name, options, state.root) for name, options in named.items())
+    except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
 
 

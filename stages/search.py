@@ -11,7 +11,7 @@ from pydantic import Field
 
 from paredown.models.data import open_data
 from paredown.models.spec import LimitError, Spec
-from paredown.stages import cost
+from paredown.stages import cost, outline
 from paredown.stages.base import State
 from paredown.stages.budget import budgets, build
 from paredown.stages.cost import Profile, Sample
@@ -22,7 +22,6 @@ from paredown.stages.problem import Problem, Solution, with_limits
 from paredown.stages.profile import corrected, load_profile
 from paredown.stages.sensitivity import Judge, Losses, load_losses
 from paredown.stages.solvers.base import Solver
-from paredown.stages.structure import under
 from paredown.stages.subject import load_subject
 
 UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
@@ -66,7 +65,8 @@ class Search(Spec):
             "sites": _sites(problem),
             "measured_plans": hunt.measured,
             "front": [] if refusal else hunt.front(found.profile, self.front),
-            "layers": _layers(hunt.meter, found.profile, found.solution.choice),
+            "layers": outline.layers(hunt.meter, found.profile, found.solution.choice),
+            "blocks": outline.blocks(hunt.meter, found.profile, hunt.losses, found.solution.choice),
             **found.to_json(),
         }
         (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
@@ -189,28 +189,6 @@ class Hunt:
         return points
 
 
-def _layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
-    """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    found = []
-    for layer in under(meter.subject, choice).network.layers:
-        plain, form = (cost.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
-        found.append(
-            {
-                "name": layer.name,
-                "op": layer.op,
-                "depthwise": layer.depthwise,
-                "channels_in": plain.channels_in,
-                "channels_out": plain.channels_out,
-                "kept_in": form.channels_in,
-                "kept_out": form.channels_out,
-                "bits": form.bits,
-                "baseline_ms": cost.corrected_ms(profile, layer, plain),
-                "ms": cost.corrected_ms(profile, layer, form),
-            }
-        )
-    return found
-
-
 def _three(costs: Mapping[str, float]) -> dict[str, float]:
     """Latency, size and the peak of the memory steps."""
     peak = max((value for name, value in costs.items() if name.startswith("memory@")), default=0.0)
@@ -274,7 +252,7 @@ def load_choice(state: State) -> dict[str, str]:
 
 
 def load_layers(state: State) -> list[dict[str, Any]]:
-    """What the plan makes of every layer, see `_layers`."""
+    """What the plan makes of every layer, see `outline.layers`."""
     return cast(list[dict[str, Any]], json.loads((state.product("plan") / "plan.json").read_text())["layers"])
 
 

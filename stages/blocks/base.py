@@ -2,7 +2,7 @@
 recipe."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, cast
 
@@ -10,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.blocks import Place
+from paredown.models.graph import analyse
+from paredown.models.onnx_graph import export
 from paredown.models.spec import InputError
-from paredown.stages.discovery import load
+from paredown.stages.discovery import make
 
 Kernel = int | tuple[int, int]
 
@@ -67,9 +69,9 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
     found: dict[str, nn.Module] = {}
     for name, options in named.items():
         try:
-            block = cast(Block, load("blocks", name, root)(**options))
-        except ValueError as error:
-            raise InputError(f"library.blocks: {name}: {error}") from error
+            block = cast(Block, make("blocks", name, options, root))
+        except InputError as error:
+            raise InputError(f"library.blocks: {error}") from error
         for variant, module in _built(name, block, place).items():
             _check_shape(name, variant, module, place)
             found["_".join(filter(None, (Path(name).stem, variant)))] = module
@@ -96,3 +98,23 @@ def _check_shape(name: str, variant: str, module: nn.Module, place: Place) -> No
         raise InputError(f"{where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
     if got != (2, *place.shape_out):
         raise InputError(f"{where} makes {got[1:]} of {place.shape_in}; it must make {place.shape_out}")
+
+
+def check_user_blocks(places: Sequence[Place], named: Mapping[str, Mapping[str, Any]], root: Path) -> None:
+    """Traces and exports the blocks of files that the recipe names, each at the first place of either sort.
+
+    The sorts are same shape and other shape. Raises InputError with the block's name. The blocks that come with
+    paredown have tests for that.
+    """
+    own = {name: options for name, options in named.items() if name.endswith(".py")}
+    for place in {place.same_shape: place for place in reversed(places)}.values() if own else ():
+        for name, module in replacements_for(place, own, root).items():
+            _check_trace(name, module, place)
+
+
+def _check_trace(name: str, module: nn.Module, place: Place) -> None:
+    try:
+        export(analyse(module, place.shape_in).module, place.shape_in)
+    except InputError as error:
+        said = str(error).replace("the model", "it", 1)
+        raise InputError(f"library.blocks: {name} at {place.name}: {said}") from error

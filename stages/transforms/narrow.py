@@ -127,7 +127,7 @@ def kept_width(group: ChannelGroup, choice: Choice) -> int:
 def _sides(subject: Subject, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
     """The groups of the channels that a layer reads and makes."""
     if layer.op == "add":
-        name = channel_source(subject.network, layer)
+        name = channel_source(subject.network, layer.inputs[0])
         return (_making(subject, name),) * 2
     reading = next((group for group in subject.groups if layer.name in group.inputs), None)
     making = _making(subject, layer.name)

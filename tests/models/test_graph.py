@@ -142,13 +142,13 @@ def test_an_output_is_the_value_behind_the_fused_activation(subject: Subject) ->
 
 
 def test_a_join_takes_the_channels_of_what_it_reads_first(subject: Subject) -> None:
-    assert channel_source(subject.network, subject.network.layer("add")) == "block.conv2"
+    assert channel_source(subject.network, subject.network.layer("add").inputs[0]) == "block.conv2"
 
 
 def test_channels_behind_gates_and_concatenations() -> None:
     network = analyse(Gated().eval(), SHAPE)
-    assert channel_source(network, network.layer("last")) == ""
-    assert channel_source(network, network.layer("add")) == "last"
+    assert channel_source(network, network.layer("last").inputs[0]) == ""
+    assert channel_source(network, network.layer("add").inputs[0]) == "last"
 
 
 @pytest.mark.parametrize(

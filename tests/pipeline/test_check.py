@@ -78,3 +78,15 @@ def test_a_model_with_other_classes(recipe: Path) -> None:
     net.write_text(NET.replace("def make(classes=3)", "def make()").replace("8, classes", "8, 5"))
     with pytest.raises(InputError, match="fit"):
         lines(recipe)
+
+
+def test_what_a_stage_says_of_the_model_is_told(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [basic]}"))
+    with pytest.raises(InputError, match="library: the model has no block that could be replaced"):
+        lines(recipe)
+
+
+def test_a_block_that_does_not_exist(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [bsic]}"))
+    with pytest.raises(InputError, match="blocks: 'bsic' is not known; did you mean 'basic'"):
+        lines(recipe)

@@ -1,0 +1,69 @@
+"""A plan told layer by layer and block by block, for the stages after the search and for people."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from paredown.models.supernet import KEEP, Branch
+from paredown.stages import cost
+from paredown.stages.cost import Profile
+from paredown.stages.meter import Meter
+from paredown.stages.structure import owner, picks_of, site_of, under
+
+
+def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
+    found = []
+    for layer in under(meter.subject, choice).network.layers:
+        plain, form = (cost.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
+        found.append(
+            {
+                "name": layer.name,
+                "op": layer.op,
+                "module": layer.module,
+                "depthwise": layer.depthwise,
+                "channels_in": plain.channels_in,
+                "channels_out": plain.channels_out,
+                "kept_in": form.channels_in,
+                "kept_out": form.channels_out,
+                "bits": form.bits,
+                "baseline_ms": cost.corrected_ms(profile, layer, plain),
+                "ms": cost.corrected_ms(profile, layer, form),
+            }
+        )
+    return found
+
+
+def blocks(
+    meter: Meter, profile: Profile, losses: Mapping[str, Mapping[str, float]], choice: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """What became of every block that could be replaced, and what each of its candidates would have cost alone; the
+    block itself comes first."""
+    picked = picks_of(choice)
+    return [
+        {
+            "name": branch.block,
+            "picked": picked.get(branch.block, KEEP),
+            "candidates": [
+                {
+                    "name": name,
+                    "loss": losses[site_of(branch.block)][name],
+                    "ms": _branch_ms(meter, profile, branch, name),
+                }
+                for name in branch.values
+            ],
+        }
+        for branch in meter.subject.branches
+    ]
+
+
+def _branch_ms(meter: Meter, profile: Profile, branch: Branch, name: str) -> dict[str, float]:
+    """Predicted ms of a candidate's layers at their whole width, by the bits that all of them can have."""
+    subject, pick = meter.subject, (site_of(branch.block), name)
+    own = [layer for layer in subject.network.layers if owner(subject, layer) == pick]
+    plain = {layer: cost.form_of(subject, meter.transforms, layer, {}) for layer in own}
+    every = [bits for bits in (32, 8) if all(bits in profile.layers[layer.name] for layer in subject.network.layers)]
+    return {
+        str(bits): sum(cost.corrected_ms(profile, layer, replace(form, bits=bits)) for layer, form in plain.items())
+        for bits in every
+    }

@@ -1,0 +1,217 @@
+"""The library: what it builds and keeps for every block, that it trains nothing twice, and what it refuses."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.graph import analyse
+from paredown.models.spec import InputError
+from paredown.models.supernet import KEEP
+from paredown.stages import library
+from paredown.stages.base import State
+from paredown.stages.discovery import load
+from paredown.stages.library import Library, load_library, load_replacements
+
+FEW = {"basic": {"ratios": [0.5, 1]}, "depthwise_separable": {"kernels": [3]}, "identity": {}}
+
+OWN = '''
+"""A block of a user's own."""
+
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from paredown.models.spec import Spec
+
+
+class Part(nn.Module):
+    def __init__(self, wide, out):
+        super().__init__()
+        self.conv = nn.Conv2d(wide, out, 3, padding=1)
+
+    def forward(self, x):
+        {forward}
+
+
+class Mine(Spec):
+    REQUIRES: ClassVar[dict[str, str]] = {{}}
+
+    def build(self, place):
+        return {{"small": Part(place.shape_in[0], place.shape_out[0] + {more})}}
+
+
+PLUGIN = Mine
+'''
+
+
+@pytest.fixture(scope="module")
+def state(started: State, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """With a cache of its own."""
+    return replace(started, cache=tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """The candidates that were really trained, by name and steps."""
+    seen: list[str] = []
+    store = library._store
+
+    def noted(module: nn.Module, error: float, path: Path) -> None:
+        seen.append(path.stem)
+        store(module, error, path)
+
+    monkeypatch.setattr(library, "_store", noted)
+    yield seen
+
+
+def run(state: State, tmp_path: Path, **options: Any) -> State:
+    out = tmp_path / "library"
+    out.mkdir(parents=True, exist_ok=True)
+    small: dict[str, Any] = {"blocks": FEW, "images": 64, "steps": 8, "keep": 3}
+    Library(**{**small, **options}).run(replace(state, out=out))
+    return state.with_product("library", out)
+
+
+@pytest.fixture(scope="module")
+def made(state: State, tmp_path_factory: pytest.TempPathFactory) -> State:
+    return run(state, tmp_path_factory.mktemp("made"))
+
+
+def test_every_block_gets_replacements_with_their_errors(made: State) -> None:
+    told = load_library(made)
+    assert list(told) == ["block"]
+    block = told["block"]
+    assert set(block["kept"]) <= set(block["candidates"])
+    assert block["kept"]
+    assert "identity" in block["candidates"]
+    errors = [score["error"] for score in block["candidates"].values()]
+    assert all(0 <= error < 5 for error in errors)
+    assert block["keep"]["macs"] > max(score["macs"] for score in block["candidates"].values())
+
+
+def test_what_does_more_work_than_the_block_is_not_offered(state: State, tmp_path: Path) -> None:
+    wide = {**FEW, "inverted_residual": {"expansions": [64], "kernels": [3]}}
+    told = load_library(run(state, tmp_path, blocks=wide))["block"]
+    assert not any(name.startswith("inverted_residual") for name in told["candidates"])
+
+
+def test_replacements_come_back_with_their_weights_and_stand_in(made: State) -> None:
+    found = load_replacements(made)["block"]
+    assert KEEP not in found
+    again = load_replacements(made)["block"]
+    for name, module in found.items():
+        assert not module.training
+        assert module(torch.zeros(1, 16, 12, 12)).shape == (1, 16, 12, 12)
+        assert all(torch.equal(a, b) for a, b in zip(module.parameters(), again[name].parameters(), strict=True))
+
+
+def test_training_brought_the_kept_ones_nearer(made: State, state: State, tmp_path: Path) -> None:
+    longer = load_library(run(state, tmp_path, steps=64))["block"]
+    short = load_library(made)["block"]
+    best = [min(block["candidates"][name]["error"] for name in block["kept"]) for block in (short, longer)]
+    assert best[1] < best[0]
+    assert best[1] < 0.5
+
+
+def test_the_same_again_trains_nothing(made: State, state: State, tmp_path: Path, trained: list[str]) -> None:
+    again = run(state, tmp_path)
+    assert trained == []
+    assert load_library(again) == load_library(made)
+    assert weights(again) == weights(made)
+
+
+def weights(state: State) -> bytes:
+    return (state.product("library") / "weights.safetensors").read_bytes()
+
+
+def test_one_more_candidate_trains_that_one(made: State, state: State, tmp_path: Path, trained: list[str]) -> None:
+    more = {**FEW, "depthwise_separable": {"kernels": [3, 5]}}
+    told = load_library(run(state, tmp_path, blocks=more, keep=9))["block"]
+    assert "depthwise_separable_k5" in told["candidates"]
+    assert 0 < len(trained) <= 3, "at most its three rounds"
+
+
+def test_a_damaged_file_is_trained_again(state: State, tmp_path: Path, trained: list[str]) -> None:
+    own = replace(state, cache=tmp_path / "cache")
+    run(own, tmp_path)
+    before = len(trained)
+    victim = sorted((own.cache / "replacements").glob("*.safetensors"))[0]
+    victim.write_bytes(victim.read_bytes()[:40])
+    run(own, tmp_path)
+    assert trained[before:] == [victim.stem]
+
+
+def test_another_original_shares_nothing(state: State, tmp_path: Path, net: nn.Module, trained: list[str]) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(state.root, root, symlinks=True)
+    with torch.no_grad():
+        net.get_parameter("block.conv1.weight").mul_(1.5)
+    torch.save(net.state_dict(), root / "net.pth")
+    run(replace(state, root=root), tmp_path)
+    assert len(trained) >= 3
+
+
+def test_a_model_without_blocks_is_refused() -> None:
+    plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+    with pytest.raises(InputError, match="no block that could be replaced"):
+        Library().check(analyse(plain, (3, 8, 8)), Path())
+
+
+def checked(tmp_path: Path, net: nn.Module, tools: Any, forward: str, more: int = 0) -> str:
+    (tmp_path / "mine.py").write_text(OWN.format(forward=forward, more=more))
+    return Library(blocks={"mine.py": {}}).check(analyse(net, tools.shape), tmp_path)
+
+
+def test_a_good_block_of_ones_own_is_counted(tmp_path: Path, net: nn.Module, tools: Any) -> None:
+    told = checked(tmp_path, net, tools, "return torch.relu(self.conv(x)) + x")
+    assert told == "1 blocks, 1 replacements to try"
+
+
+@pytest.mark.parametrize(
+    ("forward", "more", "said"),
+    [
+        (
+            "return self.conv(x)",
+            8,
+            r"mine\.py \(small\) at block makes \(24, 12, 12\) of .*; it must make \(16, 12",
+        ),
+        ("return self.conv(x[:, :3])", 0, r"mine\.py \(small\) at block: RuntimeError"),
+        ("return self.conv(x) * float(x.sum())", 0, r"mine_small at block: it cannot be traced by torch\.export"),
+        ("return self.conv(self.conv(x))", 0, r"mine_small at block: it calls its layer 'conv' more than once"),
+        (
+            "return self.conv(x) + torch.special.bessel_j0(x)",
+            0,
+            r"mine_small at block: it cannot be exported to ONNX",
+        ),
+    ],
+)
+def test_a_bad_block_is_refused_by_name(
+    tmp_path: Path, net: nn.Module, tools: Any, forward: str, more: int, said: str
+) -> None:
+    with pytest.raises(InputError, match=f"library.blocks: {said}"):
+        checked(tmp_path, net, tools, forward, more)
+
+
+def test_options_that_a_kind_does_not_have_are_refused(net: nn.Module, tools: Any) -> None:
+    with pytest.raises(InputError, match=r"library.blocks: basic: ratio is not known; did you mean 'ratios'\?"):
+        Library(blocks={"basic": {"ratio": 2}}).check(analyse(net, tools.shape), Path())
+
+
+def test_substitute_without_a_library_says_what_is_missing(started: State, tmp_path: Path) -> None:
+    stage = load("stages", "profile")(transforms=["substitute", "quantize"])
+    with pytest.raises(InputError, match="the stage `library` makes; put it before"):
+        stage.run(replace(started, out=tmp_path))
+
+
+def test_the_product_is_plain_data(made: State) -> None:
+    files = {file.name for file in made.product("library").iterdir()}
+    assert files == {"library.json", "weights.safetensors"}
+    assert json.loads((made.product("library") / "library.json").read_text())["plugins"] == FEW
