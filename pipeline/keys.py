@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -17,6 +16,7 @@ from paredown.models.load import fingerprint_model
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe import Recipe, Step
 from paredown.pipeline.store import key
+from paredown.stages.processor import processor
 
 _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
 
@@ -51,7 +51,7 @@ class Keys:
             case "data":
                 return [said, self.data]
             case "target":
-                return [said, _processor()]
+                return [said, processor()]  # a store that moved to another machine measures again
         return said
 
     @cached_property
@@ -101,12 +101,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-@cache
-def _processor() -> str:
-    """What measured times depend on most, so that a store that moved to another machine measures again."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line for line in lines if line.startswith(("model name", "Model"))), platform.processor())
-    return f"{sys.platform} {platform.machine()} {model.rpartition(':')[2].strip()}"

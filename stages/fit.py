@@ -26,7 +26,7 @@ class Fit(Schedule):
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
         module = load_model(state.model, len(data.classes), state.root, head="replace")
-        task = Task("fit", data, self, supervised, state.out, state.seed, state.progress)
+        task = Task("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
         curve = train(module, task)
         if world()[0] > 0:
             return  # rank 0 writes for all

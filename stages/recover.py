@@ -81,7 +81,7 @@ class Recover(Spec):
         weights = Weights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
         loss = Distillation(original, student, weights, points)
         try:
-            return train(student, Task(phase, data, schedule, loss, state.out, state.seed, state.progress))
+            return train(student, Task(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress))
         finally:
             loss.close()
 

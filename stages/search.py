@@ -10,12 +10,12 @@ import torch
 from pydantic import Field
 
 from paredown.models.data import open_data
-from paredown.models.spec import LimitError, Spec
+from paredown.models.spec import InputError, LimitError, Spec
 from paredown.stages import cost, outline
 from paredown.stages.base import State
 from paredown.stages.budget import budgets, build
 from paredown.stages.cost import Profile, Sample
-from paredown.stages.discovery import load
+from paredown.stages.discovery import make
 from paredown.stages.evidence import Evidence
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, Solution, with_limits
@@ -38,7 +38,9 @@ class Search(Spec):
     gives: ClassVar[str] = "plan"
     reads: ClassVar[tuple[str, ...]] = ("data", "target", "limits", "seed")
 
-    solver: str = Field("milp", description="name of a solver, or path/to/file.py")
+    solver: str | dict[str, dict[str, Any]] = Field(
+        "milp", description="name of a solver, or path/to/file.py; or that name with its options"
+    )
     margin: float = Field(0.05, ge=0, lt=0.5, description="share of every limit that is kept free")
     tolerance: float = Field(0.05, gt=0, description="largest relative error of predicted against measured latency")
     rounds: int = Field(8, ge=1, description="times that a plan is measured and the problem solved again")
@@ -51,7 +53,7 @@ class Search(Spec):
         subject, (profile, transforms) = load_subject(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline") / "evidence.json")
         limits = budgets(state.limits, baseline, self.margin)
-        solver = cast(Solver, load("solvers", self.solver, state.root)())
+        solver = self.load_solver(state)
         hunt = Hunt(self, Meter(subject, transforms, state), solver, load_losses(state), limits)
         found = hunt.settle(profile)
         refusal = _refusal(found, limits)
@@ -72,6 +74,13 @@ class Search(Spec):
         (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
         if refusal:
             raise LimitError(refusal, keep=True)
+
+    def load_solver(self, state: State) -> Solver:
+        named = {self.solver: dict[str, Any]()} if isinstance(self.solver, str) else self.solver
+        if len(named) != 1:
+            raise InputError(f"search.solver names {len(named)} solvers ({', '.join(named)}); allowed: one")
+        ((name, options),) = named.items()
+        return cast(Solver, make("solvers", name, options, state.root))
 
 
 @dataclass(frozen=True)

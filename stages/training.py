@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from paredown.models.data import Data, Split
 from paredown.models.spec import Spec
+from paredown.stages.autocast import bf16_pays, remembered
 from paredown.stages.base import Progress
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
@@ -49,13 +50,15 @@ class Epoch:
 
 @dataclass(frozen=True)
 class Task:
-    """What a training run needs beside the module: `score` judges the averaged module after every epoch."""
+    """What a training run needs beside the module; its checkpoints go into `folder`, what it found out about this
+    machine into `cache`."""
 
     phase: str
     data: Data
     schedule: Schedule
     loss: Loss
     folder: Path
+    cache: Path
     seed: int
     progress: Progress
 
@@ -111,27 +114,6 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), size) if size > 1 else (0, 1)
 
 
-def bf16_pays(step: Callable[[], object]) -> bool:
-    """Whether bf16 autocast makes a training step faster here: measured, and only where the CPU computes in it."""
-    if torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported())
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    if not any(flag in flags for flag in ("avx512_bf16", "amx_bf16", " bf16")):
-        return False
-    plain, short = (_step_seconds(step, enabled) for enabled in (False, True))
-    return short < 0.9 * plain
-
-
-def _step_seconds(step: Callable[[], object], enabled: bool) -> float:
-    times = []
-    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
-        for _ in range(3):
-            start = time.perf_counter()
-            step()
-            times.append(time.perf_counter() - start)
-    return min(times)
-
-
 def _steps(task: Task) -> int:
     _, size = world()
     return max(1, len(task.data.train) // size // task.schedule.batch)
@@ -171,8 +153,7 @@ class _Run:
         device = home()
         images, labels = images.to(device), labels.to(device)
         if self.bf16 is None:
-            probe = copy.deepcopy(self.module)
-            self.bf16 = bf16_pays(lambda: self.task.loss(probe, images, labels).backward())  # type: ignore[no-untyped-call]
+            self.bf16 = self._bf16(images, labels)
         for group in self.optimizer.param_groups:
             group["lr"] = self.task.schedule.lr * warm_cosine(self.step, self.steps * self.task.schedule.epochs)
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
@@ -184,6 +165,15 @@ class _Run:
         self.step += 1
         self._update_average()
         return float(loss.detach())
+
+    def _bf16(self, images: Tensor, labels: Tensor) -> bool:
+        probe = copy.deepcopy(self.module)
+
+        def step() -> None:
+            self.task.loss(probe, images, labels).backward()  # type: ignore[no-untyped-call]
+
+        subject = f"{self.task.phase} {tuple(images.shape)} {self.module}"
+        return remembered(self.task.cache / "bf16", subject, lambda: bf16_pays(step))
 
     @torch.no_grad()
     def _update_average(self) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from paredown.models.data import Data
+from paredown.stages.autocast import remembered
 from paredown.stages.training import Schedule, Task, accuracy, supervised, train
 
 
@@ -36,7 +37,7 @@ def small() -> nn.Module:
 @pytest.fixture
 def task(data: Data, tmp_path: Path) -> Task:
     flipped = replace(data, augment="flip")
-    return Task("phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, 0, lambda *_: None)
+    return Task("phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path, 0, lambda *_: None)
 
 
 def stop_at(moment: float) -> Callable[[str, float, float], None]:
@@ -138,3 +139,12 @@ def test_a_split_smaller_than_a_batch_is_trained_on(task: Task) -> None:
     curve = train(module, replace(task, data=data, schedule=Schedule(epochs=1, batch=64)))
     assert curve[0].loss > 0
     assert not same(module, small())
+
+
+def test_a_clock_is_asked_once(tmp_path: Path) -> None:
+    """Else the same run, again on a busier machine, would end in other weights."""
+    answers = iter([True, False, False])
+    assert remembered(tmp_path, "this step", lambda: next(answers))
+    assert remembered(tmp_path, "this step", lambda: next(answers))
+    assert not remembered(tmp_path, "another step", lambda: next(answers))
+    assert not remembered(tmp_path / "other", "this step", lambda: next(answers))

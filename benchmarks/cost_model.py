@@ -1,0 +1,158 @@
+"""Predicted against measured latency: the cost model of a subject on plans that it was not fitted to.
+
+Plans are answers of the exact solver for a row of latency limits, so they are of the sort that a search really
+measures. The first few correct the model, as a search's rounds do; every other plan is predicted by a model that was
+corrected by those before it, then measured in turns with the original.
+"""
+
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+from scipy.stats import spearmanr
+
+from paredown.models.spec import InputError
+from paredown.pipeline.recipe import load_recipe
+from paredown.pipeline.runner import run
+from paredown.stages import cost
+from paredown.stages.base import State
+from paredown.stages.budget import build
+from paredown.stages.cost import Profile, Sample
+from paredown.stages.meter import Meter
+from paredown.stages.problem import Problem, with_limits
+from paredown.stages.profile import corrected, load_profile
+from paredown.stages.sensitivity import load_losses
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.subject import load_subject
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A plan's latency, ms: by the profile alone, by the corrected model, and measured."""
+
+    profiled: float
+    predicted: float
+    measured: float
+
+    def error(self, value: float) -> float:
+        return abs(value / self.measured - 1)
+
+
+def solved(problem: Problem, whole: float, count: int, seed: int) -> list[dict[str, str]]:
+    """Plans for `count` latency limits, from just feasible to the original's, in an order drawn at random; one that
+    several limits share is made different in a tenth of its sites."""
+    found: list[dict[str, str]] = []
+    least = Milp().solve(with_limits(problem, {"latency": 1e-6})).costs["latency"]
+    limits = np.linspace(1.05 * least, 0.95 * whole, count)
+    for limit in np.random.default_rng(seed).permutation(limits):
+        one = with_limits(problem, {"latency": float(limit)})
+        choice = dict(Milp().solve(one).choice)
+        if choice in found:
+            choice = dict(Milp().solve(one, tuple(found[-4:])).choice)
+        found.append(choice)
+    return found
+
+
+def compare(meter: Meter, profile: Profile, plans: list[dict[str, str]]) -> list[Seen]:
+    """Each plan predicted, then measured; the model learns from it before the next."""
+    seen, samples, now = list[Seen](), list[Sample](profile.samples), profile
+    for index, plan in enumerate(plans):
+        meter.state.progress("plans", index, len(plans))
+        alone, known = (cost.predict(meter.subject, meter.transforms, p, plan)["latency"] for p in (profile, now))
+        sample = meter.sample(plan)
+        seen.append(Seen(alone, known, sample.latency))
+        samples.append(sample)
+        now = corrected(meter.subject, meter.transforms, profile, samples, index + 1)
+    return seen
+
+
+def table(name: str, seen: list[Seen], first: int) -> str:
+    """One row: errors by the profile alone, and corrected, of the plans after the first ones."""
+    after = seen[first:]
+    raw, known = [one.error(one.profiled) for one in after], [one.error(one.predicted) for one in after]
+    rank = spearmanr([one.predicted for one in after], [one.measured for one in after]).statistic
+    cells = [
+        name,
+        str(len(after)),
+        *(f"{100 * f(e):.1f} %" for e in (raw, known) for f in (median, max)),
+        f"{rank:.3f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+HEAD = (
+    "| subject | plans | profile alone: median error | worst | corrected: median error | worst | rank correlation |\n"
+    "| --- | --- | --- | --- | --- | --- | --- |"
+)
+
+TIMES = (
+    "| subject | sites | seconds of stages | seconds of a solve for 0.4, 0.3, 0.25 of the latency |\n"
+    "| --- | --- | --- | --- |"
+)
+STAGES = ("library", "profile", "sensitivity")
+
+
+def resolved(problem: Problem, whole: float, factor: float) -> float:
+    """Seconds of one exact solve for another latency limit."""
+    start = time.monotonic()
+    Milp().solve(with_limits(problem, {"latency": factor * whole}))
+    return time.monotonic() - start
+
+
+@click.command()
+@click.argument("subjects", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
+@click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
+@click.option("--plans", default=36, show_default=True, help="Plans to measure.")
+@click.option("--first", default=6, show_default=True, help="Of them, those that only correct the model.")
+@click.option("--write", is_flag=True, help="Also write benchmarks/results/cost_model.md.")
+def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write: bool) -> None:
+    """Compare predicted with measured latency on SUBJECTS, recipes such as benchmarks/subjects/resnet20_cifar10.yaml."""
+    logging.disable(logging.WARNING)
+    rows, times = (
+        [HEAD],
+        ["| subject | sites | stage, s | solve for three other limits, s |", "| --- | --- | --- | --- |"],
+    )
+    machine = ""
+    for file in subjects:
+        try:
+            recipe = load_recipe(file)
+            state = run(recipe, folder, until="sensitivity")
+        except InputError as error:
+            raise click.ClickException(str(error)) from error
+        seconds = json.loads((folder / recipe.name / "timings.json").read_text())
+        with TemporaryDirectory() as scratch:
+            row, solves, machine = _subject(recipe.name, replace(state, out=Path(scratch)), plans, first)
+        rows.append(row)
+        spent = ", ".join(
+            f"{name} {seconds[name]:.0f}" for name in ("library", "profile", "sensitivity") if name in seconds
+        )
+        times.append(f"| {recipe.name} | {solves[0]:.0f} | {spent} | {', '.join(f'{s:.1f}' for s in solves[1:])} |")
+        click.echo(f"{rows[-1]}\n{times[-1]}", err=True)
+    text = "\n".join([*rows, "", *times, "", machine, ""])
+    click.echo(text, nl=False)
+    if write:
+        (HERE / "results" / "cost_model.md").write_text(f"# Cost model\n\n{text}")
+
+
+def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list[float], str]:
+    """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
+    subject, (profile, transforms) = load_subject(state), load_profile(state)
+    meter = Meter(subject, transforms, state)
+    problem = build(subject, transforms, profile, load_losses(state), {"latency": 1.0})
+    whole = cost.predict(subject, transforms, profile, {})["latency"]
+    solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
+    seen = compare(meter, profile, solved(problem, whole, plans, state.seed))
+    machine = ", ".join(f"{key} {value}" for key, value in meter.runtime.machine().items())
+    return table(name, seen, first), solves, f"{meter.runtime.version()}; {machine}."
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The joint plan against plans made one kind of change at a time, on one subject, at equal latency and training.
+
+Every method sees the same profile, sensitivities and limits, has its plan measured and corrected by the same search,
+and trains for as many epochs. At the end all artifacts run in turns, in one process. `joint` against `without blocks`
+is what replacing blocks adds.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+from quickstart import measure, page
+
+from paredown.models.data import open_data
+from paredown.models.spec import InputError, LimitError
+from paredown.pipeline.progress import shown
+from paredown.pipeline.recipe import Recipe, Step, load_recipe
+from paredown.pipeline.runner import run
+from paredown.stages.base import Bound, Limits, State
+
+HERE = Path(__file__).parent
+OTHER = str(HERE / "one_after_the_other.py")
+METHODS: dict[str, str | dict[str, dict[str, Any]]] = {
+    "joint": "milp",
+    "without blocks": {OTHER: {"method": "without_blocks"}},
+    "narrow, then quantize": {OTHER: {"method": "narrow_then_quantize"}},
+    "uniform, all int8": {OTHER: {"method": "uniform"}},
+    "random search": {"random": {"evaluations": 20000}},
+    "quantize only": {OTHER: {"method": "quantize"}},
+    "narrow only": {OTHER: {"method": "narrow"}},
+}
+"""Name to the search's solver."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make a plan, and the subject's recipe with it."""
+
+    name: str
+    recipe: Recipe
+
+
+def methods(recipe: Recipe, wanted: Iterable[str], quantized: float) -> list[Method]:
+    """The subject's recipe with each method's solver. `quantize only` is held to `quantized` of the original's
+    latency, and `narrow only` trains as long as the others although it has no int8 phase."""
+    found = []
+    for name in wanted:
+        limits = recipe.limits
+        if name == "quantize only":
+            limits = Limits(latency_p50=Bound(value=quantized, unit="x"))
+        steps = tuple(_step(step, name) for step in recipe.pipeline)
+        named = f"{recipe.name}-{name.replace(',', '').replace(' ', '_')}"
+        found.append(Method(name, recipe.model_copy(update={"name": named, "pipeline": steps, "limits": limits})))
+    return found
+
+
+def _step(step: Step, method: str) -> Step:
+    stage: Any = step.stage
+    if step.name == "search":
+        stage = stage.model_copy(update={"solver": METHODS[method]})
+    if step.name == "recover" and method == "narrow only":
+        epochs = stage.distil.epochs + stage.quantize.epochs
+        stage = stage.model_copy(update={"distil": stage.distil.model_copy(update={"epochs": epochs})})
+    return step.model_copy(update={"stage": stage})
+
+
+def finished(found: list[Method], folder: Path) -> tuple[dict[str, State], dict[str, str]]:
+    """The states of those that ended with an artifact, and why the others did not."""
+    states, refused = dict[str, State](), dict[str, str]()
+    for method in found:
+        click.echo(f"{method.name}: starts", err=True)
+        try:
+            with shown() as progress:
+                states[method.name] = run(method.recipe, folder, progress=progress)
+        except LimitError as error:
+            refused[method.name] = str(error)
+            click.echo(f"{method.name}: {error}", err=True)
+    return states, refused
+
+
+def plans(found: Iterable[Method], states: Mapping[str, State], folder: Path) -> str:
+    """What was expected of every plan before training, and the seconds that its own stages took."""
+    lines = [
+        "| method | latency limit | predicted | expected loss, nats | search, s | recover, s |",
+        "| --- " * 6 + "|",
+    ]
+    for method in (method for method in found if method.name in states):
+        plan = json.loads((states[method.name].product("plan") / "plan.json").read_text())
+        seconds = json.loads((folder / method.recipe.name / "timings.json").read_text())
+        whole = plan["baseline"]["latency"]["p50"]
+        numbers = (
+            f"{plan['limits']['latency'] / whole:.3f}",
+            f"{plan['predicted']['latency'] / whole:.3f}",
+            f"{plan['predicted']['loss']:.4f}",
+            f"{seconds['search']:.0f}",
+            f"{seconds['recover']:.0f}",
+        )
+        lines.append(f"| {' | '.join((method.name, *numbers))} |")
+    return "\n".join(lines)
+
+
+@click.command()
+@click.argument("subject", type=click.Path(path_type=Path, exists=True))
+@click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
+@click.option("--method", "wanted", multiple=True, type=click.Choice(list(METHODS)), help="Only these (default: all).")
+@click.option("--quantized", default=0.6, show_default=True, help="Latency limit of `quantize only`, as a factor.")
+@click.option("--rounds", default=27, show_default=True, help="Fresh sessions of every model.")
+@click.option("--runs", default=20, show_default=True, help="Timed inferences per session.")
+@click.option("--write", is_flag=True, help="Also write benchmarks/results/joint-<subject>.md.")
+def main(
+    subject: Path, folder: Path, wanted: tuple[str, ...], quantized: float, rounds: int, runs: int, write: bool
+) -> None:
+    """Compare ways to make a plan for SUBJECT, a recipe such as benchmarks/subjects/resnet20_cifar10.yaml."""
+    logging.disable(logging.WARNING)
+    try:
+        recipe = load_recipe(subject)
+        found = methods(recipe, wanted or METHODS, quantized)
+        states, refused = finished(found, folder)
+    except InputError as error:
+        raise click.ClickException(str(error)) from error
+    first = next(iter(states.values()))
+    with TemporaryDirectory() as scratch:
+        state = replace(first, out=Path(scratch))
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        models = {"original, fp32": first.product("baseline") / "model.onnx"}
+        models |= {name: one.product("exported") / "model.onnx" for name, one in states.items()}
+        rows = measure(models, state, data, rounds, runs)
+        text = page(rows, state, data, rounds, runs)
+    text += "\n" + plans(found, states, folder) + "\n"
+    text += "".join(f"\n{name}: {why}.\n" for name, why in refused.items())
+    click.echo(text, nl=False)
+    if write:
+        file = HERE / "results" / f"joint-{recipe.name}.md"
+        file.write_text(f"# {recipe.name}\n\nWritten by `python benchmarks/joint.py {subject} --write`.\n\n{text}")
+
+
+if __name__ == "__main__":
+    main()
