@@ -114,7 +114,7 @@ def resolved(problem: Problem, whole: float, factor: float) -> float:
 @click.option("--first", default=6, show_default=True, help="Of them, those that only correct the model.")
 @click.option("--write", is_flag=True, help="Also write benchmarks/results/cost_model.md.")
 def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write: bool) -> None:
-    """Compare predicted with measured latency on SUBJECTS, recipes such as benchmarks/subjects/resnet20_cifar10.yaml."""
+    """Compare predicted with measured latency on SUBJECTS, recipes such as those in benchmarks/subjects."""
     logging.disable(logging.WARNING)
     rows, times = (
         [HEAD],

@@ -37,7 +37,7 @@ def small() -> nn.Module:
 @pytest.fixture
 def task(data: Data, tmp_path: Path) -> Task:
     flipped = replace(data, augment="flip")
-    return Task("phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path, 0, lambda *_: None)
+    return Task("phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None)
 
 
 def stop_at(moment: float) -> Callable[[str, float, float], None]:
@@ -130,7 +130,7 @@ def test_progress_rises_to_the_end(task: Task) -> None:
 
 def test_no_half_written_checkpoint_is_left(task: Task) -> None:
     train(small(), task)
-    assert [file.name for file in task.folder.iterdir()] == ["phase.pt"]
+    assert sorted(file.name for file in task.folder.iterdir()) == ["cache", "phase.pt"]
 
 
 def test_a_split_smaller_than_a_batch_is_trained_on(task: Task) -> None:
@@ -148,3 +148,11 @@ def test_a_clock_is_asked_once(tmp_path: Path) -> None:
     assert remembered(tmp_path, "this step", lambda: next(answers))
     assert not remembered(tmp_path, "another step", lambda: next(answers))
     assert not remembered(tmp_path / "other", "this step", lambda: next(answers))
+
+
+def test_asking_the_clock_draws_no_random_numbers(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    remembered(tmp_path, "a step", lambda: bool(torch.rand(1) < 2))
+    drawn = torch.rand(3)
+    torch.manual_seed(0)
+    assert torch.equal(drawn, torch.rand(3))
