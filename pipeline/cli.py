@@ -5,6 +5,7 @@ is not installed, 5 the machine refused (disk, lock), 130 stopped.
 """
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -76,7 +77,10 @@ def run_verb(recipe: Path, out: Path, as_json: bool) -> None:
     from paredown.pipeline.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    _guarded(lambda: _run(loaded, out, None, lambda folder: _close(loaded, recipe, folder, as_json)), out / loaded.name)
+    if loaded.front:
+        _guarded(lambda: _run_front(loaded, recipe, out, as_json), out / loaded.name)
+    else:
+        _guarded(lambda: _run(loaded, out, None, lambda f: _close(loaded, recipe, f, as_json)), out / loaded.name)
 
 
 @cli.command("plan")
@@ -95,12 +99,14 @@ def plan_verb(recipe: Path, out: Path) -> None:
 @_OUT
 def report_verb(recipe: Path, out: Path) -> None:
     """Write the last run's report again."""
+    from paredown.pipeline.front import along
     from paredown.pipeline.recipe import load_recipe
 
-    folder = out / load_recipe(recipe).name
-    if not folder.is_dir():
-        raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
-    click.echo(str(_report().render(folder)))
+    for model in along(load_recipe(recipe)):
+        folder = out / model.name
+        if not folder.is_dir():
+            raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
+        click.echo(str(_report().render(folder)))
 
 
 @cli.command("list")
@@ -165,21 +171,44 @@ def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path],
             raise refusal
 
 
-def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
-    """Writes the report and the lock, and prints the closing table and where things are."""
-    from paredown.pipeline.lock import write_lock
+def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
+    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
+    from paredown.pipeline import front
 
-    report = _report()
-    rows = [asdict(row) for row in report.closing_table(folder)]
+    models, refusals = front.along(loaded), list[str]()
+    for model in models:
+        try:
+            _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
+        except LimitError as error:
+            refusals.append(f"{model.limits.latency_p50}: {error}")
+    rows = front.compared(models, out)
+    if as_json:
+        click.echo(front.as_json(rows))
+    else:
+        _print_table(rows)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
+    """Prints the closing table, writes the report and the lock, and says where things are."""
+    rows = [asdict(row) for row in _report().closing_table(folder)]
     if as_json:
         click.echo(json.dumps(rows, indent=2))
     else:
         _print_table(rows)
+    _write(loaded, recipe, folder)
+
+
+def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
+    """Writes the report and the lock, and says where they and the artifact are."""
+    from paredown.pipeline.lock import write_lock
+
     artifact = folder / "artifact" / "model.onnx"
     if artifact.exists():
         _tell(f"artifact: {artifact}")
-        _tell(f"lock: {write_lock(loaded, recipe, folder)}")
-    _tell(f"report: {report.render(folder)}")
+        _tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
+    _tell(f"report: {_report().render(folder)}")
 
 
 def _report() -> Any:

@@ -10,8 +10,8 @@ from paredown.pipeline.errors import machine
 from paredown.pipeline.recipe import Recipe
 
 
-def write_lock(recipe: Recipe, recipe_file: Path, folder: Path) -> Path:
-    """Writes `<recipe>.lock` from the artifact in `folder`; the run must have ended with an artifact.
+def write_lock(recipe: Recipe, recipe_file: Path, folder: Path, suffix: str = "") -> Path:
+    """Writes `<recipe><suffix>.lock` from the artifact in `folder`; the run must have ended with an artifact.
 
     Holds the plan per site, the digests of recipe, data and artifact, seeds, versions, the runtime and the machine, and
     what was measured.
@@ -30,7 +30,7 @@ def write_lock(recipe: Recipe, recipe_file: Path, folder: Path) -> Path:
         "machine": manifest["artifact"]["machine"],
         "checks": {check["name"]: check for check in manifest["checks"]},
     }
-    path = recipe_file.with_suffix(".lock")
+    path = recipe_file.with_name(f"{recipe_file.stem}{suffix}.lock")
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with machine(path):
         fresh.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")

@@ -14,7 +14,7 @@ from paredown.models.load import ModelSpec
 from paredown.models.spec import InputError, MissingError, Spec
 from paredown.pipeline.document import Document, Place, read
 from paredown.stages import discovery
-from paredown.stages.base import Limits, Stage, Target
+from paredown.stages.base import Bound, Limits, Stage, Target
 
 DEFAULT = ("baseline", "profile", "sensitivity", "search", "compress", "recover", "export", "verify")
 """The pipeline of a recipe that names none."""
@@ -47,6 +47,10 @@ class Recipe(Spec):
     limits: Limits = Field(description="what the artifact must hold; at least one")
     pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
         description="the stages in order, each a name or `name: {options}`"
+    )
+    front: tuple[Bound, ...] = Field(
+        (),
+        description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
     )
     root: Path
 
@@ -128,6 +132,9 @@ def _faults_of(recipe: Recipe) -> list[Fault]:
     faults = chain_faults(recipe.pipeline)
     if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
         faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
+    names = [str(bound) for bound in recipe.front]
+    if len(set(names)) < len(names) or any(bound.unit == "MiB" for bound in recipe.front):
+        faults.append(Fault(("front",), f"front lists {', '.join(names)}; allowed: different factors or times in ms"))
     try:
         discovery.source("runtimes", recipe.target.runtime, recipe.root)
     except InputError as error:

@@ -1,10 +1,10 @@
-"""Which candidates deserve more training: those that no other one beats in error and in work at once.
+"""Successive halving (Jamieson and Talwalkar, 2016): which candidates deserve more work.
 
-Successive halving (Jamieson and Talwalkar, 2016), but on a front: of candidates for a search under limits the cheap
-ones must survive although their error is larger.
+Of replacements for a search under limits those survive that no other one beats in error and in work at once: the cheap
+ones must, although their error is larger. Of whole plans only the best one is left.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -64,3 +64,19 @@ def survivors(scores: Mapping[str, Score], most: int) -> list[str]:
     if len(front) <= most:
         return front
     return [front[round(i * (len(front) - 1) / max(1, most - 1))] for i in range(most)]
+
+
+def halve(names: Sequence[int], score: Callable[[int, int], float], images: int) -> dict[int, float]:
+    """Successive halving to one: all are scored on so many images, the better half on twice as many, and so on.
+
+    The last scores, the smaller the better, in the order in which their owners were dropped: the last one won.
+    """
+    scores: dict[int, float] = {}
+    left = list(names)
+    while left:
+        found = {name: score(name, images) for name in left}
+        left.sort(key=found.__getitem__)
+        half = len(left) // 2 if len(left) > 1 else 0
+        scores |= {name: found[name] for name in reversed(left[half:])}
+        left, images = left[:half], images * 2
+    return scores

@@ -123,7 +123,7 @@ class Library(Spec):
         scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
         left = [name for name, score in scores.items() if not whole.beats(score)]
         scores = {name: scores[name] for name in left}
-        for steps, most in ((0, 3 * self.keep), (self.steps // 4, 2 * self.keep), (self.steps, self.keep)):
+        for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, self.keep)):
             for name in left:
                 module = candidates[name].to(home())
                 error = shelf.trained(place, name, module, steps, lambda m, n=steps: self._train(m, n, learnt, judged))

@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from typing import Any, ClassVar, cast
 
 import torch
@@ -17,6 +18,7 @@ from paredown.stages.budget import budgets, build
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.evidence import Evidence
+from paredown.stages.halving import halve
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, Solution, with_limits
 from paredown.stages.profile import corrected, load_profile
@@ -25,6 +27,9 @@ from paredown.stages.solvers.base import Solver
 from paredown.stages.subject import load_subject
 
 UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
+
+IMAGES = 32
+"""Validation images on which the whole shortlist is judged; each half of it that is left sees twice as many."""
 
 CONFIRM = 3
 """Times as many rounds for a plan that seems to hold; docs/design-notes.md tells what that does to the noise."""
@@ -45,7 +50,7 @@ class Search(Spec):
     tolerance: float = Field(0.05, gt=0, description="largest relative error of predicted against measured latency")
     rounds: int = Field(8, ge=1, description="times that a plan is measured and the problem solved again")
     alternatives: int = Field(
-        1, ge=0, description="further plans, different in a tenth of the sites, that are measured"
+        1, ge=0, description="further plans, different in a tenth of the sites, that are measured and judged"
     )
     front: int = Field(8, ge=0, description="points of the Pareto front in the report")
 
@@ -165,24 +170,31 @@ class Hunt:
 
     def shortlist(self, first: Found) -> Found:
         """Plans far apart can be near in predicted loss: the one that really disturbs the network least wins."""
-        found, judge = [first], self._judge()
-        problem = self.problem(first.profile)
+        found, problem = [first], self.problem(first.profile)
         for index in range(self.options.alternatives):
             self.meter.state.progress("search: alternatives", index, self.options.alternatives)
             solution = self.solver.solve(problem, tuple(f.solution.choice for f in found))
             if solution.feasible:
                 found.append(self.measure(first.profile, solution))
-        scores = [judge.loss(f.solution.choice) for f in found]
-        for record, score in zip(self.measured[-len(found) + 1 :] if len(found) > 1 else [], scores[1:], strict=True):
-            record["disturbance"] = score
-        held = [(score, index) for index, (score, f) in enumerate(zip(scores, found, strict=True)) if f.holds]
-        return found[min(held)[1]]
+        scores = halve([i for i, f in enumerate(found) if f.holds], self._disturbance(found), IMAGES)
+        for index, record in zip(
+            range(1, len(found)), self.measured[len(self.measured) - len(found) + 1 :], strict=True
+        ):
+            record["disturbance"] = scores.get(index)
+        return found[next(reversed(scores))]
 
-    def _judge(self) -> Judge:
+    def _disturbance(self, found: Sequence[Found]) -> Callable[[int, int], float]:
+        """Of a plan by its place, on so many validation images: KL from the original, in nats."""
         state = self.meter.state
         data = open_data(state.data, state.root, state.cache, state.seed)
-        images = torch.from_numpy(next(data.batches(data.calibration.take(64, state.seed), 64))[0])
-        return Judge(self.meter.subject, self.meter.transforms, images)
+
+        @cache
+        def judge(images: int) -> Judge:
+            split = data.validation.take(images, state.seed)
+            batch = torch.from_numpy(next(data.batches(split, len(split)))[0])
+            return Judge(self.meter.subject, self.meter.transforms, batch)
+
+        return lambda index, images: judge(images).loss(found[index].solution.choice)
 
     def front(self, profile: Profile, count: int) -> list[dict[str, float]]:
         """The least loss for a row of latency budgets, the other limits as they are."""

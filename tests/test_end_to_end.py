@@ -158,6 +158,28 @@ def test_an_impossible_limit_is_one_line_and_keeps_the_nearest_plan(shown: Path,
     assert "sensitivity: unchanged" in ended.err, "the limits decide nothing before the search"
 
 
+def test_a_front_is_finished_model_by_model(shown: Path, folder: Path) -> None:
+    (folder / "front.yaml").write_text("front: [4x, 0.001x]\n" + (folder / "demo.yaml").read_text())
+    ended = call("run", str(folder / "front.yaml"), "--out", str(folder / "runs"), "--json")
+    assert ended.code == 3
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
+    assert line.startswith("error: 0.001x: no plan meets the limits")
+    good, bad = json.loads(ended.out)
+    assert (good["limit"], good["all limits hold"], bad["limit"], bad["all limits hold"]) == (
+        "4x",
+        True,
+        "0.001x",
+        False,
+    )
+    assert 0 < good["size"] <= 0.6 and bad["size"] is None
+    assert (folder / "runs" / "front-4x" / "artifact" / "model.onnx").exists()
+    assert (folder / "runs" / "front-0.001x" / "report.html").exists()
+    assert json.loads((folder / "front-4x.lock").read_text())["recipe"]["name"] == "front-4x"
+    assert "sensitivity: unchanged" in ended.err, "what does not depend on limits is shared"
+    told = call("report", str(folder / "front.yaml"), "--out", str(folder / "runs"))
+    assert told.out.split() == [str(folder / "runs" / f"front-{name}" / "report.html") for name in ("4x", "0.001x")]
+
+
 def killed_once(root: Path, wait: Callable[[], float]) -> bool:
     """Starts the real command, and kills it a moment after the first late stage began; False if it was too late."""
     log = root / "log.txt"

@@ -157,7 +157,7 @@ def test_a_bound_resolves_against_the_baseline() -> None:
         ),
         ("- second.py", "- first.py", "8: first.py gives 'first', which first.py gave already"),
         ("pipeline:\n", "pipeline: soon\nrest:\n", "6: pipeline must be a list of stages, got 'soon'"),
-        ("model:", "root: /\nmodel:", "1: root is not known; allowed: name, seed, model"),
+        ("model:", "root: /\nmodel:", "1: root is not known; did you mean 'front'? allowed: name, seed, model"),
         ("model:", "seed: -1\nmodel:", "1: seed should be greater than or equal to 0, got -1"),
         ("model:", "name: ../up\nmodel:", "1: name should match pattern"),
         ("model:", "name: .store\nmodel:", "1: name should match pattern"),

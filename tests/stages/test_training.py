@@ -37,7 +37,9 @@ def small() -> nn.Module:
 @pytest.fixture
 def task(data: Data, tmp_path: Path) -> Task:
     flipped = replace(data, augment="flip")
-    return Task("phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None)
+    return Task(
+        "phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None
+    )
 
 
 def stop_at(moment: float) -> Callable[[str, float, float], None]:
