@@ -8,6 +8,7 @@ from typing import Any
 
 import onnx
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from paredown.models.data import Data, open_data
@@ -18,6 +19,7 @@ from paredown.models.qdq import Range, quantized_values, units
 from paredown.models.supernet import attach, branches
 from paredown.models.surgery import channel_groups
 from paredown.stages.base import State
+from paredown.stages.carry import second_moments
 from paredown.stages.importance import channel_order
 from paredown.stages.library import load_replacements
 from paredown.stages.measure import runtime_of
@@ -40,16 +42,19 @@ def measure_subject(state: State, images: int, blocks: bool) -> Subject:
     state.progress("profile: calibrate", 0, 1)
     split = data.calibration.take(images, state.seed)
     batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32)]
-    ranges, order = dict[str, Range](), dict[str, tuple[int, ...]]()
+    ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
     for picks in even_picks(bare.branches):
         one = under(bare, {site_of(block): name for block, name in picks.items()})
         ranges = observe(one.network.graph, (x for x, _ in batches), _values(one) - ranges.keys()) | ranges
         order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
+        readers = {name for group in one.groups for name in group.inputs} - moments.keys()
+        moments = second_moments(one.network, readers, (x for x, _ in batches)) | moments
     if blocks:
         save(bare.model, state.out / "supernet.onnx")
     saved = {"ranges": ranges, "order": order, "groups": [asdict(group) for group in bare.groups], "blocks": blocks}
     (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
-    return replace(bare, ranges=ranges, order=order)
+    save_file(moments, state.out / "moments.safetensors")
+    return replace(bare, ranges=ranges, order=order, moments=moments)
 
 
 def load_subject(state: State) -> Subject:
@@ -64,6 +69,7 @@ def load_subject(state: State) -> Subject:
         groups=groups,
         order={name: tuple(channels) for name, channels in saved["order"].items()},
         ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
+        moments=load_file(state.product("profile") / "moments.safetensors"),
     )
 
 

@@ -23,6 +23,7 @@ from paredown.stages.base import Bound, Limits, State, Target
 from paredown.stages.blocks.base import unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
 from paredown.stages.budget import build
+from paredown.stages.carry import second_moments
 from paredown.stages.cost import TERMS, Profile
 from paredown.stages.discovery import load
 from paredown.stages.problem import Problem
@@ -169,11 +170,13 @@ def subject_of(
     found = branches(network.graph, network.module)
     bare = Subject(network, model, groups, order, {}, 7, multiple, found, replacements or {})
     ranges: dict[str, Range] = {}
+    moments: dict[str, torch.Tensor] = {}
     for picks in even_picks(found):
         one = under(bare, {site_of(block): name for block, name in picks.items()})
         values = set(quantized_values(one.model, units(one.model)).values())
         ranges = {**observe(one.network.graph, [images], values), **ranges}
-    return replace(bare, ranges=ranges)
+        moments = {**second_moments(one.network, {n for g in one.groups for n in g.inputs}, [images]), **moments}
+    return replace(bare, ranges=ranges, moments=moments)
 
 
 def replacements_of() -> dict[str, dict[str, nn.Module]]:

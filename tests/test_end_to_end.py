@@ -57,7 +57,7 @@ HELD = "{size: 0.6x, latency_p50: 5x, accuracy_drop: 100}"
 PRODUCTS = {
     "original": {"weights.safetensors", "curves.json"},
     "baseline": {"model.onnx", "evidence.json"},
-    "profile": {"profile.json", "subject.json"},
+    "profile": {"profile.json", "subject.json", "moments.safetensors"},
     "sensitivity": {"sensitivity.json"},
     "plan": {"plan.json"},
     "compressed": {"weights.safetensors"},

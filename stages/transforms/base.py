@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 from paredown.models.graph import ChannelGroup, Layer, Network
 from paredown.models.qdq import Range
 from paredown.models.supernet import Branch, Replacements
+from paredown.stages.carry import Moments
 from paredown.stages.problem import Site
 
 Choice = Mapping[str, str]
@@ -22,7 +23,8 @@ class Subject:
     """The original, ready to be changed.
 
     `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
-    holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share.
+    holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share;
+    `moments` are those of what layers read that could lose channels.
     `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
     network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
     """
@@ -36,6 +38,7 @@ class Subject:
     multiple: int
     branches: tuple[Branch, ...] = ()
     replacements: Replacements = field(default_factory=dict)
+    moments: Moments = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

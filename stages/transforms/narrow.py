@@ -1,20 +1,23 @@
 """`narrow`: fewer channels, by groups of layers that share them, in widths that the runtime computes fast."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import ClassVar
 
 import numpy as np
+import torch
 from onnx import ModelProto, NodeProto
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.graph import ChannelGroup, Layer, channel_source
 from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
 from paredown.models.surgery import prune, zero_channels
+from paredown.stages.carry import carried
 from paredown.stages.problem import Candidate, Site
 from paredown.stages.transforms.base import Choice, Form, Subject
 
@@ -24,7 +27,7 @@ SMALL = 64
 
 
 class Narrow(Spec):
-    """Keeps the most important channels of every group and takes the others out."""
+    """Keeps the most important channels of every group, and lets them take over what the others did."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "narrow"
@@ -71,6 +74,7 @@ class Narrow(Spec):
             gone = subject.order[group.name][kept_width(group, choice) :]
             if gone:
                 zero_channels(graph, group, gone)
+        carry(subject, choice, graph)
         return graph
 
     def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
@@ -93,6 +97,7 @@ class Narrow(Spec):
         if outer:
             weight = weight[kept_channels(subject, outer, choice)]
         if inner and not layer.depthwise:
+            weight = _carried(subject, layer.name, inner, choice, torch.tensor(weight)).numpy()
             weight = weight[:, kept_channels(subject, inner, choice)]
         set_weight(model, node.input[1], weight)
         if outer and len(node.input) > 2:
@@ -102,7 +107,25 @@ class Narrow(Spec):
                 attribute.i = len(weight)
 
     def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        module = copy.deepcopy(module)
+        carry(subject, choice, module)
         return prune(module, subject.network.shape, kept(subject, choice))
+
+
+def carry(subject: Subject, choice: Choice, module: nn.Module) -> None:
+    """Lets the layers that read a narrowed group do without the channels that go, in place, their shapes unchanged."""
+    for group in subject.groups:
+        for name in group.inputs if kept_width(group, choice) < group.width else ():
+            weight = module.get_parameter(f"{name}.weight")
+            with torch.no_grad():
+                weight.copy_(_carried(subject, name, group, choice, weight))
+
+
+def _carried(subject: Subject, layer: str, group: ChannelGroup, choice: Choice, weight: Tensor) -> Tensor:
+    stay = kept_channels(subject, group, choice)
+    if layer not in subject.moments or len(stay) == group.width:
+        return weight
+    return carried(weight, stay, subject.moments[layer])
 
 
 def kept(subject: Subject, choice: Choice) -> dict[str, list[int]]:
