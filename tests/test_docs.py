@@ -13,11 +13,13 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from paredown.models.blocks import Place
 from paredown.models.graph import analyse
 from paredown.models.spec import LimitError
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.runner import run
 from paredown.stages import discovery
+from paredown.stages.blocks.base import check_user_blocks, replacements_for
 from paredown.stages.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.base import far
@@ -166,6 +168,15 @@ def test_the_transform_offers_wide_layers_only(tmp_path: Path) -> None:
     assert transform.form(subject, stem, Form(3, 64), {"quantize:2": "int8"}).bits == 32
     assert transform.apply(subject, {}, module) is module
     assert torch.equal(network.graph(torch.ones(1, 3, 8, 8)), module(torch.ones(1, 3, 8, 8)))
+
+
+def test_the_block_stands_in_for_a_block(tmp_path: Path) -> None:
+    (tmp_path / "thin.py").write_text(example("A block"))
+    same = Place("a", (16, 12, 12), (16, 12, 12), "relu", True)
+    entry = Place("b", (16, 13, 13), (32, 7, 7), "silu", False)
+    check_user_blocks([same, entry], {"thin.py": {"ratios": [0.25, 0.5]}}, tmp_path)
+    for place in (same, entry):
+        assert list(replacements_for(place, {"thin.py": {}}, tmp_path)) == ["thin_r50"]
 
 
 def test_the_runtime_agrees_with_onnxruntime(tmp_path: Path) -> None:
