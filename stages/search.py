@@ -15,6 +15,7 @@ from paredown.models.spec import InputError, LimitError, Spec
 from paredown.stages import cost, outline
 from paredown.stages.base import State
 from paredown.stages.budget import budgets, build
+from paredown.stages.coefficients import Losses
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.evidence import Evidence
@@ -22,7 +23,7 @@ from paredown.stages.halving import halve
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, Solution, with_limits
 from paredown.stages.profile import corrected, load_profile
-from paredown.stages.sensitivity import Judge, Losses, load_losses
+from paredown.stages.sensitivity import Judge, load_losses
 from paredown.stages.solvers.base import Solver
 from paredown.stages.subject import load_subject
 

@@ -8,21 +8,23 @@ from typing import ClassVar
 import numpy as np
 import torch
 from pydantic import Field
-from scipy.stats import spearmanr
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from paredown.models.data import open_data
 from paredown.models.spec import Spec
 from paredown.stages.base import State
+from paredown.stages.coefficients import Fit, Losses, fit
 from paredown.stages.problem import Site
 from paredown.stages.profile import load_profile, random_choice
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import load_subject
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
-Losses = dict[str, dict[str, float]]
-"""Site to candidate to expected loss increase in nats."""
+BATCH = 8
+"""Plans that are evaluated before it is asked again whether more of them would improve the coefficients."""
+ENOUGH = 0.95
+"""They do not where the error of left-out plans stays over this share of what it was."""
 
 
 class Sensitivity(Spec):
@@ -34,7 +36,12 @@ class Sensitivity(Spec):
     reads: ClassVar[tuple[str, ...]] = ("data", "seed")
 
     images: int = Field(40, ge=8, description="calibration images per candidate")
-    plans: int = Field(12, ge=0, description="random whole plans evaluated to fit the coefficients; 0 leaves them at 1")
+    plans: int = Field(
+        32,
+        ge=0,
+        description="most random whole plans evaluated to fit the coefficients, until they no longer improve; "
+        "0 leaves them at 1",
+    )
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
@@ -44,10 +51,15 @@ class Sensitivity(Spec):
         judge = Judge(subject, transforms, images)
         sites = sites_of(subject, transforms)
         singles = self._singles(judge, sites, state)
-        plans, measured = self._whole_plans(judge, sites, state)
-        coefficients, spearman = fit_coefficients(sites, singles, plans, measured)
-        losses = {s.name: {c: loss * coefficients[kind(s.name)] for c, loss in singles[s.name].items()} for s in sites}
-        result = {"losses": losses, "coefficients": coefficients, "spearman": spearman, "plans": len(plans)}
+        fitted, plans = self._whole_plans(judge, sites, singles, state)
+        losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}
+        result = {
+            "losses": losses,
+            "coefficients": fitted.kinds,
+            "factors": fitted.sites,
+            "spearman": fitted.spearman,
+            "plans": plans,
+        }
         (state.out / "sensitivity.json").write_text(json.dumps(result, indent=1) + "\n")
 
     def _singles(self, judge: "Judge", sites: Sequence[Site], state: State) -> Losses:
@@ -65,14 +77,19 @@ class Sensitivity(Spec):
                 _monotone(losses[site.name])
         return losses
 
-    def _whole_plans(self, judge: "Judge", sites: Sequence[Site], state: State) -> tuple[list[Choice], list[float]]:
-        rng = np.random.default_rng(state.seed + 1)
-        plans = [_mild(random_choice(sites, rng), sites, rng) for _ in range(self.plans)]
-        measured = []
-        for index, plan in enumerate(plans):
-            state.progress("sensitivity: whole plans", index, len(plans))
-            measured.append(judge.loss(plan))
-        return plans, measured
+    def _whole_plans(self, judge: "Judge", sites: Sequence[Site], singles: Losses, state: State) -> tuple[Fit, int]:
+        """The coefficients, and how many plans it took until more no longer improved them."""
+        rng, plans, measured = np.random.default_rng(state.seed + 1), list[Choice](), list[float]()
+        fitted = fit(sites, singles, plans, measured)
+        for start in range(0, self.plans, BATCH):
+            for index in range(start, min(start + BATCH, self.plans)):
+                state.progress("sensitivity: whole plans", index, self.plans)
+                plans.append(_mild(random_choice(sites, rng), sites, rng))
+                measured.append(judge.loss(plans[-1]))
+            before, fitted = fitted, fit(sites, singles, plans, measured)
+            if fitted.error > ENOUGH * before.error:
+                break
+        return fitted, len(plans)
 
 
 class Judge:
@@ -108,11 +125,6 @@ def restored(module: nn.Module) -> Iterator[None]:
                 parameter.copy_(before[name])
 
 
-def kind(site: str) -> str:
-    """The transform that a site belongs to."""
-    return site.partition(":")[0]
-
-
 def _monotone(losses: dict[str, float]) -> None:
     """Candidates are listed from mild to harsh: a harsher one that measured better was luck."""
     highest = 0.0
@@ -125,33 +137,6 @@ def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Ch
     share = rng.uniform(0.05, 0.4)
     few = {site.name: choice[site.name] for site in sites if site.name in choice and rng.random() < share}
     return existing(sites, few)
-
-
-def fit_coefficients(
-    sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]
-) -> tuple[dict[str, float], float | None]:
-    """One coefficient per transform that makes summed errors explain whole plans (the idea of SPDY, Frantar and
-    Alistarh, 2022), and the rank correlation of predicted and measured."""
-    kinds = sorted({kind(site.name) for site in sites})
-    if len(plans) < 4:
-        return dict.fromkeys(kinds, 1.0), None
-    rows = np.array([[sum(singles[s][c] for s, c in p.items() if kind(s) == k) for k in kinds] for p in plans])
-    logs = np.log(np.array(measured) + 1e-4)
-
-    def misfit(weights: np.ndarray) -> float:
-        """Where the plans say nothing, coefficients stay at 1."""
-        error = np.square(np.log(rows @ weights + 1e-4) - logs).mean()
-        return float(error + 1e-6 * np.square(np.log(weights)).sum())
-
-    best = min(_grid(len(kinds)), key=misfit)
-    told = np.ptp(rows @ best) > 0 and np.ptp(measured) > 0
-    spearman = float(spearmanr(rows @ best, measured).statistic) if told else None
-    return dict(zip(kinds, map(float, best), strict=True)), spearman
-
-
-def _grid(kinds: int) -> list[np.ndarray]:
-    steps = np.geomspace(0.25, 4.0, 17)
-    return [np.array(point) for point in np.stack(np.meshgrid(*[steps] * kinds), -1).reshape(-1, kinds)]
 
 
 def load_losses(state: State) -> Losses:

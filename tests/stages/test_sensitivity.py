@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from paredown.stages.base import State
+from paredown.stages.coefficients import Losses, fit
 from paredown.stages.problem import Candidate, Site
 from paredown.stages.profile import random_choice
-from paredown.stages.sensitivity import Judge, Losses, fit_coefficients, load_losses
+from paredown.stages.sensitivity import Judge, load_losses
 from paredown.stages.structure import sites_of
 from paredown.stages.transforms.base import Choice, Subject
 from paredown.stages.transforms.narrow import Narrow
@@ -57,23 +58,47 @@ def made_up(truth: dict[str, float]) -> tuple[Losses, list[Choice], list[float]]
 
 @pytest.mark.parametrize("truth", [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 0.5}, {"a": 0.3, "b": 3.5}], ids=str)
 def test_coefficients_are_found_again(truth: dict[str, float]) -> None:
-    coefficients, spearman = fit_coefficients(SITES, *made_up(truth))
-    assert spearman is not None
-    assert spearman > 0.99
-    assert coefficients == pytest.approx(truth, rel=0.2)
+    found = fit(SITES, *made_up(truth))
+    assert found.spearman is not None
+    assert found.spearman > 0.99
+    assert found.kinds == pytest.approx(truth, rel=0.2)
+
+
+def test_a_site_that_weighs_more_in_company_is_found() -> None:
+    singles, _, _ = made_up({"a": 1.0, "b": 1.0})
+    singles["a:3"]["cut"] = 0.5
+    rng = np.random.default_rng(2)
+    plans = [{site.name: rng.choice(["keep", "cut"]).item() for site in SITES} for _ in range(40)]
+    plain = [sum(singles[s][c] for s, c in plan.items()) for plan in plans]
+    heavy = [value + 2 * singles["a:3"][plan["a:3"]] for value, plan in zip(plain, plans, strict=True)]
+    found = fit(SITES, singles, plans, heavy)
+    assert found.sites["a:3"] > 1.3 * max(value for site, value in found.sites.items() if site != "a:3")
+    assert found.spearman is not None and found.spearman > 0.9
+    assert max(fit(SITES, singles, plans, plain).sites.values()) < 1.25, "nothing is found where there is nothing"
+
+
+def test_noise_gives_no_site_a_coefficient_of_its_own() -> None:
+    singles, plans, measured = made_up({"a": 1.0, "b": 1.0})
+    rng = np.random.default_rng(1)
+    noisy = [value * float(rng.lognormal(0, 0.3)) for value in measured[:10]]
+    found = fit(SITES, singles, plans[:10], noisy)
+    by_kind = {name: found.kinds[name[0]] for name in found.sites}
+    assert found.sites == pytest.approx(by_kind, rel=0.35)
 
 
 def test_too_few_plans_leave_the_coefficients_at_one() -> None:
     singles, plans, measured = made_up({"a": 2.0, "b": 0.5})
-    assert fit_coefficients(SITES, singles, plans[:3], measured[:3]) == ({"a": 1.0, "b": 1.0}, None)
+    found = fit(SITES, singles, plans[:3], measured[:3])
+    assert found.kinds == {"a": 1.0, "b": 1.0}
+    assert set(found.sites.values()) == {1.0}
+    assert found.spearman is None
 
 
 @pytest.mark.parametrize("plans", [[{}] * 6, [{"a:0": "cut"}] * 6], ids=["empty", "all alike"])
 def test_plans_that_say_nothing_have_no_rank_correlation(plans: Sequence[Choice]) -> None:
     """A correlation of constants is not a number, and JSON cannot say that."""
     singles, _, _ = made_up({"a": 1.0, "b": 1.0})
-    _, spearman = fit_coefficients(SITES, singles, plans, [0.1] * 6)
-    assert spearman is None
+    assert fit(SITES, singles, plans, [0.1] * 6).spearman is None
 
 
 def test_the_stage_lists_every_candidate_from_mild_to_harsh(planned: State) -> None:
@@ -91,3 +116,5 @@ def test_the_stage_says_how_well_it_predicts(planned: State) -> None:
     assert set(said["coefficients"]) == {"narrow", "quantize"}
     assert -1 <= said["spearman"] <= 1
     assert said["plans"] == 8
+    losses, singles = said["losses"], said["factors"]
+    assert set(losses) == set(singles)
