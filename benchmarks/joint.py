@@ -23,7 +23,7 @@ from paredown.pipeline.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.runner import run
 from paredown.stages.base import Bound, Limits, State
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 OTHER = str(HERE / "one_after_the_other.py")
 METHODS: dict[str, str | dict[str, dict[str, Any]]] = {
     "joint": "milp",
