@@ -33,6 +33,15 @@ class Step(Spec):
     stage: SkipValidation[Stage]
 
 
+class ComparedTarget(Target):
+    """Where the artifact will run."""
+
+    compare: tuple[str, ...] = Field(
+        default=(),
+        description="further runtimes on which verify times both models; nothing is chosen on them",
+    )
+
+
 class Recipe(Spec):
     """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
 
@@ -43,12 +52,18 @@ class Recipe(Spec):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of every random choice")
     model: ModelSpec = Field(description="the model to pare down")
     data: DataSpec = Field(description="the images that it must be good at")
-    target: Target = Field(Target(), description="where the artifact will run")
+    target: ComparedTarget = Field(ComparedTarget(), description="where the artifact will run")
     limits: Limits = Field(description="what the artifact must hold; at least one")
     pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
         description="the stages in order, each a name or `name: {options}`"
     )
     root: Path
+
+    def told(self) -> dict[str, Any]:
+        """What stages are told of it: fields of their `State`."""
+        target = Target(runtime=self.target.runtime, threads=self.target.threads, batch=self.target.batch)
+        parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
+        return {**parts, "target": target, "compare": self.target.compare}
 
 
 @dataclass(frozen=True)
@@ -128,11 +143,20 @@ def _faults_of(recipe: Recipe) -> list[Fault]:
     faults = chain_faults(recipe.pipeline)
     if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
         faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
-    try:
-        discovery.source("runtimes", recipe.target.runtime, recipe.root)
-    except InputError as error:
-        faults.append(Fault(("target", "runtime"), str(error)))
-    return faults
+    return faults + list(_runtime_faults(recipe))
+
+
+def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
+    """Runtimes that do not exist, or are named twice."""
+    named: list[tuple[Place, str]] = [(("target", "runtime"), recipe.target.runtime)]
+    named += [(("target", "compare", i), name) for i, name in enumerate(recipe.target.compare)]
+    for i, (place, name) in enumerate(named):
+        try:
+            discovery.source("runtimes", name, recipe.root)
+        except InputError as error:
+            yield Fault(place, str(error))
+        if name in (other for _, other in named[:i]):
+            yield Fault(place, f"target.compare names {name}, on which the artifact is measured already")
 
 
 def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:

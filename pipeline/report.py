@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from paredown.pipeline import provenance, sections
+from paredown.pipeline import comparison, provenance, sections
 from paredown.pipeline.errors import machine
 from paredown.pipeline.figures import gauge
 from paredown.pipeline.layers import pictures, rows_of, summary
@@ -96,7 +96,7 @@ def _page(run: Run) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"short": short, "duration": sections.duration}
+    environment.filters |= {"short": short, "duration": sections.duration, "compared": comparison.words}
     table, rows = _table(run), rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
     return environment.get_template("report.html").render(
         run=run,
@@ -109,6 +109,7 @@ def _page(run: Run) -> str:
         summary=summary(rows),
         pictures=pictures(rows),
         sections=sections.all_of(run),
+        compared=comparison.lines(run),
         facts=provenance.facts(run),
         absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name != "original"],
     )
