@@ -141,9 +141,7 @@ def state_of(recipe: Recipe, folder: Path, out: Path) -> State:
         file = folder / product / "model.onnx"
         if not file.is_file():
             raise InputError(f"{file} does not exist; run the recipe first: paredown run")
-    parts = {"model": recipe.model, "data": recipe.data, "target": recipe.target, "limits": recipe.limits}
-    places = {"root": recipe.root, "cache": folder.parent / ".cache", "out": out}
-    return State(**parts, **places, seed=recipe.seed)  # type: ignore[arg-type]
+    return State(**recipe.told(), cache=folder.parent / ".cache", out=out)
 
 
 @click.command()

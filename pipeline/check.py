@@ -46,7 +46,9 @@ def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[
 
 def _plugins(recipe: Recipe) -> list[str]:
     """The plugins that the recipe names; raises where one is not known or not installed."""
-    named: list[tuple[discovery.Kind, str]] = [("runtimes", recipe.target.runtime)]
+    named: list[tuple[discovery.Kind, str]] = [
+        ("runtimes", name) for name in (recipe.target.runtime, *recipe.target.compare)
+    ]
     for step in recipe.pipeline:
         assert isinstance(step.stage, Spec)
         for option, kind in _OPTIONS.items():

@@ -2,7 +2,7 @@
 
 import hashlib
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -16,6 +16,7 @@ from paredown.models.load import fingerprint_model
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe import Recipe, Step
 from paredown.pipeline.store import key
+from paredown.stages import discovery
 from paredown.stages.processor import processor
 
 _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
@@ -43,7 +44,7 @@ class Keys:
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
-        value = getattr(self.recipe, name)
+        value = self.recipe.told()[name]
         said = value.model_dump(mode="json") if isinstance(value, Spec) else value
         match name:
             case "model":
@@ -51,7 +52,10 @@ class Keys:
             case "data":
                 return [said, self.data]
             case "target":
-                return [said, processor()]  # a store that moved to another machine measures again
+                # A store that moved to another machine measures again.
+                return [said, processor(), self.installed([value.runtime])]
+            case "compare":
+                return [said, self.installed(value)]
         return said
 
     @cached_property
@@ -61,6 +65,11 @@ class Keys:
     @cached_property
     def data(self) -> str:
         return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
+
+    def installed(self, runtimes: Iterable[str]) -> dict[str, str | None]:
+        """The versions of the optional packages below runtimes; others are in every key."""
+        modules = {module for name in runtimes for module in discovery.requires("runtimes", name, self.recipe.root)}
+        return {module: _version(module) for module in sorted(modules)}
 
     def file(self, name: str) -> str | None:
         """Digest of a plugin that the recipe names by its path."""

@@ -33,6 +33,15 @@ class Step(Spec):
     stage: SkipValidation[Stage]
 
 
+class ComparedTarget(Target):
+    """Where the artifact will run."""
+
+    compare: tuple[str, ...] = Field(
+        default=(),
+        description="further runtimes on which verify times both models; nothing is chosen on them",
+    )
+
+
 class Recipe(Spec):
     """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
 
@@ -43,7 +52,7 @@ class Recipe(Spec):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of every random choice")
     model: ModelSpec = Field(description="the model to pare down")
     data: DataSpec = Field(description="the images that it must be good at")
-    target: Target = Field(Target(), description="where the artifact will run")
+    target: ComparedTarget = Field(ComparedTarget(), description="where the artifact will run")
     limits: Limits = Field(description="what the artifact must hold; at least one")
     pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
         description="the stages in order, each a name or `name: {options}`"
@@ -53,6 +62,12 @@ class Recipe(Spec):
         description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
     )
     root: Path
+
+    def told(self) -> dict[str, Any]:
+        """What stages are told of it: fields of their `State`."""
+        target = Target(runtime=self.target.runtime, threads=self.target.threads, batch=self.target.batch)
+        parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
+        return {**parts, "target": target, "compare": self.target.compare}
 
 
 @dataclass(frozen=True)
@@ -135,11 +150,20 @@ def _faults_of(recipe: Recipe) -> list[Fault]:
     names = [str(bound) for bound in recipe.front]
     if len(set(names)) < len(names) or any(bound.unit == "MiB" for bound in recipe.front):
         faults.append(Fault(("front",), f"front lists {', '.join(names)}; allowed: different factors or times in ms"))
-    try:
-        discovery.source("runtimes", recipe.target.runtime, recipe.root)
-    except InputError as error:
-        faults.append(Fault(("target", "runtime"), str(error)))
-    return faults
+    return faults + list(_runtime_faults(recipe))
+
+
+def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
+    """Runtimes that do not exist, or are named twice."""
+    named: list[tuple[Place, str]] = [(("target", "runtime"), recipe.target.runtime)]
+    named += [(("target", "compare", i), name) for i, name in enumerate(recipe.target.compare)]
+    for i, (place, name) in enumerate(named):
+        try:
+            discovery.source("runtimes", name, recipe.root)
+        except InputError as error:
+            yield Fault(place, str(error))
+        if name in (other for _, other in named[:i]):
+            yield Fault(place, f"target.compare names {name}, on which the artifact is measured already")
 
 
 def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:

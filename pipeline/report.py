@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from paredown.pipeline import provenance, sections
+from paredown.pipeline import comparison, provenance, sections
 from paredown.pipeline.blocks import became, told
 from paredown.pipeline.errors import machine
 from paredown.pipeline.figures import gauge
@@ -100,7 +100,7 @@ def _page(run: Run) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"short": short, "duration": sections.duration}
+    environment.filters |= {"short": short, "duration": sections.duration, "compared": comparison.words}
     table, rows = _table(run), rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
     return environment.get_template("report.html").render(
         run=run,
@@ -113,6 +113,7 @@ def _page(run: Run) -> str:
         summary=summary(rows),
         pictures=pictures(rows),
         sections=sections.all_of(run),
+        compared=comparison.lines(run),
         facts=provenance.facts(run),
         blocks=became(run),
         told=told(became(run)),

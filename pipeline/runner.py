@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paredown.models.allocator import keep_pages
-from paredown.models.spec import InputError, LimitError
+from paredown.models.spec import InputError, LimitError, MissingError
 from paredown.pipeline.errors import machine
 from paredown.pipeline.keys import Keys
 from paredown.pipeline.recipe import Recipe, Step
 from paredown.pipeline.store import Store
+from paredown.stages import discovery
 from paredown.stages.base import Progress, State, silent
 
 REFUSAL = "limit.txt"
@@ -35,6 +36,7 @@ def run(recipe: Recipe, folder: Path, until: str | None = None, progress: Progre
     products. Raises the stages' ParedownErrors; the next call goes on where this one ended."""
     keep_pages()
     steps, keys = _steps_until(recipe, until), Keys(recipe)
+    _refuse_missing(recipe, steps)
     place = Place(Store(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)
     with ExitStack() as stack:
@@ -106,10 +108,16 @@ def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
     return recipe.pipeline[: names.index(until) + 1]
 
 
+def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
+    """What only the last stage needs must not turn out to be missing after hours of training."""
+    compares = any("compare" in step.stage.reads for step in steps)
+    for name in recipe.target.compare if compares else ():
+        if line := discovery.missing("runtimes", name, recipe.root):
+            raise MissingError(line)
+
+
 def _first_state(recipe: Recipe, folder: Path, progress: Progress) -> State:
-    told = {"model": recipe.model, "data": recipe.data, "target": recipe.target, "limits": recipe.limits}
-    scratch = {"root": recipe.root, "cache": folder / ".cache", "out": folder}
-    return State(**told, **scratch, seed=recipe.seed, progress=progress)  # type: ignore[arg-type]
+    return State(**recipe.told(), cache=folder / ".cache", out=folder, progress=progress)
 
 
 def writes() -> bool:

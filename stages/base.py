@@ -98,7 +98,8 @@ class State:
     """What a stage may read, and the folder `out` that it writes its product into.
 
     `products` maps a product's name to the folder that holds it. `out` survives a kill: a stage that is
-    started again finds there what it had written, and may go on from it.
+    started again finds there what it had written, and may go on from it. `compare` names runtimes on which the
+    artifact is timed as well; it is no part of `target`, so that only the stage that times it there depends on it.
     """
 
     model: ModelSpec
@@ -111,6 +112,7 @@ class State:
     out: Path
     products: Mapping[str, Path] = field(default_factory=dict)
     progress: Progress = silent
+    compare: tuple[str, ...] = ()
 
     def product(self, name: str) -> Path:
         """The folder of an earlier stage's product."""

@@ -74,10 +74,15 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
 
 def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
     """One line that says what is not installed and how to install it; None where everything is there."""
-    for module, extra in _requires(_tree(source(kind, name, root))).items():
+    for module, extra in requires(kind, name, root).items():
         if not _installed(module):
             return f'{name} needs the module {module}, which is not installed: pip install "paredown[{extra}]"'
     return None
+
+
+def requires(kind: Kind, name: str, root: Path = Path()) -> Mapping[str, str]:
+    """The optional modules that a plugin needs, with the extra that brings each; nothing is imported."""
+    return _requires(_tree(source(kind, name, root)))
 
 
 def summary(kind: Kind, name: str, root: Path = Path()) -> str:

@@ -22,6 +22,16 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """Original and artifact, timed in turns on one runtime; `ratio` is the artifact's p50 over the original's."""
+
+    runtime: str
+    before: Latency
+    after: Latency
+    ratio: float
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One model, measured on the runtime that ships.
 

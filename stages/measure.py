@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from paredown.models.data import Data, Split
 from paredown.stages.base import State
 from paredown.stages.discovery import load
-from paredown.stages.evidence import Evidence
-from paredown.stages.runtimes.base import Runtime, summarize
+from paredown.stages.evidence import Comparison, Evidence
+from paredown.stages.runtimes.base import Runtime, ratio, summarize
 
 MIB = 2**20
 
@@ -19,6 +19,16 @@ MIB = 2**20
 def runtime_of(state: State) -> Runtime:
     """The target's runtime."""
     return cast(Runtime, load("runtimes", state.target.runtime, state.root)())
+
+
+def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> list[Comparison]:
+    """Original and artifact in turns on every further runtime that the recipe names, as many threads and images."""
+    target, found = state.target, []
+    for name in state.compare:
+        runtime = cast(Runtime, load("runtimes", name, state.root)())
+        old, new = runtime.latency(pair, target.threads, target.batch, rounds, runs)
+        found.append(Comparison(runtime.version(), summarize(old), summarize(new), ratio(new, old)))
+    return found
 
 
 def logits_of(model: Path, data: Data, split: Split, state: State) -> NDArray[np.float32]:

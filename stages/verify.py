@@ -14,7 +14,7 @@ from paredown.models.files import digest_file
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
 from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import evidence, runtime_of
+from paredown.stages.measure import comparisons, evidence, runtime_of
 from paredown.stages.runtimes.base import ratio
 from paredown.stages.search import load_choice
 
@@ -39,7 +39,7 @@ class Verify(Spec):
     needs: ClassVar[tuple[str, ...]] = ("baseline", "plan", "exported")
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[str] = "artifact"
-    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "limits", "seed")
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "compare", "limits", "seed")
 
     rounds: int = Field(default=27, ge=1, description="fresh pairs of sessions to time")
     runs: int = Field(default=20, ge=1, description="timed inferences per session")
@@ -48,15 +48,18 @@ class Verify(Spec):
         data = open_data(state.data, state.root, state.cache, state.seed)
         path = state.out / "model.onnx"
         shutil.copyfile(state.product("exported") / "model.onnx", path)
-        state.progress("verify: latency", 0, 2)
+        state.progress("verify: latency", 0, 3)
         pair = [state.product("baseline") / "model.onnx", path]
         times = runtime_of(state).latency(pair, state.target.threads, state.target.batch, self.rounds, self.runs)
-        state.progress("verify: accuracy and memory", 1, 2)
+        state.progress("verify: other runtimes", 1, 3)
+        others = comparisons(state, pair, self.rounds, self.runs)
+        state.progress("verify: accuracy and memory", 2, 3)
         before = evidence(pair[0], state, data, ("validation", "test"), times[0])
         after = evidence(path, state, data, ("validation", "test"), times[1])
         tables = checks(state, before, after, ratio(times[1], times[0]))
         manifest = _manifest(state, data, before, after, tables)
         manifest["ratios"]["latency_p50"] = ratio(times[1], times[0])
+        manifest["compare"] = [asdict(one) for one in others]
         (state.out / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         missed = [check for check in tables if check.holds is False]
         if missed:

@@ -1,21 +1,14 @@
-"""Opens onnxruntime sessions; run as a script it measures the peak memory of one in a fresh process.
-
-The script imports nothing else of paredown: the peak is that of Python, numpy, onnxruntime and the model.
-"""
+"""Opens onnxruntime sessions; run as a script it measures the peak memory of one in a fresh process."""
 
 import importlib
-import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-BAD_MODEL = 3
-"""Exit code of the script where the model cannot be used; Python itself exits with 1 or 2."""
-
-
-class SessionError(Exception):
-    """onnxruntime refused a file; the text is one line without the file's name."""
+from paredown.stages.runtimes import _bare
+from paredown.stages.runtimes._bare import SessionError
 
 
 def open_session(model: Path, threads: int, profile: Path | None = None, optimised: Path | None = None) -> Any:
@@ -51,50 +44,18 @@ def one_line(error: Exception) -> str:
 
 
 def input_shape(session: Any, batch: int | None = None) -> tuple[int, ...]:
-    """(batch, channels, height, width) of the only input; without `batch` the file's own, 1 where it is open.
-
-    Raises SessionError where the file takes anything else than `batch` float images of a fixed size.
-    """
-    inputs = session.get_inputs()
-    found = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-    wanted = f"one tensor(float) [{batch or 'batch'}, channels, height, width]"
-    error = SessionError(f"it takes {found}; allowed is {wanted}")
-    if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
-        raise error
-    first, *rest = inputs[0].shape
-    size = first if isinstance(first, int) else batch or 1
-    if not all(isinstance(value, int) for value in rest) or size != (batch or size):
-        raise error
-    return (size, *rest)
+    """See `_bare.input_shape`."""
+    return _bare.input_shape([(i.name, i.type, i.shape) for i in session.get_inputs()], batch)
 
 
-def peak() -> float:
-    """Peak resident memory of this process in MiB."""
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss would start at the parent's size on Linux
-        return int(re.findall(r"VmHWM:\s*(\d+) kB", status.read_text())[0]) / 1024
-    import resource
-
-    used: int = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return used / (1024**2 if sys.platform == "darwin" else 1024)
-
-
-def main(model: str, threads: str, batch: str) -> int:
-    """Load, run four times, print `{"peak": MiB}`."""
+def prepare(model: Path, threads: int, batch: int) -> Callable[[], object]:
+    """A session as a call on normal images, for the fresh process."""
     import numpy as np
 
-    try:
-        session = open_session(Path(model), int(threads))
-        shape = input_shape(session, int(batch))
-    except SessionError as error:
-        print(error, file=sys.stderr)
-        return BAD_MODEL
-    images = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    for _ in range(4):
-        session.run(None, {session.get_inputs()[0].name: images})
-    print(json.dumps({"peak": peak()}))
-    return 0
+    session = open_session(model, threads)
+    images = np.random.default_rng(0).standard_normal(input_shape(session, batch), dtype=np.float32)
+    return lambda: session.run(None, {session.get_inputs()[0].name: images})
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    sys.exit(_bare.print_peak(prepare))

@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 TURN = 5
 """Runs in a row, so that weights are cached as they are where one model runs alone."""
@@ -26,6 +27,21 @@ def take_turns(calls: Sequence[Callable[[], object]], runs: int, clock: Callable
             start = clock()
             calls[index]()
             times[index].append(1e3 * (clock() - start))
+    return times
+
+
+def rounds_in_turns(
+    prepare: Callable[[Path, int], Callable[[], object]], models: Sequence[Path], rounds: int, runs: int, threads: int
+) -> list[list[list[float]]]:
+    """Milliseconds per model, round and run; `prepare(model, round)` gives a fresh session as a call, warmed up."""
+    clock = pick_clock(threads)
+    times: list[list[list[float]]] = [[] for _ in models]
+    for number in range(rounds):
+        calls = [prepare(model, number) for model in models]
+        with collector_off():
+            timed = take_turns(calls, runs, clock)
+        for per_model, per_round in zip(times, timed, strict=True):
+            per_model.append(per_round)
     return times
 
 

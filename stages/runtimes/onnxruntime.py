@@ -1,12 +1,8 @@
 """onnxruntime on the CPU: the default runtime."""
 
 import json
-import subprocess
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -14,14 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.models.spec import InputError, ParedownError
 from paredown.stages.runtimes import _machine, _session
+from paredown.stages.runtimes._bare import SessionError
+from paredown.stages.runtimes._inprocess import WARM_UP, logits, naming, peak_memory
 from paredown.stages.runtimes._profile import node_durations
-from paredown.stages.runtimes._timing import collector_off, pick_clock, take_turns
+from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
 
-WARM_UP = 3
-"""Runs before those that count: the first ones allocate."""
+NAME = "onnxruntime"
 
 
 @dataclass(frozen=True)
@@ -54,13 +50,10 @@ class OnnxRuntime:
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
-        with naming(model):
+        with naming(model, NAME):
             session = _session.open_session(model, threads)
-            shape = _session.input_shape(session)
-            logits = [forward(session, images, shape) for batch in batches for images in chunks(batch, shape[0])]
-            if not logits:
-                raise InputError(f"{model}: there are no images to run")
-            return np.concatenate(logits)
+            shape, name = _session.input_shape(session), session.get_inputs()[0].name
+            return logits(model, batches, shape, lambda images: execute(session, {name: images}))
 
     def latency(
         self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
@@ -72,19 +65,16 @@ class OnnxRuntime:
         then runs: waiting for a core does not count. With more threads, or where that clock is coarse, it is
         wall time.
         """
-        clock = pick_clock(threads)
-        times: list[list[list[float]]] = [[] for _ in models]
-        for number in range(rounds):
-            calls = [prepare(model, threads, batch, [seed, number]) for model in models]
-            with collector_off():
-                timed = take_turns(calls, runs, clock)
-            for per_model, per_round in zip(times, timed, strict=True):
-                per_model.append(per_round)
-        return times
+
+        def prepare(model: Path, number: int) -> Callable[[], object]:
+            with naming(model, NAME):
+                return warm(_session.open_session(model, threads), batch, [seed, number])
+
+        return rounds_in_turns(prepare, models, rounds, runs, threads)
 
     def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
         """Median kernel ms per node of the file, from onnxruntime's profiler (wall clock, 1 us steps)."""
-        with naming(model), TemporaryDirectory() as folder:
+        with naming(model, NAME), TemporaryDirectory() as folder:
             session = _session.open_session(model, threads, profile=Path(folder) / "profile")
             call = warm(session, batch, [0])
             for _ in range(runs):
@@ -96,42 +86,16 @@ class OnnxRuntime:
 
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
         """Median over three fresh processes, in MiB; some 50 MiB of it are Python, numpy and onnxruntime."""
-        return float(np.median([fresh_peak(model, threads, batch) for _ in range(3)]))
+        return peak_memory(_session.__file__, NAME, model, threads, batch)
 
     def optimised(self, model: Path) -> list[tuple[str, str]]:
         """(op type, node name) of the graph that onnxruntime executes: shows what was fused."""
         import onnx
 
-        with naming(model), TemporaryDirectory() as folder:
+        with naming(model, NAME), TemporaryDirectory() as folder:
             target = Path(folder) / "optimised.onnx"
             _session.open_session(model, 1, optimised=target)
             return [(n.op_type, n.name) for n in onnx.load(target, load_external_data=False).graph.node]
-
-
-@contextmanager
-def naming(model: Path) -> Iterator[None]:
-    """Turns a refusal of onnxruntime into the one line that the user sees."""
-    try:
-        yield
-    except _session.SessionError as error:
-        raise InputError(f"{model}: onnxruntime cannot use this file: {error}") from error
-
-
-def chunks(images: Images, size: int) -> Iterator[Images]:
-    """Pieces of `size` images; the last one may be shorter."""
-    return (images[start : start + size] for start in range(0, len(images), size))
-
-
-def forward(session: Any, images: Images, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Logits of `images`, which are padded to `shape` for the run."""
-    if images.shape[1:] != shape[1:]:
-        raise _session.SessionError(f"it takes images of {shape[1:]}, got {images.shape[1:]}")
-    padded = np.zeros(shape, np.float32)
-    padded[: len(images)] = images
-    logits: NDArray[np.float32] = execute(session, {session.get_inputs()[0].name: padded})
-    if logits.ndim != 2:
-        raise _session.SessionError(f"its first output has the shape {logits.shape}, allowed is (batch, classes)")
-    return logits[: len(images)]
 
 
 def execute(session: Any, feed: Mapping[str, Images]) -> Any:
@@ -139,7 +103,7 @@ def execute(session: Any, feed: Mapping[str, Images]) -> Any:
     try:
         return session.run(None, feed)[0]
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise _session.SessionError(_session.one_line(error)) from error
+        raise SessionError(_session.one_line(error)) from error
 
 
 def warm(session: Any, batch: int, seed: Sequence[int]) -> Callable[[], object]:
@@ -150,25 +114,6 @@ def warm(session: Any, batch: int, seed: Sequence[int]) -> Callable[[], object]:
     for _ in range(WARM_UP):
         execute(session, feed)
     return lambda: session.run(None, feed)
-
-
-def prepare(model: Path, threads: int, batch: int, seed: Sequence[int]) -> Callable[[], object]:
-    """A fresh session as a call, warmed up."""
-    with naming(model):
-        return warm(_session.open_session(model, threads), batch, seed)
-
-
-def fresh_peak(model: Path, threads: int, batch: int) -> float:
-    """Peak MiB of one fresh process."""
-    # -P keeps this folder, in which a file is named onnxruntime, off the import path of the script.
-    script = [sys.executable, "-P", _session.__file__, str(model), str(threads), str(batch)]
-    done = subprocess.run(script, capture_output=True, text=True, check=False)
-    if done.returncode == 0:
-        return float(json.loads(done.stdout)["peak"])
-    line = next(chain(reversed(done.stderr.strip().splitlines()), ["it printed nothing"]))
-    if done.returncode == _session.BAD_MODEL:
-        raise InputError(f"{model}: onnxruntime cannot use this file: {line}")
-    raise ParedownError(f"{model}: the process that measures memory ended with {done.returncode}: {line}")
 
 
 PLUGIN = OnnxRuntime

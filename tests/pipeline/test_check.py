@@ -59,6 +59,16 @@ def test_a_plugin_that_is_not_installed(recipe: Path) -> None:
         lines(recipe)
 
 
+def test_a_runtime_to_compare_with_that_is_not_installed(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
+    (recipe.parent / "other.py").write_text((recipe.parent / "runtime.py").read_text())
+    assert lines(recipe)["plugins"] == "runtime.py, other.py, milp"
+    text = 'class R:\n    REQUIRES: dict[str, str] = {"no_such_module": "wings"}\n\nPLUGIN = R\n'
+    (recipe.parent / "other.py").write_text(text)
+    with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
+        lines(recipe)
+
+
 @pytest.mark.parametrize(("gone", "expected"), [("net.py", "net.py"), ("images.npz", "images.npz")])
 def test_files_that_are_not_there(recipe: Path, gone: str, expected: str) -> None:
     loaded = load_recipe(recipe)

@@ -107,6 +107,17 @@ def test_a_bound_resolves_against_the_baseline() -> None:
             "threads: 0",
             "3: target.threads should be greater than or equal to 1, got 0",
         ),
+        (
+            "runtime: runtime.py",
+            "runtime: runtime.py, compare: [onnxruntime, openvin]",
+            "3: runtimes: 'openvin' is not known; did you mean 'openvino'?",
+        ),
+        (
+            "runtime: runtime.py",
+            "runtime: onnxruntime, compare: [onnxruntime]",
+            "3: target.compare names onnxruntime, on which the artifact is measured already",
+        ),
+        ("runtime: runtime.py", "compare: openvino", "3: target.compare should be a valid tuple, got 'openvino'"),
         ("size: 0.5x", "size: 0x", "4: limits.size is wrong: must be above 0, got '0x'"),
         ("size: 0.5x", "size: -1 MiB", "4: limits.size is wrong: must be above 0, got '-1 MiB'"),
         ("size: 0.5x", "size: 3", "4: limits.size is wrong: must be a number with its unit"),

@@ -162,6 +162,17 @@ def test_the_page_shows_the_same_table(folder: Folder) -> None:
     assert rows["test accuracy %"] == ["81.25", "80.75", "80.25", "✓ yes", "-0.50 points"]
 
 
+def test_other_runtimes_have_a_section_where_there_are_any(folder: Folder) -> None:
+    assert "On other runtimes" not in _said(_page(folder()))
+    other = {"runtime": "openvino 2026.4.1", "before": {"p50": 3.0}, "after": {"p50": 1.21}, "ratio": 0.4}
+    page = _page(folder(artifact={**_manifest(), "compare": [other]}))
+    rows = {row[0]: row[1:] for row in page.rows}
+    assert rows["onnxruntime 1.31.0 (target)"] == ["4", "1.75", "0.438x"]
+    assert rows["openvino 2026.4.1"][:2] == ["3", "1.2"]
+    assert "fastest on openvino 2026.4.1: 1.2 ms" in _said(page)
+    assert "made for the target's runtime, onnxruntime 1.31.0;" in _said(page)
+
+
 def test_the_verdict_is_the_headline(folder: Folder) -> None:
     said = _said(_page(folder()))
     assert "All 3 limits hold" in said

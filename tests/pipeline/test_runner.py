@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.spec import InputError, LimitError, MachineError
+from paredown.models.spec import InputError, LimitError, MachineError, MissingError
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.runner import run
 from paredown.pipeline.store import Store
@@ -76,6 +76,41 @@ def test_a_change_redoes_only_what_depends_on_it(
     chain.write_text(chain.read_text().replace(old, new))
     run(load_recipe(chain), tmp_path / "runs")
     assert ran() == redone
+
+
+def test_another_runtime_to_compare_with_redoes_only_what_compares(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran
+) -> None:
+    write_stage("first", reads=("target",))
+    body = '(state.out / "value").write_text(f"{state.compare} {hasattr(state.target, \'compare\')}")'
+    write_stage("second", body, needs=("first",), reads=("target", "compare"))
+    recipe = write_recipe("- first.py\n- second.py")
+    written = recipe.read_text()
+    (tmp_path / "other.py").write_text((tmp_path / "runtime.py").read_text())
+    run(load_recipe(recipe), tmp_path / "runs")
+    assert ran() == ["first", "second"]
+    recipe.write_text(written.replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
+    run(load_recipe(recipe), tmp_path / "runs")
+    assert ran() == ["second"]
+    assert values(tmp_path / "runs")["second"] == "('other.py',) False"
+    (tmp_path / "other.py").write_text((tmp_path / "runtime.py").read_text() + "# changed\n")
+    run(load_recipe(recipe), tmp_path / "runs")
+    assert ran() == ["second"]
+
+
+def test_a_runtime_to_compare_with_that_is_missing_is_told_at_once(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran
+) -> None:
+    write_stage("first")
+    write_stage("second", needs=("first",), reads=("compare",))
+    recipe = write_recipe("- first.py\n- second.py")
+    recipe.write_text(recipe.read_text().replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
+    (tmp_path / "other.py").write_text('class R:\n    REQUIRES: dict[str, str] = {"nowhere": "wings"}\n\nPLUGIN = R\n')
+    with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
+        run(load_recipe(recipe), tmp_path / "runs")
+    assert ran() == []
+    run(load_recipe(recipe), tmp_path / "runs", until="first.py")
+    assert ran() == ["first"]
 
 
 def test_changed_code_of_a_plugin_redoes_it(chain: Path, tmp_path: Path, ran: Ran) -> None:

@@ -12,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from paredown.models.spec import InputError, ParedownError
 from paredown.stages.runtimes import _session
-from paredown.stages.runtimes.onnxruntime import OnnxRuntime, fresh_peak
+from paredown.stages.runtimes._inprocess import fresh_peak
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 RUNTIME = OnnxRuntime()
 Array = NDArray[np.float32]
@@ -182,7 +183,9 @@ def test_peak_memory_holds_the_weights(tmp_path: Path) -> None:
         graph.op("MatMul", [graph.op("Flatten", ["x"], "flat"), "w"], "logits")
         return graph.save(tmp_path / f"{columns}.onnx", [1, 3, 32, 32], "logits", [1, columns])
 
-    small, large = (fresh_peak(with_weight(columns), 1, 1) for columns in (4, 5120))  # 60 MiB
+    small, large = (
+        fresh_peak(_session.__file__, "onnxruntime", with_weight(columns), 1, 1) for columns in (4, 5120)
+    )  # 60 MiB
     assert 20 < small < 150
     assert 55 < large - small < 200  # onnxruntime holds up to three copies while it loads
 

@@ -96,6 +96,21 @@ def test_the_manifest_names_the_files_by_their_digest(finished: State) -> None:
         assert digests[name] == hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def test_other_runtimes_are_told_beside_the_target(finished: State, tmp_path: Path) -> None:
+    (finished.root / "twice.py").write_text(
+        (finished.root / "exact.py").read_text().replace('"exact 1"', '"twice 2"').replace("[0.01 +", "[2.01 +")
+    )
+    Verify(rounds=2, runs=3).run(replace(finished, compare=("twice.py",), out=tmp_path))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert "compare" not in manifest["target"]
+    (other,) = manifest["compare"]
+    assert (other["runtime"], other["before"]["runs"], other["after"]["rounds"]) == ("twice 2", 6, 2)
+    for model, name in (("baseline", "before"), ("artifact", "after")):
+        assert other[name]["p50"] == pytest.approx(manifest[model]["latency"]["p50"] + 2)
+    assert other["ratio"] == pytest.approx(other["after"]["p50"] / other["before"]["p50"])
+    assert manifest_of(finished)["compare"] == []
+
+
 def test_a_missed_limit_is_one_line_and_keeps_the_artifact(finished: State, tmp_path: Path) -> None:
     limits = Limits(size=Bound(value=0.001, unit="MiB"), latency_p50=Bound(value=0.9, unit="x"))
     with pytest.raises(LimitError, match=r"^size 0\.0\d+ MiB is over its limit of 0\.001 MiB$") as caught:

@@ -1,0 +1,180 @@
+"""OpenVINO on the CPU, from the same ONNX files."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.stages.runtimes import _machine, _openvino
+from paredown.stages.runtimes._bare import SessionError
+from paredown.stages.runtimes._inprocess import WARM_UP, logits, naming, peak_memory
+from paredown.stages.runtimes._profile import ANCHORS, Names, names_of
+from paredown.stages.runtimes._timing import rounds_in_turns
+from paredown.stages.runtimes.base import Images
+
+NAME = "openvino"
+
+BLOCKS = 3
+"""Times that a file is compiled anew to be profiled."""
+
+
+@dataclass(frozen=True)
+class OpenVino:
+    """Runs and measures ONNX files with OpenVINO's CPU plugin, always in fp32 where the file says so.
+
+    Files take one float32 input (batch, channels, height, width); their first output is the logits (batch,
+    classes). A file that cannot be used raises InputError with its path.
+    """
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {"openvino": "openvino"}
+
+    def version(self) -> str:
+        return f"openvino {metadata.version('openvino')}"
+
+    def machine(self) -> dict[str, str]:
+        return _machine.fingerprint()
+
+    def width_multiple(self) -> int:
+        return _machine.width_multiple(self.machine())
+
+    def weight_bits(self) -> int:
+        """As for onnxruntime: held to instructions without VNNI, 8-bit products saturate here too."""
+        return _machine.weight_bits(self.machine())
+
+    def supports(self, feature: str) -> bool:
+        """Unstructured zeros save no time here, so `sparse` is not supported."""
+        return feature in ("int8", "narrow", "substitute")
+
+    def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
+        """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
+        with usable(model):
+            compiled, shape = _openvino.compile_file(model, threads)
+            return logits(model, batches, shape, lambda images: first_output(compiled, images))
+
+    def latency(
+        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+    ) -> list[list[list[float]]]:
+        """Milliseconds per model, round and run, on seeded normal images; every round compiles the models anew.
+
+        With one thread the clock is the CPU clock of the calling thread. A synchronous request runs in it, and
+        with one thread nothing runs elsewhere: over 200 runs this clock and that of the whole process differed by
+        less than 0.5 %, idle and under load, where wall time read up to three times as much. With more threads
+        the others work too, and the clock is wall time.
+        """
+
+        def prepare(model: Path, number: int) -> Callable[[], object]:
+            with usable(model):
+                made = warm(_openvino.compile_file(model, threads, batch), [seed, number])
+            return lambda: made.infer()
+
+        return rounds_in_turns(prepare, models, rounds, runs, threads)
+
+    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+        """Mean ms per node of the file over at least `runs` runs, from OpenVINO's profile (wall clock, 1 us steps).
+
+        OpenVINO tells only means since a file was compiled, so it is compiled anew `BLOCKS` times, and the median
+        over those means is taken.
+        """
+        with usable(model):
+            names, each = names_of(model), -(-runs // BLOCKS)
+            blocks = [block_times(model, threads, batch, each, names) for _ in range(BLOCKS)]
+        found = {name for block in blocks for name in block}
+        return {name: float(np.median([block.get(name, 0.0) for block in blocks])) for name in sorted(found)}
+
+    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+        """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
+        with usable(model):
+            return peak_memory(_openvino.__file__, NAME, model, threads, batch)
+
+    def executed(self, model: Path) -> list[tuple[str, str]]:
+        """(kernel, node name) of all that OpenVINO executes: shows what was fused, and what runs in int8."""
+        with usable(model):
+            compiled, _ = _openvino.compile_file(model, 1)
+            names = names_of(model)
+        facts = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
+        return [(fact["primitiveType"].astype(str), file_name(fact, names)) for fact in facts]
+
+
+@contextmanager
+def usable(model: Path) -> Iterator[None]:
+    """Checks the file, and turns a refusal of it into the one line that the user sees."""
+    with naming(model, NAME):
+        check(model)
+        yield
+
+
+def check(model: Path) -> None:
+    """Raises SessionError where a file is not sound ONNX: OpenVINO crashes on some of those."""
+    import onnx
+
+    if not model.is_file():
+        raise SessionError("no such file")
+    try:
+        onnx.checker.check_model(str(model))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise SessionError(str(error).strip().partition("\n")[0]) from error
+
+
+def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
+    """What the file makes of `images`."""
+    made = _openvino.request(compiled, images)
+    made.infer()
+    return np.array(made.get_output_tensor(0).data)
+
+
+def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
+    """A request for the same seeded normal images every time; it has run `WARM_UP` times."""
+    compiled, shape = opened
+    made = _openvino.request(compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+    for _ in range(WARM_UP):
+        made.infer()
+    return made
+
+
+def block_times(model: Path, threads: int, batch: int, runs: int, names: Names) -> dict[str, float]:
+    """Mean ms per node of the file over `runs` runs of a file that was just compiled."""
+    opened = _openvino.compile_file(model, threads, batch, profile=True)
+    executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
+    made = warm(opened, [0])
+    before = means(made)
+    for _ in range(runs):
+        made.infer()
+    times: dict[str, float] = {}
+    for node, mean in means(made).items():
+        name = file_name(executed[node], names)
+        times[name] = times.get(name, 0.0) + without_warm_up(before.get(node, mean), mean, runs) / 1e3
+    return times
+
+
+def means(made: Any) -> dict[str, int]:
+    """Microseconds of every executed node: the mean over all runs so far, cut to whole ones."""
+    status = _openvino.package().ProfilingInfo.Status.EXECUTED
+    return {i.node_name: i.real_time.microseconds for i in made.get_profiling_info() if i.status == status}
+
+
+def without_warm_up(before: float, after: float, runs: int) -> float:
+    """The mean of the last `runs` runs: the half stands for what is lost where each run and each mean is cut."""
+    total = (after + 0.5) * (WARM_UP + runs) - (before + 0.5) * WARM_UP
+    return max(0.0, total / runs + 0.5)
+
+
+def file_name(executed: Mapping[str, Any], names: Names) -> str:
+    """The name in the file of an executed node (of the anchor of fused ones), or `+<op type>` of an inserted one."""
+    originals = executed["originalLayersNames"].astype(str).split(",")
+    found = [node for name in originals if (node := file_node(name, names))]
+    anchors = [node for node in found if node.op_type in ANCHORS]
+    return next((str(node.name) for node in [*anchors, *found]), f"+{executed['layerType'].astype(str)}")
+
+
+def file_node(original: str, names: Names) -> Any:
+    """The file's node; OpenVINO splits off the bias, and names the last node by the output of the file."""
+    name = original.removesuffix("/WithoutBiases")
+    return names.nodes.get(name) or names.producers.get(name)
+
+
+PLUGIN = OpenVino
