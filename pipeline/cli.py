@@ -99,8 +99,7 @@ def plan_verb(recipe: Path, out: Path) -> None:
 @_OUT
 def report_verb(recipe: Path, out: Path) -> None:
     """Write the last run's report again."""
-    from paredown.pipeline.front import along
-    from paredown.pipeline.recipe import load_recipe
+    from paredown.pipeline.recipe import along, load_recipe
 
     for model in along(load_recipe(recipe)):
         folder = out / model.name
@@ -174,8 +173,9 @@ def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path],
 def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
     """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
     from paredown.pipeline import front
+    from paredown.pipeline.recipe import along
 
-    models, refusals = front.along(loaded), list[str]()
+    models, refusals = along(loaded), list[str]()
     for model in models:
         try:
             _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))

@@ -1,4 +1,4 @@
-"""Several finished models along the Pareto front, one per latency limit, for people to choose from."""
+"""Finished models along the Pareto front, one per latency limit, side by side for people to choose from."""
 
 import json
 from collections.abc import Sequence
@@ -7,23 +7,8 @@ from typing import Any
 
 from paredown.pipeline.recipe import Recipe
 from paredown.pipeline.report import Row, closing_table
-from paredown.stages.base import Bound
 
 Told = dict[str, Any]
-
-
-def along(recipe: Recipe) -> tuple[Recipe, ...]:
-    """The recipe once per limit of its `front`, under names of their own; the recipe itself where it lists none.
-
-    All share what does not depend on limits: the original, the profile and the sensitivities are made once.
-    """
-    return tuple(_at(recipe, bound) for bound in recipe.front) or (recipe,)
-
-
-def _at(recipe: Recipe, bound: Bound) -> Recipe:
-    limits = recipe.limits.model_copy(update={"latency_p50": bound})
-    name = f"{recipe.name}-{str(bound).replace(' ', '')}"
-    return recipe.model_copy(update={"name": name, "limits": limits, "front": ()})
 
 
 def compared(recipes: Sequence[Recipe], out: Path) -> list[Told]:

@@ -100,6 +100,20 @@ def load_recipe(file: Path | str) -> Recipe:
     return recipe
 
 
+def along(recipe: Recipe) -> tuple[Recipe, ...]:
+    """The recipe once per limit of its `front`, under names of their own; the recipe itself where it lists none.
+
+    All share what does not depend on limits: the original, the profile and the sensitivities are made once.
+    """
+    return tuple(_at(recipe, bound) for bound in recipe.front) or (recipe,)
+
+
+def _at(recipe: Recipe, bound: Bound) -> Recipe:
+    limits = recipe.limits.model_copy(update={"latency_p50": bound})
+    name = f"{recipe.name}-{str(bound).replace(' ', '')}"
+    return recipe.model_copy(update={"name": name, "limits": limits, "front": ()})
+
+
 def parse(cls: type[S], data: Any, document: Document, place: Place) -> tuple[S | None, list[Fault]]:
     """`data`, which stands at `place`, as a `cls`; None and what is wrong where it cannot be one."""
     try:

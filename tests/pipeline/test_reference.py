@@ -18,7 +18,7 @@ def test_the_committed_page_is_current() -> None:
 
 def test_the_schema_says_what_may_be_written() -> None:
     page = schema()
-    assert set(page["properties"]) == {"name", "seed", "model", "data", "target", "limits", "pipeline"}
+    assert set(page["properties"]) == {"name", "seed", "model", "data", "target", "limits", "pipeline", "front"}
     assert set(page["required"]) == {"model", "data", "limits"}
     assert page["additionalProperties"] is False
     entries = page["properties"]["pipeline"]["items"]["anyOf"]
