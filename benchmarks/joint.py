@@ -46,16 +46,20 @@ class Method:
 
 
 def methods(recipe: Recipe, wanted: Iterable[str], quantized: float) -> list[Method]:
-    """The subject's recipe with each method's solver. `quantize only` is held to `quantized` of the original's
-    latency, and `narrow only` trains as long as the others although it has no int8 phase."""
+    """The subject's recipe once per wanted `<method>` or `<method>@<latency limit>`, with that method's solver.
+
+    `quantize only` is held to `quantized` of the original's latency where no limit is named, and `narrow only` trains as
+    long as the others although it has no int8 phase.
+    """
     found = []
-    for name in wanted:
-        limits = recipe.limits
-        if name == "quantize only":
-            limits = Limits(latency_p50=Bound(value=quantized, unit="x"))
+    for text in wanted:
+        name, _, limit = text.partition("@")
+        limit = limit or (f"{quantized}x" if name == "quantize only" else "")
+        bound = Bound.model_validate(limit) if limit else recipe.limits.latency_p50
         steps = tuple(_step(step, name) for step in recipe.pipeline)
-        named = f"{recipe.name}-{name.replace(',', '').replace(' ', '_')}"
-        found.append(Method(name, recipe.model_copy(update={"name": named, "pipeline": steps, "limits": limits})))
+        named = f"{recipe.name}-{text.replace(',', '').replace(' ', '_').replace('@', '-')}"
+        changed = {"name": named, "pipeline": steps, "limits": Limits(latency_p50=bound)}
+        found.append(Method(text, recipe.model_copy(update=changed)))
     return found
 
 
@@ -107,7 +111,7 @@ def plans(found: Iterable[Method], states: Mapping[str, State], folder: Path) ->
 @click.command()
 @click.argument("subject", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
-@click.option("--method", "wanted", multiple=True, type=click.Choice(list(METHODS)), help="Only these (default: all).")
+@click.option("--method", "wanted", multiple=True, help="Only these, also as method@0.3x (default: all).")
 @click.option("--quantized", default=0.6, show_default=True, help="Latency limit of `quantize only`, as a factor.")
 @click.option("--rounds", default=27, show_default=True, help="Fresh sessions of every model.")
 @click.option("--runs", default=20, show_default=True, help="Timed inferences per session.")
@@ -117,6 +121,9 @@ def main(
 ) -> None:
     """Compare ways to make a plan for SUBJECT, a recipe such as benchmarks/subjects/resnet20_cifar10.yaml."""
     logging.disable(logging.WARNING)
+    unknown = [text for text in wanted if text.partition("@")[0] not in METHODS]
+    if unknown:
+        raise click.ClickException(f"{unknown[0]} is no method; allowed: {', '.join(METHODS)}")
     try:
         recipe = load_recipe(subject)
         found = methods(recipe, wanted or METHODS, quantized)
