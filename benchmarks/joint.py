@@ -48,7 +48,7 @@ class Method:
 def methods(recipe: Recipe, wanted: Iterable[str], quantized: float) -> list[Method]:
     """The subject's recipe once per wanted `<method>` or `<method>@<latency limit>`, with that method's solver.
 
-    `quantize only` is held to `quantized` of the original's latency where no limit is named, and `narrow only` trains as
+    `quantize only` is held to `quantized` of the original's latency where no limit is named. `narrow only` trains as
     long as the others although it has no int8 phase.
     """
     found = []
