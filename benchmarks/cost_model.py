@@ -17,7 +17,7 @@ import click
 import numpy as np
 from scipy.stats import spearmanr
 
-from paredown.models.spec import InputError
+from paredown.models.spec import ParedownError
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.runner import run
 from paredown.stages import cost
@@ -125,7 +125,7 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
         try:
             recipe = load_recipe(file)
             state = run(recipe, folder, until="sensitivity")
-        except InputError as error:
+        except ParedownError as error:
             raise click.ClickException(str(error)) from error
         seconds = json.loads((folder / recipe.name / "timings.json").read_text())
         with TemporaryDirectory() as scratch:

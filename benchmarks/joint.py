@@ -17,7 +17,7 @@ import click
 from quickstart import measure, page
 
 from paredown.models.data import open_data
-from paredown.models.spec import InputError, LimitError
+from paredown.models.spec import LimitError, ParedownError
 from paredown.pipeline.progress import shown
 from paredown.pipeline.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.runner import run
@@ -128,7 +128,7 @@ def main(
         recipe = load_recipe(subject)
         found = methods(recipe, wanted or METHODS, quantized)
         states, refused = finished(found, folder)
-    except InputError as error:
+    except ParedownError as error:
         raise click.ClickException(str(error)) from error
     first = next(iter(states.values()))
     with TemporaryDirectory() as scratch:
