@@ -4,6 +4,7 @@ Bilinear without antialiasing: torch, onnxruntime and OpenVINO agree on it to 1e
 down to half the side every pixel still counts.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Interpreter, Node
 from torch.nn.functional import interpolate
 
-from paredown.models.graph import Network
+from paredown.models.graph import Network, operator
 from paredown.models.onnx_graph import copy_of, set_weight, shapes
 
 SHRUNK = "shrunk"
@@ -70,9 +71,9 @@ def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
             if value == image.name:
                 node.input[index] = SHRUNK
     set_weight(model, f"{SHRUNK}.sizes", np.array([batch, channels, side, side], np.int64))
-    inputs, kind = [image.name, "", "", f"{SHRUNK}.sizes"], {"mode": "linear", "antialias": 0}
-    how = {**kind, "coordinate_transformation_mode": "half_pixel"}
-    model.graph.node.insert(0, helper.make_node("Resize", inputs, [SHRUNK], name=SHRUNK, **how))
+    node = helper.make_node("Resize", [image.name, "", "", f"{SHRUNK}.sizes"], [SHRUNK], name=SHRUNK, mode="linear")
+    node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "half_pixel"))
+    model.graph.node.insert(0, node)
     del model.graph.value_info[:]
     return onnx.shape_inference.infer_shapes(model)
 
@@ -81,7 +82,7 @@ def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
 def layer_pixels(network: Network, side: int) -> dict[str, tuple[int, int]]:
     """Layer to its pixels (in, out), each height x width, where images are `side` x `side`."""
     found, _ = _run(network.graph, _images(network, side))
-    count = {name: int(np.prod(shape[2:])) if len(shape) == 4 else 1 for name, shape in found.items()}
+    count = {name: math.prod(shape[2:]) if len(shape) == 4 else 1 for name, shape in found.items()}
     reads = {layer.name: layer.value if layer.op == "add" else layer.inputs[0] for layer in network.layers}
     return {layer.name: (count[reads[layer.name]], count[layer.value]) for layer in network.layers}
 
@@ -89,9 +90,11 @@ def layer_pixels(network: Network, side: int) -> dict[str, tuple[int, int]]:
 def takes(network: Network, model: ModelProto, side: int) -> bool:
     """Whether module, trace and ONNX graph all compute the same from images of `side` x `side`.
 
-    They do not where a size of the original's maps is written into them: a view, a pooling window, a slice.
+    They do not where a size of the original's maps is written into them: a view, a pooling window, padding to "same".
     """
     images = _images(network, side)
+    if any(map(_pools_adaptively, network.graph.graph.nodes)):
+        return False
     try:
         found, logits = _run(network.graph, images)
         with torch.no_grad():
@@ -102,6 +105,11 @@ def takes(network: Network, model: ModelProto, side: int) -> bool:
     same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
     both = written.keys() & found.keys() - {model.graph.input[0].name}
     return same and all(written[name][1:] == found[name][1:] for name in both)
+
+
+def _pools_adaptively(node: Node) -> bool:
+    """To several pixels: the exporter writes windows or indices for the size that it sees, which no shape tells."""
+    return operator(node).startswith("adaptive_") and set(node.args[1]) != {1}  # type: ignore[arg-type]
 
 
 def _images(network: Network, side: int) -> Tensor:
