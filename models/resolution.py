@@ -62,7 +62,7 @@ def shrink_trace(graph: GraphModule, side: int) -> GraphModule:
 
 
 def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
-    """The same in an ONNX graph, whose input stays as it is declared."""
+    """The same in an ONNX graph, whose input stays as it is declared; shapes by name are left to be inferred again."""
     model = copy_of(model)
     image = model.graph.input[0]
     batch, channels = shapes(model)[image.name][:2]
@@ -75,7 +75,7 @@ def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
     node.attribute.append(helper.make_attribute("coordinate_transformation_mode", "half_pixel"))
     model.graph.node.insert(0, node)
     del model.graph.value_info[:]
-    return onnx.shape_inference.infer_shapes(model)
+    return model
 
 
 @lru_cache(maxsize=64)

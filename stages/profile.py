@@ -21,8 +21,8 @@ from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
-ORDER = {"substitute": -2, "resize": -1, "quantize": 1}
-"""Transforms that are not named here come between these, in the recipe's order."""
+ORDER = {"substitute": -1, "resize": 1, "quantize": 2}
+"""Transforms that are not named here stand at 0, in the recipe's order."""
 
 
 class ProfileStage(Spec):
@@ -52,7 +52,7 @@ class ProfileStage(Spec):
         )
 
     def names(self) -> dict[str, dict[str, Any]]:
-        """Transforms in the order in which they are applied: blocks first, then the input, widths, and precision."""
+        """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
         named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
         return dict(sorted(named.items(), key=lambda item: ORDER.get(item[0], 0)))
 

@@ -27,7 +27,7 @@ from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
 
-ALL = (Resize(), Narrow(), Quantize())
+ALL = (Narrow(), Resize(), Quantize())
 SMALL = {"resize:input": "16"}
 
 
@@ -68,11 +68,11 @@ def test_without_a_smaller_side_there_is_no_site(subject: Subject) -> None:
     assert not any(large.touching(subject, layer) for layer in subject.network.layers)
 
 
-def test_it_is_applied_behind_blocks_and_before_precision() -> None:
+def test_it_is_applied_behind_widths_and_before_precision() -> None:
     assert list(ProfileStage(transforms=("quantize", "narrow", "resize", "substitute")).names()) == [
         "substitute",
-        "resize",
         "narrow",
+        "resize",
         "quantize",
     ]
 

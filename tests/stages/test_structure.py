@@ -35,7 +35,7 @@ from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
 from paredown.stages.transforms.substitute import Substitute
 
-ALL = (Substitute(), Resize(), Narrow(), Quantize())
+ALL = (Substitute(), Narrow(), Resize(), Quantize())
 
 
 def named(subject: Subject) -> set[tuple[str, str]]:
