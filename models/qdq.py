@@ -115,6 +115,8 @@ def _range(value: str, model: ModelProto, ranges: Mapping[str, Range]) -> Range:
     node = producers(model).get(value)
     if node is not None and node.op_type in UNIT_RANGE:
         return (0.0, 1.0)
+    if node is not None and node.op_type == "Resize":  # rounded behind it, with the range of what it shrank
+        return _range(node.input[0], model, ranges)
     raise KeyError(f"no range for the value '{value}'")
 
 

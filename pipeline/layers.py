@@ -58,7 +58,7 @@ def rows_of(plan: Mapping[str, Any], order: Sequence[str] = ()) -> tuple[LayerRo
     for row in _changes(plan):
         place = row.name.partition(":")[2]
         inside = [i for i, r in enumerate(rows) if r.name == place or r.name.startswith(f"{place}.")]
-        rows.insert(inside[0] if inside else len(rows), row)
+        rows.insert(inside[0] if inside else 0 if place == "input" else len(rows), row)
     return tuple(rows)
 
 

@@ -147,9 +147,9 @@ class _Tables:
             if any(self._crossing(producer, consumer, {site: c.name}) != plain for c in self.sites[site].candidates)
         )
 
-    def _crossing(self, producer: Layer, consumer: Layer, choice: Choice) -> tuple[int, int, int]:
+    def _crossing(self, producer: Layer, consumer: Layer, choice: Choice) -> tuple[int, int, int, int]:
         forms = [cost.form_of(self.subject, self.transforms, layer, choice) for layer in (producer, consumer)]
-        return forms[0].bits, forms[1].bits, forms[1].channels_in
+        return forms[0].bits, forms[1].bits, forms[1].channels_in, cost.pixels(consumer, forms[1])[0]
 
     def _border_costs(self, producer: Layer, consumer: Layer, choice: Choice) -> Costs:
         forms = [cost.form_of(self.subject, self.transforms, layer, choice) for layer in (producer, consumer)]

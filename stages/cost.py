@@ -65,11 +65,16 @@ def form_of(subject: Subject, transforms: Sequence[Transform], layer: Layer, cho
     return form
 
 
+def pixels(layer: Layer, form: Form) -> tuple[int, int]:
+    """Height x width of what a layer reads and of what it computes."""
+    return form.pixels or (layer.pixels_in, layer.pixels_out)
+
+
 def features(layer: Layer, form: Form) -> NDArray[np.float64]:
     """(macs, input elements, output elements, 1), the first three in millions."""
-    groups = form.channels_in if layer.depthwise else layer.groups
-    macs = layer.pixels_out * layer.kernel * form.channels_in * form.channels_out / groups
-    elements = layer.pixels_in * form.channels_in, layer.pixels_out * form.channels_out
+    groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, pixels(layer, form)
+    macs = made * layer.kernel * form.channels_in * form.channels_out / groups
+    elements = read * form.channels_in, made * form.channels_out
     return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
 
 
@@ -102,7 +107,7 @@ def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, fl
     """(million elements converted, borders) between two layers."""
     if producer.bits == form.bits:
         return 0.0, 0.0
-    return consumer.pixels_in * form.channels_in / MILLION, 1.0
+    return pixels(consumer, form)[0] * form.channels_in / MILLION, 1.0
 
 
 def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:
@@ -171,7 +176,7 @@ def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile,
 
 def output_bytes(layer: Layer, form: Form) -> int:
     """Bytes of the value that a layer computes."""
-    return layer.pixels_out * form.channels_out * (1 if form.bits == 8 else 4)
+    return pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
 
 
 def live_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:

@@ -13,6 +13,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from paredown.models.fold import batch_norm_pairs
 from paredown.models.graph import channel_source
+from paredown.models.resolution import shrink
 from paredown.models.supernet import KEEP
 from paredown.stages.training import home
 from paredown.stages.transforms.base import Choice, Subject
@@ -85,6 +86,8 @@ class Distillation:
             if self.learnt[name].shape[1] != len(kept):
                 continue  # another transform than `narrow` changed this width
             told = self.told[name][:, kept]
+            if told.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
+                told = shrink(told, self.learnt[name].shape[2:])
             errors.append((self.learnt[name] - told).square().mean() / (told.var() + 1e-6))
         return torch.stack(errors).mean() if errors else torch.zeros(())
 

@@ -1,12 +1,13 @@
 """Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
 
 import itertools
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from onnx import ModelProto
+from onnx import ModelProto, NodeProto
 
-from paredown.models.onnx_graph import producers, save
+from paredown.models.onnx_graph import consumers, producers, save
 from paredown.models.qdq import units
 from paredown.stages.base import State
 from paredown.stages.cost import MIB, Sample
@@ -83,7 +84,8 @@ class Meter:
 
 
 def _owner(model: ModelProto, name: str) -> str:
-    """The layer that a node's time counts for: itself, or what it follows; conversions count for no layer."""
+    """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none;
+    conversions count for no layer."""
     chosen, made = set(units(model)), producers(model)
     nodes = {node.name: node for node in model.graph.node}
     while name not in chosen:
@@ -93,5 +95,15 @@ def _owner(model: ModelProto, name: str) -> str:
         before = next((made[value] for value in node.input if value in made), None)
         while before is not None and before.op_type in ("QuantizeLinear", "DequantizeLinear"):
             before = next((made[value] for value in before.input if value in made), None)
-        name = before.name if before is not None else ""
+        if before is None:
+            return _reader(model, node, chosen)
+        name = before.name
     return name
+
+
+def _reader(model: ModelProto, node: NodeProto | None, chosen: Collection[str]) -> str:
+    """The first layer behind a node."""
+    readers = consumers(model)
+    while node is not None and node.name not in chosen:
+        node = next(iter(readers.get(node.output[0], [])), None)
+    return node.name if node is not None else ""

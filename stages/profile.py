@@ -21,6 +21,9 @@ from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
+ORDER = {"substitute": -1, "resize": 1, "quantize": 2}
+"""Transforms that are not named here stand at 0, in the recipe's order."""
+
 
 class ProfileStage(Spec):
     """Lists every candidate and fits the cost model to the runtime's own profile of whole variants."""
@@ -49,9 +52,9 @@ class ProfileStage(Spec):
         )
 
     def names(self) -> dict[str, dict[str, Any]]:
-        """Transforms in the order in which they are applied: blocks first, then widths, then precision."""
+        """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
         named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
-        return dict(sorted(named.items(), key=lambda item: (item[0] == "quantize") - (item[0] == "substitute")))
+        return dict(sorted(named.items(), key=lambda item: ORDER.get(item[0], 0)))
 
     def _check_pays(self, transforms: Sequence[Transform], state: State) -> None:
         for name, transform in zip(self.names(), transforms, strict=True):

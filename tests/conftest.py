@@ -293,6 +293,12 @@ def started(tmp_path_factory: pytest.TempPathFactory, _net: nn.Module) -> State:
 
 
 @pytest.fixture(scope="session")
+def run() -> Callable[..., State]:
+    """`run_stage`, for tests that want other options."""
+    return run_stage
+
+
+@pytest.fixture(scope="session")
 def planned(started: State) -> State:
     """The same after `profile`, `sensitivity` and `search`."""
     state = run_stage(started, "profile", plans=4, images=32)

@@ -46,7 +46,8 @@ class Runtime(Protocol):
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
     def supports(self, feature: str) -> bool:
-        """Whether a transform's result pays or runs here: `int8`, `narrow`, `substitute`, `sparse`."""
+        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`,
+        `sparse`."""
 
     def machine(self) -> dict[str, str]:
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""

@@ -48,7 +48,7 @@ class OpenVino:
 
     def supports(self, feature: str) -> bool:
         """Unstructured zeros save no time here, so `sparse` is not supported."""
-        return feature in ("int8", "narrow", "substitute")
+        return feature in ("int8", "narrow", "resize", "substitute")
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""

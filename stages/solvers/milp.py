@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from paredown.models.spec import Spec
+from paredown.stages.hub import parts
 from paredown.stages.linearise import Floats, Linear, linearise
 from paredown.stages.problem import (
     TOLERANCE,
@@ -22,6 +23,7 @@ from paredown.stages.problem import (
     first_plan,
     holds,
     loss,
+    reached,
     validate,
     with_limits,
 )
@@ -49,33 +51,49 @@ class Milp(Spec):
     def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
         """See `Solver`.
 
-        One program is solved where the limits can be held, else three, and one per violated limit.
+        One program per part of the problem is solved where the limits can be held, else two more, and one per violated
+        limit.
         """
         validate(problem)
         began = time.perf_counter()
-        linear = linearise(problem)
-        apart = _apart(linear, avoid, distance)
-        answer = self._best(linear, problem.limits, apart)
-        choice = _plan(linear, answer)
-        if choice is None or not holds(problem, choice) or not far(choice, avoid, distance):
+        choice, gap = self._held(problem, avoid, distance)
+        least: dict[str, float] = {}
+        if choice is None:
+            linear = linearise(problem)
+            apart = _apart(linear, avoid, distance)
             over = self._over(linear, problem.limits, apart)
             if over.values is None and avoid:  # No plan differs enough, whatever the limits.
                 return replace(self.solve(problem), feasible=False, seconds=time.perf_counter() - began)
             choice, answer = self._nearest(problem, linear, apart, over)
+            least, gap = self._least(problem, linear, choice), answer.gap
         return Solution(
             choice=choice,
             loss=loss(problem, choice),
             costs=cost(problem, choice),
             feasible=holds(problem, choice) and far(choice, avoid, distance),
-            least=self._least(problem, linear, choice),
-            gap=answer.gap,
+            least=least,
+            gap=gap,
             seconds=time.perf_counter() - began,
         )
 
-    def _best(self, linear: Linear, limits: Mapping[str, float], apart: Rows) -> Answer:
+    def _held(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> tuple[dict[str, str] | None, float]:
+        """The best of all parts' plans that hold the limits (None: there is none), and the gap that it is proved to."""
+        found, gap, share = list[dict[str, str]](), 0.0, parts(problem)
+        for part in share:
+            began, linear = time.perf_counter(), linearise(part)
+            answer = self._best(linear, part.limits, _apart(linear, avoid, distance), self.seconds / len(share))
+            choice = _plan(linear, answer)
+            if choice is not None and holds(part, choice) and far(choice, avoid, distance):
+                found.append(choice)
+                gap = max(gap, answer.gap)
+            elif time.perf_counter() - began >= self.seconds / len(share):
+                gap = math.inf  # The time limit struck: there may be a plan.
+        return min(found, key=lambda plan: _rank(problem, plan), default=None), gap
+
+    def _best(self, linear: Linear, limits: Mapping[str, float], apart: Rows, seconds: float) -> Answer:
         """Least loss under the limits; of equally good plans, the cheaper one."""
         rows = [_limit_rows(linear, limit, value) for limit, value in limits.items()]
-        return minimise(linear, _objective(linear), [*rows, apart], self.gap, self.seconds)
+        return minimise(linear, _objective(linear), [*rows, apart], self.gap, seconds)
 
     def _over(self, linear: Linear, limits: Mapping[str, float], apart: Rows) -> Answer:
         """Least largest excess over the limits, then the least sum of them, whatever the loss."""
@@ -93,7 +111,7 @@ class Milp(Spec):
             return nearest or first_plan(problem), Answer(None)
         ratios = excess(problem, nearest)
         limits = {limit: value * (1 + ratios[limit]) for limit, value in problem.limits.items()}
-        answer = self._best(linear, limits, apart)
+        answer = self._best(linear, limits, apart, self.seconds)
         choice = _plan(linear, answer)
         if choice is None or not holds(with_limits(problem, limits), choice):
             return nearest, Answer(None)
@@ -110,6 +128,12 @@ class Milp(Spec):
             if math.isfinite(ratio):
                 least[limit] = (1 + ratio) * problem.limits[limit]
         return least
+
+
+def _rank(problem: Problem, plan: Plan) -> tuple[float, float]:
+    """Loss, then how far the limits are used up."""
+    costs = cost(problem, plan)
+    return loss(problem, plan), sum(reached(costs, limit) / value for limit, value in problem.limits.items())
 
 
 def _plan(linear: Linear, answer: Answer) -> dict[str, str] | None:

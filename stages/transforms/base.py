@@ -43,11 +43,15 @@ class Subject:
 
 @dataclass(frozen=True)
 class Form:
-    """What a plan makes of one layer: all that its time, size and memory depend on."""
+    """What a plan makes of one layer: all that its time, size and memory depend on.
+
+    `pixels` are height x width of what it reads and of what it computes; None: as many as in the original.
+    """
 
     channels_in: int
     channels_out: int
     bits: int = 32
+    pixels: tuple[int, int] | None = None
 
 
 class Transform(Protocol):
@@ -73,7 +77,8 @@ class Transform(Protocol):
         """A few choices that change the whole network alike, to be profiled."""
 
     def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
-        """The traced network as if the choice were made, its shapes unchanged; `graph` may be changed in place."""
+        """The traced network as if the choice were made, channels that go at zero; parameters may be changed in
+        place, `graph` itself stays as it is."""
 
     def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
         """The choice made in the ONNX graph, weights kept where they are kept: for measuring, without training."""

@@ -1,6 +1,7 @@
 """Every transform that discovery finds: what it says, what it imitates and what it lowers are one and the same."""
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from torch import nn
 
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export, save, weights
+from paredown.models.onnx_graph import export, save, shapes, weights
 from paredown.stages import discovery
-from paredown.stages.cost import form_of, size_mib
+from paredown.stages.cost import form_of, pixels, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.structure import under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
@@ -82,6 +83,14 @@ def real_form(model: onnx.ModelProto, layer: str) -> tuple[tuple[int, ...], int]
     return (stored[f"{weight}.q"].shape, 8) if f"{weight}.q" in stored else (stored[weight].shape, 32)
 
 
+def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
+    """Height x width of what every node of a file reads and computes."""
+    known = shapes(onnx.shape_inference.infer_shapes(model))
+    area = {value: math.prod(shape[2:]) for value, shape in known.items()}
+    read = {node.name: next((value for value in node.input if value in area), "") for node in model.graph.node}
+    return {node.name: (area.get(read[node.name], 0), area.get(node.output[0], 0)) for node in model.graph.node}
+
+
 def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, subject: Subject) -> None:
     sites = transform.sites(subject)
     assert sites
@@ -94,7 +103,7 @@ def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, sub
 
 def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) -> None:
     """Those that the runtime protocol lists."""
-    assert transform.FEATURE in ("int8", "narrow", "substitute", "sparse")
+    assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "sparse")
 
 
 def test_sites_are_the_same_every_time(transform: Transform, subject: Subject) -> None:
@@ -159,8 +168,10 @@ def test_lowering_and_imitating_leave_the_subject_untouched(
 def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Subject) -> None:
     for choice in choices(transform, subject):
         model = lowered(transform, subject, choice)
+        found = real_pixels(model)
         for layer in under(subject, choice).network.layers:
-            form = form_of(subject, [transform], layer, choice)
+            form = form_of(under(subject, choice), [transform], layer, choice)
+            assert pixels(layer, form) == found[layer.name]
             if layer.op == "add":
                 continue
             shape, bits = real_form(model, layer.name)
@@ -177,6 +188,7 @@ def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Su
         made = form_of(subject, [transform], subject.network.layer("block.conv2"), choice)
         form = form_of(subject, [transform], add, choice)
         assert form.channels_in == form.channels_out == made.channels_out
+        assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(subject.network.layer("block.conv2"), made)[1]
 
 
 def test_only_touching_sites_change_a_layer(transform: Transform, subject: Subject) -> None:

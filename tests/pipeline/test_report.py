@@ -224,6 +224,13 @@ def test_other_sites_stand_before_their_layers() -> None:
     assert names[6:9] == ["block.6.<b>", "substitute:block.7", "block.7.<b>"]
 
 
+def test_a_change_of_the_input_stands_before_all_layers() -> None:
+    sites = [{"name": "resize:input", "candidates": ["128", "96"]}]
+    first, *layers = rows_of({**_plan(3), "sites": sites, "choice": {"resize:input": "96"}})
+    assert str(first) == "resize:input: 96"
+    assert len(layers) == 3
+
+
 def test_a_plan_without_layers_is_drawn_from_its_sites_in_depth_order() -> None:
     sites = [
         {"name": "narrow:late", "candidates": ["32", "16"]},

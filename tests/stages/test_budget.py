@@ -15,21 +15,30 @@ from paredown.stages.profile import random_choice
 from paredown.stages.transforms.base import Subject, Transform
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
+from paredown.stages.transforms.resize import Resize
 
 BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
 
 
 @pytest.mark.parametrize(
     "transforms",
-    [(Narrow(), Quantize()), (Quantize(),), (Narrow(),), (Narrow(levels=(0.5,), round_to=16), Quantize())],
-    ids=["both", "quantize", "narrow", "few widths"],
+    [
+        (Narrow(), Quantize()),
+        (Quantize(),),
+        (Narrow(),),
+        (Narrow(levels=(0.5,), round_to=16), Quantize()),
+        (Resize(round_to=4), Narrow(), Quantize()),
+        (Resize(),),
+    ],
+    ids=["both", "quantize", "narrow", "few widths", "all three", "resize"],
 )
 def test_every_plan_costs_what_is_predicted(subject: Subject, tools: Any, transforms: tuple[Transform, ...]) -> None:
     problem = tools.random_problem(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     validate(problem)
     rng, profile = np.random.default_rng(0), tools.random_profile(subject)
-    for _ in range(20):
-        choice = random_choice(problem.sites, rng)
+    drawn = [random_choice(problem.sites, rng) for _ in range(20)]
+    assert all(len({choice[site.name] for choice in drawn}) > 1 for site in problem.sites)
+    for choice in drawn:
         assert is_plan(problem, choice)
         predicted, found = cost.predict(subject, transforms, profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
@@ -43,6 +52,15 @@ def test_memory_is_exact_where_the_peak_is(subject: Subject, tools: Any) -> None
     predicted = cost.predict(subject, transforms, tools.random_profile(subject), {})
     plain = {site.name: site.candidates[0].name for site in problem.sites}
     assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
+
+
+def test_only_what_has_pixels_depends_on_the_input(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Resize(), Quantize()), {"latency": 1.0})
+    scopes = {factor.sites for factor in problem.factors}
+    assert ("resize:input", "quantize:stem.0") in scopes
+    assert ("resize:input", "quantize:add") in scopes
+    assert ("quantize:fc",) in scopes
+    assert ("resize:input", "quantize:block.conv1", "quantize:block.conv2") in scopes, "a border's elements"
 
 
 def test_steps_are_only_there_for_a_memory_limit(subject: Subject, tools: Any) -> None:

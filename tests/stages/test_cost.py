@@ -28,6 +28,8 @@ def profile_of(subject: Subject, weights: tuple[float, ...] = (1.0,) * len(TERMS
 
 def test_features_are_macs_and_elements_in_millions() -> None:
     assert cost.features(CONV, Form(16, 32)).tolist() == [25 * 9 * 16 * 32 / 1e6, 1600 / 1e6, 800 / 1e6, 1]
+    smaller = Form(16, 32, pixels=(64, 16))
+    assert cost.features(CONV, smaller).tolist() == [16 * 9 * 16 * 32 / 1e6, 64 * 16 / 1e6, 16 * 32 / 1e6, 1]
     assert cost.features(DEPTHWISE, Form(8, 8)).tolist() == [100 * 9 * 8 / 1e6, 800 / 1e6, 800 / 1e6, 1]
 
 
@@ -89,6 +91,7 @@ def test_only_a_change_of_precision_is_a_border(subject: Subject) -> None:
     layer = subject.network.layer("block.conv2")
     assert cost.border_terms(layer, Form(16, 32), Form(32, 16)) == (0.0, 0.0)
     assert cost.border_terms(layer, Form(16, 24, 8), Form(24, 16)) == (24 * 144 / 1e6, 1.0)
+    assert cost.border_terms(layer, Form(16, 24, 8), Form(24, 16, 32, (64, 64))) == (24 * 64 / 1e6, 1.0)
 
 
 def test_terms_of_a_plan(subject: Subject) -> None:

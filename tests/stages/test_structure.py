@@ -32,9 +32,10 @@ from paredown.stages.structure import (
 from paredown.stages.transforms.base import Subject
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
+from paredown.stages.transforms.resize import Resize
 from paredown.stages.transforms.substitute import Substitute
 
-ALL = (Substitute(), Narrow(), Quantize())
+ALL = (Substitute(), Narrow(), Resize(), Quantize())
 
 
 def named(subject: Subject) -> set[tuple[str, str]]:
@@ -139,16 +140,16 @@ def test_every_plan_costs_what_the_plans_own_network_does(supernet: Subject, too
     problem = tools.random_problem(supernet, ALL, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     profile = tools.random_profile(supernet)
     validate(problem)
-    rng, seen = np.random.default_rng(0), set[str]()
+    rng, seen = np.random.default_rng(0), set[tuple[str, str]]()
     for _ in range(60):
         choice = {s.name: rng.choice([c.name for c in s.candidates]).item() for s in owners_first(problem)}
         choice = existing(problem.sites, choice)
         assert is_plan(problem, choice)
-        seen.add(choice["substitute:block"])
+        seen.add((choice["substitute:block"], choice["resize:input"]))
         predicted, found = cost.predict(supernet, ALL, profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
-    assert len(seen) == 4
+    assert len(seen) == 8
 
 
 def test_random_plans_pick_replacements_and_only_what_exists(supernet: Subject) -> None:
@@ -161,7 +162,8 @@ def test_random_plans_pick_replacements_and_only_what_exists(supernet: Subject) 
 def test_a_narrowed_plan_with_a_replacement_is_lowered_and_trained_alike(
     supernet: Subject, net: nn.Module, tmp_path: Path
 ) -> None:
-    choice = {"substitute:block": "wide", "narrow:stem.0": "8", "narrow:block.instead.wide.0.conv": "16"}
+    narrowed = {"narrow:stem.0": "8", "narrow:block.instead.wide.0.conv": "16"}
+    choice = {"substitute:block": "wide", "resize:input": "16", **narrowed}
     one, module, model = under(supernet, choice), copy.deepcopy(net), under(supernet, choice).model
     for transform in ALL:
         module, model = transform.apply(one, choice, module), transform.lower(one, choice, model)

@@ -1,0 +1,83 @@
+"""`resize`: a smaller input for the whole network; the image is shrunk by the artifact itself."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import ClassVar
+
+from onnx import ModelProto
+from pydantic import Field
+from torch import nn
+from torch.fx import GraphModule
+
+from paredown.models.graph import Layer
+from paredown.models.resolution import layer_pixels, shrink_before, shrink_onnx, shrink_trace, takes
+from paredown.models.spec import Spec
+from paredown.stages.problem import Candidate, Site
+from paredown.stages.transforms.base import Choice, Form, Subject
+
+SITE = "resize:input"
+
+
+class Resize(Spec):
+    """Chooses the side of the images that the network computes on. The artifact's input stays as it was."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    FEATURE: ClassVar[str] = "resize"
+
+    levels: tuple[float, ...] = Field((0.875, 0.75, 0.625), description="fractions of the input's side")
+    round_to: int = Field(8, ge=1, description="sides are multiples of this, in pixels")
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        sides = self.sides(subject)
+        return (Site(SITE, tuple(Candidate(str(side)) for side in sides)),) if len(sides) > 1 else ()
+
+    def sides(self, subject: Subject) -> tuple[int, ...]:
+        """The whole side in pixels, then the smaller ones that the network takes, largest first."""
+        whole = subject.network.shape[1]
+        rounded = {max(1, round(whole * level / self.round_to)) * self.round_to for level in self.levels}
+        smaller = sorted((side for side in rounded if side < whole), reverse=True)
+        return (whole, *(side for side in smaller if _taken(subject, side)))
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        plain = Form(layer.channels_in, layer.channels_out)
+        resized = ({SITE: str(side)} for side in self.sides(subject))
+        return (SITE,) if any(self.form(subject, layer, plain, choice) != plain for choice in resized) else ()
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        side = chosen_side(subject, choice)
+        if side is None:
+            return form
+        pixels = layer_pixels(subject.network, side)[layer.name]
+        return form if pixels == (layer.pixels_in, layer.pixels_out) else replace(form, pixels=pixels)
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        """The smallest side alone: between it and the whole, times are straight lines over pixels."""
+        return tuple({site.name: site.candidates[-1].name} for site in self.sites(subject))
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        side = chosen_side(subject, choice)
+        return graph if side is None else shrink_trace(graph, side)
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        side = chosen_side(subject, choice)
+        return model if side is None else shrink_onnx(model, side)
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        side = chosen_side(subject, choice)
+        return module if side is None else shrink_before(copy.deepcopy(module), side)
+
+
+def chosen_side(subject: Subject, choice: Choice) -> int | None:
+    """The side in pixels that a plan shrinks images to; None where it leaves them as they are."""
+    side = int(choice.get(SITE, subject.network.shape[1]))
+    return side if side < subject.network.shape[1] else None
+
+
+@cache
+def _taken(subject: Subject, side: int) -> bool:
+    return takes(subject.network, subject.model, side)
+
+
+PLUGIN = Resize
