@@ -38,7 +38,9 @@ pipeline:
   - verify: {rounds: 1, runs: 3}
 """
 RUNTIME = """
-from paredown.stages.runtimes.onnxruntime import OnnxRuntime, fresh_peak
+from paredown.stages.runtimes import _session
+from paredown.stages.runtimes._inprocess import fresh_peak
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 
 class Quick(OnnxRuntime):
@@ -46,7 +48,7 @@ class Quick(OnnxRuntime):
         return super().latency(models, threads, batch, 1, 3, seed)
 
     def peak_memory(self, model, threads, batch):
-        return fresh_peak(model, threads, batch)
+        return fresh_peak(_session.__file__, "onnxruntime", model, threads, batch)
 
 
 PLUGIN = Quick

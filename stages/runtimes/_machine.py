@@ -61,6 +61,6 @@ def weight_bits(machine: dict[str, str]) -> int:
 
 
 def width_multiple(machine: dict[str, str]) -> int:
-    """The channel block of onnxruntime's float convolutions: 8 with AVX2 alone, else 16."""
+    """The channel block of float convolutions in onnxruntime and OpenVINO: 8 with AVX2 alone, else 16."""
     known = machine["flags"].split()
     return 8 if "avx2" in known and "avx512f" not in known else 16

@@ -40,6 +40,8 @@ class OpenVino:
         return _machine.fingerprint()
 
     def width_multiple(self) -> int:
+        """As for onnxruntime: with AVX512 4 channels more than 48 or 64 cost a 3x3 convolution a third to a half more
+        time, the next 12 hardly any."""
         return _machine.width_multiple(self.machine())
 
     def weight_bits(self) -> int:
