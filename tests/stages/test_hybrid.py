@@ -25,7 +25,7 @@ from paredown.stages.subject import load_subject
 from paredown.stages.training import Schedule
 from paredown.stages.transforms.base import Subject
 
-LIMITS = Limits(latency_p50=Bound(value=0.16, unit="x"), size=Bound(value=0.6, unit="x"))
+LIMITS = Limits(latency_p50=Bound(value=0.12, unit="x"), size=Bound(value=0.6, unit="x"))
 SHORT = Schedule(epochs=1, lr=1e-3)
 STAGES: dict[str, dict[str, Any]] = {
     "library": {"blocks": ["inverted_residual", "depthwise_separable"], "images": 64, "steps": 16, "keep": 3},
