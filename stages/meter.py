@@ -1,7 +1,7 @@
 """Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
 
 import itertools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,9 @@ from paredown.stages.measure import runtime_of
 from paredown.stages.runtimes.base import Runtime, ratio
 from paredown.stages.structure import under
 from paredown.stages.transforms.base import Choice, Subject, Transform
+
+LEAST = 0.2
+"""Share of a node's profiled time that is its own in any case."""
 
 
 @dataclass(frozen=True)
@@ -64,23 +67,41 @@ class Meter:
         return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
 
     def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]]:
-        """A variant's costs, and the ms of every layer (with what follows it), scaled to sum to the latency."""
+        """A variant's costs, and the ms of every layer with what follows it: in all, with what converts between
+        precisions, the latency."""
         sample, model, target = self.sample(choice, memory), self.lower(choice), self.state.target
         path = self.write(choice)
-        times = self.runtime.node_times(path, target.threads, target.batch, self.runs)
+        times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         path.unlink()
         owned: dict[str, float] = {}
         for name, ms in times.items():
             owner = _owner(model, name)
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
-        scale = sample.latency / max(sum(owned.values()), 1e-9)
-        return sample, {name: ms * scale for name, ms in owned.items()}
+        return sample, owned
 
     def variants(self) -> list[Choice]:
         """The unchanged network, and every combination of the transforms' uniform choices."""
         options = [({}, *transform.uniform(self.subject)) for transform in self.transforms]
         return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options)]
+
+
+def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:
+    """A profile's times per node so that they sum to the latency that was measured without a profiler.
+
+    What profiling adds is much the same for every node, so it is taken off each of them; taken off in proportion, it
+    would make small layers look dear. No node keeps less than `LEAST` of its time. Where the sum is too small, as
+    runtimes also spend time between nodes, all times grow in proportion.
+    """
+    whole = sum(times.values())
+    if whole <= latency:
+        return {name: ms * latency / max(whole, 1e-9) for name, ms in times.items()}
+    low, high = 0.0, max(times.values())
+    for _ in range(40):
+        middle = (low + high) / 2
+        rest = sum(max(ms - middle, LEAST * ms) for ms in times.values())
+        low, high = (middle, high) if rest > latency else (low, middle)
+    return {name: max(ms - high, LEAST * ms) for name, ms in times.items()}
 
 
 def _owner(model: ModelProto, name: str) -> str:
