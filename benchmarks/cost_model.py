@@ -31,7 +31,9 @@ from paredown.stages.sensitivity import load_losses
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.subject import load_subject
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROUNDS = 27
+"""Of fresh sessions: as many as `verify` takes."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def compare(meter: Meter, profile: Profile, plans: list[dict[str, str]]) -> list
         sample = meter.sample(plan)
         seen.append(Seen(alone, known, sample.latency))
         samples.append(sample)
-        now = corrected(meter.subject, meter.transforms, profile, samples, index + 1)
+        now = corrected(meter.subject, meter.transforms, profile, samples)
     return seen
 
 
@@ -145,7 +147,7 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
 def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list[float], str]:
     """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
     subject, (profile, transforms) = load_subject(state), load_profile(state)
-    meter = Meter(subject, transforms, state)
+    meter = Meter(subject, transforms, state, rounds=ROUNDS)
     problem = build(subject, transforms, profile, load_losses(state), {"latency": 1.0})
     whole = cost.predict(subject, transforms, profile, {})["latency"]
     solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
