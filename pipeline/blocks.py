@@ -11,6 +11,10 @@ from paredown.pipeline.products import Run
 from paredown.pipeline.svg import short
 
 
+NEGLIGIBLE = 1e-4
+"""Nats; a saving for less is not better for that."""
+
+
 @dataclass(frozen=True)
 class Offer:
     """A candidate of a block: predicted ms at whole width, predicted loss in nats, and how well it computes what the
@@ -47,7 +51,7 @@ class Became:
         cheaper = [offer for offer in self.offers if offer.ms < self.kept.ms]
         if not cheaper:
             return "nothing offered is faster"
-        best = min(cheaper, key=lambda offer: offer.loss)
+        best = max(cheaper, key=lambda offer: (self.kept.ms - offer.ms) / (offer.loss + NEGLIGIBLE))
         return f"at best {best.words}: {_saving(best, self.kept)} for {short(best.loss)} nats"
 
 
