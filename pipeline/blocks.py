@@ -10,7 +10,6 @@ from paredown.models.supernet import KEEP
 from paredown.pipeline.products import Run
 from paredown.pipeline.svg import short
 
-
 NEGLIGIBLE = 1e-4
 """Nats; a saving for less is not better for that."""
 
