@@ -8,7 +8,6 @@ qualified names, so a layer or a value found in one world is found by name in th
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import cast
 
 import torch
@@ -18,6 +17,7 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
 from paredown.models.fold import device_of, fold_batch_norm
+from paredown.models.memo import remembered_per_object
 from paredown.models.spec import InputError
 
 Shape = tuple[int, int, int]
@@ -247,7 +247,7 @@ def module_of(node: Node) -> str:
     return str(stack[-1][0]) if stack else ""
 
 
-@cache
+@remembered_per_object
 def channel_source(network: Network, value: str) -> str:
     """The weighted layer that made the channels of a value, through joins along what they read first; empty where
     several made them together."""

@@ -94,6 +94,8 @@ def _read(graph: tp.DependencyGraph, group: tp.Group, module: nn.Module, keep: S
     root = next((name for name in outputs if name not in depthwise), None)
     if root is None or set(outputs) & set(keep) or any(_odd(module.get_submodule(name)) for name in outputs + inputs):
         return None
+    if any(_channels(module.get_submodule(name), False) != _width(module.get_submodule(root)) for name in inputs):
+        return None  # a classifier that reads several pixels of a channel, side by side
     outputs = [root, *(name for name in outputs if name != root)]
     return ChannelGroup(root, _width(module.get_submodule(root)), tuple(outputs), tuple(inputs))
 
@@ -112,7 +114,8 @@ def _width(layer: nn.Module) -> int:
     return layer.out_channels if isinstance(layer, nn.Conv2d) else layer.out_features
 
 
-def _channels(layer: nn.Conv2d | nn.Linear, out: bool) -> int:
+def _channels(layer: nn.Module, out: bool) -> int:
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
     if isinstance(layer, nn.Conv2d):
         return layer.out_channels if out else layer.in_channels
     return layer.out_features if out else layer.in_features

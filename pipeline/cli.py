@@ -88,10 +88,11 @@ def run_verb(recipe: Path, out: Path, as_json: bool) -> None:
 @_OUT
 def plan_verb(recipe: Path, out: Path) -> None:
     """Search only, and print the plan."""
-    from paredown.pipeline.recipe import load_recipe
+    from paredown.pipeline.recipe import along, load_recipe
 
     loaded = load_recipe(recipe)
-    _guarded(lambda: _run(loaded, out, "search", _print_plan), out / loaded.name)
+    for model in along(loaded):
+        _guarded(functools.partial(_run, model, out, "search", _print_plan), out / loaded.name)
 
 
 @cli.command("report")
@@ -174,6 +175,7 @@ def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None
     """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
     from paredown.pipeline import front
     from paredown.pipeline.recipe import along
+    from paredown.pipeline.runner import writes
 
     models, refusals = along(loaded), list[str]()
     for model in models:
@@ -181,10 +183,10 @@ def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None
             _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
         except LimitError as error:
             refusals.append(f"{model.limits.latency_p50}: {error}")
-    rows = front.compared(models, out)
-    if as_json:
+    rows = front.compared(models, out) if writes() else []
+    if as_json and rows:
         click.echo(front.as_json(rows))
-    else:
+    elif rows:
         _print_table(rows)
     if refusals:
         raise LimitError("; ".join(refusals))

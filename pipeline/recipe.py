@@ -136,7 +136,7 @@ def chain_faults(steps: Sequence[Step]) -> list[Fault]:
 
 def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
     stage, name = step.stage, step.name
-    for need in stage.needs:
+    for need in (*stage.needs, *getattr(stage, "also_needs", tuple)()):
         if need not in given:
             so_far = f"given so far: {', '.join(given) or 'nothing'}"
             yield f"{name} needs '{need}', which no stage before it gives; {so_far}"

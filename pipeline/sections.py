@@ -143,8 +143,8 @@ def _quality(run: Run) -> Iterator[str]:
     if found.get("spearman") is not None:
         yield (
             f"Quality: over {found['plans']} random whole plans the rank correlation (Spearman) of predicted and "
-            f"measured loss is {found['spearman']:.3f}; 1 is perfect. Each plan was predicted with coefficients that "
-            "were fitted to the others."
+            f"measured loss is {found['spearman']:.3f}; 1 is perfect. The weights of the kinds of change were fitted "
+            "to the same plans, those of single sites, if any, to the others."
         )
     elif lack := run.lacks("sensitivity", "quality correlation"):
         yield lack

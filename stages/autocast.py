@@ -1,6 +1,7 @@
 """Whether to train in bf16: measured once, and then remembered, as a clock must not decide what weights come out."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ def remembered(folder: Path, subject: str, probe: Callable[[], bool]) -> bool:
         with torch.random.fork_rng():  # what the probe draws must not be missing when the answer is known
             answer = probe()
         folder.mkdir(parents=True, exist_ok=True)
-        fresh = file.with_suffix(".new")
+        fresh = file.with_suffix(f".{os.getpid()}")
         fresh.write_text("yes" if answer else "no")
         fresh.replace(file)
     return file.read_text() == "yes"

@@ -95,8 +95,8 @@ def fit_last(module: nn.Module, features: Features) -> None:
     """Solve the last convolution by least squares, its batch norm set so that it passes the solution on.
 
     What the block computes without that convolution (its shortcut) is taken off the target; what a closing activation
-    would cut off is ignored: it is a start for training, no end. Modules whose last convolution is grouped or has no
-    batch norm behind it are left as they are.
+    would cut off is ignored: it is a start for training, no end. Modules whose last convolution is grouped, dilated or
+    has a bias, or has no batch norm behind it, are left as they are.
     """
     found = _last(module)
     if found is None:
@@ -112,6 +112,8 @@ def fit_last(module: nn.Module, features: Features) -> None:
     with torch.no_grad():
         without = module(x)
         hook.remove()
+        if conv(read[0]).shape != y.shape:  # something behind it changes the shape: nothing to solve for
+            return
         weight, constant = _least_squares(conv, read[0], y - without)
         conv.weight.copy_(weight)
         made = conv(read[0])
@@ -126,8 +128,14 @@ def _last(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
     if len(order) < 2:
         return None
     conv, norm = order[-2:]
-    fits = isinstance(conv, nn.Conv2d) and conv.groups == 1 and isinstance(norm, nn.BatchNorm2d)
+    fits = isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and _unfolds(conv)
     return (conv, norm) if fits and norm.num_features == conv.out_channels else None  # type: ignore[return-value]
+
+
+def _unfolds(conv: nn.Conv2d) -> bool:
+    """Whether the convolution is a matrix product over plain patches, without a constant."""
+    plain = conv.groups == 1 and set(conv.dilation) == {1} and conv.padding_mode == "zeros"
+    return plain and conv.bias is None and not isinstance(conv.padding, str)
 
 
 def _least_squares(conv: nn.Conv2d, read: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,6 +152,8 @@ def _least_squares(conv: nn.Conv2d, read: Tensor, target: Tensor) -> tuple[Tenso
     matrix, wanted = matrix - means, wanted - goals
     gram = matrix.T @ matrix
     ridge = RIDGE * gram.diagonal().mean() + 1e-8
-    solved = torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), matrix.T @ wanted)
+    solved = torch.linalg.solve(
+        gram + ridge * torch.eye(len(gram), dtype=gram.dtype, device=gram.device), matrix.T @ wanted
+    )
     weight = solved.T.reshape(conv.weight.shape)
     return weight.to(conv.weight.dtype), (goals - means @ solved).to(conv.weight.dtype)

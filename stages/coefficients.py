@@ -31,8 +31,9 @@ GAIN = 0.95
 
 @dataclass(frozen=True)
 class Fit:
-    """Coefficients by transform and by site; `error` is the mean squared relative error of plans that were left out,
-    `spearman` the rank correlation of what was predicted for them and measured, None where there is none."""
+    """Coefficients by transform and by site; `error` is the mean squared relative error, and `spearman` the rank
+    correlation of predicted and measured (None where there is none), of plans that sites' coefficients, not those of
+    transforms, were fitted without."""
 
     kinds: Mapping[str, float]
     sites: Mapping[str, float]

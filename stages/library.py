@@ -16,17 +16,19 @@ from torch import Tensor, nn
 
 from paredown.models.blocks import Place, find_blocks
 from paredown.models.data import Data, open_data
+from paredown.models.files import digest_file
 from paredown.models.graph import Network, analyse
 from paredown.models.spec import InputError, Spec
 from paredown.models.supernet import Replacements
 from paredown.stages.base import State
 from paredown.stages.blocks.base import check_user_blocks, replacements_for
 from paredown.stages.blockwise import Features, fit_last, learn, record, relative_error
+from paredown.stages.discovery import source
 from paredown.stages.halving import Score, measure, survivors
 from paredown.stages.original import teacher
 from paredown.stages.training import home
 
-FORMAT = 1
+FORMAT = 2
 """Changes whenever the same candidate would be trained to other weights."""
 
 Plugins = Mapping[str, Mapping[str, Any]]
@@ -69,7 +71,7 @@ class Library(Spec):
         places = self._places(analyse(original, (3, size, size)))
         check_user_blocks(places, self.named(), state.root)
         original.to(home())
-        shelf = Shelf(state.cache / "replacements", self._origin(original, data, state))
+        shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
         found, kept = dict[str, Any](), dict[str, Tensor]()
         for index, place in enumerate(places):
             state.progress(f"library: {place.name}", index, len(places))
@@ -107,6 +109,11 @@ class Library(Spec):
             digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
+    def _sources(self, root: Path) -> dict[str, str]:
+        """Digest of the file behind every kind of block, by the start of its candidates' names."""
+        files = {Path(name).stem: source("blocks", name, root) for name in self.named()}
+        return {stem: digest_file(file) for stem, file in files.items()}
+
     def _halve(
         self,
         place: Place,
@@ -122,11 +129,13 @@ class Library(Spec):
         learnt, judged = features.split()
         scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
         left = [name for name, score in scores.items() if not whole.beats(score)]
-        scores = {name: scores[name] for name in left}
+        scores, taken = {name: scores[name] for name in left}, list[int]()
+        fresh = {name: _digest(candidates[name]) for name in left}
         for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, self.keep)):
+            taken.append(steps)
             for name in left:
-                module = candidates[name].to(home())
-                error = shelf.trained(place, name, module, steps, lambda m, n=steps: self._train(m, n, learnt, judged))
+                module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
+                error = shelf.trained(key, module, lambda m, n=steps: self._train(m, n, learnt, judged))
                 scores[name] = measure(module, place, error, steps)
             left = survivors({name: scores[name] for name in left}, most)
         return {"candidates": {name: asdict(score) for name, score in scores.items()}, "kept": left}
@@ -140,22 +149,37 @@ class Library(Spec):
 
 @dataclass(frozen=True)
 class Shelf:
-    """Trained candidates by content, shared by all runs: adding one candidate trains one candidate."""
+    """Trained candidates by content, shared by all runs: adding one candidate trains one candidate.
+
+    `origin` stands for the original, the images and the options; `sources` are digests of the kinds' own files.
+    """
 
     folder: Path
     origin: str
+    sources: Mapping[str, str]
 
-    def trained(self, place: Place, name: str, module: nn.Module, steps: int, train: Any) -> float:
-        """Loads the weights of the candidate after `steps`, or trains it that far and stores it; its error."""
-        path = self.folder / f"{self._key(place, name, module, steps)}.safetensors"
+    def trained(self, key: str, module: nn.Module, train: Any) -> float:
+        """Loads the weights that a candidate had under this key, or trains it and stores it; its error."""
+        path = self.folder / f"{key}.safetensors"
         error = _load(module, path)
         if error is None:
             error = float(train(module))
             _store(module, error, path)
         return error
 
-    def _key(self, place: Place, name: str, module: nn.Module, steps: int) -> str:
-        return hashlib.sha256(f"{self.origin} {place} {name} {module} {steps}".encode()).hexdigest()
+    def key(self, place: Place, name: str, fresh: str, taken: Sequence[int]) -> str:
+        """All that decides the weights: also those it started with, and the steps of every round so far."""
+        kind = max((stem for stem in self.sources if name.startswith(stem)), key=len)
+        told = f"{self.origin} {place} {name} {self.sources[kind]} {fresh} {list(taken)}"
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _digest(module: nn.Module) -> str:
+    """Of what a module is and of all its values."""
+    total = hashlib.sha256(str(module).encode())
+    for name, value in module.state_dict().items():
+        total.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
 
 
 def _load(module: nn.Module, path: Path) -> float | None:

@@ -62,6 +62,10 @@ class ProfileStage(Spec):
                 gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
                 raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
 
+    def also_needs(self) -> tuple[str, ...]:
+        """Products that these options need, beyond `needs`."""
+        return ("library",) if "substitute" in self.names() else ()
+
     def load_transforms(self, state: State) -> tuple[Transform, ...]:
         return load_transforms(self.names(), state)
 

@@ -119,7 +119,7 @@ class Hunt:
     ) -> None:
         self.options, self.meter, self.solver = options, meter, solver
         self.losses, self.limits, self.measured = losses, limits, list[dict[str, Any]]()
-        self.near = 0
+        self.profiled = 0
 
     def problem(self, profile: Profile) -> Problem:
         return build(self.meter.subject, self.meter.transforms, profile, self.losses, self.limits)
@@ -130,6 +130,7 @@ class Hunt:
         Of the plans that hold, the one of least loss is kept; there may be none when the rounds are used up.
         """
         best: Found | None = None
+        self.profiled = len(profile.samples)
         for index in range(self.options.rounds):
             self.meter.state.progress("search: solve and measure", index, self.options.rounds)
             solution = self.solver.solve(self.problem(profile))
@@ -152,9 +153,9 @@ class Hunt:
         if self._holds(sample):
             sample = self.meter.sample(solution.choice, "memory" in self.limits, self.meter.rounds * CONFIRM)
         error, holds = abs(solution.costs["latency"] / sample.latency - 1), self._holds(sample)
-        self.near += 1
         samples = (*profile.samples, sample)
-        fixed = corrected(self.meter.subject, self.meter.transforms, profile, samples, self.near)
+        near = len(samples) - self.profiled
+        fixed = corrected(self.meter.subject, self.meter.transforms, profile, samples, near)
         record = {
             "predicted": _three(solution.costs),
             "measured": _measured(sample),

@@ -7,12 +7,13 @@ say, for all plans at once, which layers exist only with which pick.
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache, lru_cache
+from functools import lru_cache
 from itertools import groupby
 
 from torch.fx import Node
 
 from paredown.models.graph import ChannelGroup, Layer, Network
+from paredown.models.memo import remembered_per_object
 from paredown.models.supernet import KEEP, Branch, Picks, select, select_onnx
 from paredown.stages.problem import Site
 from paredown.stages.transforms.base import Choice, Subject, Transform
@@ -35,7 +36,7 @@ def under(subject: Subject, choice: Choice) -> Subject:
     return _under(subject, tuple(sorted(picks_of(choice).items()))) if subject.branches else subject
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=32)
 def _under(subject: Subject, picks: tuple[tuple[str, str], ...]) -> Subject:
     network = select(subject.network, subject.branches, dict(picks))
     return replace(
@@ -69,7 +70,7 @@ def site_of(block: str) -> str:
     return PREFIX + block
 
 
-@cache
+@remembered_per_object
 def owner(subject: Subject, layer: Layer) -> Pick | None:
     """The pick that a layer needs to exist; None where it is always there."""
     found = ((branch, branch.candidate(layer.module)) for branch in subject.branches)
@@ -97,7 +98,7 @@ def existing(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
     return {site: name for site, name in choice.items() if there[site]}
 
 
-@cache
+@remembered_per_object
 def borders(subject: Subject) -> tuple[tuple[Layer, Layer, frozenset[Pick]], ...]:
     """(producer, consumer, picks) of layers that exchange a value where these picks are made.
 
@@ -130,7 +131,7 @@ def _read(subject: Subject, layer: Layer, made: dict[str, Layer]) -> list[tuple[
     return list(found)
 
 
-@cache
+@remembered_per_object
 def steps(subject: Subject) -> dict[str, int]:
     """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
     place, found = 0, dict[str, int]()
@@ -145,7 +146,7 @@ def steps(subject: Subject) -> dict[str, int]:
     return found
 
 
-@cache
+@remembered_per_object
 def lifetimes(subject: Subject) -> dict[str, tuple[int, int]]:
     """Layer to the first and last step of the schedule at which its output is alive."""
     place = steps(subject)

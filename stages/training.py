@@ -173,7 +173,11 @@ class _Run:
             self.task.loss(probe, images, labels).backward()  # type: ignore[no-untyped-call]
 
         subject = f"{self.task.phase} {tuple(images.shape)} {self.module}"
-        return remembered(self.task.cache / "bf16", subject, lambda: bf16_pays(step))
+        told = torch.tensor(self.rank == 0 and remembered(self.task.cache / "bf16", subject, lambda: bf16_pays(step)))
+        if self.size > 1:
+            told = told.to(home())
+            dist.broadcast(told, 0)  # a clock of one's own may tell each rank something else
+        return bool(told)
 
     @torch.no_grad()
     def _update_average(self) -> None:

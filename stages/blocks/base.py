@@ -1,6 +1,7 @@
 """What a block is. A file in this folder is a kind of block that can be substituted in; its name is its name in the
 recipe."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from paredown.models.blocks import Place
 from paredown.models.graph import analyse
 from paredown.models.onnx_graph import export
 from paredown.models.spec import InputError
+from paredown.models.supernet import KEEP
 from paredown.stages.discovery import make
 
 Kernel = int | tuple[int, int]
@@ -63,7 +65,8 @@ def name_of(kernel: Kernel) -> str:
 def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, nn.Module]:
     """Every replacement of the named kinds, `<kind>` or `<kind>_<variant>`; always with the same fresh weights.
 
-    Of two that are built alike (two ratios that round to one width) only the first is there.
+    Of two that are built alike (two ratios that round to one width) only the first is there; blocks of a user's own
+    file may differ in what only their code tells, and all stay.
     Raises InputError, with the kind's name, where a kind cannot be built or does not keep to the shapes of its place.
     """
     found: dict[str, nn.Module] = {}
@@ -74,9 +77,14 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
             raise InputError(f"library.blocks: {error}") from error
         for variant, module in _built(name, block, place).items():
             _check_shape(name, variant, module, place)
-            found["_".join(filter(None, (Path(name).stem, variant)))] = module
+            full = "_".join(filter(None, (Path(name).stem, variant)))
+            if full in found or full == KEEP or not re.fullmatch(r"[A-Za-z0-9_-]+", full):
+                allowed = "letters, digits, _ and -, each name once"
+                raise InputError(f"library.blocks: {name} builds '{full}' at {place.name}; allowed: {allowed}")
+            found[full] = module
     alike = {str(module): name for name, module in reversed(found.items())}
-    return {name: module for name, module in found.items() if alike[str(module)] == name}
+    own = tuple(Path(name).stem for name in named if name.endswith(".py"))
+    return {n: module for n, module in found.items() if alike[str(module)] == n or n.startswith(own)}
 
 
 def _built(name: str, block: Block, place: Place) -> Mapping[str, nn.Module]:

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.graph import ChannelGroup, Layer, channel_source
+from paredown.models.memo import remembered_per_object
 from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
 from paredown.models.surgery import prune, zero_channels
@@ -146,7 +146,7 @@ def kept_width(group: ChannelGroup, choice: Choice) -> int:
     return int(choice.get(PREFIX + group.name, group.width))
 
 
-@cache
+@remembered_per_object
 def _sides(subject: Subject, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
     """The groups of the channels that a layer reads and makes."""
     if layer.op == "add":

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
 from typing import ClassVar
 
 from onnx import ModelProto
@@ -12,6 +11,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from paredown.models.graph import Layer
+from paredown.models.memo import remembered_per_object
 from paredown.models.resolution import layer_pixels, shrink_before, shrink_onnx, shrink_trace, takes
 from paredown.models.spec import Spec
 from paredown.stages.problem import Candidate, Site
@@ -75,7 +75,7 @@ def chosen_side(subject: Subject, choice: Choice) -> int | None:
     return side if side < subject.network.shape[1] else None
 
 
-@cache
+@remembered_per_object
 def _taken(subject: Subject, side: int) -> bool:
     return takes(subject.network, subject.model, side)
 

@@ -136,3 +136,10 @@ def test_frozen_parameters_stay_frozen(net: nn.Module, tools: Any) -> None:
     pruned = prune(net, tools.shape, {"block.conv1": range(8)})
     for module in (net, pruned):
         assert sorted(n for n, p in module.named_parameters() if not p.requires_grad) == sorted(frozen)
+
+
+def test_a_classifier_that_reads_several_pixels_side_by_side_leaves_its_channels_alone() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 3)
+    )
+    assert [group.name for group in channel_groups(module.eval(), (3, 12, 12), keep=["5"])] == ["0"]

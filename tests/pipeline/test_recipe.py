@@ -271,3 +271,13 @@ def test_the_default_pipeline_is_all_stages_but_fit(good: Path) -> None:
         "export",
         "verify",
     ]
+
+
+def test_substitute_needs_a_library(tmp_path: Path) -> None:
+    text = "model: {source: a.py:b}\ndata: {source: c, image_size: 32}\nlimits: {size: 1x}\npipeline:\n"
+    file = tmp_path / "demo.yaml"
+    file.write_text(f"{text}  - baseline\n  - profile: {{transforms: [substitute, quantize]}}\n")
+    with pytest.raises(InputError, match=r"demo\.yaml:6: profile needs 'library', which no stage before it gives"):
+        load_recipe(file)
+    file.write_text(f"{text}  - baseline\n  - library\n  - profile: {{transforms: [substitute, quantize]}}\n")
+    assert load_recipe(file).pipeline

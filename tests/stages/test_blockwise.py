@@ -93,6 +93,28 @@ def test_what_has_no_last_dense_convolution_is_left_alone() -> None:
     fit_last(nn.Identity(), features(nn.Identity()))
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        nn.Conv2d(8, 8, 3, padding=2, dilation=2, bias=False),
+        nn.Conv2d(8, 8, 3, padding="same", bias=False),
+        nn.Conv2d(8, 8, 1),
+    ],
+    ids=["dilated", "same", "bias"],
+)
+def test_a_last_convolution_that_cannot_be_solved_is_left_alone(last: nn.Conv2d) -> None:
+    module, before = nn.Sequential(last, nn.BatchNorm2d(8)), last.weight.clone()
+    fit_last(module, features(nn.Identity()))
+    assert torch.equal(last.weight, before)
+
+
+def test_a_pooling_behind_the_last_convolution_is_no_error() -> None:
+    place = replace(PLACE, shape_out=(8, 5, 5))
+    x = torch.randn(16, *place.shape_in)
+    module = nn.Sequential(unit((8, 8)), nn.AvgPool2d(2))
+    fit_last(module, Features(x, nn.functional.avg_pool2d(x, 2)))
+
+
 def test_training_brings_it_nearer_and_repeats_to_the_bit() -> None:
     def trained() -> nn.Module:
         torch.manual_seed(0)

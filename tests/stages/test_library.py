@@ -139,6 +139,24 @@ def test_one_more_candidate_trains_that_one(made: State, state: State, tmp_path:
     assert 0 < len(trained) <= 3, "at most its three rounds"
 
 
+def test_other_rounds_before_are_other_weights(state: State, tmp_path: Path, trained: list[str]) -> None:
+    """Eight steps after two are not the eight last of thirty-two after eight."""
+    own, cold = replace(state, cache=tmp_path / "warm"), replace(state, cache=tmp_path / "cold")
+    run(own, tmp_path / "a", steps=32)
+    warm = run(own, tmp_path / "b", steps=8)
+    assert weights(warm) == weights(run(cold, tmp_path / "c", steps=8))
+
+
+def test_a_changed_block_of_ones_own_is_trained_anew(state: State, tmp_path: Path, trained: list[str]) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(state.root, root, symlinks=True)
+    own = replace(state, root=root, cache=tmp_path / "cache")
+    for forward in ("return torch.relu(self.conv(x)) + x", "return torch.tanh(self.conv(x)) + x"):
+        (root / "mine.py").write_text(OWN.format(forward=forward, more=0))
+        run(own, tmp_path, blocks={"mine.py": {}})
+    assert len(set(trained)) == len(trained) >= 4, "nothing was taken for the other"
+
+
 def test_a_damaged_file_is_trained_again(state: State, tmp_path: Path, trained: list[str]) -> None:
     own = replace(state, cache=tmp_path / "cache")
     run(own, tmp_path)
@@ -198,6 +216,16 @@ def test_a_bad_block_is_refused_by_name(
 ) -> None:
     with pytest.raises(InputError, match=f"library.blocks: {said}"):
         checked(tmp_path, net, tools, forward, more)
+
+
+@pytest.mark.parametrize(("variant", "file"), [("r0.5", "mine.py"), ("", "keep.py")])
+def test_a_name_that_cannot_be_one_is_refused(
+    tmp_path: Path, net: nn.Module, tools: Any, variant: str, file: str
+) -> None:
+    text = OWN.format(forward="return self.conv(x)", more=0).replace('"small"', repr(variant))
+    (tmp_path / file).write_text(text)
+    with pytest.raises(InputError, match=r"builds '.*' at block; allowed: letters"):
+        Library(blocks={file: {}}).check(analyse(net, tools.shape), tmp_path)
 
 
 def test_options_that_a_kind_does_not_have_are_refused(net: nn.Module, tools: Any) -> None:
