@@ -21,7 +21,7 @@ from paredown.models.surgery import channel_groups, prune
 from paredown.stages.cost import size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.base import Subject
-from paredown.stages.transforms.narrow import Narrow, kept
+from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
 SHAPE = (3, 64, 64)
@@ -147,7 +147,7 @@ def test_narrowed_in_the_graph_is_narrowed_in_torch(
     original = tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
     subject, narrow = tools.subject_of(original, SHAPE), Narrow()
     choice = narrow.uniform(subject)[1]
-    module = prune(subject.network.module, SHAPE, kept(subject, choice))
+    module = narrow.apply(subject, choice, subject.network.module)
     expected, plain = answers(module, images), answers(subject.network.graph, images)
     got = run(narrow.lower(subject, choice, subject.model), images, tmp_path)
     assert np.abs(got - expected).max() < 1e-3 * plain.std()
