@@ -116,9 +116,10 @@ def list_verb() -> None:
 
     for kind in discovery.KINDS:
         click.echo(f"{kind}:")
-        for name in discovery.names(kind):
+        names = discovery.names(kind)
+        for name in names:
             lack = discovery.missing(kind, name)
-            click.echo(f"  {name:<14} {lack or discovery.summary(kind, name)}")
+            click.echo(f"  {name:<{max(map(len, names))}}  {lack or discovery.summary(kind, name)}")
     click.echo("models:")
     for library in ("timm", "torchvision"):
         click.echo(f"  {f'{library}/<name>':<20} {library} {importlib.metadata.version(library)}")
