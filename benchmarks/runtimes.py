@@ -1,8 +1,9 @@
 """A plan made for one runtime against one made for another, under the same limits, each measured on both.
 
 The recipe runs up to and with its search once per runtime, so nothing is recovered by training; a `fit` stage, which
-makes the original, is shared. Both plans are lowered to ONNX as the search lowers them, and original and plans take
-turns on one runtime, then on the other, round by round. Predicted losses are those of the search, before any recovery.
+makes the original, is shared. A limit on peak memory is left out: most of it is the runtimes' own. Both plans are
+lowered to ONNX as the search lowers them, and original and plans take turns on one runtime, then on the other, round by
+round. Predicted losses are those of the search, before any recovery.
 """
 
 import json
@@ -49,7 +50,9 @@ class Planned:
 def searched(recipe: Recipe, runtime: str, out: Path) -> State:
     """The state after the recipe's search for `runtime`; its products are kept as those of `<name>-<runtime>`."""
     target = recipe.target.model_copy(update={"runtime": runtime, "compare": ()})
-    named = recipe.model_copy(update={"name": f"{recipe.name}-{runtime}", "target": target})
+    limits = recipe.limits.model_copy(update={"peak_memory": None})
+    changed = {"name": f"{recipe.name}-{runtime}", "target": target, "limits": limits}
+    named = recipe.model_copy(update=changed)
     with shown() as progress:
         return run(named, out, until="search", progress=progress)
 
