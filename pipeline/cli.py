@@ -184,11 +184,8 @@ def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None
             _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
         except LimitError as error:
             refusals.append(f"{model.limits.latency_p50}: {error}")
-    rows = front.compared(models, out) if writes() else []
-    if as_json and rows:
-        click.echo(front.as_json(rows))
-    elif rows:
-        _print_table(rows)
+    if writes():
+        _show(front.compared(models, out), as_json)
     if refusals:
         raise LimitError("; ".join(refusals))
 
@@ -196,10 +193,7 @@ def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None
 def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
     """Prints the closing table, writes the report and the lock, and says where things are."""
     rows = [asdict(row) for row in _report().closing_table(folder)]
-    if as_json:
-        click.echo(json.dumps(rows, indent=2))
-    else:
-        _print_table(rows)
+    _show(rows, as_json)
     _write(loaded, recipe, folder)
 
 
@@ -225,6 +219,13 @@ def _print_plan(folder: Path) -> None:
     for rows in (budget_rows(plan), site_rows(plan)):
         if rows:
             _print_table(rows)
+
+
+def _show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=2))
+    else:
+        _print_table(rows)
 
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:

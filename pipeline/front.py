@@ -1,6 +1,5 @@
 """Finished models along the Pareto front, one per latency limit, side by side for people to choose from."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,3 @@ def _row(recipe: Recipe, folder: Path) -> Told:
 
 def _factor(row: Row) -> float | None:
     return row.after / row.before if row.after and row.before else None
-
-
-def as_json(rows: Sequence[Told]) -> str:
-    return json.dumps(list(rows), indent=2)

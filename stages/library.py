@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -104,10 +104,7 @@ class Library(Spec):
 
     def _origin(self, original: nn.Module, data: Data, state: State) -> str:
         """What a trained replacement depends on beside itself."""
-        digest = hashlib.sha256(f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed}".encode())
-        for name, value in sorted(original.state_dict().items()):
-            digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()
+        return f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed} {_digest(original)}"
 
     def _sources(self, root: Path) -> dict[str, str]:
         """Digest of the file behind every kind of block, by the start of its candidates' names."""
@@ -136,7 +133,7 @@ class Library(Spec):
             for name in left:
                 module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
                 error = shelf.trained(key, module, lambda m, n=steps: self._train(m, n, learnt, judged))
-                scores[name] = measure(module, place, error, steps)
+                scores[name] = replace(scores[name], error=error, steps=steps)
             left = survivors({name: scores[name] for name in left}, most)
         return {"candidates": {name: asdict(score) for name, score in scores.items()}, "kept": left}
 
