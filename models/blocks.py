@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from torch import nn
 from torch.fx import Node
@@ -50,6 +51,25 @@ class Place:
         return self.shape_in == self.shape_out
 
 
+def neighbours(network: Network, places: tuple[Place, ...]) -> tuple[tuple[Place, Place], ...]:
+    """Blocks that follow each other, the second one reading nothing but what the first computes, all else reading it
+    behind the second, and leaving its shape as it is: one replacement can stand for both."""
+    nodes = {place.name: _nodes(network, place.name) for place in places}
+    return tuple(
+        (one, two)
+        for one, two in pairwise(places)
+        if two.same_shape and _only_between(nodes[one.name], nodes[two.name])
+    )
+
+
+def _only_between(first: list[Node], second: list[Node]) -> bool:
+    """Whether what leaves the first nodes goes to the second ones only, and nothing else does."""
+    before, behind = set(first), set(second)
+    leaving = [node for node in first if any(user not in before for user in node.users)]
+    read = {a for n in second for a in n.all_input_nodes if a not in behind and a.op != "get_attr"}
+    return read == set(leaving) and all(user in before | behind for node in leaving for user in node.users)
+
+
 def find_blocks(network: Network) -> tuple[Place, ...]:
     """The outermost modules with at least two convolutions and at most one residual addition, in order.
 
@@ -60,10 +80,14 @@ def find_blocks(network: Network) -> tuple[Place, ...]:
     for path in sorted(paths, key=lambda p: p.count(".")):
         inside = any(path.startswith(f"{outer}.") for outer in found)
         if not inside and type(network.module.get_submodule(path)) not in CONTAINERS:
-            place = _place(path, [node for node in network.graph.graph.nodes if path in _stack(node)])
+            place = _place(path, _nodes(network, path))
             if place is not None:
                 found[path] = place
     return tuple(found[path] for path in paths if path in found)
+
+
+def _nodes(network: Network, path: str) -> list[Node]:
+    return [node for node in network.graph.graph.nodes if path in _stack(node)]
 
 
 def _place(path: str, nodes: list[Node]) -> Place | None:

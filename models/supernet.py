@@ -20,6 +20,12 @@ from paredown.models.graph import Network, module_of, read_layers
 KEEP = "keep"
 """The candidate that leaves a block as it is."""
 
+MERGED = "merged_"
+"""Starts the names of candidates that compute what their block and the next one compute together."""
+
+ABSORBED = "absorbed"
+"""The candidate of that next block: nothing, as the block before does its work."""
+
 Picks = Mapping[str, str]
 """Block to candidate; blocks that are not named stay."""
 

@@ -1,14 +1,16 @@
 """Which block became what, and why: the report's account of replaced blocks."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paredown.models.supernet import KEEP
+from paredown.models.supernet import ABSORBED, KEEP
 from paredown.pipeline.products import Run
 from paredown.pipeline.svg import short
+from paredown.stages.shelf import kind_of
+from paredown.stages.structure import merges
 
 NEGLIGIBLE = 1e-4
 """Nats; a saving for less is not better for that."""
@@ -16,14 +18,15 @@ NEGLIGIBLE = 1e-4
 
 @dataclass(frozen=True)
 class Offer:
-    """A candidate of a block: predicted ms at whole width, predicted loss in nats, and how well it computes what the
-    block computes (squared error over the variance; 0 for the block itself)."""
+    """A candidate of a block: predicted ms at whole width, predicted loss in nats, and how well it computes what it
+    stands for (squared error over the variance; 0 for the block itself), which takes `instead_of` ms."""
 
     name: str
     kind: str
     ms: float
     loss: float
     error: float
+    instead_of: float
     macs: float | None = None
     parameters: float | None = None
     picked: bool = False
@@ -31,6 +34,10 @@ class Offer:
     @property
     def words(self) -> str:
         return "kept" if self.name == KEEP else self.name.replace("_", " ")
+
+    @property
+    def saves(self) -> float:
+        return self.instead_of - self.ms
 
 
 @dataclass(frozen=True)
@@ -42,53 +49,74 @@ class Became:
     now: Offer
     offers: tuple[Offer, ...]
     tried: int
+    before: str = ""
+    """The block before, which may do this one's work too."""
+    behind: str = ""
+    """The next block, whose work this one may do too."""
 
     @property
     def why(self) -> str:
+        if self.now.name == ABSORBED:
+            return f"{self.before} does its work too"
         if self.now.name != KEEP:
-            return f"{_saving(self.now, self.kept)} for {short(self.now.loss)} nats"
-        cheaper = [offer for offer in self.offers if offer.ms < self.kept.ms]
+            also = f", standing for {self.behind} too" if merges(self.now.name) else ""
+            return f"{_saving(self.now)} for {short(self.now.loss)} nats{also}"
+        cheaper = [offer for offer in self.offers if offer.saves > 0 and offer.name != ABSORBED]
         if not cheaper:
             return "nothing offered is faster"
-        best = max(cheaper, key=lambda offer: (self.kept.ms - offer.ms) / (offer.loss + NEGLIGIBLE))
-        return f"at best {best.words}: {_saving(best, self.kept)} for {short(best.loss)} nats"
+        best = max(cheaper, key=lambda offer: offer.saves / (offer.loss + NEGLIGIBLE))
+        return f"at best {best.words}: {_saving(best)} for {short(best.loss)} nats"
 
 
 def became(run: Run) -> tuple[Became, ...]:
     """Every block that could be replaced, in order of depth; empty where the search had no replacements."""
-    library = run.document("library")
+    library, blocks = run.document("library"), run.document("plan").get("blocks", ())
+    around = [{"name": ""}, *blocks, {"name": ""}]
+    return tuple(
+        _became(block, before["name"], behind, library)
+        for before, block, behind in zip(around[:-2], blocks, around[2:], strict=True)
+    )
+
+
+def _became(block: Mapping[str, Any], before: str, behind: Mapping[str, Any], library: Mapping[str, Any]) -> Became:
+    alone, both = (library.get(part, {}).get(block["name"], {}) for part in ("blocks", "merged"))
+    tried = {KEEP: alone.get("keep", {}), **alone.get("candidates", {}), **both.get("candidates", {})}
     kinds = [Path(name).stem for name in library.get("plugins", ())]
-    tried = library.get("blocks", {})
-    return tuple(_became(b, tried.get(b["name"], {}), kinds) for b in run.document("plan").get("blocks", ()))
-
-
-def _became(block: Mapping[str, Any], library: Mapping[str, Any], kinds: Sequence[str]) -> Became:
-    offers = tuple(_offers(block, library, kinds))
+    kept = _ms(block["candidates"][0])
+    next_kept = _ms(behind["candidates"][0]) if behind["name"] else 0.0
+    offers = tuple(
+        _offer(told, tried.get(told["name"], {}), kinds, kept + next_kept * merges(told["name"]), block["picked"])
+        for told in block["candidates"]
+    )
     now = next(offer for offer in offers if offer.picked)
-    return Became(block["name"], offers[0], now, offers, len(library.get("candidates", ())))
+    return Became(block["name"], offers[0], now, offers, len(tried) - 1, before, behind["name"])
 
 
-def _offers(block: Mapping[str, Any], library: Mapping[str, Any], kinds: Sequence[str]) -> Iterator[Offer]:
-    for told in block["candidates"]:
-        name = told["name"]
-        score = library.get("keep", {}) if name == KEEP else library.get("candidates", {}).get(name, {})
-        yield Offer(
-            name=name,
-            kind=max((kind for kind in kinds if name.startswith(kind)), key=len, default=name),
-            ms=told["ms"].get("8", told["ms"]["32"]),
-            loss=told["loss"],
-            error=score.get("error", 0.0),
-            macs=score.get("macs"),
-            parameters=score.get("parameters"),
-            picked=name == block["picked"],
-        )
+def _offer(
+    told: Mapping[str, Any], score: Mapping[str, float], kinds: Sequence[str], instead_of: float, picked: str
+) -> Offer:
+    return Offer(
+        name=told["name"],
+        kind=kind_of(told["name"], kinds),
+        ms=_ms(told),
+        loss=told["loss"],
+        error=score.get("error", 0.0),
+        instead_of=instead_of,
+        macs=score.get("macs"),
+        parameters=score.get("parameters"),
+        picked=told["name"] == picked,
+    )
 
 
-def _saving(offer: Offer, kept: Offer) -> str:
+def _ms(told: Mapping[str, Any]) -> float:
+    """Predicted, in int8 where the plan may use it."""
+    return float(told["ms"].get("8", told["ms"]["32"]))
+
+
+def _saving(offer: Offer) -> str:
     """`saves 0.120 ms (-40 %)`."""
-    difference = offer.ms - kept.ms
-    share = f"{100 * difference / kept.ms:+.0f} %" if kept.ms else "-"
-    return f"{'saves' if difference <= 0 else 'costs'} {abs(difference):.3f} ms ({share})"
+    share = f"{-100 * offer.saves / offer.instead_of:+.0f} %" if offer.instead_of else "-"
+    return f"{'saves' if offer.saves >= 0 else 'costs'} {abs(offer.saves):.3f} ms ({share})"
 
 
 def told(blocks: Sequence[Became]) -> str:

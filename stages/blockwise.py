@@ -41,8 +41,9 @@ class _EnoughError(Exception):
     """Ends a forward pass behind the block."""
 
 
-def record(teacher: nn.Module, block: str, batches: Iterable[Tensor]) -> Features:
-    """The block's inputs and outputs on batches of images; nothing behind the block is computed."""
+def record(teacher: nn.Module, first: str, last: str, batches: Iterable[Tensor]) -> Features:
+    """What the first block reads and what the last one (often the same) computes on batches of images; nothing behind
+    it is computed."""
     seen: list[tuple[Tensor, Tensor]] = []
 
     def keep(_module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
@@ -50,12 +51,11 @@ def record(teacher: nn.Module, block: str, batches: Iterable[Tensor]) -> Feature
         raise _EnoughError
 
     inputs: list[Tensor] = []
-    module = teacher.get_submodule(block)
     # Copied before the block runs: an activation in place would change them.
-    hooks = [
-        module.register_forward_pre_hook(lambda _module, args: inputs.append(args[0].clone())),
-        module.register_forward_hook(keep),
-    ]
+    before = teacher.get_submodule(first).register_forward_pre_hook(
+        lambda _module, args: inputs.append(args[0].clone())
+    )
+    hooks = [before, teacher.get_submodule(last).register_forward_hook(keep)]
     with torch.inference_mode():
         for batch in batches:
             with contextlib.suppress(_EnoughError):

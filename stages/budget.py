@@ -9,8 +9,8 @@ from paredown.stages import cost
 from paredown.stages.base import Limits
 from paredown.stages.cost import MIB, Profile
 from paredown.stages.evidence import Evidence
-from paredown.stages.problem import Costs, Factor, Problem, Site
-from paredown.stages.structure import Pick, borders, lifetimes, owner, sites_of
+from paredown.stages.problem import Costs, Factor, Pick, Problem, Site
+from paredown.stages.structure import borders, lifetimes, owner, sites_of
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 BUSY = 1 / 16

@@ -15,6 +15,7 @@ from paredown.models.fold import batch_norm_pairs
 from paredown.models.graph import channel_source
 from paredown.models.resolution import shrink
 from paredown.models.supernet import KEEP
+from paredown.stages.structure import merges, picks_of
 from paredown.stages.training import home
 from paredown.stages.transforms.base import Choice, Subject
 from paredown.stages.transforms.narrow import kept_channels
@@ -39,9 +40,10 @@ def feature_points(subject: Subject, choice: Choice, teacher: nn.Module) -> dict
 
 
 def _block_ends(subject: Subject, choice: Choice) -> dict[str, list[int]]:
-    """The blocks, kept or replaced: their module is there under the same name in teacher and student."""
-    points = {}
-    for branch in subject.branches:
+    """The blocks, kept or replaced: their module is there under the same name in teacher and student. One that does
+    the next block's work too ends where that one does."""
+    points, picked = {}, picks_of(choice)
+    for branch in (b for b in subject.branches if not merges(picked.get(b.block, KEEP))):
         source = channel_source(subject.network, branch.values[KEEP])
         group = next((group for group in subject.groups if source in group.outputs), None)
         if group is not None:

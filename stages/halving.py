@@ -31,8 +31,12 @@ class Score:
         pairs = zip(self._merits(), other._merits(), strict=True)
         return all(mine <= theirs for mine, theirs in pairs) and self._merits() != other._merits()
 
+    @property
+    def work(self) -> tuple[float, float, float]:
+        return self.macs, self.elements, self.parameters
+
     def _merits(self) -> tuple[float, ...]:
-        return self.error, self.macs, self.elements, self.parameters
+        return self.error, *self.work
 
 
 def measure(module: nn.Module, place: Place, error: float, steps: int) -> Score:

@@ -1,37 +1,67 @@
 """Replacements for every block, each trained alone to compute what the block computes; the best are left to choose."""
 
-import hashlib
 import itertools
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from paredown.models.blocks import Place, find_blocks
+from paredown.models.blocks import Place, find_blocks, neighbours
 from paredown.models.data import Data, open_data
 from paredown.models.files import digest_file
 from paredown.models.graph import Network, analyse
 from paredown.models.spec import InputError, Spec
-from paredown.models.supernet import Replacements
+from paredown.models.supernet import ABSORBED, MERGED, Replacements
 from paredown.stages.base import State
 from paredown.stages.blocks.base import check_user_blocks, replacements_for
 from paredown.stages.blockwise import Features, fit_last, learn, record, relative_error
 from paredown.stages.discovery import source
 from paredown.stages.halving import Score, measure, survivors
 from paredown.stages.original import teacher
+from paredown.stages.shelf import Shelf, digest_module
 from paredown.stages.training import home
 
 FORMAT = 2
 """Changes whenever the same candidate would be trained to other weights."""
 
 Plugins = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a replacement stands for: one block, or a block and the next one."""
+
+    first: Place
+    last: Place
+
+    @property
+    def merged(self) -> bool:
+        return self.first != self.last
+
+    @property
+    def place(self) -> Place:
+        """Where the replacement stands, and what it must make there."""
+        return replace(self.first, shape_out=self.last.shape_out, closing=self.last.closing)
+
+    def candidates(self, plugins: Plugins, root: Path) -> dict[str, nn.Module]:
+        """Fresh replacements; two blocks need no identity, as leaving out each of them is that."""
+        built = replacements_for(self.place, plugins, root)
+        if not self.merged:
+            return built
+        return {MERGED + name: module for name, module in built.items() if list(module.parameters())}
+
+    def work(self, original: nn.Module) -> Score:
+        """Of the blocks themselves, which make no error."""
+        places = (self.first, self.last) if self.merged else (self.first,)
+        scores = [measure(original.get_submodule(place.name), place, 0.0, 0) for place in places]
+        macs, elements, parameters = map(sum, zip(*(score.work for score in scores), strict=True))
+        return Score(0.0, macs, elements, parameters, steps=0)
 
 
 class Library(Spec):
@@ -54,44 +84,49 @@ class Library(Spec):
         description="kinds of block to try: names, or names with their options",
     )
     keep: int = Field(4, ge=1, description="replacements per block that the search may choose from")
+    merge: int = Field(1, ge=0, description="the same per pair of neighbouring blocks that one may stand for; 0: none")
     images: int = Field(512, ge=16, description="augmented training images whose features the replacements learn from")
     steps: int = Field(160, ge=0, description="training steps, of 32 images, of those that are kept")
     lr: float = Field(3e-3, gt=0, description="peak learning rate of that training")
 
     def check(self, network: Network, root: Path) -> str:
         """Builds every replacement once; raises InputError for those that cannot stand in for their block."""
-        places = self._places(network)
-        count = sum(len(replacements_for(place, self.named(), root)) for place in places)
+        spans = self._spans(network)
+        places = tuple(span.first for span in spans if not span.merged)
+        count = sum(len(span.candidates(self.named(), root)) for span in spans)
         check_user_blocks(places, self.named(), root)
         return f"{len(places)} blocks, {count} replacements to try"
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
         original, size = teacher(state, data), state.data.image_size
-        places = self._places(analyse(original, (3, size, size)))
-        check_user_blocks(places, self.named(), state.root)
+        spans = self._spans(analyse(original, (3, size, size)))
+        check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(home())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
-        found, kept = dict[str, Any](), dict[str, Tensor]()
-        for index, place in enumerate(places):
-            state.progress(f"library: {place.name}", index, len(places))
-            features = record(original, place.name, self._images(data, state))
-            candidates = replacements_for(place, self.named(), state.root)
-            kept_as_is = measure(original.get_submodule(place.name), place, 0.0, 0)
-            tried = self._halve(place, candidates, features, shelf, kept_as_is)
-            found[place.name] = {"place": asdict(place), "keep": asdict(kept_as_is), **tried}
-            for name in found[place.name]["kept"]:
+        found: dict[str, dict[str, Any]] = {"blocks": {}, "merged": {}}
+        kept = dict[str, Tensor]()
+        for index, span in enumerate(spans):
+            block = span.first.name
+            state.progress(f"library: {block}", index, len(spans))
+            features = record(original, block, span.last.name, self._images(data, state))
+            candidates, whole = span.candidates(self.named(), state.root), span.work(original)
+            tried = self._halve(span, candidates, features, shelf, whole)
+            told = {"place": asdict(span.place), "last": span.last.name, "keep": asdict(whole), **tried}
+            found["merged" if span.merged else "blocks"][block] = told
+            for name in tried["kept"]:
                 state_dict = candidates[name].cpu().state_dict()
-                kept |= {f"{place.name}:{name}:{k}": v.contiguous() for k, v in state_dict.items()}
+                kept |= {f"{block}:{name}:{k}": v.contiguous() for k, v in state_dict.items()}
         save_file(kept, state.out / "weights.safetensors")
-        listed = {"plugins": self.named(), "blocks": found}
-        (state.out / "library.json").write_text(json.dumps(listed, indent=1) + "\n")
+        (state.out / "library.json").write_text(json.dumps({"plugins": self.named(), **found}, indent=1) + "\n")
 
-    def _places(self, network: Network) -> tuple[Place, ...]:
+    def _spans(self, network: Network) -> tuple[Span, ...]:
+        """Every block, then the neighbours that can be merged."""
         places = find_blocks(network)
         if not places:
             raise InputError("library: the model has no block that could be replaced: no module of two convolutions")
-        return places
+        pairs = neighbours(network, places) if self.merge else ()
+        return tuple(Span(*pair) for pair in (*((place, place) for place in places), *pairs))
 
     def named(self) -> dict[str, dict[str, Any]]:
         return dict(self.blocks) if isinstance(self.blocks, dict) else {name: {} for name in self.blocks}
@@ -104,7 +139,7 @@ class Library(Spec):
 
     def _origin(self, original: nn.Module, data: Data, state: State) -> str:
         """What a trained replacement depends on beside itself."""
-        return f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed} {_digest(original)}"
+        return f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed} {digest_module(original)}"
 
     def _sources(self, root: Path) -> dict[str, str]:
         """Digest of the file behind every kind of block, by the start of its candidates' names."""
@@ -113,120 +148,75 @@ class Library(Spec):
 
     def _halve(
         self,
-        place: Place,
+        span: Span,
         candidates: Mapping[str, nn.Module],
         features: Features,
-        shelf: "Shelf",
+        shelf: Shelf,
         whole: Score,
     ) -> dict[str, Any]:
         """Rounds of ever longer training, from which fewer and fewer candidates come out.
 
-        What does more work than the `whole` block is out before any training.
+        What does more work than the blocks themselves, the `whole`, is out before any training.
         """
         learnt, judged = features.split()
-        scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
-        left = [name for name, score in scores.items() if not whole.beats(score)]
+        scores = {name: measure(module, span.place, 0.0, 0) for name, module in candidates.items()}
+        left, keep = [name for name, score in scores.items() if not whole.beats(score)], self._keep(span)
         scores, taken = {name: scores[name] for name in left}, list[int]()
-        fresh = {name: _digest(candidates[name]) for name in left}
-        for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, self.keep)):
+        fresh = {name: digest_module(candidates[name]) for name in left}
+        for steps, most in ((0, 2 * keep), (self.steps // 4, keep), (self.steps, keep)):
             taken.append(steps)
             for name in left:
-                module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
-                error = shelf.trained(key, module, lambda m, n=steps: self._train(m, n, learnt, judged))
+                module, key = candidates[name].to(home()), shelf.key(span.place, name, fresh[name], taken)
+                error = shelf.trained(key, module, partial(self._train, steps, learnt, judged))
                 scores[name] = replace(scores[name], error=error, steps=steps)
             left = survivors({name: scores[name] for name in left}, most)
         return {"candidates": {name: asdict(score) for name, score in scores.items()}, "kept": left}
 
-    def _train(self, module: nn.Module, steps: int, learnt: Features, judged: Features) -> float:
+    def _keep(self, span: Span) -> int:
+        return self.merge if span.merged else self.keep
+
+    def _train(self, steps: int, learnt: Features, judged: Features, module: nn.Module) -> float:
         if steps == 0:
             fit_last(module, learnt)
         learn(module, learnt, steps, self.lr, seed=steps)
         return relative_error(module, judged)
 
 
-@dataclass(frozen=True)
-class Shelf:
-    """Trained candidates by content, shared by all runs: adding one candidate trains one candidate.
-
-    `origin` stands for the original, the images and the options; `sources` are digests of the kinds' own files.
-    """
-
-    folder: Path
-    origin: str
-    sources: Mapping[str, str]
-
-    def trained(self, key: str, module: nn.Module, train: Any) -> float:
-        """Loads the weights that a candidate had under this key, or trains it and stores it; its error."""
-        path = self.folder / f"{key}.safetensors"
-        error = _load(module, path)
-        if error is None:
-            error = float(train(module))
-            _store(module, error, path)
-        return error
-
-    def key(self, place: Place, name: str, fresh: str, taken: Sequence[int]) -> str:
-        """All that decides the weights: also those it started with, and the steps of every round so far."""
-        kind = max((stem for stem in self.sources if name.startswith(stem)), key=len)
-        told = f"{self.origin} {place} {name} {self.sources[kind]} {fresh} {list(taken)}"
-        return hashlib.sha256(told.encode()).hexdigest()
-
-
-def _digest(module: nn.Module) -> str:
-    """Of what a module is and of all its values."""
-    total = hashlib.sha256(str(module).encode())
-    for name, value in module.state_dict().items():
-        total.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
-
-
-def _load(module: nn.Module, path: Path) -> float | None:
-    """The error that the stored candidate had; None where it is not there or damaged."""
-    try:
-        with safe_open(path, "pt") as stored:
-            error = float(stored.metadata()["error"])
-        module.load_state_dict(load_file(path))
-    except (OSError, SafetensorError, KeyError, TypeError, RuntimeError):
-        return None
-    return error
-
-
-def _store(module: nn.Module, error: float, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    weights = {name: value.cpu().contiguous() for name, value in module.state_dict().items()}
-    save_file(weights, fresh, metadata={"error": repr(error)})
-    fresh.replace(path)
-
-
 def load_library(state: State) -> dict[str, Any]:
-    """Block to what was tried there, see `Library._halve`."""
-    text = (state.product("library") / "library.json").read_text()
-    blocks: dict[str, Any] = json.loads(text)["blocks"]
-    return blocks
+    """Block to what was tried there, under `blocks` alone and under `merged` together with the next one; see
+    `Library._halve`."""
+    told: dict[str, Any] = json.loads((state.product("library") / "library.json").read_text())
+    return told
 
 
 def load_replacements(state: State) -> Replacements:
     """The replacements that were kept, with their trained weights. Raises InputError where no library was made."""
     if "library" not in state.products:
         raise InputError("profile.transforms: substitute chooses from what the stage `library` makes; put it before")
-    folder = state.product("library")
-    plugins: Plugins = json.loads((folder / "library.json").read_text())["plugins"]
-    weights = load_file(folder / "weights.safetensors")
-    return {
-        block: _rebuilt(Place(**tried["place"]), tried["kept"], plugins, weights, state.root)
-        for block, tried in load_library(state).items()
-        if tried["kept"]
-    }
+    told, weights = load_library(state), load_file(state.product("library") / "weights.safetensors")
+    found = dict[str, dict[str, nn.Module]]()
+    for block, tried in _kept(told["blocks"]):
+        found[block] = _rebuilt(tried, told["plugins"], weights, state.root)
+    for block, tried in _kept(told["merged"]):
+        found[block] = {**found.get(block, {}), **_rebuilt(tried, told["plugins"], weights, state.root)}
+        found[tried["last"]] = {**found.get(tried["last"], {}), ABSORBED: nn.Identity()}
+    return found
+
+
+def _kept(tried: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    return ((block, one) for block, one in tried.items() if one["kept"])
 
 
 def _rebuilt(
-    place: Place, kept: Sequence[str], plugins: Plugins, weights: Mapping[str, Tensor], root: Path
+    tried: Mapping[str, Any], plugins: Plugins, weights: Mapping[str, Tensor], root: Path
 ) -> dict[str, nn.Module]:
+    place = Place(**tried["place"])
     built = replacements_for(place, plugins, root)
-    for name in kept:
-        start = f"{place.name}:{name}:"
-        built[name].load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
-    return {name: built[name].eval() for name in kept}
+    found = dict[str, nn.Module]()
+    for name in tried["kept"]:
+        start, found[name] = f"{place.name}:{name}:", built[name.removeprefix(MERGED)].eval()
+        found[name].load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
+    return found
 
 
 PLUGIN = Library

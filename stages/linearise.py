@@ -15,13 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from paredown.stages.problem import Costs, Factor, Problem, Site, budgets, owners_first
+from paredown.stages.problem import Costs, Factor, Pick, Problem, Site, budgets, owners_first
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
-Literal = tuple[str, str]
-"""(site, candidate)"""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Linear:
     column of a group is 1, exactly one where the group is `required`; group i starts at column `groups[i]`.
     """
 
-    column: Mapping[Literal, int]
+    column: Mapping[Pick, int]
     matrix: csr_array
     lower: Floats
     upper: Floats
@@ -79,6 +77,7 @@ def linearise(problem: Problem) -> Linear:
     size = len(pairs) + sum(part.table[0].size for part in parts)
     above = _ancestors(problem)
     rows = [_site_row(site, column) for site in problem.sites]
+    rows += [row for site in problem.sites for row in _need_rows(site, column)]
     rows += [row for part in parts for row in _factor_rows(part, column, above)]
     names = budgets(problem)
     loss = np.zeros(size)
@@ -100,15 +99,15 @@ def linearise(problem: Problem) -> Linear:
     )
 
 
-def _ancestors(problem: Problem) -> dict[str, frozenset[Literal]]:
+def _ancestors(problem: Problem) -> dict[str, frozenset[Pick]]:
     """Per site, all picks that it needs to exist."""
-    above: dict[str, frozenset[Literal]] = {}
+    above: dict[str, frozenset[Pick]] = {}
     for site in owners_first(problem):
         above[site.name] = above[site.owner[0]] | {site.owner} if site.owner else frozenset()
     return above
 
 
-def _union(sets: Iterable[frozenset[Literal]]) -> frozenset[Literal]:
+def _union(sets: Iterable[frozenset[Pick]]) -> frozenset[Pick]:
     return reduce(frozenset.union, sets, frozenset())
 
 
@@ -145,7 +144,7 @@ def _merged(table: Floats) -> tuple[Floats, tuple[Ints, ...]]:
     return table, tuple(labels)
 
 
-def _site_row(site: Site, column: Mapping[Literal, int]) -> _Row:
+def _site_row(site: Site, column: Mapping[Pick, int]) -> _Row:
     """Exactly one candidate where the site exists, none elsewhere."""
     own = [column[site.name, candidate.name] for candidate in site.candidates]
     if site.owner is None:
@@ -153,7 +152,14 @@ def _site_row(site: Site, column: Mapping[Literal, int]) -> _Row:
     return _row(own, [column[site.owner]], 0.0, 0.0)
 
 
-def _factor_rows(part: _Part, column: Mapping[Literal, int], above: Mapping[str, frozenset[Literal]]) -> Iterator[_Row]:
+def _need_rows(site: Site, column: Mapping[Pick, int]) -> Iterator[_Row]:
+    """No candidate without one of the picks that it needs."""
+    for candidate in site.candidates:
+        if candidate.needs:
+            yield _row([column[site.name, candidate.name]], [column[need] for need in candidate.needs], -np.inf, 0.0)
+
+
+def _factor_rows(part: _Part, column: Mapping[Pick, int], above: Mapping[str, frozenset[Pick]]) -> Iterator[_Row]:
     numbers = part.first + np.arange(part.table[0].size).reshape(part.table.shape[1:])
     needs = _union(above[site.name] for site in part.sites)
     for axis, (site, labels) in enumerate(zip(part.sites, part.labels, strict=True)):
@@ -182,7 +188,7 @@ def _matrix(rows: list[_Row], size: int) -> csr_array:
 
 
 def _costs(
-    problem: Problem, parts: list[_Part], names: tuple[str, ...], column: Mapping[Literal, int], size: int
+    problem: Problem, parts: list[_Part], names: tuple[str, ...], column: Mapping[Pick, int], size: int
 ) -> Floats:
     row = {name: number for number, name in enumerate(names)}
     costs = np.zeros((len(names), size))

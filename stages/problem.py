@@ -7,7 +7,7 @@ table at the picked candidates. The predicted loss is the sum of the picked cand
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 Costs = Mapping[str, float]
@@ -16,14 +16,22 @@ Costs = Mapping[str, float]
 TOLERANCE = 2e-6
 """The relative excess up to which a limit counts as held: twice what a MIP solver allows itself."""
 
+Pick = tuple[str, str]
+"""(site, candidate)"""
+
 
 @dataclass(frozen=True)
 class Candidate:
-    """One change at one site. `loss` is the expected increase of the loss, in nats."""
+    """One change at one site. `loss` is the expected increase of the loss, in nats.
+
+    Where `needs` is not empty, only plans with one of those picks may have this candidate: two blocks that one
+    replacement stands for change together or not at all.
+    """
 
     name: str
     loss: float = 0.0
     costs: Costs = field(default_factory=dict)
+    needs: tuple[Pick, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Site:
 
     name: str
     candidates: tuple[Candidate, ...]
-    owner: tuple[str, str] | None = None
+    owner: Pick | None = None
     ordered: bool = True
 
 
@@ -150,6 +158,17 @@ def exists(site: Site, choice: Mapping[str, str]) -> bool:
     return site.owner is None or choice.get(site.owner[0]) == site.owner[1]
 
 
+def allowed(site: Site, choice: Mapping[str, str], needed: Collection[Pick]) -> tuple[Candidate, ...]:
+    """The candidates that fit a plan which already decides some sites: those that earlier picks need, where they need
+    any, else those whose own needs are met or can still be."""
+    wanted = tuple(c for c in site.candidates if (site.name, c.name) in needed)
+    return wanted or tuple(c for c in site.candidates if not c.needs or _can_be_met(c, choice))
+
+
+def _can_be_met(candidate: Candidate, choice: Mapping[str, str]) -> bool:
+    return any(choice.get(site, name) == name for site, name in candidate.needs)
+
+
 def first_plan(problem: Problem) -> dict[str, str]:
     """The plan that picks every existing site's first candidate."""
     choice: dict[str, str] = {}
@@ -160,14 +179,14 @@ def first_plan(problem: Problem) -> dict[str, str]:
 
 
 def is_plan(problem: Problem, choice: Mapping[str, str]) -> bool:
-    """Whether `choice` picks one known candidate for each existing site, and nothing else."""
+    """Whether `choice` picks one known candidate for each existing site, with what it needs, and nothing else."""
     known: dict[str, str] = {}
     for site in owners_first(problem):
         if exists(site, known):
-            picked = choice.get(site.name, "")
-            if all(picked != candidate.name for candidate in site.candidates):
+            picked = next((c for c in site.candidates if c.name == choice.get(site.name)), None)
+            if picked is None or (picked.needs and not set(picked.needs) & set(choice.items())):
                 return False
-            known[site.name] = picked
+            known[site.name] = picked.name
     return known == dict(choice)
 
 
@@ -193,6 +212,11 @@ def _check_site(site: Site, known: Mapping[str, set[str]]) -> None:
     _unique(f"site '{site.name}'", "candidate", [candidate.name for candidate in site.candidates])
     if site.owner is not None and site.owner[1] not in known.get(site.owner[0], ()):
         raise ValueError(f"site '{site.name}' is owned by {site.owner}, which is no candidate of any site")
+    if site.candidates[0].needs:
+        raise ValueError(f"the first candidate of '{site.name}' needs {site.candidates[0].needs}; it may need nothing")
+    for need in (need for candidate in site.candidates for need in candidate.needs):
+        if need[1] not in known.get(need[0], ()):
+            raise ValueError(f"a candidate of '{site.name}' needs {need}, which is no candidate of any site")
     for candidate in site.candidates:
         _finite(f"candidate '{candidate.name}' of '{site.name}'", {"loss": candidate.loss, **candidate.costs})
 

@@ -16,7 +16,7 @@ from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
-from paredown.stages.problem import Site
+from paredown.stages.problem import Pick, Site, allowed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
@@ -152,12 +152,16 @@ def corrected(
 def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     """A plan at random whose neighbouring sites tend to agree, as those of good plans do."""
     choice: dict[str, str] = {}
+    needed: set[Pick] = set()
     last: dict[str, float] = {}
     for site in sites:
         kind = site.name.partition(":")[0]
         if kind not in last or rng.random() < 0.2:
             last[kind] = rng.random()
-        choice[site.name] = site.candidates[int(last[kind] * len(site.candidates))].name
+        fitting = allowed(site, choice, needed)
+        picked = fitting[int(last[kind] * len(fitting))]
+        choice[site.name] = picked.name
+        needed |= {need for need in picked.needs if need[0] not in choice}
     return existing(sites, choice)
 
 

@@ -71,7 +71,9 @@ class Sensitivity(Spec):
                 without = losses[site.owner[0]][site.owner[1]]
             losses[site.name] = {site.candidates[0].name: 0.0}
             for candidate in site.candidates[1:]:
-                more = judge.loss({**needed, site.name: candidate.name}) - without
+                also = dict(candidate.needs[:1])
+                told = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
+                more = judge.loss({**needed, **also, site.name: candidate.name}) - without - told
                 losses[site.name][candidate.name] = max(more, 0.0)
             if site.ordered:
                 _monotone(losses[site.name])

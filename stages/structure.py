@@ -5,24 +5,21 @@ cuts out the network that is left, so that whatever works on a plan sees an ordi
 say, for all plans at once, which layers exist only with which pick.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise, zip_longest
 
 from torch.fx import Node
 
 from paredown.models.graph import ChannelGroup, Layer, Network
 from paredown.models.memo import remembered_per_object
-from paredown.models.supernet import KEEP, Branch, Picks, select, select_onnx
-from paredown.stages.problem import Site
+from paredown.models.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, select, select_onnx
+from paredown.stages.problem import Pick, Site
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 PREFIX = "substitute:"
 """Of the sites that pick a block's branch: they own the sites inside it."""
-
-Pick = tuple[str, str]
-"""(site, candidate)"""
 
 
 def picks_of(choice: Choice) -> dict[str, str]:
@@ -59,15 +56,26 @@ def present_groups(groups: Sequence[ChannelGroup], network: Network) -> tuple[Ch
 
 
 def even_picks(found: Sequence[Branch]) -> tuple[Picks, ...]:
-    """Few networks that show every branch: first the original, then each block's first replacement, and so on."""
-    others = {branch.block: [name for name in branch.values if name != KEEP] for branch in found}
-    most = max(map(len, others.values()), default=0)
-    rest = ({block: names[i] for block, names in others.items() if i < len(names)} for i in range(most))
-    return ({}, *rest)
+    """Few networks that show every branch: first the original, then each block's first replacement, and so on; at last
+    every other block merged with the next one, and then those between."""
+    alone = [[{b.block: n} for n in b.values if n not in (KEEP, ABSORBED) and not merges(n)] for b in found]
+    both = [[{a.block: n, b.block: ABSORBED} for n in a.values if merges(n)] for a, b in pairwise(found)]
+    return ({}, *_in_turn(alone), *_in_turn(both[::2]), *_in_turn(both[1::2]))
+
+
+def _in_turn(offers: Sequence[Sequence[Picks]]) -> Iterator[Picks]:
+    """The first offers of all, then the second ones, and so on."""
+    for turn in zip_longest(*offers, fillvalue=dict[str, str]()):
+        yield {block: name for picks in turn for block, name in picks.items()}
 
 
 def site_of(block: str) -> str:
     return PREFIX + block
+
+
+def merges(candidate: str) -> bool:
+    """Whether a block's candidate stands for the next block too."""
+    return candidate.startswith(MERGED)
 
 
 @remembered_per_object
@@ -91,11 +99,19 @@ def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, .
 
 
 def existing(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
-    """The choice without the sites whose owner it does not pick."""
+    """The choice without picks whose needs it does not meet, and without the sites whose owner it does not pick."""
+    choice = _met(sites, choice)
     first = {site.name: site.candidates[0].name for site in sites}
     owners = {site.name: site.owner for site in sites}
     there = {n: owner is None or choice.get(owner[0], first[owner[0]]) == owner[1] for n, owner in owners.items()}
     return {site: name for site, name in choice.items() if there[site]}
+
+
+def _met(sites: Sequence[Site], choice: Choice) -> Choice:
+    """Less and less is left, until all needs are met."""
+    needs = {(site.name, c.name): set(c.needs) for site in sites for c in site.candidates if c.needs}
+    left = {pick for pick in choice.items() if pick not in needs or needs[pick] & set(choice.items())}
+    return choice if len(left) == len(choice) else _met(sites, {s: n for s, n in choice.items() if (s, n) in left})
 
 
 @remembered_per_object

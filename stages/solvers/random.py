@@ -13,9 +13,12 @@ from pydantic import Field
 from paredown.models.spec import Spec
 from paredown.stages.problem import (
     TOLERANCE,
+    Candidate,
+    Pick,
     Problem,
     Site,
     Solution,
+    allowed,
     cost,
     excess,
     exists,
@@ -80,21 +83,26 @@ def _score(problem: Problem, plan: Plan, avoid: tuple[Plan, ...], distance: floa
 def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict[str, str]:
     """A plan that agrees with `kept` where it can, and is random elsewhere."""
     plan: dict[str, str] = {}
+    needed: set[Pick] = set()
     for site in order:
         if exists(site, plan):
-            plan[site.name] = kept.get(site.name) or _any(site, rng)
+            free = allowed(site, plan, needed)
+            picked = next((c for c in free if c.name == kept.get(site.name)), None) or _any(free, rng)
+            plan[site.name] = picked.name
+            met = any(plan.get(name) == candidate for name, candidate in picked.needs)
+            needed |= set() if met else {need for need in picked.needs if need[0] not in plan}
     return plan
 
 
-def _any(site: Site, rng: np.random.Generator) -> str:
-    return site.candidates[int(rng.integers(len(site.candidates)))].name
+def _any(free: tuple[Candidate, ...], rng: np.random.Generator) -> Candidate:
+    return free[int(rng.integers(len(free)))]
 
 
 def _change(order: tuple[Site, ...], plan: Plan, rng: np.random.Generator) -> dict[str, str]:
     """The plan with one of its sites drawn anew."""
     present = [site for site in order if site.name in plan]
     site = present[int(rng.integers(len(present)))]
-    return _draw(order, {**plan, site.name: _any(site, rng)}, rng)
+    return _draw(order, {**plan, site.name: _any(site.candidates, rng).name}, rng)
 
 
 PLUGIN = RandomSearch

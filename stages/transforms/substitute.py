@@ -13,22 +13,24 @@ from torch.fx import GraphModule
 
 from paredown.models.graph import Layer
 from paredown.models.spec import Spec
-from paredown.models.supernet import pick
+from paredown.models.supernet import ABSORBED, Branch, pick
 from paredown.stages.problem import Candidate, Site
-from paredown.stages.structure import even_picks, picks_of, site_of
+from paredown.stages.structure import even_picks, merges, picks_of, site_of
 from paredown.stages.transforms.base import Choice, Form, Subject
 
 
 class Substitute(Spec):
-    """Keeps every block or replaces it by one of those that the stage `library` has left."""
+    """Keeps every block or replaces it, alone or with the next one, by one of those that `library` has left."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "substitute"
 
     def sites(self, subject: Subject) -> tuple[Site, ...]:
+        before = (None, *subject.branches)
+        behind = (*subject.branches[1:], None)
         return tuple(
-            Site(site_of(branch.block), tuple(map(Candidate, branch.values)), ordered=False)
-            for branch in subject.branches
+            Site(site_of(branch.block), tuple(_candidate(n, first, last) for n in branch.values), ordered=False)
+            for first, branch, last in zip(before, subject.branches, behind, strict=False)
         )
 
     def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
@@ -50,6 +52,17 @@ class Substitute(Spec):
 
     def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
         return pick(module, subject.replacements, picks_of(choice))
+
+
+def _candidate(name: str, before: Branch | None, behind: Branch | None) -> Candidate:
+    """A candidate of the block between two others: what stands for two blocks is picked in both or in none."""
+    if merges(name):
+        assert behind is not None
+        return Candidate(name, needs=((site_of(behind.block), ABSORBED),))
+    if name == ABSORBED:
+        assert before is not None
+        return Candidate(name, needs=tuple((site_of(before.block), n) for n in before.values if merges(n)))
+    return Candidate(name)
 
 
 PLUGIN = Substitute

@@ -30,7 +30,7 @@ def features(target: nn.Module, count: int = 48) -> Features:
 
 def test_what_is_recorded_is_what_the_block_reads_and_computes(net: nn.Module, tools: Any) -> None:
     batches = images(tools)
-    found = record(net, "block", batches)
+    found = record(net, "block", "block", batches)
     assert found.inputs.shape == (8, 16, 12, 12)
     with torch.no_grad():
         before = net.get_submodule("stem")(torch.cat(batches))
@@ -42,7 +42,7 @@ def test_what_is_recorded_is_what_the_block_reads_and_computes(net: nn.Module, t
 
 def test_nothing_behind_the_block_is_computed(net: nn.Module, tools: Any) -> None:
     net.get_submodule("fc").register_forward_hook(lambda *_: pytest.fail("the classifier ran"))
-    record(net, "block", images(tools))
+    record(net, "block", "block", images(tools))
 
 
 def test_learnt_and_judged_features_are_apart() -> None:

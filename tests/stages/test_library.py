@@ -14,7 +14,7 @@ from torch import nn
 from paredown.models.graph import analyse
 from paredown.models.spec import InputError
 from paredown.models.supernet import KEEP
-from paredown.stages import library
+from paredown.stages import shelf
 from paredown.stages.base import State
 from paredown.stages.discovery import load
 from paredown.stages.library import Library, load_library, load_replacements
@@ -62,13 +62,13 @@ def state(started: State, tmp_path_factory: pytest.TempPathFactory) -> State:
 def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The candidates that were really trained, by name and steps."""
     seen: list[str] = []
-    store = library._store
+    store = shelf._store
 
     def noted(module: nn.Module, error: float, path: Path) -> None:
         seen.append(path.stem)
         store(module, error, path)
 
-    monkeypatch.setattr(library, "_store", noted)
+    monkeypatch.setattr(shelf, "_store", noted)
     yield seen
 
 
@@ -86,7 +86,7 @@ def made(state: State, tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def test_every_block_gets_replacements_with_their_errors(made: State) -> None:
-    told = load_library(made)
+    told = load_library(made)["blocks"]
     assert list(told) == ["block"]
     block = told["block"]
     assert set(block["kept"]) <= set(block["candidates"])
@@ -99,7 +99,7 @@ def test_every_block_gets_replacements_with_their_errors(made: State) -> None:
 
 def test_what_does_more_work_than_the_block_is_not_offered(state: State, tmp_path: Path) -> None:
     wide = {**FEW, "inverted_residual": {"expansions": [64], "kernels": [3]}}
-    told = load_library(run(state, tmp_path, blocks=wide))["block"]
+    told = load_library(run(state, tmp_path, blocks=wide))["blocks"]["block"]
     assert not any(name.startswith("inverted_residual") for name in told["candidates"])
 
 
@@ -114,8 +114,8 @@ def test_replacements_come_back_with_their_weights_and_stand_in(made: State) -> 
 
 
 def test_training_brought_the_kept_ones_nearer(made: State, state: State, tmp_path: Path) -> None:
-    longer = load_library(run(state, tmp_path, steps=64))["block"]
-    short = load_library(made)["block"]
+    longer = load_library(run(state, tmp_path, steps=64))["blocks"]["block"]
+    short = load_library(made)["blocks"]["block"]
     best = [min(block["candidates"][name]["error"] for name in block["kept"]) for block in (short, longer)]
     assert best[1] < best[0]
     assert best[1] < 0.5
@@ -134,7 +134,7 @@ def weights(state: State) -> bytes:
 
 def test_one_more_candidate_trains_that_one(made: State, state: State, tmp_path: Path, trained: list[str]) -> None:
     more = {**FEW, "depthwise_separable": {"kernels": [3, 5]}}
-    told = load_library(run(state, tmp_path, blocks=more, keep=9))["block"]
+    told = load_library(run(state, tmp_path, blocks=more, keep=9))["blocks"]["block"]
     assert "depthwise_separable_k5" in told["candidates"]
     assert 0 < len(trained) <= 3, "at most its three rounds"
 

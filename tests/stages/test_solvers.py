@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def every_plan(problem: Problem) -> list[dict[str, str]]:
         there = [plan for plan in plans if exists(site, plan)]
         grown = [{**plan, site.name: candidate.name} for plan in there for candidate in site.candidates]
         plans = [plan for plan in plans if not exists(site, plan)] + grown
-    return plans
+    return [plan for plan in plans if is_plan(problem, plan)]
 
 
 def random_costs(rng: np.random.Generator) -> dict[str, float]:
@@ -61,6 +62,19 @@ def random_site(rng: np.random.Generator, name: str, others: list[Site]) -> Site
     return Site(name, candidates, (owner.name, owner.candidates[rng.integers(len(owner.candidates))].name))
 
 
+def tied(rng: np.random.Generator, sites: list[Site]) -> list[Site]:
+    """Sometimes the last candidates of two sites without owners need each other."""
+    free = [i for i, site in enumerate(sites) if not site.owner and len(site.candidates) > 1]
+    if len(free) < 2 or rng.random() < 0.5:
+        return sites
+    pair = [sites[i] for i in free[:2]]
+    for number, other in zip(free, reversed(pair), strict=False):
+        *others, last = sites[number].candidates
+        need = (other.name, other.candidates[-1].name)
+        sites[number] = replace(sites[number], candidates=(*others, replace(last, needs=(need,))))
+    return sites
+
+
 def random_factor(rng: np.random.Generator, sites: list[Site]) -> Factor:
     """Over one to three sites; some combinations are not listed, and some can never exist."""
     count = min(len(sites), int(rng.integers(1, 4)))
@@ -75,6 +89,7 @@ def random_problem(seed: int) -> Problem:
     sites: list[Site] = []
     for number in range(int(rng.integers(2, 6))):
         sites.append(random_site(rng, f"s{number}", sites))
+    sites = tied(np.random.default_rng(seed), sites)
     shuffled = tuple(sites[i] for i in rng.permutation(len(sites)))
     factors = tuple(random_factor(rng, sites) for _ in range(rng.integers(0, 5)))
     problem = Problem(shuffled, factors, fixed=dict.fromkeys(("latency", "memory@0", "memory@1", "size"), 2.0))
@@ -102,6 +117,8 @@ def test_the_random_problems_cover_what_they_should() -> None:
     names = [{site.name for site in sites} for sites in owned]
     assert any(s.owner and s.owner[0] in own for sites, own in zip(owned, names, strict=True) for s in sites)
     assert any(len(factor.sites) == 3 for problem in problems for factor in problem.factors)
+    candidates = [c for problem in problems for site in problem.sites for c in site.candidates]
+    assert sum(bool(candidate.needs) for candidate in candidates) > 10
 
 
 @pytest.mark.parametrize("start", range(0, 60, 10))

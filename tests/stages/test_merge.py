@@ -1,0 +1,230 @@
+"""Two neighbouring blocks, and one replacement that stands for both: offered, searched, stitched in and told."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.blocks import find_blocks, neighbours
+from paredown.models.data import open_data
+from paredown.models.graph import Network, analyse
+from paredown.models.load import ModelSpec
+from paredown.models.supernet import ABSORBED, KEEP
+from paredown.pipeline.blocks import Became, Offer
+from paredown.stages.base import Bound, Limits, State
+from paredown.stages.blockwise import record, relative_error
+from paredown.stages.budget import build
+from paredown.stages.discovery import load
+from paredown.stages.distillation import feature_points
+from paredown.stages.library import load_library, load_replacements
+from paredown.stages.original import teacher
+from paredown.stages.problem import is_plan
+from paredown.stages.profile import load_profile, random_choice
+from paredown.stages.search import load_choice
+from paredown.stages.sensitivity import Judge, load_losses
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.solvers.random import RandomSearch
+from paredown.stages.structure import even_picks, existing, picks_of, sites_of, under
+from paredown.stages.student import compressed
+from paredown.stages.subject import load_subject
+from paredown.stages.training import Schedule
+
+PAIR = '''
+
+class Pair(Net):
+    def __init__(self, classes):
+        super().__init__(classes)
+        self.again = Block(16, 32)
+
+    def forward(self, x):
+        x = self.again(self.block(self.stem(x)))
+        x = self.pointwise(torch.relu(self.bn(self.depthwise(x))))
+        return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class Tapped(Pair):
+    """What the first block computes is read behind the second one too."""
+
+    def forward(self, x):
+        y = self.block(self.stem(x))
+        x = self.pointwise(torch.relu(self.bn(self.depthwise(self.again(y) + y))))
+        return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def net(classes):
+    return Pair(classes)
+'''
+SHORT = Schedule(epochs=1, lr=1e-3)
+STAGES: dict[str, dict[str, Any]] = {
+    "baseline": {"rounds": 1, "runs": 1},
+    "library": {"blocks": {"basic": {"ratios": [1]}}, "images": 64, "steps": 32},
+    "profile": {"transforms": ["substitute", "quantize"], "plans": 4, "images": 32},
+    "sensitivity": {"images": 8, "plans": 6},
+    "search": {"front": 0, "rounds": 4, "alternatives": 0},
+    "compress": {"batches": 2},
+    "recover": {"distil": SHORT, "quantize": SHORT},
+    "export": {"agreement": 0.5},
+}
+
+
+def modules(tools: Any) -> dict[str, Callable[[int], nn.Module]]:
+    names: dict[str, Callable[[int], nn.Module]] = {}
+    exec(tools.net_source + PAIR, names)
+    return names
+
+
+def network(tools: Any, kind: str) -> Network:
+    return analyse(modules(tools)[kind](3).eval(), tools.shape)
+
+
+@pytest.fixture(scope="module")
+def merged(started: State, tools: Any, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """The state after all stages up to `export`, under a limit that two kept blocks cannot hold."""
+    root = tmp_path_factory.mktemp("merged")
+    (root / "exact.py").symlink_to(started.root / "exact.py")
+    (root / "images.npz").symlink_to(started.root / "images.npz")
+    (root / "pair.py").write_text(tools.net_source + PAIR)
+    torch.manual_seed(0)
+    torch.save(tools.warmed(modules(tools)["net"](3)).state_dict(), root / "pair.pth")
+    limits = Limits(latency_p50=Bound(value=0.2, unit="x"))
+    model = ModelSpec(source="pair.py:net", weights="pair.pth")
+    state = replace(started, root=root, cache=root / "cache", model=model, limits=limits, products={})
+    for name, options in STAGES.items():
+        stage = load("stages", name)(**options)
+        out = root / stage.gives
+        out.mkdir()
+        stage.run(replace(state, out=out))
+        state = state.with_product(stage.gives, out)
+    return state
+
+
+def test_neighbours_are_blocks_of_which_nothing_else_reads_the_first(tools: Any) -> None:
+    pair, tapped = network(tools, "Pair"), network(tools, "Tapped")
+    assert [(a.name, b.name) for a, b in neighbours(pair, find_blocks(pair))] == [("block", "again")]
+    assert neighbours(tapped, find_blocks(tapped)) == ()
+    assert [place.name for place in find_blocks(tapped)] == ["block", "again"]
+
+
+def test_a_second_block_of_another_shape_is_no_neighbour(tools: Any) -> None:
+    pair = network(tools, "Pair")
+    one, two = find_blocks(pair)
+    assert neighbours(pair, (one, replace(two, shape_out=(32, 6, 6)))) == ()
+
+
+def test_the_library_trains_one_for_both(merged: State) -> None:
+    told = load_library(merged)
+    assert list(told["merged"]) == ["block"] and told["merged"]["block"]["last"] == "again"
+    (name,) = told["merged"]["block"]["kept"]
+    both, parts = told["merged"]["block"]["keep"], [told["blocks"][b]["keep"] for b in ("block", "again")]
+    assert both["macs"] == pytest.approx(sum(part["macs"] for part in parts))
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    images = [x for x, _, _ in data.training_batches(32, 0, 0)]
+    features = record(teacher(merged, data), "block", "again", images)
+    error = relative_error(load_replacements(merged)["block"][name], features)
+    assert error < 0.9
+    assert error == pytest.approx(told["merged"]["block"]["candidates"][name]["error"], rel=0.5)
+
+
+def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> None:
+    subject, (_, transforms) = load_subject(merged), load_profile(merged)
+    sites = sites_of(subject, transforms)
+    first, second = sites[:2]
+    (name,) = (c.name for c in first.candidates if c.needs)
+    assert [c.name for c in second.candidates if c.needs] == [ABSORBED]
+    for seed in range(20):
+        choice = random_choice(sites, np.random.default_rng(seed))
+        assert (choice[first.name] == name) == (choice[second.name] == ABSORBED)
+    other = {
+        site.name: site.candidates[-1].name for site in sites if site.owner is None and not site.candidates[-1].needs
+    }
+    assert existing(sites, {**other, first.name: name}) == other
+
+
+def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> None:
+    found = load_subject(merged).branches
+    picks = even_picks(found)
+    shown = {(block, name) for one in picks for block, name in one.items()}
+    assert shown == {(branch.block, name) for branch in found for name in branch.values if name != KEEP}
+    assert all(
+        ("again" in one and one["again"] == ABSORBED) == one.get("block", "").startswith("merged_") for one in picks
+    )
+
+
+def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
+    subject, (_, transforms) = load_subject(merged), load_profile(merged)
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    split = data.calibration.take(8, merged.seed)
+    judge = Judge(subject, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
+    singles = load("stages", "sensitivity")()._singles(judge, sites_of(subject, transforms), merged)
+    name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
+    whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
+    assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
+    assert singles["substitute:block"][name] == pytest.approx(whole)
+    assert whole > 0
+
+
+def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None:
+    picks = picks_of(load_choice(merged))
+    assert picks["block"].startswith("merged_basic") and picks["again"] == ABSORBED
+    model = onnx.load(merged.product("exported") / "model.onnx")
+    names = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    assert sum(name.startswith(f"block.instead.{picks['block']}.") for name in names) == 2
+    assert not any(name.startswith(("again", "block.conv")) for name in names)
+
+
+def test_every_solver_keeps_pairs_together(merged: State) -> None:
+    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
+    whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
+    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 0.2 * whole})
+    for solver in (Milp(), RandomSearch(evaluations=300)):
+        assert is_plan(problem, solver.solve(problem).choice)
+
+
+def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    points = feature_points(load_subject(merged), load_choice(merged), teacher(merged, data))
+    assert set(points) == {"again"}
+    kept = {site: name for site, name in load_choice(merged).items() if not site.startswith("substitute:")}
+    assert set(feature_points(load_subject(merged), kept, teacher(merged, data))) == {"block", "again"}
+
+
+def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    choice = {site: name for site, name in load_choice(merged).items() if site.startswith("substitute:")}
+    subject = load_subject(merged)
+    student = compressed(merged, data)
+    assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
+    one = under(subject, choice).network
+    x = torch.randn(2, *one.shape, generator=torch.Generator().manual_seed(0))
+    stitched = load("transforms", "substitute")().apply(subject, choice, teacher(merged, data))
+    with torch.no_grad():
+        assert torch.allclose(one.graph(x), stitched.eval()(x), atol=1e-4)
+
+
+def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = False) -> Offer:
+    return Offer(name, "basic", ms, loss, 0.1, instead_of, picked=picked)
+
+
+def test_the_report_says_what_a_merged_block_stands_for() -> None:
+    keep, both = offer("keep", 0.4, 0.0, 0.4), offer("merged_basic_r1", 0.3, 0.02, 0.8, picked=True)
+    gone = offer(ABSORBED, 0.0, 0.0, 0.4, picked=True)
+    first = Became("layer1.0", keep, both, (keep, both), 3, "", "layer1.1")
+    second = Became("layer1.1", keep, gone, (keep, gone), 3, "layer1.0", "")
+    assert first.why == "saves 0.500 ms (-62 %) for 0.02 nats, standing for layer1.1 too"
+    assert second.why == "layer1.0 does its work too"
+    stays = Became("layer1.1", keep, keep, (keep, gone), 3, "layer1.0", "")
+    assert stays.why == "nothing offered is faster"
+
+
+def test_without_merging_nothing_of_it_is_offered(merged: State, tmp_path: Path) -> None:
+    state = replace(merged, out=tmp_path)
+    load("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
+    found = load_replacements(state.with_product("library", tmp_path))
+    assert not any(name == ABSORBED or name.startswith("merged_") for names in found.values() for name in names)
