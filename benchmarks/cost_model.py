@@ -23,10 +23,11 @@ from paredown.pipeline.runner import run
 from paredown.stages import cost
 from paredown.stages.base import State
 from paredown.stages.budget import build
+from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, with_limits
-from paredown.stages.profile import corrected, load_profile
+from paredown.stages.profile import load_profile
 from paredown.stages.sensitivity import load_losses
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.subject import load_subject
@@ -64,15 +65,16 @@ def solved(problem: Problem, whole: float, count: int, seed: int) -> list[dict[s
 
 
 def compare(meter: Meter, profile: Profile, plans: list[dict[str, str]]) -> list[Seen]:
-    """Each plan predicted, then measured; the model learns from it before the next."""
-    seen, samples, now = list[Seen](), list[Sample](profile.samples), profile
+    """Each plan predicted, then measured; the model of each has learnt from those before it, as a search's would."""
+    seen, samples, subject, transforms = list[Seen](), list[Sample](profile.samples), meter.subject, meter.transforms
     for index, plan in enumerate(plans):
         meter.state.progress("plans", index, len(plans))
-        alone, known = (cost.predict(meter.subject, meter.transforms, p, plan)["latency"] for p in (profile, now))
+        alone = cost.predict(subject, transforms, profile, plan)["latency"]
+        now = corrected(subject, transforms, profile, samples, index, alone)
+        known = cost.predict(subject, transforms, now, plan)["latency"]
         sample = meter.sample(plan)
         seen.append(Seen(alone, known, sample.latency))
         samples.append(sample)
-        now = corrected(meter.subject, meter.transforms, profile, samples)
     return seen
 
 

@@ -12,6 +12,7 @@ from paredown.models.graph import Layer
 from paredown.models.spec import InputError, Spec
 from paredown.stages import cost
 from paredown.stages.base import State
+from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
@@ -19,7 +20,7 @@ from paredown.stages.meter import Meter
 from paredown.stages.problem import Pick, Site, allowed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
-from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+from paredown.stages.transforms.base import Choice, Form, Transform
 
 ORDER = {"substitute": -1, "resize": 1, "quantize": 2}
 """Transforms that are not named here stand at 0, in the recipe's order."""
@@ -110,43 +111,6 @@ def _with_memory(
     offset = plain.size - cost.size_mib(meter.subject, meter.transforms, plain.choice)
     ones = (1.0,) * len(cost.TERMS)
     return Profile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
-
-
-def corrected(
-    subject: Subject,
-    transforms: Sequence[Transform],
-    profile: Profile,
-    samples: Sequence[Sample],
-    near: int = 0,
-) -> Profile:
-    """The profile with its weights fitted to all samples; the last `near` of them, plans close to the answer, count
-    three times as much and set the size offset. The very last of those is then met exactly: where a search stands, a
-    bias of the whole fit is no reason to solve again for a plan that was just measured as too slow."""
-    unit = Profile(
-        profile.layers,
-        profile.baseline_ms,
-        (1.0,) * len(cost.TERMS),
-        0.0,
-        profile.memory_floor,
-        profile.memory_per_size,
-    )
-    rows = np.array([cost.terms(subject, transforms, unit, s.choice) for s in samples])
-    importance = np.ones(len(samples))
-    importance[len(samples) - near :] = 3.0
-    weights = cost.fit_weights(rows, np.array([s.latency for s in samples]), importance)
-    if near:
-        weights = tuple(float(w * samples[-1].latency / (rows[-1] @ weights)) for w in weights)
-    closest = [s for s in samples[-max(near, 1) :] if s.choice] or [samples[-1]]
-    offset = max(s.size - cost.size_mib(subject, transforms, s.choice) for s in closest)
-    return Profile(
-        profile.layers,
-        profile.baseline_ms,
-        weights,
-        offset,
-        profile.memory_floor,
-        profile.memory_per_size,
-        tuple(samples),
-    )
 
 
 def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:

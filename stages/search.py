@@ -16,13 +16,14 @@ from paredown.stages import cost, outline
 from paredown.stages.base import State
 from paredown.stages.budget import budgets, build
 from paredown.stages.coefficients import Losses
+from paredown.stages.correction import corrected, met
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.evidence import Evidence
 from paredown.stages.halving import halve
 from paredown.stages.meter import Meter
 from paredown.stages.problem import Problem, Solution, with_limits
-from paredown.stages.profile import corrected, load_profile
+from paredown.stages.profile import load_profile
 from paredown.stages.sensitivity import Judge, load_losses
 from paredown.stages.solvers.base import Solver
 from paredown.stages.subject import load_subject
@@ -155,7 +156,8 @@ class Hunt:
         error, holds = abs(solution.costs["latency"] / sample.latency - 1), self._holds(sample)
         samples = (*profile.samples, sample)
         near = len(samples) - self.profiled
-        fixed = corrected(self.meter.subject, self.meter.transforms, profile, samples, near)
+        at, subject, transforms = self.limits.get("latency", sample.latency), self.meter.subject, self.meter.transforms
+        fixed = met(subject, transforms, corrected(subject, transforms, profile, samples, near, at), sample)
         record = {
             "predicted": _three(solution.costs),
             "measured": _measured(sample),
