@@ -74,16 +74,21 @@ def _step(step: Step, method: str) -> Step:
 
 
 def finished(found: list[Method], folder: Path) -> tuple[dict[str, State], dict[str, str]]:
-    """The states of those that ended with an artifact, and why the others did not."""
+    """The states of those that ended with an artifact, and why the others did not.
+
+    All plans are made before any is trained: a machine that has trained for long may time otherwise.
+    """
     states, refused = dict[str, State](), dict[str, str]()
-    for method in found:
-        click.echo(f"{method.name}: starts", err=True)
-        try:
-            with shown() as progress:
-                states[method.name] = run(method.recipe, folder, progress=progress)
-        except LimitError as error:
-            refused[method.name] = str(error)
-            click.echo(f"{method.name}: {error}", err=True)
+    for until in ("search", None):
+        for method in (method for method in found if method.name not in refused):
+            click.echo(f"{method.name}: {until or 'the rest'}", err=True)
+            try:
+                with shown() as progress:
+                    states[method.name] = run(method.recipe, folder, until=until, progress=progress)
+            except LimitError as error:
+                refused[method.name] = str(error)
+                states.pop(method.name, None)
+                click.echo(f"{method.name}: {error}", err=True)
     return states, refused
 
 

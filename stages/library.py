@@ -2,10 +2,11 @@
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import Any, ClassVar
 
 from pydantic import Field
@@ -24,10 +25,11 @@ from paredown.stages.blockwise import Features, fit_last, learn, record, relativ
 from paredown.stages.discovery import source
 from paredown.stages.halving import Score, measure, survivors
 from paredown.stages.original import teacher
+from paredown.stages.parallel import side_by_side, workers_for
 from paredown.stages.shelf import Shelf, digest_module
 from paredown.stages.training import home
 
-FORMAT = 2
+FORMAT = 3
 """Changes whenever the same candidate would be trained to other weights."""
 
 Plugins = Mapping[str, Mapping[str, Any]]
@@ -104,19 +106,22 @@ class Library(Spec):
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(home())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
+        images, alone = self._images(data, state), Lock()
+
+        def learnt(span: Span) -> tuple[dict[str, Any], dict[str, Tensor]]:
+            with alone:  # The original has one set of hooks, and torch one generator.
+                candidates, whole = span.candidates(self.named(), state.root), span.work(original)
+                features = record(original, span.first.name, span.last.name, images)
+            told = self._halve(span, candidates, features, shelf, whole)
+            return told, _weights(span, candidates, told["kept"])
+
         found: dict[str, dict[str, Any]] = {"blocks": {}, "merged": {}}
         kept = dict[str, Tensor]()
-        for index, span in enumerate(spans):
-            block = span.first.name
-            state.progress(f"library: {block}", index, len(spans))
-            features = record(original, block, span.last.name, self._images(data, state))
-            candidates, whole = span.candidates(self.named(), state.root), span.work(original)
-            tried = self._halve(span, candidates, features, shelf, whole)
-            told = {"place": asdict(span.place), "last": span.last.name, "keep": asdict(whole), **tried}
-            found["merged" if span.merged else "blocks"][block] = told
-            for name in tried["kept"]:
-                state_dict = candidates[name].cpu().state_dict()
-                kept |= {f"{block}:{name}:{k}": v.contiguous() for k, v in state_dict.items()}
+        results = side_by_side(learnt, spans, workers_for(home()))
+        for index, (span, (told, weights)) in enumerate(zip(spans, results, strict=True)):
+            state.progress(f"library: {span.first.name}", index + 1, len(spans))
+            found["merged" if span.merged else "blocks"][span.first.name] = told
+            kept |= weights
         save_file(kept, state.out / "weights.safetensors")
         (state.out / "library.json").write_text(json.dumps({"plugins": self.named(), **found}, indent=1) + "\n")
 
@@ -147,39 +152,39 @@ class Library(Spec):
         return {stem: digest_file(file) for stem, file in files.items()}
 
     def _halve(
-        self,
-        span: Span,
-        candidates: Mapping[str, nn.Module],
-        features: Features,
-        shelf: Shelf,
-        whole: Score,
+        self, span: Span, candidates: Mapping[str, nn.Module], features: Features, shelf: Shelf, whole: Score
     ) -> dict[str, Any]:
         """Rounds of ever longer training, from which fewer and fewer candidates come out.
 
         What does more work than the blocks themselves, the `whole`, is out before any training.
         """
         learnt, judged = features.split()
-        scores = {name: measure(module, span.place, 0.0, 0) for name, module in candidates.items()}
-        left, keep = [name for name, score in scores.items() if not whole.beats(score)], self._keep(span)
-        scores, taken = {name: scores[name] for name in left}, list[int]()
-        fresh = {name: digest_module(candidates[name]) for name in left}
+        place, keep = span.place, self.merge if span.merged else self.keep
+        scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
+        scores = {name: score for name, score in scores.items() if not whole.beats(score)}
+        fresh = {name: digest_module(candidates[name]) for name in scores}
+        left, taken = list(scores), list[int]()
         for steps, most in ((0, 2 * keep), (self.steps // 4, keep), (self.steps, keep)):
             taken.append(steps)
             for name in left:
-                module, key = candidates[name].to(home()), shelf.key(span.place, name, fresh[name], taken)
+                module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
                 error = shelf.trained(key, module, partial(self._train, steps, learnt, judged))
                 scores[name] = replace(scores[name], error=error, steps=steps)
             left = survivors({name: scores[name] for name in left}, most)
-        return {"candidates": {name: asdict(score) for name, score in scores.items()}, "kept": left}
-
-    def _keep(self, span: Span) -> int:
-        return self.merge if span.merged else self.keep
+        told = {"place": asdict(place), "last": span.last.name, "keep": asdict(whole), "kept": left}
+        return {**told, "candidates": {name: asdict(score) for name, score in scores.items()}}
 
     def _train(self, steps: int, learnt: Features, judged: Features, module: nn.Module) -> float:
         if steps == 0:
             fit_last(module, learnt)
         learn(module, learnt, steps, self.lr, seed=steps)
         return relative_error(module, judged)
+
+
+def _weights(span: Span, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:
+    """Of the candidates that were kept, by block, candidate and name."""
+    states = {name: candidates[name].cpu().state_dict() for name in kept}
+    return {f"{span.first.name}:{n}:{key}": v.contiguous() for n, state in states.items() for key, v in state.items()}
 
 
 def load_library(state: State) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from paredown.models.graph import Network, analyse
 from paredown.models.load import ModelSpec
 from paredown.models.supernet import ABSORBED, KEEP
 from paredown.pipeline.blocks import Became, Offer
+from paredown.stages import library
 from paredown.stages.base import Bound, Limits, State
 from paredown.stages.blockwise import record, relative_error
 from paredown.stages.budget import build
@@ -130,6 +131,18 @@ def test_the_library_trains_one_for_both(merged: State) -> None:
     error = relative_error(load_replacements(merged)["block"][name], features)
     assert error < 0.9
     assert error == pytest.approx(told["merged"]["block"]["candidates"][name]["error"], rel=0.5)
+
+
+def test_the_number_of_cores_does_not_change_what_is_learnt(
+    merged: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for workers in (1, 3):
+        monkeypatch.setattr(library, "workers_for", lambda _device, n=workers: n)
+        out = tmp_path / str(workers)
+        out.mkdir()
+        load("stages", "library")(**STAGES["library"]).run(replace(merged, cache=out / "cache", out=out))
+    one, three = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("1", "3"))
+    assert one == three == (merged.product("library") / "weights.safetensors").read_bytes()
 
 
 def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> None:
