@@ -13,8 +13,9 @@ from paredown.stages.base import State
 from paredown.stages.cost import MIB, Sample
 from paredown.stages.evidence import Evidence
 from paredown.stages.measure import runtime_of
+from paredown.stages.problem import Pick
 from paredown.stages.runtimes.base import Runtime, ratio
-from paredown.stages.structure import under
+from paredown.stages.structure import picks_by_name, under
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 LEAST = 0.2
@@ -67,15 +68,15 @@ class Meter:
         return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
 
     def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]]:
-        """A variant's costs, and the ms of every layer with what follows it: in all, with what converts between
-        precisions, the latency."""
+        """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
+        between precisions, the latency."""
         sample, model, target = self.sample(choice, memory), self.lower(choice), self.state.target
         path = self.write(choice)
         times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         path.unlink()
         owned: dict[str, float] = {}
         for name, ms in times.items():
-            owner = _owner(model, name)
+            owner = _owner(model, name, picks_by_name(self.subject))
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
         return sample, owned
@@ -104,11 +105,22 @@ def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:
     return {name: max(ms - high, LEAST * ms) for name, ms in times.items()}
 
 
-def _owner(model: ModelProto, name: str) -> str:
-    """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none;
-    conversions count for no layer."""
-    chosen, made = set(units(model)), producers(model)
-    nodes = {node.name: node for node in model.graph.node}
+def _owner(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str:
+    """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none, or
+    only one in another block: what a block does to its input is there only with that block. Conversions count for no
+    layer."""
+    name = name.rpartition("@")[2]
+    chosen, nodes = set(units(model)), {node.name: node for node in model.graph.node}
+    before = _followed(model, name, nodes, chosen)
+    if before and name in picks and picks.get(before) != picks[name]:
+        behind = _reader(model, nodes[name], chosen)
+        return behind if picks.get(behind) == picks[name] else before
+    return before
+
+
+def _followed(model: ModelProto, name: str, nodes: Mapping[str, NodeProto], chosen: Collection[str]) -> str:
+    """The layer itself, or what it follows, or what reads it where it follows none."""
+    made = producers(model)
     while name not in chosen:
         node = nodes.get(name)
         if node is None or node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith(".guard"):

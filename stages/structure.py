@@ -12,7 +12,7 @@ from itertools import groupby, pairwise, zip_longest
 
 from torch.fx import Node
 
-from paredown.models.graph import ChannelGroup, Layer, Network
+from paredown.models.graph import ChannelGroup, Layer, Network, module_of
 from paredown.models.memo import remembered_per_object
 from paredown.models.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, select, select_onnx
 from paredown.stages.problem import Pick, Site
@@ -81,8 +81,20 @@ def merges(candidate: str) -> bool:
 @remembered_per_object
 def owner(subject: Subject, layer: Layer) -> Pick | None:
     """The pick that a layer needs to exist; None where it is always there."""
-    found = ((branch, branch.candidate(layer.module)) for branch in subject.branches)
+    return _pick_at(subject, layer.module)
+
+
+def _pick_at(subject: Subject, module: str) -> Pick | None:
+    found = ((branch, branch.candidate(module)) for branch in subject.branches)
     return next(((site_of(branch.block), name) for branch, name in found if name is not None), None)
+
+
+@remembered_per_object
+def picks_by_name(subject: Subject) -> dict[str, Pick]:
+    """Layer or value to the pick that it needs to exist, of those that need one."""
+    picks = {layer.name: owner(subject, layer) for layer in subject.network.layers}
+    picks |= {node.name: _pick_at(subject, module_of(node)) for node in subject.network.graph.graph.nodes}
+    return {name: pick for name, pick in picks.items() if pick is not None}
 
 
 def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:

@@ -44,14 +44,21 @@ def names_of(model: Path) -> Names:
 
 
 def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
-    """Microseconds of every kernel call in order, by the name in the file or `+<op type>`."""
+    """Microseconds of every kernel call in order, by the name in the file, `+<op type>` or `+<op type>@<name>`."""
     names = names_of(model)
+    calls = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)]
+    told = [file_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
     durations: dict[str, list[int]] = defaultdict(list)
-    for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith(KERNEL):
-            name = file_name(event["name"].removesuffix(KERNEL), event["args"]["op_name"], names)
-            durations[name].append(event["dur"])
+    for before, name, after, call in zip(["", *told], told, [*told[1:], ""], calls, strict=False):
+        durations[_needed(before, name, after)].append(call["dur"])
     return durations
+
+
+def _needed(before: str, name: str, after: str) -> str:
+    """The name with the node that makes onnxruntime change the layout: one that cannot read the blocked layout, or one
+    that did not write it although the next one wants it."""
+    cause = {"+ReorderOutput": after, "+ReorderInput": before}.get(name, "")
+    return f"{name}@{cause}" if cause and not cause.startswith("+") else name
 
 
 def file_name(executed: str, op: str, names: Names) -> str:

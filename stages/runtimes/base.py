@@ -40,7 +40,8 @@ class Runtime(Protocol):
 
     def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
         """Median ms per executed node, by the node's name in the file (fused nodes under the name of their anchor);
-        nodes that the runtime itself inserted go under `+<op type>`."""
+        nodes that the runtime itself inserted go under `+<op type>`, or `+<op type>@<name>` where it is known which
+        node needs them."""
 
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""

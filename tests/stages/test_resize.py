@@ -106,8 +106,8 @@ def test_a_judge_leaves_the_trace_as_it_was(subject: Subject, images: torch.Tens
 
 
 def test_the_shrink_is_timed_with_the_layer_that_reads_it(subject: Subject) -> None:
-    assert _owner(lowered(subject, SMALL), "shrunk") == "stem.0"
-    assert _owner(lowered(subject, int8(subject)), "shrunk") == "stem.0"
+    assert _owner(lowered(subject, SMALL), "shrunk", {}) == "stem.0"
+    assert _owner(lowered(subject, int8(subject)), "shrunk", {}) == "stem.0"
 
 
 def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Module, images: torch.Tensor) -> None:
