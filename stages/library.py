@@ -1,5 +1,6 @@
 """Replacements for every block, each trained alone to compute what the block computes; the best are left to choose."""
 
+import copy
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,9 @@ from paredown.stages.training import home
 FORMAT = 3
 """Changes whenever the same candidate would be trained to other weights."""
 
+OWN = "own"
+"""The kind of a block that the network itself has there."""
+
 Plugins = Mapping[str, Mapping[str, Any]]
 
 
@@ -51,12 +55,15 @@ class Span:
         """Where the replacement stands, and what it must make there."""
         return replace(self.first, shape_out=self.last.shape_out, closing=self.last.closing)
 
-    def candidates(self, plugins: Plugins, root: Path) -> dict[str, nn.Module]:
-        """Fresh replacements; two blocks need no identity, as leaving out each of them is that."""
+    def candidates(self, plugins: Plugins, root: Path, original: nn.Module) -> dict[str, nn.Module]:
+        """Fresh replacements. Two blocks need no identity, as leaving out each of them is that; but the first one
+        itself may learn to do the work of both."""
         built = replacements_for(self.place, plugins, root)
         if not self.merged:
             return built
-        return {MERGED + name: module for name, module in built.items() if list(module.parameters())}
+        built = {name: module for name, module in built.items() if list(module.parameters())}
+        built[OWN] = copy.deepcopy(original.get_submodule(self.first.name))
+        return {MERGED + name: module for name, module in built.items()}
 
     def work(self, original: nn.Module) -> Score:
         """Of the blocks themselves, which make no error."""
@@ -95,7 +102,7 @@ class Library(Spec):
         """Builds every replacement once; raises InputError for those that cannot stand in for their block."""
         spans = self._spans(network)
         places = tuple(span.first for span in spans if not span.merged)
-        count = sum(len(span.candidates(self.named(), root)) for span in spans)
+        count = sum(len(span.candidates(self.named(), root, network.module)) for span in spans)
         check_user_blocks(places, self.named(), root)
         return f"{len(places)} blocks, {count} replacements to try"
 
@@ -110,7 +117,7 @@ class Library(Spec):
 
         def learnt(span: Span) -> tuple[dict[str, Any], dict[str, Tensor]]:
             with alone:  # The original has one set of hooks, and torch one generator.
-                candidates, whole = span.candidates(self.named(), state.root), span.work(original)
+                candidates, whole = span.candidates(self.named(), state.root, original), span.work(original)
                 features = record(original, span.first.name, span.last.name, images)
             told = self._halve(span, candidates, features, shelf, whole)
             return told, _weights(span, candidates, told["kept"])
@@ -159,12 +166,13 @@ class Library(Spec):
         What does more work than the blocks themselves, the `whole`, is out before any training.
         """
         learnt, judged = features.split()
-        place, keep = span.place, self.merge if span.merged else self.keep
+        place = span.place
         scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
         scores = {name: score for name, score in scores.items() if not whole.beats(score)}
         fresh = {name: digest_module(candidates[name]) for name in scores}
         left, taken = list(scores), list[int]()
-        for steps, most in ((0, 2 * keep), (self.steps // 4, keep), (self.steps, keep)):
+        last = self.merge if span.merged else self.keep
+        for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, last)):
             taken.append(steps)
             for name in left:
                 module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
@@ -194,16 +202,17 @@ def load_library(state: State) -> dict[str, Any]:
     return told
 
 
-def load_replacements(state: State) -> Replacements:
+def load_replacements(state: State, original: nn.Module) -> Replacements:
     """The replacements that were kept, with their trained weights. Raises InputError where no library was made."""
     if "library" not in state.products:
         raise InputError("profile.transforms: substitute chooses from what the stage `library` makes; put it before")
     told, weights = load_library(state), load_file(state.product("library") / "weights.safetensors")
     found = dict[str, dict[str, nn.Module]]()
     for block, tried in _kept(told["blocks"]):
-        found[block] = _rebuilt(tried, told["plugins"], weights, state.root)
+        found[block] = _rebuilt(tried, told["plugins"], weights, state.root, original)
     for block, tried in _kept(told["merged"]):
-        found[block] = {**found.get(block, {}), **_rebuilt(tried, told["plugins"], weights, state.root)}
+        merged = _rebuilt(tried, told["plugins"], weights, state.root, original)
+        found[block] = {**found.get(block, {}), **merged}
         found[tried["last"]] = {**found.get(tried["last"], {}), ABSORBED: nn.Identity()}
     return found
 
@@ -213,10 +222,10 @@ def _kept(tried: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _rebuilt(
-    tried: Mapping[str, Any], plugins: Plugins, weights: Mapping[str, Tensor], root: Path
+    tried: Mapping[str, Any], plugins: Plugins, weights: Mapping[str, Tensor], root: Path, original: nn.Module
 ) -> dict[str, nn.Module]:
     place = Place(**tried["place"])
-    built = replacements_for(place, plugins, root)
+    built = {**replacements_for(place, plugins, root), OWN: copy.deepcopy(original.get_submodule(place.name))}
     found = dict[str, nn.Module]()
     for name in tried["kept"]:
         start, found[name] = f"{place.name}:{name}:", built[name.removeprefix(MERGED)].eval()

@@ -36,7 +36,8 @@ class Shelf:
 
     def key(self, place: Place, name: str, fresh: str, taken: Sequence[int]) -> str:
         """All that decides the weights: also those it started with, and the steps of every round so far."""
-        told = f"{self.origin} {place} {name} {self.sources[kind_of(name, self.sources)]} {fresh} {list(taken)}"
+        source = self.sources.get(kind_of(name, self.sources), "")
+        told = f"{self.origin} {place} {name} {source} {fresh} {list(taken)}"
         return hashlib.sha256(told.encode()).hexdigest()
 
 

@@ -97,8 +97,9 @@ def _bare(state: State, data: Data, blocks: bool) -> Subject:
 def _traced(state: State, data: Data, blocks: bool) -> Subject:
     """The subject without what is measured or takes long."""
     runtime, size = runtime_of(state), state.data.image_size
-    replacements = load_replacements(state) if blocks else {}
-    network = analyse(attach(teacher(state, data), replacements), (3, size, size))
+    original = teacher(state, data)
+    replacements = load_replacements(state, original) if blocks else {}
+    network = analyse(attach(original, replacements), (3, size, size))
     return Subject(
         network=network,
         model=onnx.ModelProto(),

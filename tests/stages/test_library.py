@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import nn
 
+from paredown.models.data import open_data
 from paredown.models.graph import analyse
 from paredown.models.spec import InputError
-from paredown.models.supernet import KEEP
+from paredown.models.supernet import KEEP, Replacements
 from paredown.stages import shelf
 from paredown.stages.base import State
 from paredown.stages.discovery import load
 from paredown.stages.library import Library, load_library, load_replacements
+from paredown.stages.original import teacher
 
 FEW = {"basic": {"ratios": [0.5, 1]}, "depthwise_separable": {"kernels": [3]}, "identity": {}}
 
@@ -104,9 +106,9 @@ def test_what_does_more_work_than_the_block_is_not_offered(state: State, tmp_pat
 
 
 def test_replacements_come_back_with_their_weights_and_stand_in(made: State) -> None:
-    found = load_replacements(made)["block"]
+    found = replacements(made)["block"]
     assert KEEP not in found
-    again = load_replacements(made)["block"]
+    again = replacements(made)["block"]
     for name, module in found.items():
         assert not module.training
         assert module(torch.zeros(1, 16, 12, 12)).shape == (1, 16, 12, 12)
@@ -126,6 +128,10 @@ def test_the_same_again_trains_nothing(made: State, state: State, tmp_path: Path
     assert trained == []
     assert load_library(again) == load_library(made)
     assert weights(again) == weights(made)
+
+
+def replacements(state: State) -> Replacements:
+    return load_replacements(state, teacher(state, open_data(state.data, state.root, state.cache, state.seed)))
 
 
 def weights(state: State) -> bytes:

@@ -65,7 +65,7 @@ def net(classes):
 SHORT = Schedule(epochs=1, lr=1e-3)
 STAGES: dict[str, dict[str, Any]] = {
     "baseline": {"rounds": 1, "runs": 1},
-    "library": {"blocks": {"basic": {"ratios": [1]}}, "images": 64, "steps": 32},
+    "library": {"blocks": {"basic": {"ratios": [1.5]}}, "images": 64, "steps": 32},
     "profile": {"transforms": ["substitute", "quantize"], "plans": 4, "images": 32},
     "sensitivity": {"images": 8, "plans": 6},
     "search": {"front": 0, "rounds": 4, "alternatives": 0},
@@ -94,7 +94,7 @@ def merged(started: State, tools: Any, tmp_path_factory: pytest.TempPathFactory)
     (root / "pair.py").write_text(tools.net_source + PAIR)
     torch.manual_seed(0)
     torch.save(tools.warmed(modules(tools)["net"](3)).state_dict(), root / "pair.pth")
-    limits = Limits(latency_p50=Bound(value=0.2, unit="x"))
+    limits = Limits(latency_p50=Bound(value=0.25, unit="x"))
     model = ModelSpec(source="pair.py:net", weights="pair.pth")
     state = replace(started, root=root, cache=root / "cache", model=model, limits=limits, products={})
     for name, options in STAGES.items():
@@ -127,10 +127,24 @@ def test_the_library_trains_one_for_both(merged: State) -> None:
     assert both["macs"] == pytest.approx(sum(part["macs"] for part in parts))
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     images = [x for x, _, _ in data.training_batches(32, 0, 0)]
-    features = record(teacher(merged, data), "block", "again", images)
-    error = relative_error(load_replacements(merged)["block"][name], features)
+    original = teacher(merged, data)
+    features = record(original, "block", "again", images)
+    error = relative_error(load_replacements(merged, original)["block"][name], features)
     assert error < 0.9
     assert error == pytest.approx(told["merged"]["block"]["candidates"][name]["error"], rel=0.5)
+
+
+def test_the_first_block_itself_may_learn_the_work_of_both(merged: State) -> None:
+    """It starts from what it computes already, so it is nearer than a fresh block after as many steps."""
+    tried = load_library(merged)["merged"]["block"]
+    assert set(tried["candidates"]) == {"merged_own", "merged_basic_r1_5"}
+    assert tried["candidates"]["merged_own"]["error"] < tried["candidates"]["merged_basic_r1_5"]["error"]
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    original = teacher(merged, data)
+    assert tried["kept"] == ["merged_own"]
+    own = load_replacements(merged, original)["block"]["merged_own"]
+    assert type(own) is type(original.get_submodule("block"))
+    assert not torch.equal(own.conv1.weight, original.get_submodule("block").conv1.weight)  # type: ignore[union-attr,arg-type]
 
 
 def test_the_number_of_cores_does_not_change_what_is_learnt(
@@ -185,7 +199,7 @@ def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
 
 def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None:
     picks = picks_of(load_choice(merged))
-    assert picks["block"].startswith("merged_basic") and picks["again"] == ABSORBED
+    assert picks["block"].startswith("merged_") and picks["again"] == ABSORBED
     model = onnx.load(merged.product("exported") / "model.onnx")
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
     assert sum(name.startswith(f"block.instead.{picks['block']}.") for name in names) == 2
@@ -195,7 +209,7 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
     subject, (profile, transforms) = load_subject(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
-    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 0.2 * whole})
+    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
     for solver in (Milp(), RandomSearch(evaluations=300)):
         assert is_plan(problem, solver.solve(problem).choice)
 
@@ -226,7 +240,7 @@ def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = F
 
 
 def test_the_report_says_what_a_merged_block_stands_for() -> None:
-    keep, both = offer("keep", 0.4, 0.0, 0.4), offer("merged_basic_r1", 0.3, 0.02, 0.8, picked=True)
+    keep, both = offer("keep", 0.4, 0.0, 0.4), offer("merged_basic_r1_5", 0.3, 0.02, 0.8, picked=True)
     gone = offer(ABSORBED, 0.0, 0.0, 0.4, picked=True)
     first = Became("layer1.0", keep, both, (keep, both), 3, "", "layer1.1")
     second = Became("layer1.1", keep, gone, (keep, gone), 3, "layer1.0", "")
@@ -239,5 +253,6 @@ def test_the_report_says_what_a_merged_block_stands_for() -> None:
 def test_without_merging_nothing_of_it_is_offered(merged: State, tmp_path: Path) -> None:
     state = replace(merged, out=tmp_path)
     load("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
-    found = load_replacements(state.with_product("library", tmp_path))
+    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    found = load_replacements(state.with_product("library", tmp_path), teacher(merged, data))
     assert not any(name == ABSORBED or name.startswith("merged_") for names in found.values() for name in names)
