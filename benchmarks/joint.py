@@ -63,6 +63,13 @@ def methods(recipe: Recipe, wanted: Iterable[str], quantized: float) -> list[Met
     return found
 
 
+def seeded(recipe: Recipe, seed: int | None) -> Recipe:
+    """The recipe under another name where another seed is wanted."""
+    if seed is None or seed == recipe.seed:
+        return recipe
+    return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-seed{seed}"})
+
+
 def _step(step: Step, method: str) -> Step:
     stage: Any = step.stage
     if step.name == "search":
@@ -118,11 +125,19 @@ def plans(found: Iterable[Method], states: Mapping[str, State], folder: Path) ->
 @click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
 @click.option("--method", "wanted", multiple=True, help="Only these, also as method@0.3x (default: all).")
 @click.option("--quantized", default=0.6, show_default=True, help="Latency limit of `quantize only`, as a factor.")
+@click.option("--seed", type=int, help="Of everything, the split of the data included (default: the subject's).")
 @click.option("--rounds", default=27, show_default=True, help="Fresh sessions of every model.")
 @click.option("--runs", default=20, show_default=True, help="Timed inferences per session.")
-@click.option("--write", is_flag=True, help="Also write benchmarks/results/joint-<subject>.md.")
+@click.option("--write", is_flag=True, help="Also write benchmarks/results/joint-<subject>[-seed<seed>].md.")
 def main(
-    subject: Path, folder: Path, wanted: tuple[str, ...], quantized: float, rounds: int, runs: int, write: bool
+    subject: Path,
+    folder: Path,
+    wanted: tuple[str, ...],
+    quantized: float,
+    seed: int | None,
+    rounds: int,
+    runs: int,
+    write: bool,
 ) -> None:
     """Compare ways to make a plan for SUBJECT, a recipe such as benchmarks/subjects/resnet20_cifar10.yaml."""
     logging.disable(logging.WARNING)
@@ -130,7 +145,7 @@ def main(
     if unknown:
         raise click.ClickException(f"{unknown[0]} is no method; allowed: {', '.join(METHODS)}")
     try:
-        recipe = load_recipe(subject)
+        recipe = seeded(load_recipe(subject), seed)
         found = methods(recipe, wanted or METHODS, quantized)
         states, refused = finished(found, folder)
     except ParedownError as error:
@@ -148,7 +163,7 @@ def main(
     click.echo(text, nl=False)
     if write:
         file = HERE / "results" / f"joint-{recipe.name}.md"
-        file.write_text(f"# {recipe.name}\n\nWritten by `python benchmarks/joint.py {subject} --write`.\n\n{text}")
+        file.write_text(f"# {recipe.name}\n\nWritten by `python benchmarks/joint.py {subject} --write` for these methods.\n\n{text}")
 
 
 if __name__ == "__main__":
