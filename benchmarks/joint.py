@@ -163,7 +163,7 @@ def main(
     click.echo(text, nl=False)
     if write:
         file = HERE / "results" / f"joint-{recipe.name}.md"
-        file.write_text(f"# {recipe.name}\n\nWritten by `python benchmarks/joint.py {subject} --write` for these methods.\n\n{text}")
+        file.write_text(f"# {recipe.name}\n\nWritten by `python benchmarks/joint.py {subject} --write`.\n\n{text}")
 
 
 if __name__ == "__main__":
