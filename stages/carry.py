@@ -39,7 +39,7 @@ def second_moments(network: Network, layers: Collection[str], batches: Iterable[
             return super().run_node(n)
 
     with torch.no_grad():
-        for batch in batches:
+        for batch in batches if wanted else ():
             Recorder(network.graph).run(batch)
     return {name: _ridged(total / pixels[name], pixels[name]) for name, total in sums.items()}
 

@@ -24,7 +24,7 @@ def channel_order(
     value = {layer.name: layer.value for layer in network.layers}
     made = {value[name] for group in groups for name in group.outputs}
     fisher: dict[str, Tensor] = {}
-    for images, labels in batches:
+    for images, labels in batches if groups else ():
         for name, gates in _gate_gradients(network, made, images, labels).items():
             fisher[name] = fisher.get(name, 0) + gates.square().sum(0)
     return {group.name: _ranked(sum(fisher[value[name]] for name in group.outputs)) for group in groups}
