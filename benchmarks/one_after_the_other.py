@@ -6,15 +6,17 @@ which they were chosen.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
 
 from paredown.models.spec import Spec
-from paredown.stages.problem import Factor, Problem, Site, Solution, cost, first_plan, holds, loss, owners_first
+from paredown.stages.problem import Charge, Factor, Problem, Site, Solution, cost, first_plan, holds, loss, owners_first
 from paredown.stages.solvers.base import Plan
 from paredown.stages.solvers.milp import Milp
+
+Part = TypeVar("Part", Factor, Charge)
 
 STEPS = 10
 """Halvings of the interval that holds the budget of the first of two decisions."""
@@ -51,15 +53,22 @@ def only(problem: Problem, kinds: Collection[str]) -> Problem:
         if site.owner is None or (site.owner[0] in left and site.owner[1] in _names(left[site.owner[0]])):
             left[site.name] = site if _kind(site) in kinds else replace(site, candidates=site.candidates[:1])
     allowed = {name: _names(site) for name, site in left.items()}
-    factors = (factor for factor in problem.factors if set(factor.sites) <= set(left))
-    return replace(problem, sites=tuple(left.values()), factors=tuple(_cut(factor, allowed) for factor in factors))
+    factors = tuple(_cut(factor, allowed) for factor in problem.factors if set(factor.sites) <= set(left))
+    charges = tuple(_possible(charge, allowed) for charge in problem.charges if set(charge.sites) <= set(left))
+    return replace(problem, sites=tuple(left.values()), factors=factors, charges=charges)
+
+
+def _possible(charge: Charge, allowed: Mapping[str, set[str]]) -> Charge:
+    """The charge without occasions that can no longer come true."""
+    cut = [[frozenset(p for p in term if p[1] in allowed.get(p[0], ())) for term in o] for o in charge.when]
+    return replace(_cut(charge, allowed), when=tuple(tuple(occasion) for occasion in cut if all(occasion)))
 
 
 def _names(site: Site) -> set[str]:
     return {candidate.name for candidate in site.candidates}
 
 
-def _cut(factor: Factor, allowed: Mapping[str, set[str]]) -> Factor:
+def _cut(factor: Part, allowed: Mapping[str, set[str]]) -> Part:
     def fits(names: tuple[str, ...]) -> bool:
         return all(name in allowed[site] for site, name in zip(factor.sites, names, strict=True))
 

@@ -9,8 +9,8 @@ from paredown.stages import cost
 from paredown.stages.base import Limits
 from paredown.stages.cost import MIB, Profile
 from paredown.stages.evidence import Evidence
-from paredown.stages.problem import Costs, Factor, Pick, Problem, Site
-from paredown.stages.structure import borders, lifetimes, owner, sites_of
+from paredown.stages.problem import Charge, Costs, Factor, Pick, Problem, Site, Term
+from paredown.stages.structure import Gates, lifetimes, owner, readings, sites_of
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 BUSY = 1 / 16
@@ -44,7 +44,7 @@ def build(
     losses: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float],
 ) -> Problem:
-    """All sites with their losses, one factor per layer and per border, and the limits.
+    """All sites with their losses, one factor per layer, a charge per value that may cross a border, and the limits.
 
     Layers that no site touches and that need no pick are part of the fixed costs.
     """
@@ -54,13 +54,14 @@ def build(
     )
     steps = _busy_steps(subject, transforms) if "memory" in limits else []
     table = _Tables(subject, transforms, profile, {site.name: site for site in sites}, steps)
-    factors = (*table.layers(), *table.borders())
+    factors = tuple(table.layers())
     fixed = {"latency": cost.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
     floor = profile.memory_floor + profile.memory_per_size * profile.size_offset
     fixed |= {f"memory@{step}": floor for step in steps}
     everywhere = [factor.table[()] for factor in factors if not factor.sites]
     summed = {name: value + sum(costs.get(name, 0.0) for costs in everywhere) for name, value in fixed.items()}
-    return Problem(sites, tuple(factor for factor in factors if factor.sites), limits, summed)
+    needed = tuple(factor for factor in factors if factor.sites)
+    return Problem(sites, needed, limits, summed, tuple(table.charges()))
 
 
 def _busy_steps(subject: Subject, transforms: Sequence[Transform]) -> list[int]:
@@ -97,32 +98,83 @@ class _Tables:
 
     def layers(self) -> Iterator[Factor]:
         for layer in self.subject.network.layers:
-            scope, needs = self._existing(self._scope(layer), [layer])
+            scope, needs = self._existing(self._scope(layer), layer)
             yield Factor(scope, {tuple(c.values()): self._layer_costs(layer, c) for c in self._choices(scope, needs)})
 
-    def borders(self) -> Iterator[Factor]:
-        for producer, consumer, between in borders(self.subject):
-            scope = self._deciding(producer, consumer)
-            scope, needs = self._existing(scope, [producer, consumer], between)
-            choices = self._choices(scope, needs)
-            table = {tuple(c.values()): self._border_costs(producer, consumer, c) for c in choices}
-            table = {names: costs for names, costs in table.items() if costs["latency"]}
-            if table:
-                yield Factor(scope, table)
+    def charges(self) -> Iterator[Charge]:
+        """What converting a value costs where it is made in one precision and read in another."""
+        for consumer, sources in readings(self.subject):
+            groups = [sources] if self._exclusive(sources) else [(source,) for source in sources]
+            for group in groups:
+                when = tuple(self._occasions(consumer, group))
+                sites = self._deciding(consumer)
+                if when:
+                    yield Charge(
+                        when, sites, {tuple(c.values()): self._border(consumer, c) for c in self._choices(sites, {})}
+                    )
+
+    def _exclusive(self, sources: Sequence[tuple[Layer, Gates]]) -> bool:
+        """Whether only one of the sources is there in any plan: behind the same gates, candidates of one block."""
+        by_gates: dict[Gates, list[Pick | None]] = {}
+        for producer, gates in sources:
+            by_gates.setdefault(gates, []).append(owner(self.subject, producer))
+        return all(
+            len(picks) == 1 or (None not in picks and len({pick[0] for pick in picks if pick}) == 1 < len(set(picks)))
+            for picks in by_gates.values()
+        )
+
+    def _occasions(self, consumer: Layer, sources: Sequence[tuple[Layer, Gates]]) -> Iterator[tuple[Term, ...]]:
+        for gates in dict.fromkeys(gates for _, gates in sources):
+            producers = [self._precisions(producer) for producer, behind in sources if behind == gates]
+            opened = [frozenset((site, name) for name in names) for site, names in sorted(gates)]
+            for bits, read in self._precisions(consumer).items():
+                made = frozenset[Pick]().union(*(p for one in producers for b, p in one.items() if b != bits))
+                always = any(not p for one in producers for b, p in one.items() if b != bits)
+                if made or always:
+                    yield tuple(term for term in (*opened, made, read) if term)
+
+    def _precisions(self, layer: Layer) -> dict[int, Term]:
+        """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
+        plain = cost.form_of(self.subject, self.transforms, layer, {}).bits
+        for site in self._scope(layer):
+            found: dict[int, Term] = {}
+            for candidate in self.sites[site].candidates:
+                bits = cost.form_of(self.subject, self.transforms, layer, {site: candidate.name}).bits
+                found[bits] = found.get(bits, frozenset()) | {(site, candidate.name)}
+            if len(found) > 1:
+                return found
+        pick = owner(self.subject, layer)
+        return {plain: frozenset({pick} if pick else ())}
+
+    def _deciding(self, consumer: Layer) -> tuple[str, ...]:
+        """The sites that change how much crosses a border; the others would only blow up its table."""
+        plain = self._elements(consumer, {})
+        return tuple(
+            site
+            for site in self._scope(consumer)
+            if any(self._elements(consumer, {site: c.name}) != plain for c in self.sites[site].candidates)
+        )
+
+    def _elements(self, consumer: Layer, choice: Choice) -> int:
+        form = cost.form_of(self.subject, self.transforms, consumer, choice)
+        return cost.pixels(consumer, form)[0] * form.channels_in
+
+    def _border(self, consumer: Layer, choice: Choice) -> Costs:
+        per_element = self.profile.weights[-3] * cost.ELEMENT_MS / cost.MILLION
+        per_border = self.profile.weights[-2] * cost.BORDER_MS
+        return {"latency": self._elements(consumer, choice) * per_element + per_border}
 
     def _scope(self, layer: Layer) -> tuple[str, ...]:
         found = (site for transform in self.transforms for site in transform.touching(self.subject, layer))
         return tuple(dict.fromkeys(site for site in found if site in self.sites))
 
-    def _existing(
-        self, scope: tuple[str, ...], layers: Sequence[Layer], between: frozenset[Pick] = frozenset()
-    ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The scope with the sites whose picks make the layers exist, and those picks; a site in the scope that exists
-        with a pick only speaks for it."""
-        needs = {pick for pick in (*(owner(self.subject, layer) for layer in layers), *between) if pick is not None}
-        spoken = {self.sites[site].owner for site in scope}
-        missing = dict(sorted(needs - spoken))
-        return (*missing, *scope), missing
+    def _existing(self, scope: tuple[str, ...], layer: Layer) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The scope with the site whose pick makes the layer exist, and that pick; a site in the scope that exists with
+        it only speaks for it."""
+        pick = owner(self.subject, layer)
+        if pick is None or pick in {self.sites[site].owner for site in scope}:
+            return scope, {}
+        return (pick[0], *scope), dict([pick])
 
     def _choices(self, scope: Sequence[str], needs: Mapping[str, str]) -> Iterator[Choice]:
         options = ([needs[site]] if site in needs else [c.name for c in self.sites[site].candidates] for site in scope)
@@ -136,26 +188,3 @@ class _Tables:
         memory = {s: self.profile.memory_per_size * size + held * (first <= s <= last) for s in self.steps}
         named = {f"memory@{step}": mib for step, mib in memory.items()}
         return {"latency": cost.corrected_ms(self.profile, layer, form), "size": size, **named}
-
-    def _deciding(self, producer: Layer, consumer: Layer) -> tuple[str, ...]:
-        """The sites that change what crosses a border; the others would only blow up its table."""
-        scope = dict.fromkeys((*self._scope(producer), *self._scope(consumer)))
-        plain = self._crossing(producer, consumer, {})
-        return tuple(
-            site
-            for site in scope
-            if any(self._crossing(producer, consumer, {site: c.name}) != plain for c in self.sites[site].candidates)
-        )
-
-    def _crossing(self, producer: Layer, consumer: Layer, choice: Choice) -> tuple[int, int, int, int]:
-        forms = [cost.form_of(self.subject, self.transforms, layer, choice) for layer in (producer, consumer)]
-        return forms[0].bits, forms[1].bits, forms[1].channels_in, cost.pixels(consumer, forms[1])[0]
-
-    def _border_costs(self, producer: Layer, consumer: Layer, choice: Choice) -> Costs:
-        forms = [cost.form_of(self.subject, self.transforms, layer, choice) for layer in (producer, consumer)]
-        elements, count = cost.border_terms(consumer, forms[0], forms[1])
-        per_element, per_border = (
-            self.profile.weights[-3] * cost.ELEMENT_MS,
-            self.profile.weights[-2] * cost.BORDER_MS,
-        )
-        return {"latency": elements * per_element + count * per_border}

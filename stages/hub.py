@@ -5,11 +5,14 @@ time and gives the same plan.
 """
 
 from dataclasses import replace
+from typing import TypeVar
 
-from paredown.stages.problem import Factor, Problem, Site
+from paredown.stages.problem import Charge, Factor, Problem, Site
+
+Part = TypeVar("Part", Factor, Charge)
 
 FEW = 32
-"""Problems with fewer factors are solved at once in any case."""
+"""Problems with fewer factors and charges are solved at once in any case."""
 
 
 def parts(problem: Problem) -> tuple[Problem, ...]:
@@ -19,12 +22,13 @@ def parts(problem: Problem) -> tuple[Problem, ...]:
 
 
 def _hub(problem: Problem) -> Site | None:
-    """The site in most of many factors, and in more than half of them, that neither owns a site nor is owned."""
+    """The site in most of many tables, and in more than half of them, that neither owns a site nor is owned."""
     owners = {site.owner[0] for site in problem.sites if site.owner}
     free = [site for site in problem.sites if site.owner is None and site.name not in owners]
-    count = {site.name: sum(site.name in factor.sites for factor in problem.factors) for site in free}
+    tables = [part.sites for part in (*problem.factors, *problem.charges)]
+    count = {site.name: sum(site.name in sites for sites in tables) for site in free}
     most = max(free, key=lambda site: count[site.name], default=None)
-    many = most is not None and len(problem.factors) >= FEW and count[most.name] > len(problem.factors) / 2
+    many = most is not None and len(tables) >= FEW and count[most.name] > len(tables) / 2
     return most if many else None
 
 
@@ -32,11 +36,14 @@ def _only(problem: Problem, site: Site, name: str) -> Problem:
     """The problem whose `site` offers one candidate."""
     picked = replace(site, candidates=tuple(c for c in site.candidates if c.name == name))
     sites = tuple(picked if s.name == site.name else s for s in problem.sites)
-    return replace(problem, sites=sites, factors=tuple(_within(factor, site, name) for factor in problem.factors))
+    factors = tuple(_within(factor, site, name) for factor in problem.factors)
+    return replace(
+        problem, sites=sites, factors=factors, charges=tuple(_within(c, site, name) for c in problem.charges)
+    )
 
 
-def _within(factor: Factor, site: Site, name: str) -> Factor:
-    if site.name not in factor.sites:
-        return factor
-    place = factor.sites.index(site.name)
-    return replace(factor, table={names: costs for names, costs in factor.table.items() if names[place] == name})
+def _within(part: Part, site: Site, name: str) -> Part:
+    if site.name not in part.sites:
+        return part
+    place = part.sites.index(site.name)
+    return replace(part, table={names: costs for names, costs in part.table.items() if names[place] == name})

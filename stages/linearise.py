@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from paredown.stages.problem import Costs, Factor, Pick, Problem, Site, budgets, owners_first
+from paredown.stages.problem import Charge, Costs, Factor, Pick, Problem, Site, Term, budgets, owners_first
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -57,9 +57,9 @@ class _Row:
 
 @dataclass(frozen=True)
 class _Part:
-    """A factor's columns: `table` (budgets, classes of site 1, of site 2, ...) starts at column `first`.
+    """The columns of a factor or charge: `table` (budgets, classes of site 1, of site 2, ...) starts at column `first`.
 
-    `labels[i]` gives the class of each candidate of the factor's i-th site.
+    `labels[i]` gives the class of each candidate of its i-th site; `when` are a charge's occasions, None for a factor.
     """
 
     sites: tuple[Site, ...]
@@ -67,6 +67,22 @@ class _Part:
     table: Floats
     labels: tuple[Ints, ...]
     first: int
+    when: tuple[tuple[Term, ...], ...] | None = None
+
+    @property
+    def numbers(self) -> Ints:
+        """The columns, in the shape of the table of one budget."""
+        return self.first + np.arange(self.table[0].size).reshape(self.table.shape[1:])
+
+    def classes(self, axis: int) -> Iterator[tuple[Ints, list[Pick]]]:
+        """The columns of every class of a site's candidates, and these."""
+        for label in range(self.numbers.shape[axis]):
+            members = np.flatnonzero(self.labels[axis] == label)
+            site = self.sites[axis]
+            yield (
+                np.take(self.numbers, label, axis=axis).ravel(),
+                [(site.name, site.candidates[i].name) for i in members],
+            )
 
 
 def linearise(problem: Problem) -> Linear:
@@ -78,13 +94,16 @@ def linearise(problem: Problem) -> Linear:
     above = _ancestors(problem)
     rows = [_site_row(site, column) for site in problem.sites]
     rows += [row for site in problem.sites for row in _need_rows(site, column)]
-    rows += [row for part in parts for row in _factor_rows(part, column, above)]
+    owners = {site.name: site.owner for site in problem.sites}
+    for part in parts:
+        rows += _factor_rows(part, column, above) if part.when is None else _charge_rows(part, column, owners)
     names = budgets(problem)
     loss = np.zeros(size)
     loss[: len(pairs)] = [candidate.loss for site in problem.sites for candidate in site.candidates]
     starts = [column[site.name, site.candidates[0].name] for site in problem.sites]
     needs = [above[site.name] for site in problem.sites]
     needs += [_union(above[site.name] for site in part.sites) for part in parts]
+    certain = [True] * len(problem.sites) + [part.when is None for part in parts]
     return Linear(
         column=column,
         matrix=_matrix(rows, size),
@@ -95,7 +114,7 @@ def linearise(problem: Problem) -> Linear:
         costs=_costs(problem, parts, names, column, size),
         fixed=np.array([problem.fixed.get(name, 0.0) for name in names]),
         groups=np.array([*starts, *(part.first for part in parts)], dtype=np.int64),
-        required=np.array([not need for need in needs], dtype=np.bool_),
+        required=np.array([sure and not need for sure, need in zip(certain, needs, strict=True)], dtype=np.bool_),
     )
 
 
@@ -114,16 +133,18 @@ def _union(sets: Iterable[frozenset[Pick]]) -> frozenset[Pick]:
 def _parts(problem: Problem, first: int) -> list[_Part]:
     sites = {site.name: site for site in problem.sites}
     parts: list[_Part] = []
-    for factor in problem.factors:
-        names = tuple(sorted({name for costs in factor.table.values() for name in costs}))
-        table, labels = _merged(_dense(factor, [sites[name] for name in factor.sites], names))
+    listed: tuple[Factor | Charge, ...] = (*problem.factors, *problem.charges)
+    for one in listed:
+        names = tuple(sorted({name for costs in one.table.values() for name in costs}))
+        table, labels = _merged(_dense(one, [sites[name] for name in one.sites], names))
         if table.any():
-            parts.append(_Part(tuple(sites[name] for name in factor.sites), names, table, labels, first))
+            when = one.when if isinstance(one, Charge) else None
+            parts.append(_Part(tuple(sites[name] for name in one.sites), names, table, labels, first, when))
             first += table[0].size
     return parts
 
 
-def _dense(factor: Factor, sites: list[Site], names: tuple[str, ...]) -> Floats:
+def _dense(factor: Factor | Charge, sites: list[Site], names: tuple[str, ...]) -> Floats:
     """(budgets, candidates of site 1, candidates of site 2, ...)"""
     position = [{candidate.name: i for i, candidate in enumerate(site.candidates)} for site in sites]
     table = np.zeros((len(names), *(len(site.candidates) for site in sites)))
@@ -160,18 +181,31 @@ def _need_rows(site: Site, column: Mapping[Pick, int]) -> Iterator[_Row]:
 
 
 def _factor_rows(part: _Part, column: Mapping[Pick, int], above: Mapping[str, frozenset[Pick]]) -> Iterator[_Row]:
-    numbers = part.first + np.arange(part.table[0].size).reshape(part.table.shape[1:])
     needs = _union(above[site.name] for site in part.sites)
-    for axis, (site, labels) in enumerate(zip(part.sites, part.labels, strict=True)):
+    for axis, site in enumerate(part.sites):
         # A site that exists exactly when the factor does marginalises to x; another one may exist alone.
         lower = 0.0 if above[site.name] == needs else -np.inf
-        for label in range(numbers.shape[axis]):
-            members = [column[site.name, site.candidates[i].name] for i in np.flatnonzero(labels == label)]
-            yield _row(np.take(numbers, label, axis=axis).ravel(), members, lower, 0.0)
+        for numbers, members in part.classes(axis):
+            yield _row(numbers, [column[pick] for pick in members], lower, 0.0)
     if all(above[site.name] != needs for site in part.sites):
         # No site stands for the factor's existence: all picks it needs together force one combination.
         deepest = needs - _union(above[site] for site, _ in needs)
-        yield _row(numbers.ravel(), [column[need] for need in sorted(deepest)], 1.0 - len(deepest), np.inf)
+        yield _row(part.numbers.ravel(), [column[need] for need in sorted(deepest)], 1.0 - len(deepest), np.inf)
+
+
+def _charge_rows(part: _Part, column: Mapping[Pick, int], owners: Mapping[str, Pick | None]) -> Iterator[_Row]:
+    """The charge's columns sum to 1 where an occasion comes true, and only those of the picked candidates can be 1."""
+    for axis in range(len(part.sites)):
+        for numbers, members in part.classes(axis):
+            yield _row(numbers, [column[pick] for pick in members], -np.inf, 0.0)
+    for occasion in part.when or ():
+        picks, spare = [column[pick] for term in occasion for pick in term], len(occasion) - 1
+        around = {owners[site] for term in occasion for site, _ in term}
+        owner = next(iter(around)) if len(around) == 1 else None
+        if owner is None:
+            yield _row(part.numbers.ravel(), picks, -float(spare), np.inf)
+        else:  # All inside of one candidate: without it none of the picks is there, which makes the bound tighter.
+            yield _row([*part.numbers.ravel(), *[column[owner]] * spare], picks, 0.0, np.inf)
 
 
 def _row(plus: Iterable[int], minus: Iterable[int], lower: float, upper: float) -> _Row:
@@ -184,7 +218,9 @@ def _matrix(rows: list[_Row], size: int) -> csr_array:
     ends = np.cumsum([0, *(row.columns.size for row in rows)])
     columns = np.concatenate([np.zeros(0, dtype=np.int64), *(row.columns for row in rows)])
     values = np.concatenate([np.zeros(0), *(row.values for row in rows)])
-    return csr_array((values, columns, ends), shape=(len(rows), size))
+    matrix = csr_array((values, columns, ends), shape=(len(rows), size))
+    matrix.sum_duplicates()  # HiGHS takes no column twice.
+    return matrix
 
 
 def _costs(

@@ -54,10 +54,29 @@ class Factor:
     """What candidates of several sites cost together, beyond their unary costs.
 
     `table` maps one candidate name per site in `sites` (same order) to costs; a combination that is not
-    listed costs nothing. A factor counts only where all its sites exist. Examples: a layer's time as a
-    function of its input width, output width and precision; the conversion at an fp32/int8 border.
+    listed costs nothing. A factor counts only where all its sites exist. Example: a layer's time as a
+    function of its input width, output width and precision.
     """
 
+    sites: tuple[str, ...]
+    table: Mapping[tuple[str, ...], Costs]
+
+
+Term = frozenset[Pick]
+"""Picks of which a plan can have one at most."""
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Costs, none of them negative, that a plan pays once where one of the occasions `when` comes true.
+
+    An occasion comes true where a plan has a pick of each of its terms; in no plan may two occasions. `table` lists
+    the costs by the candidates of `sites`, which exist where an occasion comes true. Example: the conversion at an
+    fp32/int8 border, which costs the same whichever of a block's candidates lies before it. Written as factors, there
+    would be one for every pair of candidates.
+    """
+
+    when: tuple[tuple[Term, ...], ...]
     sites: tuple[str, ...]
     table: Mapping[tuple[str, ...], Costs]
 
@@ -70,6 +89,7 @@ class Problem:
     factors: tuple[Factor, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     fixed: Costs = field(default_factory=dict)
+    charges: tuple[Charge, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,6 +137,10 @@ def _joint(problem: Problem, choice: Mapping[str, str]) -> Iterator[Costs]:
     for factor in problem.factors:
         if all(site in choice for site in factor.sites):
             yield factor.table.get(tuple(choice[site] for site in factor.sites), {})
+    picks = set(choice.items())
+    for charge in problem.charges:
+        if any(all(term & picks for term in occasion) for occasion in charge.when):
+            yield charge.table.get(tuple(choice[site] for site in charge.sites), {})
 
 
 def loss(problem: Problem, choice: Mapping[str, str]) -> float:
@@ -201,6 +225,8 @@ def validate(problem: Problem) -> None:
         _check_site(site, known)
     for factor in problem.factors:
         _check_factor(factor, known)
+    for charge in problem.charges:
+        _check_charge(charge, known)
     owners_first(problem)
     _finite("the fixed cost", problem.fixed)
     _check_limits(problem)
@@ -222,17 +248,32 @@ def _check_site(site: Site, known: Mapping[str, set[str]]) -> None:
 
 
 def _check_factor(factor: Factor, known: Mapping[str, set[str]]) -> None:
-    where = f"the factor over {factor.sites}"
     if not factor.sites:
         raise ValueError("a factor names no site; what every plan costs belongs into the fixed costs")
-    _unique(where, "site", factor.sites)
-    for site in factor.sites:
+    _check_table(f"the factor over {factor.sites}", factor.sites, factor.table, known)
+
+
+def _check_charge(charge: Charge, known: Mapping[str, set[str]]) -> None:
+    where = f"the charge over {charge.sites}"
+    for site, name in (pick for occasion in charge.when for term in occasion for pick in term):
+        if name not in known.get(site, ()):
+            raise ValueError(f"{where} depends on {(site, name)}, which is no candidate of any site")
+    _check_table(where, charge.sites, charge.table, known)
+    if any(value < 0 for costs in charge.table.values() for value in costs.values()):
+        raise ValueError(f"{where} lists a negative cost; a charge has none")
+
+
+def _check_table(
+    where: str, sites: tuple[str, ...], table: Mapping[tuple[str, ...], Costs], known: Mapping[str, set[str]]
+) -> None:
+    _unique(where, "site", sites)
+    for site in sites:
         if site not in known:
             raise ValueError(f"{where} names the unknown site '{site}'")
-    for combination, costs in factor.table.items():
-        if len(combination) != len(factor.sites):
-            raise ValueError(f"{where} lists {combination}; it needs {len(factor.sites)} names")
-        for site, name in zip(factor.sites, combination, strict=True):
+    for combination, costs in table.items():
+        if len(combination) != len(sites):
+            raise ValueError(f"{where} lists {combination}; it needs {len(sites)} names")
+        for site, name in zip(sites, combination, strict=True):
             if name not in known[site]:
                 raise ValueError(f"{where} lists '{name}', which is no candidate of '{site}'")
         _finite(f"{where} at {combination}", costs)
@@ -249,7 +290,8 @@ def _check_limits(problem: Problem) -> None:
 
 def budgets(problem: Problem) -> tuple[str, ...]:
     """Every budget that something costs, sorted."""
-    tables = (costs for factor in problem.factors for costs in factor.table.values())
+    parts: tuple[Factor | Charge, ...] = (*problem.factors, *problem.charges)
+    tables = (costs for part in parts for costs in part.table.values())
     unary = (candidate.costs for site in problem.sites for candidate in site.candidates)
     return tuple(sorted({budget for costs in (problem.fixed, *unary, *tables) for budget in costs}))
 

@@ -18,6 +18,10 @@ from paredown.models.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, sele
 from paredown.stages.problem import Pick, Site
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
+Gate = tuple[str, frozenset[str]]
+"""A site, and the candidates any of which lets a value through."""
+Gates = frozenset[Gate]
+
 PREFIX = "substitute:"
 """Of the sites that pick a block's branch: they own the sites inside it."""
 
@@ -127,36 +131,52 @@ def _met(sites: Sequence[Site], choice: Choice) -> Choice:
 
 
 @remembered_per_object
-def borders(subject: Subject) -> tuple[tuple[Layer, Layer, frozenset[Pick]], ...]:
-    """(producer, consumer, picks) of layers that exchange a value where these picks are made.
+def borders(subject: Subject) -> tuple[tuple[Layer, Layer, Gates], ...]:
+    """(producer, consumer, gates) of layers that exchange a value where all gates are open.
 
-    The picks are those of blocks between the two that compute nothing (an identity), not those that the layers need
+    The gates are blocks between the two that compute nothing there (an identity), not those that the layers need
     themselves.
     """
+    return tuple((made, layer, gates) for layer, read in readings(subject) for made, gates in read)
+
+
+@remembered_per_object
+def readings(subject: Subject) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
+    """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
     made = {layer.value: layer for layer in subject.network.layers}
     return tuple(
-        (made[value], layer, between - {owner(subject, made[value])})
+        (layer, tuple((made[name], _without(gates, owner(subject, made[name]))) for name, gates in found))
         for layer in subject.network.layers
-        for value, between in _read(subject, layer, made)
+        for found in (_read(subject, value, made) for value in dict.fromkeys(layer.inputs))
     )
 
 
-def _read(subject: Subject, layer: Layer, made: dict[str, Layer]) -> list[tuple[str, frozenset[Pick]]]:
-    """The layers' values that a layer reads, directly or behind operations that are no layers."""
+def _without(gates: Gates, owner: Pick | None) -> Gates:
+    """The gates but for the one of the producer's own block."""
+    return frozenset(gate for gate in gates if owner is None or gate[0] != owner[0])
+
+
+def _read(subject: Subject, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
+    """The layers' values behind a value that is read, directly or behind operations that are no layers."""
     nodes = {node.name: node for node in subject.network.graph.graph.nodes}
     joins = {branch.join: branch for branch in subject.branches}
-    found: dict[tuple[str, frozenset[Pick]], None] = {}
-    waiting: list[tuple[Node, frozenset[Pick]]] = [(nodes[name], frozenset()) for name in layer.inputs]
+    found: dict[tuple[str, Gates], None] = {}
+    waiting: list[tuple[Node, Gates]] = [(nodes[read], frozenset())]
     while waiting:
-        node, picks = waiting.pop(0)
+        node, gates = waiting.pop(0)
         if node.name in made:
-            found[node.name, picks] = None
+            found[node.name, gates] = None
         elif node.name in joins:
-            branch = joins[node.name]
-            waiting += [(nodes[v], picks | {(site_of(branch.block), c)}) for c, v in branch.values.items()]
+            waiting += [(nodes[value], gates | {gate}) for value, gate in _gates(joins[node.name]).items()]
         elif node.op == "call_function":
-            waiting += [(before, picks) for before in node.all_input_nodes]
+            waiting += [(before, gates) for before in node.all_input_nodes]
     return list(found)
+
+
+def _gates(branch: Branch) -> dict[str, Gate]:
+    """Value to the candidates that hand it on: several that compute nothing hand on the same."""
+    names = {value: frozenset(n for n, v in branch.values.items() if v == value) for value in branch.values.values()}
+    return {value: (site_of(branch.block), candidates) for value, candidates in names.items()}
 
 
 @remembered_per_object

@@ -1,5 +1,6 @@
 """The search problem says of every plan what the cost model predicts."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,8 @@ from paredown.stages import cost
 from paredown.stages.base import Bound, Limits
 from paredown.stages.budget import budgets
 from paredown.stages.evidence import Evidence, Latency
+from paredown.stages.problem import Charge, is_plan, loss, reached, validate
 from paredown.stages.problem import cost as plan_cost
-from paredown.stages.problem import is_plan, loss, reached, validate
 from paredown.stages.profile import random_choice
 from paredown.stages.transforms.base import Subject, Transform
 from paredown.stages.transforms.narrow import Narrow
@@ -60,7 +61,35 @@ def test_only_what_has_pixels_depends_on_the_input(subject: Subject, tools: Any)
     assert ("resize:input", "quantize:stem.0") in scopes
     assert ("resize:input", "quantize:add") in scopes
     assert ("quantize:fc",) in scopes
-    assert ("resize:input", "quantize:block.conv1", "quantize:block.conv2") in scopes, "a border's elements"
+    crossing = [charge for charge in problem.charges if (("quantize:block.conv2", "int8"),) in picks_in(charge)]
+    assert [charge.sites for charge in crossing] == [("resize:input",)], "a border's elements"
+
+
+def picks_in(charge: Charge) -> set[tuple[tuple[str, str], ...]]:
+    """The last terms of its occasions: what reads."""
+    return {tuple(occasion[-1]) for occasion in charge.when}
+
+
+def test_a_border_costs_the_same_from_either_side_and_nothing_within_one_precision(
+    subject: Subject, tools: Any
+) -> None:
+    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
+    plan = {site.name: "fp32" for site in problem.sites}
+    borders = replace(problem, factors=())
+    assert plan_cost(borders, plan) == problem.fixed
+    one, other = "quantize:block.conv1", "quantize:block.conv2"
+    between = [
+        charge for charge in problem.charges if any(len(o) == 2 and {one, other} == sites(o) for o in charge.when)
+    ]
+    (price,) = between[0].table.values()
+    for quantized in (one, other):
+        alone = replace(borders, charges=tuple(between))
+        more = plan_cost(alone, {**plan, quantized: "int8"})["latency"] - problem.fixed["latency"]
+        assert len(between) == 1 and more == pytest.approx(price["latency"])
+
+
+def sites(occasion: tuple[frozenset[tuple[str, str]], ...]) -> set[str]:
+    return {site for term in occasion for site, _ in term}
 
 
 def test_steps_are_only_there_for_a_memory_limit(subject: Subject, tools: Any) -> None:

@@ -18,7 +18,7 @@ from paredown.models.graph import Network, analyse
 from paredown.models.load import ModelSpec
 from paredown.models.supernet import ABSORBED, KEEP
 from paredown.pipeline.blocks import Became, Offer
-from paredown.stages import library
+from paredown.stages import cost, library
 from paredown.stages.base import Bound, Limits, State
 from paredown.stages.blockwise import record, relative_error
 from paredown.stages.budget import build
@@ -26,6 +26,7 @@ from paredown.stages.discovery import load
 from paredown.stages.distillation import feature_points
 from paredown.stages.library import load_library, load_replacements
 from paredown.stages.original import teacher
+from paredown.stages.problem import cost as plan_cost
 from paredown.stages.problem import is_plan
 from paredown.stages.profile import load_profile, random_choice
 from paredown.stages.search import load_choice
@@ -204,6 +205,22 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
     assert sum(name.startswith(f"block.instead.{picks['block']}.") for name in names) == 2
     assert not any(name.startswith(("again", "block.conv")) for name in names)
+
+
+def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
+    """Also where a value passes through a block that another one absorbed."""
+    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
+    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 1.0})
+    rng, seen = np.random.default_rng(0), set[str]()
+    for _ in range(60):
+        choice = random_choice(problem.sites, rng)
+        whole = {**{s.name: s.candidates[0].name for s in problem.sites}, **choice}
+        whole = existing(problem.sites, whole)
+        assert is_plan(problem, whole)
+        seen.add(whole["substitute:again"])
+        predicted = cost.predict(subject, transforms, profile, whole)
+        assert plan_cost(problem, whole)["latency"] == pytest.approx(predicted["latency"])
+    assert {KEEP, ABSORBED} <= seen
 
 
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
