@@ -25,7 +25,7 @@ def _hub(problem: Problem) -> Site | None:
     """The site in most of many tables, and in more than half of them, that neither owns a site nor is owned."""
     owners = {site.owner[0] for site in problem.sites if site.owner}
     free = [site for site in problem.sites if site.owner is None and site.name not in owners]
-    tables = [part.sites for part in (*problem.factors, *problem.charges)]
+    tables = [factor.sites for factor in problem.factors] + [charge.sites for charge in problem.charges]
     count = {site.name: sum(site.name in sites for sites in tables) for site in free}
     most = max(free, key=lambda site: count[site.name], default=None)
     many = most is not None and len(tables) >= FEW and count[most.name] > len(tables) / 2
