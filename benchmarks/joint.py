@@ -73,7 +73,7 @@ def seeded(recipe: Recipe, seed: int | None) -> Recipe:
 def _step(step: Step, method: str) -> Step:
     stage: Any = step.stage
     if step.name == "search":
-        stage = stage.model_copy(update={"solver": METHODS[method]})
+        stage = stage.model_copy(update={"solver": METHODS[method], "known": method == "joint"})
     if step.name == "recover" and method == "narrow only":
         epochs = stage.distil.epochs + stage.quantize.epochs
         stage = stage.model_copy(update={"distil": stage.distil.model_copy(update={"epochs": epochs})})

@@ -228,3 +228,53 @@ def test_a_plan_is_one_of_the_problem(planned: State) -> None:
     subject, (profile, transforms) = load_subject(planned), load_profile(planned)
     problem = build(subject, transforms, profile, load_losses(planned), {"latency": 1.0})
     assert is_plan(problem, load_choice(planned))
+
+
+WORST = '''
+"""A solver that finds plans that hold, but bad ones: as narrow as can be."""
+
+from typing import ClassVar
+
+from paredown.models.spec import Spec
+from paredown.stages.problem import Solution, cost, first_plan, loss
+
+
+class Worst(Spec):
+    REQUIRES: ClassVar[dict[str, str]] = {}
+
+    def solve(self, problem, avoid=(), distance=0.1):
+        plan = first_plan(problem)
+        for site in problem.sites:
+            if site.name.startswith("narrow:"):
+                plan[site.name] = site.candidates[-1].name
+        return Solution(plan, loss(problem, plan), cost(problem, plan), True)
+
+
+PLUGIN = Worst
+'''
+
+
+def test_a_plan_that_the_profile_measured_is_as_good_as_any(planned: State, tmp_path: Path) -> None:
+    """A solver's plan must beat the best of them; that one is measured again, as every plan is."""
+    (tmp_path / "worst.py").write_text(WORST)
+    found = {}
+    for known in (True, False):
+        folder = tmp_path / str(known)
+        folder.mkdir()
+        solver = {str(tmp_path / "worst.py"): {}}
+        found[known] = plan_of(searched(planned, folder, p50(0.6), solver=solver, known=known))
+    assert found[True]["predicted"]["loss"] < found[False]["predicted"]["loss"]
+    profile, _ = load_profile(planned)
+    assert len(found[True]["measured_plans"]) == 1 and found[True]["measured_plans"][0]["holds"]
+    chosen = {site: name for site, name in found[True]["choice"].items()}
+    assert any(sample.choice.items() <= chosen.items() for sample in profile.samples if sample.choice)
+
+
+def test_a_known_plan_does_not_keep_a_better_one_away(planned: State, tmp_path: Path) -> None:
+    (tmp_path / "with").mkdir()
+    (tmp_path / "without").mkdir()
+    losses = [
+        plan_of(searched(planned, tmp_path / name, p50(TIGHT), known=name == "with"))["predicted"]["loss"]
+        for name in ("with", "without")
+    ]
+    assert losses[0] <= losses[1] * 1.05
