@@ -96,8 +96,11 @@ def _read(graph: tp.DependencyGraph, group: tp.Group, module: nn.Module, keep: S
         return None
     if any(_channels(module.get_submodule(name), False) != _width(module.get_submodule(root)) for name in inputs):
         return None  # a classifier that reads several pixels of a channel, side by side
+    width = _width(module.get_submodule(root))
+    if any(_width(module.get_submodule(name)) != width for name in outputs):
+        return None  # a concatenation, joined with one layer of its width
     outputs = [root, *(name for name in outputs if name != root)]
-    return ChannelGroup(root, _width(module.get_submodule(root)), tuple(outputs), tuple(inputs))
+    return ChannelGroup(root, width, tuple(outputs), tuple(inputs))
 
 
 def _odd(layer: nn.Module) -> bool:

@@ -79,7 +79,8 @@ def learn(module: nn.Module, features: Features, steps: int, lr: float, seed: in
         generator = torch.Generator().manual_seed(seed)
         optimizer = torch.optim.AdamW(module.parameters(), lr=lr, weight_decay=1e-4)
         scale = features.outputs.var() + 1e-6
-        module.train()
+        for part in module.modules():  # Dropout and the like draw from torch's one generator, whoever else does.
+            part.training = isinstance(part, nn.modules.batchnorm._BatchNorm)
         for step in range(steps):
             picked = torch.randint(len(features.inputs), (BATCH,), generator=generator).to(features.inputs.device)
             for group in optimizer.param_groups:
@@ -105,15 +106,17 @@ def fit_last(module: nn.Module, features: Features) -> None:
     rows = max(1, ROWS // (features.outputs.shape[2] * features.outputs.shape[3]))
     x, y = features.inputs[:rows], features.outputs[:rows]
     reestimate(module, [x])
-    nn.init.zeros_(norm.weight)
-    nn.init.zeros_(norm.bias)
     read: list[Tensor] = []
     hook = conv.register_forward_pre_hook(lambda _module, args: read.append(args[0]))
     with torch.no_grad():
-        without = module(x)
+        module(x)
         hook.remove()
-        if conv(read[0]).shape != y.shape:  # something behind it changes the shape: nothing to solve for
+        # Never called, or something behind it changes the shape: nothing to solve for.
+        if not read or conv(read[0]).shape != y.shape:
             return
+        nn.init.zeros_(norm.weight)
+        nn.init.zeros_(norm.bias)
+        without = module(x)
         weight, constant = _least_squares(conv, read[0], y - without)
         conv.weight.copy_(weight)
         made = conv(read[0])

@@ -119,7 +119,8 @@ class _Tables:
         for producer, gates in sources:
             by_gates.setdefault(gates, []).append(owner(self.subject, producer))
         return all(
-            len(picks) == 1 or (None not in picks and len({pick[0] for pick in picks if pick}) == 1 < len(set(picks)))
+            len(picks) == 1
+            or (None not in picks and len({p[0] for p in picks if p}) == 1 and len(set(picks)) == len(picks))
             for picks in by_gates.values()
         )
 

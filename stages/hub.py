@@ -22,9 +22,11 @@ def parts(problem: Problem) -> tuple[Problem, ...]:
 
 
 def _hub(problem: Problem) -> Site | None:
-    """The site in most of many tables, and in more than half of them, that neither owns a site nor is owned."""
-    owners = {site.owner[0] for site in problem.sites if site.owner}
-    free = [site for site in problem.sites if site.owner is None and site.name not in owners]
+    """The site in most of many tables, and in more than half of them, whose candidates nothing else depends on."""
+    fixed = {site.owner[0] for site in problem.sites if site.owner}
+    fixed |= {site.name for site in problem.sites if any(candidate.needs for candidate in site.candidates)}
+    fixed |= {name for c in problem.charges for occasion in c.when for term in occasion for name, _ in term}
+    free = [site for site in problem.sites if site.owner is None and site.name not in fixed]
     tables = [factor.sites for factor in problem.factors] + [charge.sites for charge in problem.charges]
     count = {site.name: sum(site.name in sites for sites in tables) for site in free}
     most = max(free, key=lambda site: count[site.name], default=None)

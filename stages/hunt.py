@@ -16,7 +16,7 @@ from paredown.stages.correction import corrected, met
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.halving import halve
 from paredown.stages.meter import Meter
-from paredown.stages.problem import Problem, Solution, holds, loss, with_limits
+from paredown.stages.problem import Problem, Solution, loss, with_limits
 from paredown.stages.problem import cost as plan_cost
 from paredown.stages.sensitivity import Judge
 from paredown.stages.solvers.base import Solver
@@ -24,6 +24,9 @@ from paredown.stages.structure import existing
 
 IMAGES = 32
 """Validation images on which the whole shortlist is judged; each half of it that is left sees twice as many."""
+
+KNOWN = 2
+"""Plans of the profile that are measured again, until one of them holds."""
 
 CONFIRM = 3
 """Times as many rounds for a plan that seems to hold; docs/design-notes.md tells what that does to the noise."""
@@ -103,16 +106,19 @@ class Hunt:
         return replace(best, profile=profile) if best else found
 
     def known(self, profile: Profile) -> Found | None:
-        """The best plan that holds the limits of those that the profile measured, measured again; None without one."""
+        """The best plan that holds the limits of those that the profile measured, measured again; None without one.
+
+        Only few are tried: one that fails was near the limits, and the next is likely to be as near.
+        """
         problem = self.problem(profile)
         whole = {site.name: site.candidates[0].name for site in problem.sites}
         plans = [existing(problem.sites, {**whole, **s.choice}) for s in profile.samples if self._seems_to_hold(s)]
-        plan = min(plans, key=lambda choice: loss(problem, choice), default=None)
-        if plan is None or not self.options.known:
-            return None
-        costs = plan_cost(problem, plan)
-        found = self.measure(profile, Solution(plan, loss(problem, plan), costs, holds(problem, plan), gap=math.inf))
-        return found if found.holds else None
+        for plan in sorted(plans, key=lambda choice: loss(problem, choice))[: KNOWN * self.options.known]:
+            solution = Solution(plan, loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
+            found = self.measure(profile, solution)
+            if found.holds:
+                return found
+        return None
 
     def _seems_to_hold(self, sample: Sample) -> bool:
         """By what was measured of it; memory was not always."""

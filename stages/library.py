@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -33,6 +34,9 @@ from paredown.stages.training import home
 FORMAT = 3
 """Changes whenever the same candidate would be trained to other weights."""
 
+MEMORY = 4096
+"""MiB of features, of all blocks that are trained side by side."""
+
 OWN = "own"
 """The kind of a block that the network itself has there."""
 
@@ -62,7 +66,7 @@ class Span:
         if not self.merged:
             return built
         built = {name: module for name, module in built.items() if list(module.parameters())}
-        built[OWN] = copy.deepcopy(original.get_submodule(self.first.name))
+        built.setdefault(OWN, copy.deepcopy(original.get_submodule(self.first.name)))
         return {MERGED + name: module for name, module in built.items()}
 
     def work(self, original: nn.Module) -> Score:
@@ -124,7 +128,7 @@ class Library(Spec):
 
         found: dict[str, dict[str, Any]] = {"blocks": {}, "merged": {}}
         kept = dict[str, Tensor]()
-        results = side_by_side(learnt, spans, workers_for(home()))
+        results = side_by_side(learnt, spans, min(workers_for(home()), self._that_fit(spans)))
         for index, (span, (told, weights)) in enumerate(zip(spans, results, strict=True)):
             state.progress(f"library: {span.first.name}", index + 1, len(spans))
             found["merged" if span.merged else "blocks"][span.first.name] = told
@@ -139,6 +143,12 @@ class Library(Spec):
             raise InputError("library: the model has no block that could be replaced: no module of two convolutions")
         pairs = neighbours(network, places) if self.merge else ()
         return tuple(Span(*pair) for pair in (*((place, place) for place in places), *pairs))
+
+    def _that_fit(self, spans: Sequence[Span]) -> int:
+        """How many spans' features may lie in memory at once."""
+        places = [span.place for span in spans]
+        largest = max(math.prod(place.shape_in) + math.prod(place.shape_out) for place in places)
+        return max(1, int(MEMORY // (4 * self.images * largest / 2**20)))
 
     def named(self) -> dict[str, dict[str, Any]]:
         return dict(self.blocks) if isinstance(self.blocks, dict) else {name: {} for name in self.blocks}
@@ -225,7 +235,7 @@ def _rebuilt(
     tried: Mapping[str, Any], plugins: Plugins, weights: Mapping[str, Tensor], root: Path, original: nn.Module
 ) -> dict[str, nn.Module]:
     place = Place(**tried["place"])
-    built = {**replacements_for(place, plugins, root), OWN: copy.deepcopy(original.get_submodule(place.name))}
+    built = {OWN: copy.deepcopy(original.get_submodule(place.name)), **replacements_for(place, plugins, root)}
     found = dict[str, nn.Module]()
     for name in tried["kept"]:
         start, found[name] = f"{place.name}:{name}:", built[name.removeprefix(MERGED)].eval()

@@ -64,14 +64,15 @@ class Sensitivity(Spec):
 
     def _singles(self, judge: "Judge", sites: Sequence[Site], state: State) -> Losses:
         losses: Losses = {}
+        needs = {(site.name, c.name): dict(c.needs[:1]) for site in sites for c in site.candidates}
         for index, site in enumerate(sites):
             state.progress("sensitivity: candidates", index, len(sites))
-            needed, without = dict([site.owner]) if site.owner else {}, 0.0
+            needed, without = dict[str, str](), 0.0
             if site.owner:
-                without = losses[site.owner[0]][site.owner[1]]
+                needed, without = {**dict([site.owner]), **needs[site.owner]}, losses[site.owner[0]][site.owner[1]]
             losses[site.name] = {site.candidates[0].name: 0.0}
             for candidate in site.candidates[1:]:
-                also = dict(candidate.needs[:1])
+                also = needs[site.name, candidate.name]
                 told = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
                 more = judge.loss({**needed, **also, site.name: candidate.name}) - without - told
                 losses[site.name][candidate.name] = max(more, 0.0)

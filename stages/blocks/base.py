@@ -14,7 +14,7 @@ from paredown.models.blocks import Place
 from paredown.models.graph import analyse
 from paredown.models.onnx_graph import export
 from paredown.models.spec import InputError
-from paredown.models.supernet import KEEP
+from paredown.models.supernet import ABSORBED, KEEP, MERGED
 from paredown.stages.discovery import make
 
 Kernel = int | tuple[int, int]
@@ -78,8 +78,9 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
         for variant, module in _built(name, block, place).items():
             _check_shape(name, variant, module, place)
             full = "_".join(filter(None, (Path(name).stem, variant)))
-            if full in found or full == KEEP or not re.fullmatch(r"[A-Za-z0-9_-]+", full):
-                allowed = "letters, digits, _ and -, each name once"
+            taken = full in found or full in (KEEP, ABSORBED) or full.startswith(MERGED)
+            if taken or not re.fullmatch(r"[A-Za-z0-9_-]+", full):
+                allowed = f"letters, digits, _ and -, each name once, none of {KEEP}, {ABSORBED}, {MERGED}..."
                 raise InputError(f"library.blocks: {name} builds '{full}' at {place.name}; allowed: {allowed}")
             found[full] = module
     alike = {str(module): name for name, module in reversed(found.items())}

@@ -1,5 +1,6 @@
 """A site that most factors depend on is tried candidate by candidate, with the result of one program over all."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +55,21 @@ def test_sites_that_own_others_are_never_split(problem: Problem) -> None:
     )
     sites = hub.parts(Problem(owned, problem.factors, problem.limits, problem.fixed))[0].sites
     assert next(len(site.candidates) for site in sites if site.name == "resize:input") == 3
+
+
+@pytest.mark.usefixtures("split")
+def test_what_other_candidates_need_is_never_split(problem: Problem) -> None:
+    """A part would lack what they name."""
+    needs = {"quantize:fc": ("resize:input", "20"), "resize:input": ("quantize:fc", "int8")}
+    tied = tuple(
+        replace(site, candidates=(*site.candidates[:-1], replace(site.candidates[-1], needs=(needs[site.name],))))
+        if site.name in needs
+        else site
+        for site in problem.sites
+    )
+    whole = replace(problem, sites=tied)
+    assert hub.parts(whole) == (whole,)
+    assert is_plan(whole, Milp().solve(whole).choice)
 
 
 def test_the_parts_best_plan_is_the_wholes(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:

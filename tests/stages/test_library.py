@@ -224,7 +224,9 @@ def test_a_bad_block_is_refused_by_name(
         checked(tmp_path, net, tools, forward, more)
 
 
-@pytest.mark.parametrize(("variant", "file"), [("r0.5", "mine.py"), ("", "keep.py")])
+@pytest.mark.parametrize(
+    ("variant", "file"), [("r0.5", "mine.py"), ("", "keep.py"), ("x", "merged.py"), ("", "absorbed.py")]
+)
 def test_a_name_that_cannot_be_one_is_refused(
     tmp_path: Path, net: nn.Module, tools: Any, variant: str, file: str
 ) -> None:

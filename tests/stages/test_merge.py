@@ -24,7 +24,9 @@ from paredown.stages.blockwise import record, relative_error
 from paredown.stages.budget import build
 from paredown.stages.discovery import load
 from paredown.stages.distillation import feature_points
+from paredown.stages.hunt import Hunt
 from paredown.stages.library import load_library, load_replacements
+from paredown.stages.meter import Meter
 from paredown.stages.original import teacher
 from paredown.stages.problem import cost as plan_cost
 from paredown.stages.problem import is_plan
@@ -196,6 +198,10 @@ def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
     assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
     assert singles["substitute:block"][name] == pytest.approx(whole)
     assert whole > 0
+    inside = next(site for site in singles if site.startswith(f"quantize:block.instead.{name}."))
+    picks = {"substitute:block": name, "substitute:again": ABSORBED}
+    more = max(judge.loss({**picks, inside: "int8"}) - whole, 0.0)
+    assert singles[inside]["int8"] == pytest.approx(more, abs=1e-7), "the second block is absorbed there too"
 
 
 def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None:
@@ -250,6 +256,20 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
     stitched = load("transforms", "substitute")().apply(subject, choice, teacher(merged, data))
     with torch.no_grad():
         assert torch.allclose(one.graph(x), stitched.eval()(x), atol=1e-4)
+
+
+def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
+    """Also where the model believes that it does not."""
+    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
+    slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
+    state = replace(merged, out=merged.root)
+    whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
+    limits = {"latency": 0.6 * whole}
+    hunt = Hunt(load("stages", "search")(), Meter(subject, transforms, state), Milp(), load_losses(merged), limits)
+    found = hunt.known(slow)
+    assert found is not None and found.sample is not None
+    assert found.solution.costs["latency"] > limits["latency"] > found.sample.latency
+    assert found.holds and found.solution.feasible
 
 
 def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = False) -> Offer:

@@ -266,7 +266,7 @@ def test_a_plan_that_the_profile_measured_is_as_good_as_any(planned: State, tmp_
     assert found[True]["predicted"]["loss"] < found[False]["predicted"]["loss"]
     profile, _ = load_profile(planned)
     assert len(found[True]["measured_plans"]) == 1 and found[True]["measured_plans"][0]["holds"]
-    chosen = {site: name for site, name in found[True]["choice"].items()}
+    chosen = found[True]["choice"]
     assert any(sample.choice.items() <= chosen.items() for sample in profile.samples if sample.choice)
 
 

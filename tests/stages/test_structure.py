@@ -14,6 +14,7 @@ from paredown.models.graph import analyse
 from paredown.models.onnx_graph import save
 from paredown.models.supernet import KEEP, pick
 from paredown.stages import cost
+from paredown.stages.blocks.base import unit
 from paredown.stages.problem import cost as plan_cost
 from paredown.stages.problem import is_plan, owners_first, validate
 from paredown.stages.profile import random_choice
@@ -126,6 +127,44 @@ def test_what_follows_a_left_out_block_reads_what_comes_before_it(supernet: Subj
     assert found["stem.0", "depthwise"] == {("substitute:block", frozenset({"nothing"}))}
     assert found["add", "depthwise"] == frozenset()
     assert ("stem.0", "depthwise") in named(under(supernet, {"substitute:block": "nothing"}))
+
+
+class Fire(nn.Module):
+    """Ends in a concatenation: two layers make what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze, self.one, self.three = unit((16, 8)), unit((8, 8)), unit((8, 8), 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.squeeze(x))
+        return torch.relu(torch.cat([self.one(x), self.three(x)], 1))
+
+
+class Fires(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.block, self.after = unit((3, 16), 3), Fire(), unit((16, 16), 3)
+        self.fc = nn.Linear(16, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(self.after(self.block(self.stem(x))).mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) -> None:
+    torch.manual_seed(0)
+    other = tools.warmed(nn.Sequential(unit((16, 16)), nn.ReLU()), (16, 24, 24))
+    fires = tools.subject_of(tools.warmed(Fires()), replacements={"block": {"other": other}})
+    problem, profile = (
+        tools.random_problem(fires, (Substitute(), Quantize()), {"latency": 1.0}),
+        tools.random_profile(fires),
+    )
+    plain = existing(problem.sites, {site.name: site.candidates[0].name for site in problem.sites})
+    made = ["quantize:block.one.conv", "quantize:block.three.conv"]
+    for int8 in ([], made[:1], made, [*made, "quantize:after.conv"]):
+        choice = {**plain, **dict.fromkeys(int8, "int8")}
+        predicted = cost.predict(fires, (Substitute(), Quantize()), profile, choice)
+        assert plan_cost(problem, choice)["latency"] == pytest.approx(predicted["latency"])
 
 
 def test_branches_share_their_places_in_the_schedule(supernet: Subject) -> None:
