@@ -102,10 +102,7 @@ HEAD = (
     f"| worst over {SMALL}x (plans) | rank correlation |\n" + "| --- " * 8 + "|"
 )
 
-TIMES = (
-    "| subject | sites | seconds of stages | seconds of a solve for 0.4, 0.3, 0.25 of the latency |\n"
-    "| --- | --- | --- | --- |"
-)
+TIMES = "| subject | sites | stage, s | solve for three other limits, s |\n| --- | --- | --- | --- |"
 STAGES = ("library", "profile", "sensitivity")
 
 
@@ -125,11 +122,7 @@ def resolved(problem: Problem, whole: float, factor: float) -> float:
 def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write: bool) -> None:
     """Compare predicted with measured latency on SUBJECTS, recipes such as those in benchmarks/subjects."""
     logging.disable(logging.WARNING)
-    rows, times = (
-        [HEAD],
-        ["| subject | sites | stage, s | solve for three other limits, s |", "| --- | --- | --- | --- |"],
-    )
-    machine = ""
+    rows, times, machine = [HEAD], [TIMES], ""
     for file in subjects:
         try:
             recipe = load_recipe(file)
@@ -140,9 +133,7 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
         with TemporaryDirectory() as scratch:
             row, solves, machine = _subject(recipe.name, replace(state, out=Path(scratch)), plans, first)
         rows.append(row)
-        spent = ", ".join(
-            f"{name} {seconds[name]:.0f}" for name in ("library", "profile", "sensitivity") if name in seconds
-        )
+        spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in STAGES if name in seconds)
         times.append(f"| {recipe.name} | {solves[0]:.0f} | {spent} | {', '.join(f'{s:.1f}' for s in solves[1:])} |")
         click.echo(f"{rows[-1]}\n{times[-1]}", err=True)
     text = "\n".join([*rows, "", *times, "", machine, ""])

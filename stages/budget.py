@@ -108,10 +108,9 @@ class _Tables:
             for group in groups:
                 when = tuple(self._occasions(consumer, group))
                 sites = self._deciding(consumer)
+                table = {tuple(c.values()): self._border(consumer, c) for c in self._choices(sites, {})}
                 if when:
-                    yield Charge(
-                        when, sites, {tuple(c.values()): self._border(consumer, c) for c in self._choices(sites, {})}
-                    )
+                    yield Charge(when, sites, table)
 
     def _exclusive(self, sources: Sequence[tuple[Layer, Gates]]) -> bool:
         """Whether only one of the sources is there in any plan: behind the same gates, candidates of one block."""
@@ -149,21 +148,19 @@ class _Tables:
 
     def _deciding(self, consumer: Layer) -> tuple[str, ...]:
         """The sites that change how much crosses a border; the others would only blow up its table."""
-        plain = self._elements(consumer, {})
+        plain = self._crossing(consumer, {})
         return tuple(
             site
             for site in self._scope(consumer)
-            if any(self._elements(consumer, {site: c.name}) != plain for c in self.sites[site].candidates)
+            if any(self._crossing(consumer, {site: c.name}) != plain for c in self.sites[site].candidates)
         )
 
-    def _elements(self, consumer: Layer, choice: Choice) -> int:
-        form = cost.form_of(self.subject, self.transforms, consumer, choice)
-        return cost.pixels(consumer, form)[0] * form.channels_in
+    def _crossing(self, consumer: Layer, choice: Choice) -> float:
+        return cost.crossing(consumer, cost.form_of(self.subject, self.transforms, consumer, choice))
 
     def _border(self, consumer: Layer, choice: Choice) -> Costs:
-        per_element = self.profile.weights[-3] * cost.ELEMENT_MS / cost.MILLION
-        per_border = self.profile.weights[-2] * cost.BORDER_MS
-        return {"latency": self._elements(consumer, choice) * per_element + per_border}
+        per_element, per_border = self.profile.weights[-3] * cost.ELEMENT_MS, self.profile.weights[-2] * cost.BORDER_MS
+        return {"latency": self._crossing(consumer, choice) * per_element + per_border}
 
     def _scope(self, layer: Layer) -> tuple[str, ...]:
         found = (site for transform in self.transforms for site in transform.touching(self.subject, layer))

@@ -105,9 +105,12 @@ def term_of(layer: Layer, form: Form) -> int:
 
 def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
     """(million elements converted, borders) between two layers."""
-    if producer.bits == form.bits:
-        return 0.0, 0.0
-    return pixels(consumer, form)[0] * form.channels_in / MILLION, 1.0
+    return (0.0, 0.0) if producer.bits == form.bits else (crossing(consumer, form), 1.0)
+
+
+def crossing(consumer: Layer, form: Form) -> float:
+    """Million elements that a layer reads: what is converted where they were made in another precision."""
+    return pixels(consumer, form)[0] * form.channels_in / MILLION
 
 
 def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:

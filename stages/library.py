@@ -4,7 +4,7 @@ import copy
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -218,29 +218,21 @@ def load_replacements(state: State, original: nn.Module) -> Replacements:
         raise InputError("profile.transforms: substitute chooses from what the stage `library` makes; put it before")
     told, weights = load_library(state), load_file(state.product("library") / "weights.safetensors")
     found = dict[str, dict[str, nn.Module]]()
-    for block, tried in _kept(told["blocks"]):
-        found[block] = _rebuilt(tried, told["plugins"], weights, state.root, original)
-    for block, tried in _kept(told["merged"]):
-        merged = _rebuilt(tried, told["plugins"], weights, state.root, original)
-        found[block] = {**found.get(block, {}), **merged}
-        found[tried["last"]] = {**found.get(tried["last"], {}), ABSORBED: nn.Identity()}
+    places = {block: Place(**tried["place"]) for block, tried in told["blocks"].items()}
+    for tried in (*told["blocks"].values(), *told["merged"].values()):
+        span = Span(places[tried["place"]["name"]], places[tried["last"]])
+        built = span.candidates(told["plugins"], state.root, original) if tried["kept"] else {}
+        for name in tried["kept"]:
+            found.setdefault(span.first.name, {})[name] = _with_weights(built[name], span, name, weights)
+        if tried["kept"] and span.merged:
+            found.setdefault(span.last.name, {})[ABSORBED] = nn.Identity()
     return found
 
 
-def _kept(tried: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    return ((block, one) for block, one in tried.items() if one["kept"])
-
-
-def _rebuilt(
-    tried: Mapping[str, Any], plugins: Plugins, weights: Mapping[str, Tensor], root: Path, original: nn.Module
-) -> dict[str, nn.Module]:
-    place = Place(**tried["place"])
-    built = {OWN: copy.deepcopy(original.get_submodule(place.name)), **replacements_for(place, plugins, root)}
-    found = dict[str, nn.Module]()
-    for name in tried["kept"]:
-        start, found[name] = f"{place.name}:{name}:", built[name.removeprefix(MERGED)].eval()
-        found[name].load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
-    return found
+def _with_weights(module: nn.Module, span: Span, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
+    start = f"{span.first.name}:{name}:"
+    module.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
+    return module.eval()
 
 
 PLUGIN = Library

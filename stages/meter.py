@@ -53,14 +53,14 @@ class Meter:
             model = transform.lower(subject, choice, model)
         return model
 
-    def write(self, choice: Choice) -> Path:
+    def write(self, model: ModelProto) -> Path:
         path = self.state.out / "plan.onnx"
-        save(self.lower(choice), path)
+        save(model, path)
         return path
 
     def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
-        path, target, rounds = self.write(choice), self.state.target, rounds or self.rounds
+        path, target, rounds = self.write(self.lower(choice)), self.state.target, rounds or self.rounds
         both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
         peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
         size = path.stat().st_size / MIB
@@ -71,7 +71,7 @@ class Meter:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
         between precisions, the latency."""
         sample, model, target = self.sample(choice, memory), self.lower(choice), self.state.target
-        path = self.write(choice)
+        path = self.write(model)
         times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         path.unlink()
         owned: dict[str, float] = {}

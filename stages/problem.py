@@ -189,6 +189,12 @@ def allowed(site: Site, choice: Mapping[str, str], needed: Collection[Pick]) -> 
     return wanted or tuple(c for c in site.candidates if not c.needs or _can_be_met(c, choice))
 
 
+def still_needed(candidate: Candidate, choice: Mapping[str, str]) -> set[Pick]:
+    """The picks at sites not decided yet that would meet a candidate's needs; none where they are met already."""
+    met = bool(set(candidate.needs) & set(choice.items()))
+    return set() if met else {need for need in candidate.needs if need[0] not in choice}
+
+
 def _can_be_met(candidate: Candidate, choice: Mapping[str, str]) -> bool:
     return any(choice.get(site, name) == name for site, name in candidate.needs)
 

@@ -17,7 +17,7 @@ from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
-from paredown.stages.problem import Pick, Site, allowed
+from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Transform
@@ -125,7 +125,7 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
         fitting = allowed(site, choice, needed)
         picked = fitting[int(last[kind] * len(fitting))]
         choice[site.name] = picked.name
-        needed |= {need for need in picked.needs if need[0] not in choice}
+        needed |= still_needed(picked, choice)
     return existing(sites, choice)
 
 

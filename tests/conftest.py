@@ -4,6 +4,7 @@ import copy
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,10 +210,10 @@ def random_problem(subject: Subject, transforms: Sequence[Transform], limits: di
     return build(subject, transforms, random_profile(subject), losses, limits)
 
 
-def run_stage(state: State, name: str, **options: object) -> State:
-    """The state after a stage, which works in a folder named as its product."""
+def run_stage(state: State, name: str, folder: Path | None = None, **options: object) -> State:
+    """The state after a stage, which works in a folder named as its product (default: in the state's root)."""
     stage = load("stages", name)(**options)
-    out = state.root / stage.gives
+    out = (folder or state.root) / stage.gives
     out.mkdir(exist_ok=True)
     stage.run(replace(state, out=out))
     return state.with_product(stage.gives, out)

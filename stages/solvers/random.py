@@ -25,6 +25,7 @@ from paredown.stages.problem import (
     holds,
     loss,
     owners_first,
+    still_needed,
     validate,
 )
 from paredown.stages.solvers.base import Plan, far
@@ -89,8 +90,7 @@ def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict
             free = allowed(site, plan, needed)
             picked = next((c for c in free if c.name == kept.get(site.name)), None) or _any(free, rng)
             plan[site.name] = picked.name
-            met = any(plan.get(name) == candidate for name, candidate in picked.needs)
-            needed |= set() if met else {need for need in picked.needs if need[0] not in plan}
+            needed |= still_needed(picked, plan)
     return plan
 
 

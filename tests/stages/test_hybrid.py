@@ -1,6 +1,7 @@
 """From a library to a proven artifact in which a block was replaced."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from paredown.models.data import open_data
 from paredown.models.graph import channel_source
 from paredown.pipeline.report import render
 from paredown.stages.base import Bound, Limits, State
-from paredown.stages.discovery import load
 from paredown.stages.distillation import feature_points
 from paredown.stages.original import teacher
 from paredown.stages.search import load_choice, load_layers
@@ -40,17 +40,13 @@ STAGES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def hybrid(started: State, tmp_path_factory: pytest.TempPathFactory) -> State:
+def hybrid(started: State, run: Callable[..., State], tmp_path_factory: pytest.TempPathFactory) -> State:
     """The state after all stages, with every product under its own name in one folder."""
     folder = tmp_path_factory.mktemp("hybrid")
     (folder / "baseline").symlink_to(started.product("baseline"))
     state = replace(started, limits=LIMITS)
     for name, options in STAGES.items():
-        stage = load("stages", name)(**options)
-        out = folder / stage.gives
-        out.mkdir()
-        stage.run(replace(state, out=out))
-        state = state.with_product(stage.gives, out)
+        state = run(state, name, folder, **options)
     return state
 
 

@@ -89,7 +89,7 @@ def network(tools: Any, kind: str) -> Network:
 
 
 @pytest.fixture(scope="module")
-def merged(started: State, tools: Any, tmp_path_factory: pytest.TempPathFactory) -> State:
+def merged(started: State, run: Callable[..., State], tools: Any, tmp_path_factory: pytest.TempPathFactory) -> State:
     """The state after all stages up to `export`, under a limit that two kept blocks cannot hold."""
     root = tmp_path_factory.mktemp("merged")
     (root / "exact.py").symlink_to(started.root / "exact.py")
@@ -101,11 +101,7 @@ def merged(started: State, tools: Any, tmp_path_factory: pytest.TempPathFactory)
     model = ModelSpec(source="pair.py:net", weights="pair.pth")
     state = replace(started, root=root, cache=root / "cache", model=model, limits=limits, products={})
     for name, options in STAGES.items():
-        stage = load("stages", name)(**options)
-        out = root / stage.gives
-        out.mkdir()
-        stage.run(replace(state, out=out))
-        state = state.with_product(stage.gives, out)
+        state = run(state, name, **options)
     return state
 
 
