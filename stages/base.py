@@ -1,7 +1,7 @@
 """What a stage is, and what flows from one stage to the next."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
@@ -124,6 +124,16 @@ class State:
 
     def with_product(self, name: str, folder: Path) -> "State":
         return replace(self, products={**self.products, name: folder})
+
+
+NOTES = "notes.txt"
+"""Lines in a product's folder that a person should read: `run` prints them, also where the product was there."""
+
+
+def write_notes(state: State, lines: Sequence[str]) -> None:
+    """Nothing is written where there is nothing to tell."""
+    if lines:
+        (state.out / NOTES).write_text("".join(f"{line}\n" for line in lines))
 
 
 class Stage(Protocol):

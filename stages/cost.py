@@ -1,8 +1,9 @@
 """What a plan costs on the target: predicted from a profile, corrected by whole plans that were measured.
 
-A layer's time is fitted, per precision, to onnxruntime's own profile of a few whole variants: time = a macs +
-b inputs + c outputs + d. Where int8 meets fp32, conversion costs time per element and per border. Isolated layers
-are never timed: their sum is far off. The terms are then scaled to whole plans that were really measured.
+A layer's time is fitted, per kernel (precision and sparsity), to the runtime's own profile of a few whole variants:
+time = a macs + b inputs + c outputs + d. Where int8 meets fp32, conversion costs time per element and per border.
+Isolated layers are never timed: their sum is far off. The terms are then scaled to whole plans that were really
+measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ TERMS = (
     "depthwise fp32",
     "dense int8",
     "depthwise int8",
+    "sparse fp32",
+    "sparse int8",
     "join",
     "border elements",
     "borders",
@@ -43,12 +46,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class Profile:
-    """What was measured once: coefficients per layer and precision (see `features`), and the baseline.
+    """What was measured once: coefficients per layer and kernel (see `features` and `Form.kernel`), and the baseline.
+
+    Sparse layers have no kernel of their own where the runtime does not skip zeros: they take as long as dense ones.
 
     `weights` scale the latency terms; `size_offset` MiB and `memory_floor` MiB are what the model of bytes leaves out.
     """
 
-    layers: Mapping[str, Mapping[int, tuple[float, ...]]]
+    layers: Mapping[str, Mapping[str, tuple[float, ...]]]
     baseline_ms: float
     weights: tuple[float, ...]
     size_offset: float
@@ -78,6 +83,32 @@ def features(layer: Layer, form: Form) -> NDArray[np.float64]:
     return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
 
 
+def fit_kernels(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[str, tuple[float, ...]]:
+    """Coefficients per kernel from (form, ms) pairs.
+
+    Sparse kernels are measured at one width only: they are taken to be so many times as fast as the dense kernel at
+    every width.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    for kernel, pairs in _by_kernel(times).items():
+        precision = pairs[0][0].precision
+        dense = found.get(precision)
+        if kernel == precision or dense is None:
+            found[kernel] = fit_layer(layer, pairs)
+        else:
+            share = float(np.mean([ms / max(features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs]))
+            found[kernel] = tuple(value * share for value in dense)
+    return found
+
+
+def _by_kernel(times: Sequence[tuple[Form, float]]) -> dict[str, list[tuple[Form, float]]]:
+    """Dense kernels first."""
+    found: dict[str, list[tuple[Form, float]]] = {}
+    for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
+        found.setdefault(form.kernel, []).append((form, ms))
+    return found
+
+
 def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float, ...]:
     """Non-negative coefficients of `features` from (form, ms) pairs, in relative error."""
     rows = np.array([features(layer, form) / max(ms, 1e-4) for form, ms in times])
@@ -88,19 +119,24 @@ def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float,
 
 def layer_ms(profile: Profile, layer: Layer, form: Form) -> float:
     """Uncorrected ms of one layer in context."""
-    return float(features(layer, form) @ np.array(profile.layers[layer.name][form.bits]))
+    return float(features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
+
+
+def _kernel(profile: Profile, layer: Layer, form: Form) -> str:
+    return form.kernel if form.kernel in profile.layers[layer.name] else form.precision
 
 
 def corrected_ms(profile: Profile, layer: Layer, form: Form) -> float:
     """Ms of one layer in context, scaled by what whole plans taught."""
-    return profile.weights[term_of(layer, form)] * layer_ms(profile, layer, form)
+    return profile.weights[term_of(profile, layer, form)] * layer_ms(profile, layer, form)
 
 
-def term_of(layer: Layer, form: Form) -> int:
+def term_of(profile: Profile, layer: Layer, form: Form) -> int:
     if layer.op == "add":
         return TERMS.index("join")
-    kind = "depthwise" if layer.depthwise else "dense"
-    return TERMS.index(f"{kind} {'int8' if form.bits == 8 else 'fp32'}")
+    sparse = _kernel(profile, layer, form) != form.precision
+    kind = "sparse" if sparse else "depthwise" if layer.depthwise else "dense"
+    return TERMS.index(f"{kind} {form.precision}")
 
 
 def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
@@ -119,7 +155,7 @@ def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, c
     forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
     total = np.zeros(len(TERMS))
     for layer in subject.network.layers:
-        total[term_of(layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
+        total[term_of(profile, layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
     for producer, consumer, _ in borders(subject):
         elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
         total[-3] += elements * ELEMENT_MS
@@ -131,7 +167,7 @@ def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, c
 ELEMENT_MS, BORDER_MS, CONSTANT_MS = 0.6, 0.01, 0.05
 """A first guess per million elements, per border and per inference: the weights correct it at once."""
 
-STIFFNESS = np.array([3.0, 3.0, 3.0, 3.0, 1.0, 0.5, 0.3, 0.3])
+STIFFNESS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 0.5, 0.3, 0.3])
 """How strongly each weight is held near 1, in units of a 5 % error of one plan."""
 
 

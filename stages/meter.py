@@ -10,7 +10,7 @@ from onnx import ModelProto, NodeProto
 from paredown.models.onnx_graph import consumers, producers, save
 from paredown.models.qdq import units
 from paredown.stages.base import State
-from paredown.stages.cost import MIB, Sample
+from paredown.stages.cost import MIB, Sample, form_of
 from paredown.stages.evidence import Evidence
 from paredown.stages.measure import runtime_of
 from paredown.stages.problem import Pick
@@ -82,9 +82,19 @@ class Meter:
         return sample, owned
 
     def variants(self) -> list[Choice]:
-        """The unchanged network, and every combination of the transforms' uniform choices."""
+        """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
+        their whole width only."""
         options = [({}, *transform.uniform(self.subject)) for transform in self.transforms]
-        return [{k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options)]
+        every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
+        return [choice for choice in every if not self._sparse_and_smaller(choice)]
+
+    def _sparse_and_smaller(self, choice: Choice) -> bool:
+        subject = under(self.subject, choice)
+        forms = [(layer, form_of(subject, self.transforms, layer, choice)) for layer in subject.network.layers]
+        whole = all(
+            (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
+        )
+        return not whole and any(form.sparsity for _, form in forms)
 
 
 def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:

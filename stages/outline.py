@@ -27,6 +27,8 @@ def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[di
                 "kept_in": form.channels_in,
                 "kept_out": form.channels_out,
                 "bits": form.bits,
+                "sparsity": form.sparsity.level if form.sparsity else 0.0,
+                "pattern": form.sparsity.pattern if form.sparsity else "",
                 "baseline_ms": cost.corrected_ms(profile, layer, plain),
                 "ms": cost.corrected_ms(profile, layer, form),
             }
@@ -62,7 +64,8 @@ def _branch_ms(meter: Meter, profile: Profile, branch: Branch, name: str) -> dic
     subject, pick = meter.subject, (site_of(branch.block), name)
     own = [layer for layer in subject.network.layers if owner(subject, layer) == pick]
     plain = {layer: cost.form_of(subject, meter.transforms, layer, {}) for layer in own}
-    every = [bits for bits in (32, 8) if all(bits in profile.layers[layer.name] for layer in subject.network.layers)]
+    kernels = {32: "fp32", 8: "int8"}
+    every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in subject.network.layers)]
     return {
         str(bits): sum(cost.corrected_ms(profile, layer, replace(form, bits=bits)) for layer, form in plain.items())
         for bits in every

@@ -1,7 +1,7 @@
 """Finds the sites and their candidates, and measures on the target what candidates cost inside the whole network."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar
 
@@ -9,9 +9,10 @@ import numpy as np
 from pydantic import Field
 
 from paredown.models.graph import Layer
+from paredown.models.sparse import Sparsity
 from paredown.models.spec import InputError, Spec
 from paredown.stages import cost
-from paredown.stages.base import State
+from paredown.stages.base import State, write_notes
 from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
@@ -20,9 +21,10 @@ from paredown.stages.meter import Meter
 from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
-from paredown.stages.transforms.base import Choice, Form, Transform
+from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+from paredown.stages.transforms.sparsify import Sparsify
 
-ORDER = {"substitute": -1, "resize": 1, "quantize": 2}
+ORDER = {"substitute": -1, "resize": 1, "sparsify": 2, "quantize": 3}
 """Transforms that are not named here stand at 0, in the recipe's order."""
 
 
@@ -41,33 +43,32 @@ class ProfileStage(Spec):
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
     def run(self, state: State) -> None:
-        transforms = self.load_transforms(state)
-        self._check_pays(transforms, state)
-        subject = measure_subject(state, self.images, "substitute" in self.names())
+        named = self.load_transforms(state)
+        paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
+        transforms = tuple(paying.values())
+        subject = measure_subject(state, self.images, "substitute" in paying, _sparsities(transforms))
+        notes = [_left_out(subject, named[name], state) for name in named if name not in paying]
         if not sites_of(subject, transforms):
-            raise InputError(f"profile.transforms: {', '.join(self.names())} finds nothing in this model to change")
+            nothing = f"{', '.join(self.names())} finds nothing in this model to change"
+            raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
         meter = Meter(subject, transforms, state)
         profile = self._profile(meter, state)
+        options = {name: self.names()[name] for name in paying}
         (state.out / "profile.json").write_text(
-            json.dumps(_to_json(profile, self.names(), sites_of(subject, transforms)), indent=1) + "\n"
+            json.dumps(_to_json(profile, options, sites_of(subject, transforms)), indent=1) + "\n"
         )
+        write_notes(state, notes)
 
     def names(self) -> dict[str, dict[str, Any]]:
         """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
         named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
         return dict(sorted(named.items(), key=lambda item: ORDER.get(item[0], 0)))
 
-    def _check_pays(self, transforms: Sequence[Transform], state: State) -> None:
-        for name, transform in zip(self.names(), transforms, strict=True):
-            if not runtime_of(state).supports(transform.FEATURE):
-                gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
-                raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
-
     def also_needs(self) -> tuple[str, ...]:
         """Products that these options need, beyond `needs`."""
         return ("library",) if "substitute" in self.names() else ()
 
-    def load_transforms(self, state: State) -> tuple[Transform, ...]:
+    def load_transforms(self, state: State) -> dict[str, Transform]:
         return load_transforms(self.names(), state)
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
@@ -82,7 +83,7 @@ class ProfileStage(Spec):
             for layer in subject.network.layers:
                 form = cost.form_of(subject, meter.transforms, layer, choice)
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
-        fitted = {layer.name: _fit_precisions(layer, layers[layer.name]) for layer in meter.subject.network.layers}
+        fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
         profile = _with_memory(meter, fitted, samples)
         rng, sites = np.random.default_rng(state.seed), sites_of(meter.subject, meter.transforms)
         for index in range(self.plans):
@@ -91,13 +92,8 @@ class ProfileStage(Spec):
         return corrected(meter.subject, meter.transforms, profile, samples)
 
 
-def _fit_precisions(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[int, tuple[float, ...]]:
-    found = {bits: [(form, ms) for form, ms in times if form.bits == bits] for bits in (32, 8)}
-    return {bits: cost.fit_layer(layer, pairs) for bits, pairs in found.items() if pairs}
-
-
 def _with_memory(
-    meter: Meter, layers: Mapping[str, Mapping[int, tuple[float, ...]]], samples: Sequence[Sample]
+    meter: Meter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[Sample]
 ) -> Profile:
     """Peak memory as floor + slope x file + live activations, the first two fitted to the variants."""
     rows = [
@@ -129,9 +125,40 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     return existing(sites, choice)
 
 
-def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tuple[Transform, ...]:
+def pays(name: str, transform: Transform, state: State) -> bool:
+    """Whether the target's runtime turns what a transform does into time or bytes.
+
+    Raises InputError for what the runtime may not even run; zeros do no harm anywhere.
+    """
+    supported = runtime_of(state).supports(transform.FEATURE)
+    if not supported and transform.FEATURE != "sparse":
+        gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
+        raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
+    return supported
+
+
+def _left_out(subject: Subject, transform: Transform, state: State) -> str:
+    """What the harshest uniform choice of a transform that does not pay gains here, as measured."""
+    *_, choice = ({}, *transform.uniform(subject))
+    meter = Meter(subject, (transform,), state)
+    before, after = meter.sample({}), meter.sample(choice)
+    gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
+    return (
+        f"sparsify is left out: {state.target.runtime} turns zeros neither into time nor into bytes. With "
+        f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
+        "`narrow` removes whole channels, which saves both"
+    )
+
+
+def _sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[Sparsity]]:
+    """What layers are to be pruned to beforehand."""
+    prepared = [t for t in transforms if isinstance(t, Sparsify) and t.method == "obs"]
+    return prepared[0].offers if prepared else lambda _: ()
+
+
+def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> dict[str, Transform]:
     try:
-        return tuple(make("transforms", name, options, state.root) for name, options in named.items())
+        return {name: make("transforms", name, options, state.root) for name, options in named.items()}
     except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
 
@@ -141,10 +168,10 @@ def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
     raw = json.loads((state.product("profile") / "profile.json").read_text())
     named = raw.pop("transforms")
     raw.pop("sites")
-    raw["layers"] = {name: {int(bits): tuple(c) for bits, c in fits.items()} for name, fits in raw["layers"].items()}
+    raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
     raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
     raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), load_transforms(named, state)
+    return Profile(**raw), tuple(load_transforms(named, state).values())
 
 
 def _to_json(profile: Profile, named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn
 
 from paredown.models.data import Data, open_data
@@ -12,11 +12,13 @@ from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.compress import reestimate_batch_norm
 from paredown.stages.distillation import Distillation, Weights, feature_points
+from paredown.stages.masks import Masks
 from paredown.stages.original import save_weights, teacher
 from paredown.stages.search import load_choice
-from paredown.stages.student import Lowered, calibration, compressed, save_ranges
+from paredown.stages.student import Lowered, calibration, compressed, save_ranges, surgery
 from paredown.stages.subject import load_subject
 from paredown.stages.training import Epoch, Schedule, Task, train, world
+from paredown.stages.transforms.sparsify import sparse_layers
 
 
 class Recover(Spec):
@@ -28,6 +30,11 @@ class Recover(Spec):
     reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
     distributed: ClassVar[bool] = True
 
+    gradual: int = Field(
+        0,
+        ge=0,
+        description="epochs of the float phase over which sparsity grows to what was planned; 0: it is there before",
+    )
     distil: Schedule = Field(default=Schedule(epochs=8, lr=1e-3), description="the float phase")
     quantize: Schedule = Field(default=Schedule(epochs=2, lr=1e-4), description="the int8 phase; skipped without int8")
     logits: float = Field(default=0.7, ge=0, description="weight of the teacher's softened answers")
@@ -35,9 +42,15 @@ class Recover(Spec):
     features: float = Field(default=0.5, ge=0, description="weight of the teacher's features (float phase)")
     temperature: float = Field(default=2.0, gt=0, description="softness of the teacher's answers")
 
+    @model_validator(mode="after")
+    def grows_in_time(self) -> "Recover":
+        if self.gradual > self.distil.epochs:
+            raise ValueError(f"gradual ({self.gradual}) is more than the epochs of distil ({self.distil.epochs})")
+        return self
+
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        original, student = teacher(state, data), compressed(state, data)
+        original, student = teacher(state, data), self._student(data, state)
         curve = self._distil(original, student, data, state)
         lowered = Lowered.of(student, state)
         ranges = lowered.ranges(calibration(data))
@@ -50,6 +63,14 @@ class Recover(Spec):
         (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
         for checkpoint in state.out.glob("*.pt"):
             checkpoint.unlink()
+
+    def _student(self, data: Data, state: State) -> nn.Module:
+        """What `compress` left; before sparsity that is still to grow, the same without it."""
+        if not (self.gradual and sparse_layers(load_choice(state))):
+            return compressed(state, data)
+        module = surgery(state, data, dense=True)
+        reestimate_batch_norm(module, data, 16, state.seed)
+        return module
 
     def _distil(self, original: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
         points = feature_points(load_subject(state), load_choice(state), original) if self.features else {}
@@ -80,8 +101,10 @@ class Recover(Spec):
     ) -> list[Epoch]:
         weights = Weights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
         loss = Distillation(original, student, weights, points)
+        masks = Masks(sparse_layers(load_choice(state)), self.gradual if phase == "distil" else 0)
+        task = Task(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
         try:
-            return train(student, Task(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress))
+            return train(student, task)
         finally:
             loss.close()
 

@@ -23,11 +23,13 @@ from paredown.stages.profile import load_profile
 from paredown.stages.search import load_choice, load_layers
 from paredown.stages.structure import under
 from paredown.stages.subject import load_subject
+from paredown.stages.transforms.sparsify import PREFIX
 
 
-def surgery(state: State, data: Data) -> nn.Module:
-    """The original with the plan applied, its weights those of the original that are left."""
+def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
+    """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
     (_, transforms), choice = load_profile(state), load_choice(state)
+    choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
     subject, module = under(load_subject(state), choice), teacher(state, data)
     for transform in transforms:
         module = transform.apply(subject, choice, module)

@@ -5,7 +5,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from paredown.models.data import Data, Split
 from paredown.models.spec import Spec
 from paredown.stages.autocast import bf16_pays, remembered
 from paredown.stages.base import Progress
+from paredown.stages.masks import Masks, hold
 
 Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """Of the module in training mode, a batch of images (N, 3, H, W) and its labels (N,)."""
@@ -61,6 +62,7 @@ class Task:
     cache: Path
     seed: int
     progress: Progress
+    masks: Masks = field(default_factory=Masks)
 
 
 def supervised(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ def supervised(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 def train(module: nn.Module, task: Task) -> list[Epoch]:
     """Train in place; the module ends with the averaged weights of its best epoch on validation.
 
-    Every epoch ends in a checkpoint `<phase>.pt` in the task's folder. A call that finds one goes on from it and ends
+    Zeros that the task's masks impose stay zero throughout; an epoch counts as best only once they are all there. Every
+    epoch ends in a checkpoint `<phase>.pt` in the task's folder. A call that finds one goes on from it and ends
     in the same weights as a call that was never stopped.
     """
     device = home()
@@ -130,6 +133,7 @@ class _Run:
         self.epoch, self.step, self.curve = 0, 0, list[Epoch]()
         self.best: dict[str, Tensor] | None = None
         self.bf16: bool | None = None
+        self.masks = dict[str, Tensor]()
         self.wrapped: nn.Module = DistributedDataParallel(module) if self.size > 1 else module
 
     def train_epoch(self, epoch: int) -> None:
@@ -137,6 +141,8 @@ class _Run:
         torch.manual_seed(self.task.seed * 1000 + epoch)
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.train()
+        self.masks = self.task.masks.impose(self.module, epoch)
+        hold(self.average, self.masks)
         batches = self.task.data.training_batches(schedule.batch, epoch, self.task.seed, self.rank, self.size)
         for index, (images, labels, _) in enumerate(batches):
             total += self._step(images, labels)
@@ -144,7 +150,8 @@ class _Run:
             self.task.progress(f"{self.task.phase}: epoch {epoch + 1}/{schedule.epochs}", done, schedule.epochs)
         points = accuracy(self.average, self.task.data, self.task.data.validation)
         entry = Epoch(self.task.phase, epoch + 1, total / self.steps, points, time.monotonic() - start)
-        if not self.curve or points >= max(past.accuracy for past in self.curve):
+        before = [past.accuracy for past in self.curve if self.task.masks.settled(past.epoch - 1)]
+        if self.task.masks.settled(epoch) and points >= max(before, default=0.0):
             self.best = copy.deepcopy(self.average.state_dict())
         self.curve.append(entry)
         self.epoch = epoch + 1
@@ -162,6 +169,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.optimizer.step()
+        hold(self.module, self.masks)
         self.step += 1
         self._update_average()
         return float(loss.detach())

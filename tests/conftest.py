@@ -27,10 +27,12 @@ from paredown.stages.budget import build
 from paredown.stages.carry import second_moments
 from paredown.stages.cost import TERMS, Profile
 from paredown.stages.discovery import load
+from paredown.stages.patches import Packed, prune_all
 from paredown.stages.problem import Problem
 from paredown.stages.structure import even_picks, site_of, sites_of, under
 from paredown.stages.training import Schedule
 from paredown.stages.transforms.base import Subject, Transform
+from paredown.stages.transforms.sparsify import Sparsify
 
 torch.set_num_threads(1)
 
@@ -172,12 +174,15 @@ def subject_of(
     bare = Subject(network, model, groups, order, {}, 7, multiple, found, replacements or {})
     ranges: dict[str, Range] = {}
     moments: dict[str, torch.Tensor] = {}
+    pruned: dict[str, dict[str, Packed]] = {}
     for picks in even_picks(found):
         one = under(bare, {site_of(block): name for block, name in picks.items()})
         values = set(quantized_values(one.model, units(one.model)).values())
         ranges = {**observe(one.network.graph, [images], values), **ranges}
         moments = {**second_moments(one.network, {n for g in one.groups for n in g.inputs}, [images]), **moments}
-    return replace(bare, ranges=ranges, moments=moments)
+        wanted = {layer.name: Sparsify().offers(layer) for layer in one.network.layers}
+        pruned |= prune_all(one.network, {name: some for name, some in wanted.items() if some}, [images], pruned)
+    return replace(bare, ranges=ranges, moments=moments, pruned=pruned)
 
 
 def replacements_of() -> dict[str, dict[str, nn.Module]]:
@@ -194,7 +199,7 @@ def random_profile(subject: Subject) -> Profile:
     """Coefficients and weights drawn at random."""
     rng = np.random.default_rng(1)
     layers = {
-        layer.name: {bits: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for bits in (32, 8)}
+        layer.name: {kernel: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for kernel in ("fp32", "int8")}
         for layer in subject.network.layers
     }
     weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))

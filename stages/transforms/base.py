@@ -10,8 +10,10 @@ from torch.fx import GraphModule
 
 from paredown.models.graph import ChannelGroup, Layer, Network
 from paredown.models.qdq import Range
+from paredown.models.sparse import Sparsity
 from paredown.models.supernet import Branch, Replacements
 from paredown.stages.carry import Moments
+from paredown.stages.patches import Pruned
 from paredown.stages.problem import Site
 
 Choice = Mapping[str, str]
@@ -24,7 +26,8 @@ class Subject:
 
     `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
     holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share;
-    `moments` are those of what layers read that could lose channels.
+    `moments` are those of what layers read that could lose channels; `pruned` holds the weights of layers that could
+    become sparse.
     `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
     network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
     """
@@ -39,6 +42,7 @@ class Subject:
     branches: tuple[Branch, ...] = ()
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
+    pruned: Pruned = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,16 @@ class Form:
     channels_out: int
     bits: int = 32
     pixels: tuple[int, int] | None = None
+    sparsity: Sparsity | None = None
+
+    @property
+    def kernel(self) -> str:
+        """What computes it, as far as its time depends on that: `int8`, or `fp32 block4@0.8`."""
+        return f"{self.precision} {self.sparsity}" if self.sparsity else self.precision
+
+    @property
+    def precision(self) -> str:
+        return "int8" if self.bits == 8 else "fp32"
 
 
 class Transform(Protocol):

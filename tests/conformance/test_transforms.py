@@ -83,6 +83,13 @@ def real_form(model: onnx.ModelProto, layer: str) -> tuple[tuple[int, ...], int]
     return (stored[f"{weight}.q"].shape, 8) if f"{weight}.q" in stored else (stored[weight].shape, 32)
 
 
+def zeros(model: onnx.ModelProto, layer: str) -> float:
+    """The share of zeros in a layer's weight; integers that were rounded to zero do not count."""
+    node, stored = next(n for n in model.graph.node if n.name == layer), weights(model)
+    weight = node.input[1]
+    return float((stored[weight] == 0).mean()) if weight in stored else 0.0
+
+
 def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     """Height x width of what every node of a file reads and computes."""
     known = shapes(onnx.shape_inference.infer_shapes(model))
@@ -178,6 +185,7 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Su
             assert shape[0] == form.channels_out
             assert shape[1] == (1 if layer.depthwise else form.channels_in)
             assert bits == form.bits
+            assert zeros(model, layer.name) == pytest.approx(form.sparsity.level if form.sparsity else 0.0, abs=0.02)
 
 
 def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Subject) -> None:

@@ -1,5 +1,6 @@
 """The cost model: what a plan is predicted to cost, and how measured plans correct it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paredown.models.graph import Layer
+from paredown.models.sparse import Sparsity
 from paredown.stages import cost
 from paredown.stages.cost import TERMS, Profile
 from paredown.stages.structure import borders
@@ -22,7 +24,8 @@ DEPTHWISE = Layer("d", "conv", ("x",), "v", "v", 16, 16, 9, 16, 100, 100)
 
 def profile_of(subject: Subject, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> Profile:
     """A ms per million multiply-adds, int8 at 0.4 of it."""
-    fits = {layer.name: {32: (1.0, 0.0, 0.0, 0.001), 8: (0.4, 0.0, 0.0, 0.001)} for layer in subject.network.layers}
+    kernels = {"fp32": (1.0, 0.0, 0.0, 0.001), "int8": (0.4, 0.0, 0.0, 0.001)}
+    fits = {layer.name: kernels for layer in subject.network.layers}
     return Profile(fits, 1.0, weights, 0.01, 40.0, 2.0)
 
 
@@ -39,6 +42,25 @@ def test_a_layers_time_is_found_again(truth: tuple[float, ...]) -> None:
     pairs = [(form, float(cost.features(CONV, form) @ np.array(truth))) for form in forms]
     fitted = np.array(cost.fit_layer(CONV, pairs))
     assert all(float(cost.features(CONV, form) @ fitted) == pytest.approx(ms, rel=1e-3) for form, ms in pairs)
+
+
+def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_width() -> None:
+    whole, half = Form(16, 32), Form(16, 16)
+    sparse = replace(whole, sparsity=Sparsity("block4", 0.8))
+    fitted = cost.fit_kernels(CONV, [(sparse, 0.3), (whole, 1.0), (half, 0.6)])
+    assert set(fitted) == {"fp32", "fp32 block4@0.8"}
+    dense, fast = (np.array(fitted[kernel]) for kernel in ("fp32", "fp32 block4@0.8"))
+    assert float(cost.features(CONV, whole) @ fast) == pytest.approx(0.3, rel=0.01)
+    assert float(cost.features(CONV, half) @ fast) == pytest.approx(0.3 * float(cost.features(CONV, half) @ dense))
+
+
+def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(subject: Subject) -> None:
+    layer, sparse = subject.network.layer("block.conv1"), Form(16, 32, sparsity=Sparsity("block4", 0.8))
+    profile = profile_of(subject)
+    assert cost.corrected_ms(profile, layer, sparse) == cost.corrected_ms(profile, layer, Form(16, 32))
+    named = {**profile.layers, layer.name: {**profile.layers[layer.name], sparse.kernel: (0.2, 0.0, 0.0, 0.0)}}
+    fast = replace(profile, layers=named, weights=tuple(float(name == "sparse fp32") for name in TERMS))
+    assert cost.corrected_ms(fast, layer, sparse) == pytest.approx(0.2 * cost.features(layer, sparse)[0])
 
 
 def test_a_fit_never_goes_below_zero() -> None:
@@ -106,7 +128,7 @@ def test_terms_of_a_plan(subject: Subject) -> None:
 
 
 def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: Subject) -> None:
-    weights = (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+    weights = tuple(float(value) for value in range(1, len(TERMS) + 1))
     profile, choice = profile_of(subject, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
     terms = cost.terms(subject, BOTH, profile, choice)
     found = cost.predict(subject, BOTH, profile, choice)
@@ -119,7 +141,8 @@ def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: Subject) -> None
 def test_correct_weights_stay_and_wrong_ones_are_found() -> None:
     rng = np.random.default_rng(0)
     rows = rng.uniform(0.1, 2, (40, len(TERMS)))
-    truth = np.array([1.0, 1.0, 1.4, 1.0, 0.7, 1.0, 1.0, 1.0])
+    truth = np.ones(len(TERMS))
+    truth[2], truth[6] = 1.4, 0.7
     ones = np.ones(len(rows))
     assert cost.fit_weights(rows, rows.sum(axis=1), ones) == pytest.approx([1.0] * len(TERMS), abs=1e-6)
     fitted = np.array(cost.fit_weights(rows, rows @ truth, ones))

@@ -1,0 +1,153 @@
+"""`sparsify`: zeros in the weights, layer by layer, in patterns that the runtime skips."""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import torch
+from onnx import ModelProto
+from pydantic import Field, field_validator
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from paredown.models.fold import fold_batch_norm
+from paredown.models.graph import Layer
+from paredown.models.memo import remembered_per_object
+from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
+from paredown.models.sparse import PATTERNS, Sparsity, by_magnitude, n_of_m
+from paredown.models.spec import Spec
+from paredown.stages.problem import Candidate, Site
+from paredown.stages.transforms.base import Choice, Form, Subject
+
+PREFIX = "sparsify:"
+DENSE = "dense"
+
+
+class Sparsify(Spec):
+    """Chooses for every convolution and linear layer how many of its weights are zero, and in which pattern."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    FEATURE: ClassVar[str] = "sparse"
+
+    levels: tuple[float, ...] = Field(
+        (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), description="shares of a layer's weights that may be zero"
+    )
+    patterns: tuple[str, ...] = Field(
+        ("block4",),
+        description="`unstructured`: any weight; `block4`: blocks of 4 along input channels; `2:4` and the like: "
+        "2 of 4 input channels in a row stay",
+    )
+    method: Literal["obs", "magnitude"] = Field(
+        "obs", description="`obs` lets the weights that stay take over what the others did; `magnitude` only drops"
+    )
+
+    @field_validator("levels")
+    @classmethod
+    def are_shares(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
+        if not levels or not all(0 < level < 1 for level in levels):
+            raise ValueError("must be one or more numbers above 0 and under 1")
+        return tuple(sorted(set(levels)))
+
+    @field_validator("patterns")
+    @classmethod
+    def are_known(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [pattern for pattern in patterns if pattern not in PATTERNS and not n_of_m(pattern)]
+        if unknown or not patterns:
+            raise ValueError(f"{unknown} not known; allowed: {', '.join(PATTERNS)}, and N:M such as 2:4")
+        return patterns
+
+    def offers(self, layer: Layer) -> tuple[Sparsity, ...]:
+        """What a layer may become, from mild to harsh; nothing for layers whose channels the pattern does not fit."""
+        if layer.op == "add" or layer.groups > 1:
+            return ()
+        named = [f"{p}@{level:g}" for p in self.patterns if not n_of_m(p) for level in self.levels]
+        found = [Sparsity.parse(name) for name in (*named, *(p for p in self.patterns if n_of_m(p)))]
+        return tuple(sorted((s for s in found if layer.channels_in % s.group == 0), key=lambda s: s.level))
+
+    def sites(self, subject: Subject) -> tuple[Site, ...]:
+        found = ((layer, self.offers(layer)) for layer in subject.network.layers)
+        return tuple(
+            Site(
+                PREFIX + layer.name,
+                (Candidate(DENSE), *(Candidate(str(one)) for one in offers)),
+                ordered=len({one.pattern for one in offers}) == 1,
+            )
+            for layer, offers in found
+            if offers
+        )
+
+    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+        return (PREFIX + layer.name,) if self.offers(layer) else ()
+
+    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+        return replace(form, sparsity=chosen(choice, layer.name))
+
+    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+        sites = self.sites(subject)
+        names = dict.fromkeys(c.name for site in sites for c in site.candidates[1:])
+        return tuple({site.name: name for site in sites if name in {c.name for c in site.candidates}} for name in names)
+
+    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+        for name, sparsity in sparse_layers(choice).items():
+            weight = graph.get_parameter(f"{name}.weight")
+            with torch.no_grad():
+                weight.copy_(self.pruned(subject, name, sparsity, weight))
+        return graph
+
+    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+        model, constants, layers = copy_of(model), weights(model), sparse_layers(choice)
+        for name, node in weighted_nodes(model):
+            if name in layers:
+                weight = torch.tensor(constants[node.input[1]])
+                set_weight(model, node.input[1], self.pruned(subject, name, layers[name], weight).numpy())
+        return model
+
+    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+        """Pruned are the folded weights, as in the artifact; the module gets them with its batch norms unfolded."""
+        module, folded = copy.deepcopy(module), fold_batch_norm(module, subject.network.shape)
+        for name, sparsity in sparse_layers(choice).items():
+            weight, whole = module.get_parameter(f"{name}.weight"), folded.get_parameter(f"{name}.weight").detach()
+            with torch.no_grad():
+                weight.copy_(self.pruned(subject, name, sparsity, whole) / gains(whole, weight))
+        return module
+
+    def pruned(self, subject: Subject, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
+        """The folded weight (out, in, *kernel) with zeros. One that another change has touched is pruned by magnitude:
+        the reconstruction was made for the original's."""
+        prepared = subject.pruned.get(layer, {}).get(str(sparsity))
+        original = _originals(subject)[layer]
+        if self.method == "magnitude" or prepared is None or weight.shape != original.shape:
+            return by_magnitude(weight, sparsity)
+        same = torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)
+        return prepared.dense() if same else by_magnitude(weight, sparsity)
+
+
+def gains(folded: Tensor, weight: Tensor) -> Tensor:
+    """(out, 1, ...) What batch norm multiplies every output channel with: the folded weight over the unfolded one."""
+    rows, other = folded.flatten(1), weight.detach().flatten(1)
+    gain = (rows * other).sum(1) / other.square().sum(1).clamp(min=1e-20)
+    gain = torch.where(gain.abs() > 1e-12, gain, torch.ones_like(gain))
+    return gain.reshape(-1, *[1] * (weight.ndim - 1))
+
+
+@remembered_per_object
+def _originals(subject: Subject) -> dict[str, Tensor]:
+    """The original's folded weights by layer."""
+    constants = weights(subject.model)
+    return {name: torch.tensor(constants[node.input[1]]) for name, node in weighted_nodes(subject.model)}
+
+
+def chosen(choice: Choice, layer: str) -> Sparsity | None:
+    """What the choice makes of a layer; None where it stays dense."""
+    name = choice.get(PREFIX + layer, DENSE)
+    return None if name == DENSE else Sparsity.parse(name)
+
+
+def sparse_layers(choice: Choice) -> dict[str, Sparsity]:
+    """The layers that the choice makes sparse."""
+    named = (site.removeprefix(PREFIX) for site in choice if site.startswith(PREFIX))
+    return {layer: sparsity for layer in named if (sparsity := chosen(choice, layer)) is not None}
+
+
+PLUGIN = Sparsify
