@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.spec import InputError, ParedownError
-from paredown.stages.runtimes._bare import BAD_MODEL, SessionError
+from paredown.stages.runtimes._bare import BAD_MODEL, FLOAT, Input, SessionError, input_shape
 from paredown.stages.runtimes.base import Images
 
 WARM_UP = 3
@@ -20,12 +21,44 @@ WARM_UP = 3
 
 
 @contextmanager
-def naming(model: Path, runtime: str) -> Iterator[None]:
+def naming(model: Path | str, runtime: str) -> Iterator[None]:
     """Turns a refusal of `runtime` into the one line that the user sees."""
     try:
         yield
     except SessionError as error:
         raise InputError(f"{model}: {runtime} cannot use this file: {error}") from error
+
+
+def check(model: Path) -> None:
+    """Raises SessionError where a file is not sound ONNX: some runtimes crash on those."""
+    import onnx
+
+    if not model.is_file():
+        raise SessionError("no such file")
+    try:
+        onnx.checker.check_model(str(model))
+    except (onnx.checker.ValidationError, ValueError) as error:
+        raise SessionError(str(error).strip().partition("\n")[0]) from error
+
+
+def onnx_input_shape(model: Path, batch: int | None = None) -> tuple[int, ...]:
+    """See `_bare.input_shape`; for runtimes that cannot tell it, from the file, which is checked."""
+    import onnx
+
+    check(model)
+    graph = onnx.load(model, load_external_data=False).graph
+    constants = {item.name for item in graph.initializer}
+    return input_shape([described(value) for value in graph.input if value.name not in constants], batch)
+
+
+def described(value: Any) -> Input:
+    """Name, type and shape of an input of an ONNX graph."""
+    import onnx
+
+    tensor = value.type.tensor_type
+    kind = FLOAT if tensor.elem_type == onnx.TensorProto.FLOAT else onnx.TensorProto.DataType.Name(tensor.elem_type)
+    sizes = [size.dim_value if size.HasField("dim_value") else size.dim_param or "?" for size in tensor.shape.dim]
+    return value.name, kind, sizes
 
 
 def logits(

@@ -6,6 +6,7 @@ from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from paredown.stages.evidence import Latency
 
@@ -16,7 +17,8 @@ Images = NDArray[np.float32]
 class Runtime(Protocol):
     """Runs ONNX files and measures them. Implementations are frozen and hold no sessions.
 
-    `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them.
+    `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them. A runtime
+    whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `_sidecar.SIDECARS`.
     """
 
     REQUIRES: ClassVar[Mapping[str, str]]
@@ -29,6 +31,10 @@ class Runtime(Protocol):
 
     def weight_bits(self) -> int:
         """Bits of int8 weights that are exact here: 7 where 8-bit products would saturate (x86 without VNNI)."""
+
+    def lower(self, model: ModelProto) -> ModelProto:
+        """A portable model (opset 20, QDQ) in the form that this runtime takes; its layers keep their names. The very
+        same object where that is the portable form."""
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes) of all batches. The last batch may be padded by the runtime."""
@@ -47,8 +53,8 @@ class Runtime(Protocol):
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
     def supports(self, feature: str) -> bool:
-        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`,
-        `sparse`."""
+        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`, and zeros in
+        weights, `unstructured` or in groups of four input channels, `block4`."""
 
     def machine(self) -> dict[str, str]:
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from paredown.stages.runtimes import _machine, _session
 from paredown.stages.runtimes._bare import SessionError
@@ -45,8 +46,12 @@ class OnnxRuntime:
         return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
-        """Unstructured zeros save no time here, so `sparse` is not supported."""
+        """Zeros in weights save no time here."""
         return feature in ("int8", "narrow", "resize", "substitute")
+
+    def lower(self, model: ModelProto) -> ModelProto:
+        """The portable form itself."""
+        return model
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from paredown.stages.runtimes import _machine, _openvino
-from paredown.stages.runtimes._bare import SessionError
-from paredown.stages.runtimes._inprocess import WARM_UP, logits, naming, peak_memory
+from paredown.stages.runtimes._inprocess import WARM_UP, check, logits, naming, peak_memory
 from paredown.stages.runtimes._profile import ANCHORS, Names, names_of
 from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
@@ -49,8 +49,12 @@ class OpenVino:
         return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
-        """Unstructured zeros save no time here, so `sparse` is not supported."""
+        """Zeros in weights save no time here."""
         return feature in ("int8", "narrow", "resize", "substitute")
+
+    def lower(self, model: ModelProto) -> ModelProto:
+        """The portable form itself."""
+        return model
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
@@ -108,18 +112,6 @@ def usable(model: Path) -> Iterator[None]:
     with naming(model, NAME):
         check(model)
         yield
-
-
-def check(model: Path) -> None:
-    """Raises SessionError where a file is not sound ONNX: OpenVINO crashes on some of those."""
-    import onnx
-
-    if not model.is_file():
-        raise SessionError("no such file")
-    try:
-        onnx.checker.check_model(str(model))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise SessionError(str(error).strip().partition("\n")[0]) from error
 
 
 def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:

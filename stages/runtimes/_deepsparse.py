@@ -1,0 +1,122 @@
+"""DeepSparse's verbs, for `_serve.py` in its sidecar: the standard library, numpy and deepsparse, Python 3.8's syntax.
+
+Times are wall time, taken in this process: the engine's threads are its own, and a request from outside takes longer
+than a small network.
+"""
+
+import gc
+import os
+import time
+
+os.environ["NM_DISABLE_ANALYTICS"] = "1"  # else the import reports itself to a server
+
+import deepsparse
+import numpy as np
+from deepsparse.engine import model_debug_analysis
+
+WARM_UP = 3
+BETWEEN = 0.06
+"""Seconds between two engines: the threads of the one that ran last spin for a while."""
+
+ENGINES = {}
+"""Open engines by (model, threads, batch)."""
+
+
+def open_engine(model, threads, batch):
+    """Compiles a file anew; gives the share of its operators that DeepSparse computes itself."""
+    ENGINES.pop((model, threads, batch), None)
+    return engine_of(model, threads, batch).fraction_of_supported_ops
+
+
+def engine_of(model, threads, batch):
+    key = (model, threads, batch)
+    if key not in ENGINES:
+        try:
+            ENGINES[key] = deepsparse.Engine(model, batch_size=batch, num_cores=threads)
+        except Exception as error:  # the engine's errors share no class of their own
+            raise ValueError(one_line(error))
+    return ENGINES[key]
+
+
+def logits(model, threads, images, target):
+    """Runs the array in the file `images`, one batch, and leaves the first output in `target`."""
+    given = np.load(images)
+    np.save(target, execute(engine_of(model, threads, len(given)), [given])[0])
+
+
+def execute(engine, given):
+    try:
+        return engine.run(given)
+    except Exception as error:
+        raise ValueError(one_line(error))
+
+
+def round_in_turns(models, shapes, threads, seed, schedule):
+    """Milliseconds per model of one round; `schedule` lists (index of the model, timed runs) in order."""
+    engines = [engine_of(model, threads, shape[0]) for model, shape in zip(models, shapes)]
+    given = [[normal_images(shape, seed)] for shape in shapes]
+    for engine, images in zip(engines, given):
+        for _ in range(WARM_UP):
+            execute(engine, images)
+    times = [[] for _ in models]
+    gc.disable()
+    try:
+        for index, runs in schedule:
+            time.sleep(BETWEEN)
+            times[index] += timed(engines[index], given[index], runs)
+    finally:
+        gc.enable()
+    return times
+
+
+def timed(engine, images, runs):
+    """Milliseconds of `runs` runs after one that does not count: the caches hold the other model."""
+    found = []
+    for _ in range(runs + 1):
+        start = time.perf_counter()
+        engine.run(images, val_inp=False)
+        found.append(1e3 * (time.perf_counter() - start))
+    return found[1:]
+
+
+def layers(model, shape, threads, runs):
+    """(kind, values computed, mean ms) of everything that the engine executes, in order."""
+    try:
+        told = model_debug_analysis(
+            model,
+            [normal_images(shape, 0)],
+            batch_size=shape[0],
+            num_cores=threads,
+            num_iterations=runs,
+            num_warmup_iterations=WARM_UP,
+        )
+    except Exception as error:
+        raise ValueError(one_line(error))
+    return [(one["name"], one["canonical_name"], one["average_run_time_in_ms"]) for one in told["layer_info"]]
+
+
+def peak(model, shape, threads):
+    """MiB of peak resident memory of this process, which should be fresh, after four runs."""
+    engine, images = engine_of(model, threads, shape[0]), [normal_images(shape, 0)]
+    for _ in range(4):
+        execute(engine, images)
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
+
+
+def normal_images(shape, seed):
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def one_line(error):
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__
+
+
+VERBS = {
+    "open": open_engine,
+    "logits": logits,
+    "round": round_in_turns,
+    "layers": layers,
+    "peak": peak,
+}

@@ -1,0 +1,142 @@
+"""DeepSparse on the CPU: the runtime that turns zeros in weights into time. It runs in an interpreter of its own."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from paredown.models.conv_integer import conv_integer
+from paredown.stages.runtimes import _deepsparse_layers, _machine
+from paredown.stages.runtimes._bare import SessionError
+from paredown.stages.runtimes._inprocess import logits, naming, onnx_input_shape
+from paredown.stages.runtimes._sidecar import SIDECARS
+from paredown.stages.runtimes._timing import turns
+from paredown.stages.runtimes._worker import Worker
+from paredown.stages.runtimes.base import Images
+
+NAME = "deepsparse"
+
+SCRIPT = Path(__file__).with_name("_deepsparse.py")
+
+LEAST = 0.95
+"""Share of operators that DeepSparse must compute itself; the rest runs in a slow path of other code."""
+
+REOPENED = 9
+"""Rounds that one set of engines is timed in: compiling one takes from 0.3 to 8 seconds."""
+
+BLOCKS = 3
+"""Times that a file is compiled anew to be profiled."""
+
+
+@dataclass(frozen=True)
+class DeepSparse:
+    """Runs and measures ONNX files with DeepSparse 1.8 in its sidecar.
+
+    Files are of the form that `lower` gives and take one float32 input (batch, channels, height, width) of a fixed
+    size; their first output is the logits (batch, classes). A file that cannot be used raises InputError with its
+    path, also where it ends the engine's process, which some do. Measuring refuses files of which DeepSparse leaves
+    more than a twentieth of the operators to others: the time would not be DeepSparse's.
+    """
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    SIDECAR: ClassVar[str] = "deepsparse"
+
+    def version(self) -> str:
+        return f"{NAME} {SIDECARS[NAME].installed_version(NAME)}"
+
+    def machine(self) -> dict[str, str]:
+        return _machine.fingerprint()
+
+    def width_multiple(self) -> int:
+        return _machine.width_multiple(self.machine())
+
+    def weight_bits(self) -> int:
+        """As for onnxruntime: 7 without VNNI."""
+        return _machine.weight_bits(self.machine())
+
+    def supports(self, feature: str) -> bool:
+        """Also the patterns of zeros that save time here: `unstructured`, and `block4` along input channels."""
+        return feature in ("int8", "narrow", "resize", "substitute", "unstructured", "block4")
+
+    def lower(self, model: ModelProto) -> ModelProto:
+        """Opset 17, int8 layers as integer ones: it computes files in QDQ form in its slow path."""
+        return conv_integer(model)
+
+    def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
+        """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
+        with worker(model) as far, tempfile.TemporaryDirectory() as folder:
+            images, target = Path(folder) / "images.npy", Path(folder) / "logits.npy"
+
+            def execute(batch: Images) -> NDArray[np.float32]:
+                np.save(images, batch)
+                far.ask("logits", model=str(model), threads=threads, images=str(images), target=str(target))
+                return np.asarray(np.load(target), np.float32)
+
+            return logits(model, batches, onnx_input_shape(model), execute)
+
+    def latency(
+        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+    ) -> list[list[list[float]]]:
+        """Milliseconds of wall time per model, round and run, on seeded normal images.
+
+        The models are compiled anew every `REOPENED` rounds only, because that takes seconds.
+        """
+        times: list[list[list[float]]] = [[] for _ in models]
+        with worker(*models) as far:
+            shapes = [onnx_input_shape(model, batch) for model in models]
+            fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": threads}
+            for number in range(rounds):
+                if number % REOPENED == 0:
+                    self._open(far, models, threads, batch)
+                asked = {**fixed, "seed": [seed, number], "schedule": turns(len(models), runs)}
+                for per_model, per_round in zip(times, far.ask("round", **asked), strict=True):
+                    per_model.append(per_round)
+        return times
+
+    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+        """Mean ms per node of the file over at least `runs` runs, from the engine's own analysis (wall clock).
+
+        The engine tells means since a file was compiled, so it is compiled `BLOCKS` times and the median of those
+        means is taken. What it computes in one piece is shared out by multiply-adds.
+        """
+        with worker(model) as far:
+            shape, each = onnx_input_shape(model, batch), -(-runs // BLOCKS)
+            self._open(far, [model], threads, batch)
+            blocks = [
+                far.ask("layers", model=str(model), shape=shape, threads=threads, runs=each) for _ in range(BLOCKS)
+            ]
+            return _deepsparse_layers.node_times(model, blocks)
+
+    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+        """Median over three fresh processes, in MiB; some 150 MiB of it are Python, numpy and DeepSparse."""
+        found = []
+        for _ in range(3):
+            with worker(model) as far:
+                shape = onnx_input_shape(model, batch)
+                self._open(far, [model], threads, batch)
+                found.append(far.ask("peak", model=str(model), shape=shape, threads=threads))
+        return float(np.median(found))
+
+    def _open(self, far: Worker, models: Sequence[Path], threads: int, batch: int) -> None:
+        """Compiles the models anew. Raises InputError for one that DeepSparse does not compute itself."""
+        for model in models:
+            with naming(model, NAME):
+                share = far.ask("open", model=str(model), threads=threads, batch=batch)
+                if share < LEAST:
+                    raise SessionError(f"not measured: it computes only {100 * share:.0f} % of the operators itself")
+
+
+@contextmanager
+def worker(*models: Path) -> Iterator[Worker]:
+    """A process for requests about `models`; a refusal becomes the one line that the user sees."""
+    with naming(" and ".join(map(str, models)), NAME), Worker(NAME, SIDECARS[NAME].python, SCRIPT) as far:
+        yield far
+
+
+PLUGIN = DeepSparse
