@@ -22,7 +22,7 @@ from paredown.stages.base import State
 from paredown.stages.carry import second_moments
 from paredown.stages.importance import channel_order
 from paredown.stages.library import load_replacements
-from paredown.stages.measure import runtime_of
+from paredown.stages.measure import portable, runtime_of
 from paredown.stages.original import teacher
 from paredown.stages.structure import even_picks, site_of, under
 from paredown.stages.transforms.base import Subject
@@ -78,7 +78,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _baseline(state: State) -> Path:
-    return state.product("baseline") / "model.onnx"
+    return portable(state.product("baseline"))
 
 
 def _bare(state: State, data: Data, blocks: bool) -> Subject:
