@@ -16,6 +16,9 @@ from paredown.models.spec import InputError
 
 OPSET, IR = 17, 8
 
+INTEGER = ("ConvInteger", "MatMulInteger")
+"""The integer forms of `onnx_graph.WEIGHTED`."""
+
 REDUCING = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")
 """Operators whose axes are an attribute up to opset 17 and an input after it."""
 
@@ -71,7 +74,7 @@ def _integer_layer(model: ModelProto, node: NodeProto, made: dict[str, NodeProto
         yield helper.make_node("Add", [value, bias], [f"{name}.biased"], name=f"{name}.biased")
         value = f"{name}.biased"
     yield helper.make_node("Cast", [value], [f"{name}.cast"], name=f"{name}.cast", to=TensorProto.FLOAT)
-    set_weight(model, f"{name}.steps", (constants[steps] * constants[step]).reshape(channels))
+    set_weight(model, f"{name}.steps", np.multiply(constants[steps], constants[step]).reshape(channels))
     yield helper.make_node("Mul", [f"{name}.cast", f"{name}.steps"], [node.output[0]], name=f"{name}.scaled")
 
 

@@ -66,10 +66,12 @@ class Keys:
     def data(self) -> str:
         return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
 
-    def installed(self, runtimes: Iterable[str]) -> dict[str, str | None]:
-        """The versions of the optional packages below runtimes; others are in every key."""
-        modules = {module for name in runtimes for module in discovery.requires("runtimes", name, self.recipe.root)}
-        return {module: _version(module) for module in sorted(modules)}
+    def installed(self, runtimes: Iterable[str]) -> dict[str, object]:
+        """The versions of the optional packages below runtimes, also in their sidecars; others are in every key."""
+        names, root = sorted(runtimes), self.recipe.root
+        modules = {module for name in names for module in discovery.requires("runtimes", name, root)}
+        sidecars = [sidecar for name in names if (sidecar := discovery.sidecar("runtimes", name, root))]
+        return {module: _version(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
     def file(self, name: str) -> str | None:
         """Digest of a plugin that the recipe names by its path."""

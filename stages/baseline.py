@@ -6,10 +6,10 @@ from pydantic import Field
 
 from paredown.models.data import open_data
 from paredown.models.fold import fold_batch_norm
-from paredown.models.onnx_graph import export, save
+from paredown.models.onnx_graph import export
 from paredown.models.spec import Spec
 from paredown.stages.base import State
-from paredown.stages.measure import evidence, runtime_of
+from paredown.stages.measure import evidence, runtime_of, write
 from paredown.stages.original import teacher
 
 
@@ -28,11 +28,11 @@ class Baseline(Spec):
         data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
         shape = (3, state.data.image_size, state.data.image_size)
         state.progress("baseline: export", 0, 3)
-        path = state.out / "model.onnx"
-        save(export(fold_batch_norm(teacher(state, data), shape), shape, state.target.batch), path)
+        runtime, target = runtime_of(state), state.target
+        model = export(fold_batch_norm(teacher(state, data), shape), shape, target.batch)
+        path = write(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
-        target = state.target
-        times = runtime_of(state).latency([path], target.threads, target.batch, self.rounds, self.runs)[0]
+        times = runtime.latency([path], target.threads, target.batch, self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
         evidence(path, state, data, ("validation", "test"), times).save(state.out / "evidence.json")
 

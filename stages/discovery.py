@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from paredown.models.spec import InputError, MissingError
+from paredown.stages.runtimes._sidecar import Sidecar, sidecar_of
 
 Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes"]
 KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes")
@@ -77,12 +78,19 @@ def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
     for module, extra in requires(kind, name, root).items():
         if not _installed(module):
             return f'{name} needs the module {module}, which is not installed: pip install "paredown[{extra}]"'
-    return None
+    needed = sidecar(kind, name, root)
+    return needed.missing() if needed else None
 
 
 def requires(kind: Kind, name: str, root: Path = Path()) -> Mapping[str, str]:
     """The optional modules that a plugin needs, with the extra that brings each; nothing is imported."""
-    return _requires(_tree(source(kind, name, root)))
+    return dict(_said(_tree(source(kind, name, root)), "REQUIRES") or {})
+
+
+def sidecar(kind: Kind, name: str, root: Path = Path()) -> Sidecar | None:
+    """The interpreter of its own that a plugin needs, by the `SIDECAR` of its class; nothing is imported."""
+    needed = _said(_tree(source(kind, name, root)), "SIDECAR")
+    return sidecar_of(needed) if needed else None
 
 
 def summary(kind: Kind, name: str, root: Path = Path()) -> str:
@@ -130,14 +138,14 @@ def _class(tree: ast.Module) -> ast.ClassDef | None:
     return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
 
 
-def _requires(tree: ast.Module) -> Mapping[str, str]:
-    """The literal value of the plugin class's `REQUIRES`: module -> extra."""
+def _said(tree: ast.Module, name: str) -> Any:
+    """The literal value of one of the plugin class's fields; None where it does not have it."""
     node = _class(tree)
     for line in node.body if node else []:
         target = getattr(line, "target", None)
-        if isinstance(line, ast.AnnAssign) and isinstance(target, ast.Name) and target.id == "REQUIRES":
-            return dict(ast.literal_eval(line.value)) if line.value else {}
-    return {}
+        if isinstance(line, ast.AnnAssign) and isinstance(target, ast.Name) and target.id == name:
+            return ast.literal_eval(line.value) if line.value else None
+    return None
 
 
 def _installed(module: str) -> bool:

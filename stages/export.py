@@ -8,10 +8,9 @@ import torch
 from pydantic import Field
 
 from paredown.models.data import Data, open_data
-from paredown.models.onnx_graph import save
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import State
-from paredown.stages.measure import logits_of
+from paredown.stages.measure import logits_of, runtime_of, write
 from paredown.stages.original import load_weights
 from paredown.stages.student import Lowered, compressed, load_ranges
 
@@ -34,8 +33,7 @@ class Export(Spec):
         state.progress("export", 0, 2)
         lowered = self._trained(state, data)
         ranges = load_ranges(state.product("recovered"))
-        path = state.out / "model.onnx"
-        save(lowered.artifact(ranges), path)
+        path = write(lowered.artifact(ranges), runtime_of(state), state.out)
         state.progress("export: parity", 1, 2)
         split = data.validation.take(self.images, state.seed)
         graph = lowered.imitation(ranges)

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
+import onnx
 from numpy.typing import NDArray
+from onnx import ModelProto
 
 from paredown.models.data import Data, Split
+from paredown.models.onnx_graph import save
 from paredown.stages.base import State
 from paredown.stages.discovery import load
 from paredown.stages.evidence import Comparison, Evidence
@@ -15,18 +19,41 @@ from paredown.stages.runtimes.base import Runtime, ratio, summarize
 
 MIB = 2**20
 
+MODEL, PORTABLE = "model.onnx", "portable.onnx"
+
 
 def runtime_of(state: State) -> Runtime:
     """The target's runtime."""
     return cast(Runtime, load("runtimes", state.target.runtime, state.root)())
 
 
+def write(model: ModelProto, runtime: Runtime, folder: Path) -> Path:
+    """Writes `model.onnx` as the runtime takes it, and beside it `portable.onnx` where that is another form."""
+    lowered = runtime.lower(model)
+    save(lowered, folder / MODEL)
+    if lowered != model:
+        save(model, folder / PORTABLE)
+    return folder / MODEL
+
+
+def portable(folder: Path) -> Path:
+    """The file in `folder` that every runtime can be given after its own lowering."""
+    return folder / PORTABLE if (folder / PORTABLE).exists() else folder / MODEL
+
+
 def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> list[Comparison]:
-    """Original and artifact in turns on every further runtime that the recipe names, as many threads and images."""
+    """Original and artifact in turns on every further runtime that the recipe names, as many threads and images.
+
+    `pair` are the portable files.
+    """
     target, found = state.target, []
     for name in state.compare:
         runtime = cast(Runtime, load("runtimes", name, state.root)())
-        old, new = runtime.latency(pair, target.threads, target.batch, rounds, runs)
+        with TemporaryDirectory() as folder:
+            files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
+            for source, file in zip(pair, files, strict=True):
+                save(runtime.lower(onnx.load(source)), file)
+            old, new = runtime.latency(files, target.threads, target.batch, rounds, runs)
         found.append(Comparison(runtime.version(), summarize(old), summarize(new), ratio(new, old)))
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from onnx import ModelProto, NodeProto
 
+from paredown.models.conv_integer import INTEGER
 from paredown.models.onnx_graph import consumers, producers, save
 from paredown.models.qdq import units
 from paredown.stages.base import State
@@ -47,11 +48,12 @@ class Meter:
         return latency.p50
 
     def lower(self, choice: Choice) -> ModelProto:
+        """The plan as the runtime takes it."""
         subject = under(self.subject, choice)
         model = subject.model
         for transform in self.transforms:
             model = transform.lower(subject, choice, model)
-        return model
+        return self.runtime.lower(model)
 
     def write(self, model: ModelProto) -> Path:
         path = self.state.out / "plan.onnx"
@@ -120,7 +122,8 @@ def _owner(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str:
     only one in another block: what a block does to its input is there only with that block. Conversions count for no
     layer."""
     name = name.rpartition("@")[2]
-    chosen, nodes = set(units(model)), {node.name: node for node in model.graph.node}
+    nodes = {node.name: node for node in model.graph.node}
+    chosen = {*units(model), *(node.name for node in model.graph.node if node.op_type in INTEGER)}
     before = _followed(model, name, nodes, chosen)
     if before and name in picks and picks.get(before) != picks[name]:
         behind = _reader(model, nodes[name], chosen)

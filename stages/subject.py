@@ -23,7 +23,7 @@ from paredown.stages.base import State
 from paredown.stages.carry import second_moments
 from paredown.stages.importance import channel_order
 from paredown.stages.library import load_replacements
-from paredown.stages.measure import runtime_of
+from paredown.stages.measure import portable, runtime_of
 from paredown.stages.original import teacher
 from paredown.stages.patches import Packed, load_pruned, prune_all, save_pruned
 from paredown.stages.structure import even_picks, site_of, under
@@ -88,7 +88,7 @@ def _frozen(value: Any) -> Any:
 
 
 def _baseline(state: State) -> Path:
-    return state.product("baseline") / "model.onnx"
+    return portable(state.product("baseline"))
 
 
 def _bare(state: State, data: Data, blocks: bool) -> Subject:

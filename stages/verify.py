@@ -14,7 +14,7 @@ from paredown.models.files import digest_file
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
 from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import comparisons, evidence, runtime_of
+from paredown.stages.measure import MODEL, PORTABLE, comparisons, evidence, portable, runtime_of
 from paredown.stages.runtimes.base import ratio
 from paredown.stages.search import load_choice
 
@@ -46,13 +46,14 @@ class Verify(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        path = state.out / "model.onnx"
-        shutil.copyfile(state.product("exported") / "model.onnx", path)
+        baseline, path = state.product("baseline"), state.out / MODEL
+        for file in {MODEL, portable(state.product("exported")).name}:
+            shutil.copyfile(state.product("exported") / file, state.out / file)
         state.progress("verify: latency", 0, 3)
-        pair = [state.product("baseline") / "model.onnx", path]
+        pair = [baseline / MODEL, path]
         times = runtime_of(state).latency(pair, state.target.threads, state.target.batch, self.rounds, self.runs)
         state.progress("verify: other runtimes", 1, 3)
-        others = comparisons(state, pair, self.rounds, self.runs)
+        others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
         state.progress("verify: accuracy and memory", 2, 3)
         before = evidence(pair[0], state, data, ("validation", "test"), times[0])
         after = evidence(path, state, data, ("validation", "test"), times[1])
@@ -114,8 +115,8 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
         "ratios": {"size": after.size / before.size, "peak_memory": after.peak_memory / before.peak_memory},
         "parity": parity,
         "sha256": {
-            "model.onnx": digest_file(state.out / "model.onnx"),
-            "baseline/model.onnx": digest_file(state.product("baseline") / "model.onnx"),
+            **{name: digest_file(state.out / name) for name in (MODEL, PORTABLE) if (state.out / name).exists()},
+            f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),
         },
         "versions": {name: metadata.version(name) for name in PACKAGES},
         "data": {

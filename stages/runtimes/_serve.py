@@ -1,29 +1,34 @@
 """The far end of a sidecar: `python _serve.py VERBS.py` reads requests and writes replies, one JSON line each.
 
 Runs in the sidecar's own interpreter, so it imports the standard library alone and keeps to Python 3.8's syntax.
-VERBS.py holds a dictionary `VERBS` of functions from keyword arguments to plain data. One that raises ValueError refuses
-what it was given; any other error is a failure of the sidecar.
+VERBS.py holds a dictionary `VERBS` of functions from keyword arguments to plain data. One that raises ValueError
+refuses what it was given; any other error is a failure of the sidecar.
 """
+
+from __future__ import annotations
 
 import json
 import os
 import runpy
 import sys
+from typing import IO, Any, Callable
 
 
-def serve(script):
+def serve(script: str) -> None:
     """Answers until the other end closes."""
     requests, replies = _own_pipes()
+    verbs: dict[str, Callable[..., Any]] = {}
+    broken: Exception | None = None
     try:
-        verbs, broken = runpy.run_path(script)["VERBS"], None
+        verbs = runpy.run_path(script)["VERBS"]
     except Exception as error:  # told to whoever asks: most often a package is missing
-        verbs, broken = {}, error
+        broken = error
     for line in requests:
         replies.write(json.dumps(_answer(verbs, broken, json.loads(line))) + "\n")
         replies.flush()
 
 
-def _own_pipes():
+def _own_pipes() -> tuple[IO[str], IO[str]]:
     """Both pipes under new numbers: what a library prints goes to stderr, and it can read nothing."""
     requests, replies = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -32,7 +37,7 @@ def _own_pipes():
     return requests, replies
 
 
-def _answer(verbs, broken, request):
+def _answer(verbs: dict[str, Callable[..., Any]], broken: Exception | None, request: dict[str, Any]) -> dict[str, Any]:
     try:
         if broken is not None:
             raise broken
@@ -40,10 +45,10 @@ def _answer(verbs, broken, request):
     except ValueError as error:
         return {"refused": _line(error)}
     except Exception as error:
-        return {"failed": "{}: {}".format(type(error).__name__, _line(error))}
+        return {"failed": f"{type(error).__name__}: {_line(error)}"}
 
 
-def _line(error):
+def _line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__
 

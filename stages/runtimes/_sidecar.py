@@ -6,7 +6,6 @@ another name and renamed, so that one which was left half made is never used.
 
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -90,11 +89,11 @@ class Sidecar:
                 got = f"is Python {found}" if found else "does not run as a Python that has venv and ensurepip"
                 raise InputError(f"{wanted} {got}; {self.name} needs one of {', '.join(self.pythons)}")
             return wanted
-        found = next((path for path in candidates(self.pythons) if version_of(path) in self.pythons), None)
-        if found is None:
-            looked = ", ".join(self.pythons)
-            raise MissingError(f"{self.name} needs one of Python {looked}, none is on the PATH: --python PATH names one")
-        return found
+        for path in candidates(self.pythons):
+            if version_of(path) in self.pythons:
+                return path
+        looked = ", ".join(self.pythons)
+        raise MissingError(f"{self.name} needs one of Python {looked}; none is on the PATH: --python PATH names one")
 
     def install(self, wanted: Path | None = None) -> Path:
         """Makes it anew and gives its folder. Raises MachineError, which names pip's log, where that fails."""

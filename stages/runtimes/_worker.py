@@ -26,7 +26,7 @@ DEADLINE = 600.0
 DROPPED = ("PYTHONPATH", "PYTHONHOME", "PYTHONSTARTUP", "VIRTUAL_ENV", "LD_PRELOAD")
 
 
-class Died(Exception):
+class DiedError(Exception):
     """The process ended before it replied; the text says how, in one line."""
 
 
@@ -62,10 +62,10 @@ class Worker:
         """
         try:
             return self._ask(verb, arguments)
-        except Died:
+        except DiedError:
             try:
                 return self._ask(verb, arguments)
-            except Died as error:
+            except DiedError as error:
                 raise SessionError(f"its process died, and died again when started anew: {error}") from error
 
     def close(self) -> None:
@@ -93,7 +93,7 @@ class Worker:
 
     def _started(self) -> Running:
         if self.running is None:
-            errors = tempfile.TemporaryFile()
+            errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
             try:
                 process = subprocess.Popen(
                     self.command,
@@ -106,9 +106,8 @@ class Worker:
                 )
             except OSError as error:
                 errors.close()
-                raise MissingError(
-                    f"{self.command[0]} cannot be started ({error.strerror}); again: paredown runtime install {self.name}"
-                ) from error
+                said = f"{self.command[0]} cannot be started: {error.strerror}"
+                raise MissingError(f"{said}; install it again: paredown runtime install {self.name}") from error
             self.running = Running(process, errors)
         return self.running
 
@@ -130,7 +129,7 @@ class Worker:
         running.errors.seek(0)
         words = last_words(running.errors.read().decode(errors="replace"))
         self.close()
-        raise Died(f"{how(code)}{': ' if words else ''}{words}")
+        raise DiedError(f"{how(code)}{': ' if words else ''}{words}")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from paredown.models.onnx_graph import save
 from paredown.models.spec import InputError, MissingError
 from paredown.stages import discovery
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
@@ -25,7 +26,15 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def model(portable: Path, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file as the runtime takes it."""
+    path = tmp_path_factory.mktemp("lowered") / "model.onnx"
+    save(runtime.lower(onnx.load(portable)), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def portable(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A convolution with ReLU, pooling and a linear layer: two 3x8x8 images to four logits each."""
     rng = np.random.default_rng(0)
     shapes = {"w": (16, 3, 3, 3), "b": (16,), "wf": (4, 16), "bf": (4,)}
@@ -62,10 +71,16 @@ def test_its_facts_are_usable(runtime: Runtime) -> None:
     assert all(isinstance(text, str) and text for item in machine.items() for text in item)
 
 
-def test_its_logits_are_those_of_the_file(runtime: Runtime, model: Path) -> None:
+def test_its_form_of_a_model_keeps_the_layers_names(runtime: Runtime, portable: Path, model: Path) -> None:
+    before, after = onnx.load(portable), onnx.load(model)
+    assert {"features.0", "head"} <= {node.name for node in after.graph.node}
+    assert (runtime.lower(before) is before) == (before == after)
+
+
+def test_its_logits_are_those_of_the_file(runtime: Runtime, portable: Path, model: Path) -> None:
     images = np.random.default_rng(1).standard_normal((5, 3, 8, 8), dtype=np.float32)
     got = runtime.run(model, [images[:2], images[2:4], images[4:]], threads=1)
-    evaluator: Any = ReferenceEvaluator(str(model))
+    evaluator: Any = ReferenceEvaluator(str(portable))
     padded = np.concatenate([images, images[:1]])
     wanted = np.concatenate([evaluator.run(None, {"x": padded[i : i + 2]})[0] for i in (0, 2, 4)])[:5]
     assert got.shape == (5, 4)
