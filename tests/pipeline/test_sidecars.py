@@ -11,11 +11,14 @@ import pytest
 from paredown.pipeline import sidecars
 from paredown.pipeline.cli import cli
 from paredown.pipeline.errors import run_guarded
+from paredown.pipeline.keys import Keys
+from paredown.pipeline.recipe import load_recipe
 from paredown.stages import discovery
 from paredown.stages.runtimes import _sidecar
 from paredown.stages.runtimes._sidecar import SIDECARS, Sidecar
 
 Call = Callable[..., tuple[int, str, str]]
+Write = Callable[..., Path]
 
 
 @pytest.fixture
@@ -121,6 +124,16 @@ def test_an_unknown_name_is_refused(call: Call, verb: str) -> None:
 def test_an_unfit_interpreter_is_refused_before_the_question(call: Call, tmp_path: Path) -> None:
     code, _, err = call("install", "deepsparse", "--python", str(tmp_path / "none"))
     assert code == 2 and len(err.splitlines()) == 1 and "does not run as a Python" in err
+
+
+def test_what_is_in_a_sidecar_is_part_of_the_key(call: Call, write_recipe: Write, write_stage: Write) -> None:
+    write_stage("first")
+    keys = Keys(load_recipe(write_recipe("- first.py")))
+    before = keys.installed(["deepsparse"])
+    call("install", "deepsparse", "--accept-licence")
+    after = keys.installed(["deepsparse"])
+    assert before == {"deepsparse": None}
+    assert after == {"deepsparse": {"requirements": ["deepsparse==1.8.0"], "packages": []}}
 
 
 def test_everything_else_works_without_it_and_says_what_is_missing(call: Call, made: Any) -> None:
