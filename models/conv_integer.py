@@ -33,8 +33,8 @@ def conv_integer(model: ModelProto) -> ModelProto:
     made = producers(model)
     nodes = [part for node in model.graph.node for part in _integer_layer(model, node, made)]
     _replace_nodes(model, nodes)
-    _remove_unread(model)
     _set_opset(model)
+    _remove_unread(model)
     return onnx.shape_inference.infer_shapes(model)
 
 
@@ -112,8 +112,9 @@ def _drop_newer(node: NodeProto, newest: int) -> None:
         raise InputError(f"the operator {node.op_type} ({node.name}) needs a newer opset than {OPSET}") from error
     newer = defs.get_schema(node.op_type, newest, node.domain).attributes
     for attribute in [one for one in node.attribute if one.name not in known]:
-        usual = newer[attribute.name].default_value if attribute.name in newer else None
-        if usual is None or helper.get_attribute_value(usual) != helper.get_attribute_value(attribute):
+        value = helper.get_attribute_value(attribute)
+        usual = helper.get_attribute_value(newer[attribute.name].default_value) if attribute.name in newer else None
+        if value != usual and not (attribute.name == "dilations" and set(value) == {1}):
             raise InputError(f"{node.op_type} ({node.name}) with {attribute.name} needs a newer opset than {OPSET}")
         node.attribute.remove(attribute)
 

@@ -20,6 +20,7 @@ import click
 
 from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.errors import run_guarded
+from paredown.pipeline.sidecars import runtime_verbs
 
 if TYPE_CHECKING:
     from paredown.pipeline.recipe import Recipe
@@ -34,6 +35,9 @@ _OUT = click.option(
 @click.version_option(package_name="paredown")
 def cli() -> None:
     """Pares an image classifier down until it fits the device it must run on, with proof."""
+
+
+cli.add_command(runtime_verbs)
 
 
 @cli.command("init")

@@ -57,10 +57,15 @@ class Sidecar:
     def command(self) -> str:
         return f"paredown runtime install {self.name}"
 
+    def check(self) -> None:
+        """Raises MissingError where this machine cannot run it at all."""
+        if self.obstacle():
+            raise MissingError(str(self.missing()))
+
     def missing(self) -> str | None:
         """One line that says why it cannot be used and what helps; None where it can."""
         if why := self.obstacle():
-            return f"{self.name} cannot run here: {why}; the default runtime is onnxruntime"
+            return f"{self.name} cannot run here: {why}; the default runtime, onnxruntime, can"
         stamp = self.stamp()
         if stamp is None:
             return f"{self.name} needs its own interpreter, which is not installed: {self.command}"
@@ -97,8 +102,7 @@ class Sidecar:
 
     def install(self, wanted: Path | None = None) -> Path:
         """Makes it anew and gives its folder. Raises MachineError, which names pip's log, where that fails."""
-        if why := self.obstacle():
-            raise MissingError(f"{self.name} cannot run here: {why}; the default runtime is onnxruntime")
+        self.check()
         base = self.interpreter(wanted)
         root().mkdir(parents=True, exist_ok=True)
         with half_made(self.name) as folder:
@@ -191,9 +195,8 @@ def no_avx2_linux() -> str:
 
 
 _TERMS = (
-    "DeepSparse Community is not free software. Its licence allows evaluation in development and testing; it allows "
-    "neither use in production, nor on behalf of others, nor passing it on. What paredown exports for it is yours, the "
-    "engine that runs it is not."
+    "DeepSparse Community is not free software: its licence allows evaluation in development and testing only, not "
+    "production, not use on behalf of others, not passing it on."
 )
 
 SIDECARS = {
