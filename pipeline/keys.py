@@ -40,7 +40,8 @@ class Keys:
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
         plugins = {text: self.file(text) for text in _texts(parts) if text.endswith(".py")}
-        return key({**parts, "plugins": plugins, "code": _code(), "versions": _versions()})
+        engines = self.installed("engines", set(_texts(parts["options"])) & _engines())
+        return key({**parts, "plugins": plugins, "engines": engines, "code": _code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
@@ -53,9 +54,9 @@ class Keys:
                 return [said, self.data]
             case "target":
                 # A store that moved to another machine measures again.
-                return [said, processor(), self.installed([value.runtime])]
+                return [said, processor(), self.installed("runtimes", [value.runtime])]
             case "compare":
-                return [said, self.installed(value)]
+                return [said, self.installed("runtimes", value)]
         return said
 
     @cached_property
@@ -66,9 +67,9 @@ class Keys:
     def data(self) -> str:
         return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
 
-    def installed(self, runtimes: Iterable[str]) -> dict[str, str | None]:
-        """The versions of the optional packages below runtimes; others are in every key."""
-        modules = {module for name in runtimes for module in discovery.requires("runtimes", name, self.recipe.root)}
+    def installed(self, kind: discovery.Kind, names: Iterable[str]) -> dict[str, str | None]:
+        """The versions of the optional packages below runtimes or engines; others are in every key."""
+        modules = {module for name in names for module in discovery.requires(kind, name, self.recipe.root)}
         return {module: _version(module) for module in sorted(modules)}
 
     def file(self, name: str) -> str | None:
@@ -85,6 +86,13 @@ def _texts(value: Any) -> Iterator[str]:
         yield from (text for pair in value.items() for item in pair for text in _texts(item))
     elif isinstance(value, list | tuple):
         yield from (text for item in value for text in _texts(item))
+
+
+@cache
+def _engines() -> set[str]:
+    """All names under which a recipe can ask for an engine."""
+    names = discovery.names("engines")
+    return {*names, *(name.replace("_", "-") for name in names)}
 
 
 @cache

@@ -3,24 +3,28 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from onnx import ModelProto
 from pydantic import Field
 
-from paredown.models.graph import Layer
+from paredown.models.graph import Layer, Network
 from paredown.models.spec import InputError, Spec
 from paredown.stages import cost
 from paredown.stages.base import State
+from paredown.stages.calibration import engine_of
 from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
+from paredown.stages.pinning import open_sites, pins_of
 from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
-from paredown.stages.transforms.base import Choice, Form, Transform
+from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
 ORDER = {"substitute": -1, "resize": 1, "quantize": 2}
 """Transforms that are not named here stand at 0, in the recipe's order."""
@@ -41,16 +45,25 @@ class ProfileStage(Spec):
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
     def run(self, state: State) -> None:
-        transforms = self.load_transforms(state)
+        transforms = self.load_transforms(state.root)
         self._check_pays(transforms, state)
-        subject = measure_subject(state, self.images, "substitute" in self.names())
+        subject = measure_subject(state, self.images, self._blocks(), engine_of(transforms, state.root))
         if not sites_of(subject, transforms):
             raise InputError(f"profile.transforms: {', '.join(self.names())} finds nothing in this model to change")
         meter = Meter(subject, transforms, state)
         profile = self._profile(meter, state)
         (state.out / "profile.json").write_text(
-            json.dumps(_to_json(profile, self.names(), sites_of(subject, transforms)), indent=1) + "\n"
+            json.dumps(_to_json(profile, self.names(), open_sites(subject, transforms)), indent=1) + "\n"
         )
+
+    def check(self, network: Network, root: Path) -> str:
+        """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
+        replacements are not known yet: with these, pins are looked up when the stage runs."""
+        transforms = self.load_transforms(root)
+        engine_of(transforms, root)
+        bare = Subject(network, ModelProto(), (), {}, {}, 8, 8)
+        pins = [] if self._blocks() else [site for one in transforms for site in pins_of(bare, one)]
+        return f"{', '.join(self.names())}" + (f"; {len(pins)} sites pinned" if pins else "")
 
     def names(self) -> dict[str, dict[str, Any]]:
         """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
@@ -65,10 +78,13 @@ class ProfileStage(Spec):
 
     def also_needs(self) -> tuple[str, ...]:
         """Products that these options need, beyond `needs`."""
-        return ("library",) if "substitute" in self.names() else ()
+        return ("library",) if self._blocks() else ()
 
-    def load_transforms(self, state: State) -> tuple[Transform, ...]:
-        return load_transforms(self.names(), state)
+    def _blocks(self) -> bool:
+        return "substitute" in self.names()
+
+    def load_transforms(self, root: Path) -> tuple[Transform, ...]:
+        return load_transforms(self.names(), root)
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
         variants = meter.variants()
@@ -84,7 +100,7 @@ class ProfileStage(Spec):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {layer.name: _fit_precisions(layer, layers[layer.name]) for layer in meter.subject.network.layers}
         profile = _with_memory(meter, fitted, samples)
-        rng, sites = np.random.default_rng(state.seed), sites_of(meter.subject, meter.transforms)
+        rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
             samples.append(meter.sample(random_choice(sites, rng)))
@@ -129,9 +145,9 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     return existing(sites, choice)
 
 
-def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> tuple[Transform, ...]:
+def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> tuple[Transform, ...]:
     try:
-        return tuple(make("transforms", name, options, state.root) for name, options in named.items())
+        return tuple(make("transforms", name, options, root) for name, options in named.items())
     except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
 
@@ -144,7 +160,7 @@ def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
     raw["layers"] = {name: {int(bits): tuple(c) for bits, c in fits.items()} for name, fits in raw["layers"].items()}
     raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
     raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), load_transforms(named, state)
+    return Profile(**raw), load_transforms(named, state.root)
 
 
 def _to_json(profile: Profile, named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:

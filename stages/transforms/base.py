@@ -12,6 +12,7 @@ from paredown.models.graph import ChannelGroup, Layer, Network
 from paredown.models.qdq import Range
 from paredown.models.supernet import Branch, Replacements
 from paredown.stages.carry import Moments
+from paredown.stages.engines.base import Tuned
 from paredown.stages.problem import Site
 
 Choice = Mapping[str, str]
@@ -25,8 +26,9 @@ class Subject:
     `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
     holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share;
     `moments` are those of what layers read that could lose channels.
-    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
-    network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
+    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. `tuned` is what the engine of
+    int8 decided. Where blocks can be replaced the network is a supernet with all its `branches`, until
+    `structure.under` cuts a plan's own network out of it.
     """
 
     network: Network
@@ -39,6 +41,7 @@ class Subject:
     branches: tuple[Branch, ...] = ()
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
+    tuned: Tuned = field(default_factory=Tuned)
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,8 @@ class Transform(Protocol):
     """One kind of change. Implementations are frozen options objects and see a plan's whole choice.
 
     Every site is named `<transform>:<place>`, and its first candidate leaves the network as it is. `FEATURE` is what
-    the runtime must support (`Runtime.supports`) for the transform to gain anything.
+    the runtime must support (`Runtime.supports`) for the transform to gain anything. A transform may have
+    `pinned(subject)`: sites that are not for the search to choose, with the candidate that each must have.
     """
 
     REQUIRES: ClassVar[Mapping[str, str]]
