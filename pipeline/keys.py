@@ -40,7 +40,7 @@ class Keys:
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
         plugins = {text: self.file(text) for text in _texts(parts) if text.endswith(".py")}
-        engines = self.installed("engines", set(_texts(parts["options"])) & _engines())
+        engines = self.installed("engines", engines_named(step))
         return key({**parts, "plugins": plugins, "engines": engines, "code": _code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
@@ -78,6 +78,12 @@ class Keys:
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
 
+def engines_named(step: Step) -> set[str]:
+    """The engines that a stage's options name, as they are written there."""
+    assert isinstance(step.stage, Spec)
+    return set(_texts(step.stage.model_dump(mode="json"))) & _engines()
+
+
 def _texts(value: Any) -> Iterator[str]:
     """Every text in nested plain data."""
     if isinstance(value, str):
@@ -90,7 +96,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 @cache
 def _engines() -> set[str]:
-    """All names under which a recipe can ask for an engine."""
+    """All names under which options can ask for an engine."""
     names = discovery.names("engines")
     return {*names, *(name.replace("_", "-") for name in names)}
 

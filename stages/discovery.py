@@ -67,10 +67,9 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
             raise InputError(f"{file} is no plugin: it must end with 'PLUGIN = TheClass'")
         return file
     allowed = names(kind)
-    name = _stem(name)
-    if name not in allowed:
+    if _stem(name) not in allowed:
         raise InputError(f"{kind}: {name!r} is not known; {choices(name, [*allowed, 'path/to/file.py'])}")
-    return _folder(kind) / f"{name}.py"
+    return _folder(kind) / f"{_stem(name)}.py"
 
 
 def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
@@ -106,8 +105,7 @@ def _folder(kind: Kind) -> Path:
 
 
 def _module_name(kind: Kind, name: str) -> str:
-    name = _stem(name)
-    return f"paredown.stages.{name}" if kind == "stages" else f"paredown.stages.{kind}.{name}"
+    return f"paredown.stages.{_stem(name)}" if kind == "stages" else f"paredown.stages.{kind}.{_stem(name)}"
 
 
 def _stem(name: str) -> str:

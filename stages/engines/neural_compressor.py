@@ -13,11 +13,12 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from itertools import accumulate, repeat, takewhile
+from operator import add
 from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from paredown.models.fake_quant import insert, observe
@@ -28,6 +29,19 @@ from paredown.stages.engines.base import Labelled, Tuned
 
 BITS = 8
 """Of neural-compressor's weights; what the runtime's own bits cost is the search's to weigh."""
+
+
+_SOURCES = {
+    "add": add,
+    "clamp": nn.Hardtanh,
+    "conv2d": nn.Conv2d,
+    "hardswish": nn.Hardswish,
+    "hardtanh": nn.Hardtanh,
+    "linear": nn.Linear,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+}
+"""Operators to the sources by which neural-compressor finds what belongs together: a convolution and its ReLU."""
 
 
 class NeuralCompressor(Spec):
@@ -101,8 +115,14 @@ def _calibrated(network: Network, images: Sequence[Tensor], fp32: Collection[str
 
 
 def _exported(network: Network) -> GraphModule:
-    """A copy of the trace in the form that neural-compressor's own `export` gives."""
+    """A copy of the trace in the form that neural-compressor's own `export` gives.
+
+    There every call has a source of its own; here the two calls of one ReLU module would be taken for one operation.
+    """
     graph: Any = copy.deepcopy(network.graph)
+    for node in graph.graph.nodes:
+        if operator(node) in _SOURCES:
+            node.meta["source_fn_stack"] = [(node.name, _SOURCES[operator(node)])]
     graph._exported, graph.dynamic_shapes = True, None
     return graph  # type: ignore[no-any-return]
 
