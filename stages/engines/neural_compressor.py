@@ -30,7 +30,6 @@ from paredown.stages.engines.base import Labelled, Tuned
 BITS = 8
 """Of neural-compressor's weights; what the runtime's own bits cost is the search's to weigh."""
 
-
 _SOURCES = {
     "add": add,
     "clamp": nn.Hardtanh,
@@ -85,7 +84,8 @@ class NeuralCompressor(Spec):
     ) -> dict[str, Range]:
         found = _calibrated(network, images, fp32)
         rest = set(values) - found.keys()
-        return {value: found[value] for value in values if value in found} | observe(network.graph, images, rest)
+        own = observe(network.graph, images, rest) if rest else {}
+        return {value: found[value] for value in values if value in found} | own
 
     def _by_sensitivity(self, network: Network, images: Sequence[Tensor]) -> list[str]:
         """The weighted layers, those first whose rounding alone moves the logits of a batch furthest."""
