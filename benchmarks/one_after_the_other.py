@@ -102,7 +102,8 @@ def _uniform(problem: Problem, share: float) -> Plan:
 
 def _all_int8(problem: Problem) -> dict[str, str]:
     there = first_plan(problem)
-    return {site.name: "int8" for site in problem.sites if _kind(site) == "quantize" and site.name in there}
+    free = (site for site in problem.sites if _kind(site) == "quantize" and "int8" in _names(site))
+    return {site.name: "int8" for site in free if site.name in there}
 
 
 def _bisect(problem: Problem, plan: Callable[[float], Plan]) -> Solution:

@@ -29,6 +29,11 @@ def activation_scale(bounds: Range) -> tuple[np.float32, int]:
     return scale, int(np.clip(round(-low / float(scale)), 0, 255))
 
 
+def range_of(scale: float, zero: int) -> Range:
+    """The range whose `activation_scale` is exactly this float32 scale and zero point."""
+    return -zero * float(scale), (255 - zero) * float(scale)
+
+
 def weight_scales(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Per output channel, for symmetric signed integers of `bits` bits; weight is (out, ...)."""
     peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)

@@ -40,7 +40,8 @@ class Keys:
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
         plugins = {text: self.file(text) for text in _texts(parts) if text.endswith(".py")}
-        return key({**parts, "plugins": plugins, "code": _code(), "versions": _versions()})
+        engines = self.installed("engines", engines_named(step))
+        return key({**parts, "plugins": plugins, "engines": engines, "code": _code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
@@ -53,9 +54,9 @@ class Keys:
                 return [said, self.data]
             case "target":
                 # A store that moved to another machine measures again.
-                return [said, processor(), self.installed([value.runtime])]
+                return [said, processor(), self.installed("runtimes", [value.runtime])]
             case "compare":
-                return [said, self.installed(value)]
+                return [said, self.installed("runtimes", value)]
         return said
 
     @cached_property
@@ -66,17 +67,24 @@ class Keys:
     def data(self) -> str:
         return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
 
-    def installed(self, runtimes: Iterable[str]) -> dict[str, object]:
-        """The versions of the optional packages below runtimes, also in their sidecars; others are in every key."""
-        names, root = sorted(runtimes), self.recipe.root
-        modules = {module for name in names for module in discovery.requires("runtimes", name, root)}
-        sidecars = [sidecar for name in names if (sidecar := discovery.sidecar("runtimes", name, root))]
+    def installed(self, kind: discovery.Kind, names: Iterable[str]) -> dict[str, object]:
+        """The versions of the optional packages below runtimes or engines, also in their sidecars; others are in every
+        key."""
+        named, root = sorted(names), self.recipe.root
+        modules = {module for name in named for module in discovery.requires(kind, name, root)}
+        sidecars = [sidecar for name in named if (sidecar := discovery.sidecar(kind, name, root))]
         return {module: _version(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
     def file(self, name: str) -> str | None:
         """Digest of a plugin that the recipe names by its path."""
         path = self.recipe.root / Path(name).expanduser()
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def engines_named(step: Step) -> set[str]:
+    """The engines that a stage's options name, as they are written there."""
+    assert isinstance(step.stage, Spec)
+    return set(_texts(step.stage.model_dump(mode="json"))) & _engines()
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -87,6 +95,13 @@ def _texts(value: Any) -> Iterator[str]:
         yield from (text for pair in value.items() for item in pair for text in _texts(item))
     elif isinstance(value, list | tuple):
         yield from (text for item in value for text in _texts(item))
+
+
+@cache
+def _engines() -> set[str]:
+    """All names under which options can ask for an engine."""
+    names = discovery.names("engines")
+    return {*names, *(name.replace("_", "-") for name in names)}
 
 
 @cache

@@ -22,6 +22,7 @@ def facts(run: Run) -> list[tuple[str, list[Fact]]]:
         ("Latency", [*_clock(manifest), *_timed("original", before), *_timed("artifact", after)]),
         ("Size and memory", _bytes(before)),
         ("Accuracy", [*_images(before), *_scores("original", before), *_scores("artifact", after)]),
+        ("Int8", [*_quantization(manifest)]),
         ("Parity of artifact and torch", [*_parity(manifest.get("parity") or run.document("exported"))]),
         ("Data", [*_data(manifest.get("data") or {})]),
         ("Versions and digests", [*_versions(manifest)]),
@@ -91,6 +92,20 @@ def _scores(whose: str, measured: Mapping[str, Any]) -> Iterator[Fact]:
         share, count = points / 100, measured["images"][split]
         error = 100 * math.sqrt(share * (1 - share) / count)
         yield f"{whose} on {split}", f"{points:.2f} % ± {error:.2f}"
+
+
+def _quantization(manifest: Mapping[str, Any]) -> Iterator[Fact]:
+    """Of a plan that had int8 to choose: who calibrated it, and what tuning left in fp32."""
+    found = manifest.get("quantization") or {}
+    if not any(site.startswith("quantize:") for site in manifest.get("plan", ())):
+        return
+    if found:
+        yield "calibrated by", " ".join(str(found[name]) for name in ("engine", "version") if name in found)
+    if "trials" in found:
+        tried = ", ".join(f"{100 * one['top1']:.2f} % with {one['fp32']} in fp32" for one in found["trials"])
+        original = f"the original {100 * found['original_top1']:.2f} %"
+        yield "tuning", f"top-1 on {found['images']} validation images: {original}; {tried}"
+        yield "left in fp32", ", ".join(found["fp32"]) or "no layer"
 
 
 def _parity(found: Mapping[str, Any]) -> Iterator[Fact]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from paredown.models.allocator import keep_pages
 from paredown.models.spec import InputError, LimitError, MissingError
 from paredown.pipeline.errors import machine
-from paredown.pipeline.keys import Keys
+from paredown.pipeline.keys import Keys, engines_named
 from paredown.pipeline.recipe import Recipe, Step
 from paredown.pipeline.store import Store
 from paredown.stages import discovery
@@ -109,10 +109,12 @@ def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
 
 
 def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
-    """What only the last stage needs must not turn out to be missing after hours of training."""
+    """What only a later stage needs must not turn out to be missing after hours of training."""
     compares = any("compare" in step.stage.reads for step in steps)
-    for name in recipe.target.compare if compares else ():
-        if line := discovery.missing("runtimes", name, recipe.root):
+    wanted: list[tuple[discovery.Kind, str]] = [("runtimes", name) for name in recipe.target.compare if compares]
+    wanted += [("engines", name) for step in steps for name in sorted(engines_named(step))]
+    for kind, name in wanted:
+        if line := discovery.missing(kind, name, recipe.root):
             raise MissingError(line)
 
 

@@ -9,8 +9,9 @@ from paredown.stages import cost
 from paredown.stages.base import Limits
 from paredown.stages.cost import MIB, Profile
 from paredown.stages.evidence import Evidence
+from paredown.stages.pinning import open_sites
 from paredown.stages.problem import Charge, Costs, Factor, Pick, Problem, Site, Term
-from paredown.stages.structure import Gates, lifetimes, owner, readings, sites_of
+from paredown.stages.structure import Gates, lifetimes, owner, readings
 from paredown.stages.transforms.base import Choice, Subject, Transform
 
 BUSY = 1 / 16
@@ -46,11 +47,12 @@ def build(
 ) -> Problem:
     """All sites with their losses, one factor per layer, a charge per value that may cross a border, and the limits.
 
-    Layers that no site touches and that need no pick are part of the fixed costs.
+    Of a pinned site only the pinned candidate is there. Layers that no site touches and that need no pick are part of
+    the fixed costs.
     """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
-        for site in sites_of(subject, transforms)
+        for site in open_sites(subject, transforms)
     )
     steps = _busy_steps(subject, transforms) if "memory" in limits else []
     table = _Tables(subject, transforms, profile, {site.name: site for site in sites}, steps)
@@ -135,8 +137,10 @@ class _Tables:
 
     def _precisions(self, layer: Layer) -> dict[int, Term]:
         """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
-        plain = cost.form_of(self.subject, self.transforms, layer, {}).bits
-        for site in self._scope(layer):
+        scope = self._scope(layer)
+        first = {site: self.sites[site].candidates[0].name for site in scope}
+        plain = cost.form_of(self.subject, self.transforms, layer, first).bits
+        for site in scope:
             found: dict[int, Term] = {}
             for candidate in self.sites[site].candidates:
                 bits = cost.form_of(self.subject, self.transforms, layer, {site: candidate.name}).bits

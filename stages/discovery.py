@@ -1,4 +1,4 @@
-"""Finds plugins: a file in one of five folders is a plugin, and its name is its name in the recipe.
+"""Finds plugins: a file in one of six folders is a plugin, and its name is its name in the recipe.
 
 Listing reads the sources and imports nothing, so it is fast and works without the optional dependencies.
 """
@@ -19,8 +19,8 @@ from pydantic import ValidationError
 from paredown.models.spec import InputError, MissingError
 from paredown.stages.runtimes._sidecar import Sidecar, sidecar_of
 
-Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes"]
-KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes")
+Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes", "engines"]
+KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes", "engines")
 _HERE = Path(__file__).parent
 
 
@@ -68,9 +68,9 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
             raise InputError(f"{file} is no plugin: it must end with 'PLUGIN = TheClass'")
         return file
     allowed = names(kind)
-    if name not in allowed:
+    if _stem(name) not in allowed:
         raise InputError(f"{kind}: {name!r} is not known; {choices(name, [*allowed, 'path/to/file.py'])}")
-    return _folder(kind) / f"{name}.py"
+    return _folder(kind) / f"{_stem(name)}.py"
 
 
 def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
@@ -113,7 +113,12 @@ def _folder(kind: Kind) -> Path:
 
 
 def _module_name(kind: Kind, name: str) -> str:
-    return f"paredown.stages.{name}" if kind == "stages" else f"paredown.stages.{kind}.{name}"
+    return f"paredown.stages.{_stem(name)}" if kind == "stages" else f"paredown.stages.{kind}.{_stem(name)}"
+
+
+def _stem(name: str) -> str:
+    """The file's name for a plugin's: packages that plugins are named after have hyphens, modules cannot."""
+    return name.replace("-", "_")
 
 
 def _tree(file: Path) -> ast.Module:

@@ -16,7 +16,7 @@ from paredown.stages.correction import corrected, met
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.halving import halve
 from paredown.stages.meter import Meter
-from paredown.stages.problem import Problem, Solution, loss, with_limits
+from paredown.stages.problem import Problem, Solution, is_plan, loss, with_limits
 from paredown.stages.problem import cost as plan_cost
 from paredown.stages.sensitivity import Judge
 from paredown.stages.solvers.base import Solver
@@ -113,7 +113,8 @@ class Hunt:
         problem = self.problem(profile)
         whole = {site.name: site.candidates[0].name for site in problem.sites}
         plans = [existing(problem.sites, {**whole, **s.choice}) for s in profile.samples if self._seems_to_hold(s)]
-        for plan in sorted(plans, key=lambda choice: loss(problem, choice))[: KNOWN * self.options.known]:
+        allowed = [plan for plan in plans if is_plan(problem, plan)]  # the others go against a pinned site
+        for plan in sorted(allowed, key=lambda choice: loss(problem, choice))[: KNOWN * self.options.known]:
             solution = Solution(plan, loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
             found = self.measure(profile, solution)
             if found.holds:

@@ -3,21 +3,25 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from onnx import ModelProto
 from pydantic import Field
 
-from paredown.models.graph import Layer
+from paredown.models.graph import Layer, Network
 from paredown.models.sparse import Sparsity
 from paredown.models.spec import InputError, Spec
 from paredown.stages import cost
 from paredown.stages.base import State, write_notes
+from paredown.stages.calibration import engine_of
 from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.measure import runtime_of
 from paredown.stages.meter import Meter
+from paredown.stages.pinning import open_sites, pins_of
 from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
@@ -43,10 +47,10 @@ class ProfileStage(Spec):
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
     def run(self, state: State) -> None:
-        named = self.load_transforms(state)
+        named = self.load_transforms(state.root)
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
-        transforms = tuple(paying.values())
-        subject = measure_subject(state, self.images, "substitute" in paying, _sparsities(transforms))
+        transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
+        subject = measure_subject(state, self.images, self._blocks(), engine, _sparsities(transforms))
         notes = [_left_out(subject, named[name], state) for name in named if name not in paying]
         if not sites_of(subject, transforms):
             nothing = f"{', '.join(self.names())} finds nothing in this model to change"
@@ -55,9 +59,18 @@ class ProfileStage(Spec):
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
         (state.out / "profile.json").write_text(
-            json.dumps(_to_json(profile, options, sites_of(subject, transforms)), indent=1) + "\n"
+            json.dumps(_to_json(profile, options, open_sites(subject, transforms)), indent=1) + "\n"
         )
         write_notes(state, notes)
+
+    def check(self, network: Network, root: Path) -> str:
+        """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
+        replacements are not known yet: with these, pins are looked up when the stage runs."""
+        transforms = tuple(self.load_transforms(root).values())
+        engine_of(transforms, root)
+        bare = Subject(network, ModelProto(), (), {}, {}, 8, 8)
+        pins = [] if self._blocks() else [site for one in transforms for site in pins_of(bare, one)]
+        return f"{', '.join(self.names())}" + (f"; {len(pins)} sites pinned" if pins else "")
 
     def names(self) -> dict[str, dict[str, Any]]:
         """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
@@ -66,10 +79,13 @@ class ProfileStage(Spec):
 
     def also_needs(self) -> tuple[str, ...]:
         """Products that these options need, beyond `needs`."""
-        return ("library",) if "substitute" in self.names() else ()
+        return ("library",) if self._blocks() else ()
 
-    def load_transforms(self, state: State) -> dict[str, Transform]:
-        return load_transforms(self.names(), state)
+    def _blocks(self) -> bool:
+        return "substitute" in self.names()
+
+    def load_transforms(self, root: Path) -> dict[str, Transform]:
+        return load_transforms(self.names(), root)
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
         variants = meter.variants()
@@ -85,7 +101,7 @@ class ProfileStage(Spec):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
         profile = _with_memory(meter, fitted, samples)
-        rng, sites = np.random.default_rng(state.seed), sites_of(meter.subject, meter.transforms)
+        rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
             samples.append(meter.sample(random_choice(sites, rng)))
@@ -156,9 +172,9 @@ def _sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[S
     return prepared[0].offers if prepared else lambda _: ()
 
 
-def load_transforms(named: Mapping[str, Mapping[str, Any]], state: State) -> dict[str, Transform]:
+def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, Transform]:
     try:
-        return {name: make("transforms", name, options, state.root) for name, options in named.items()}
+        return {name: make("transforms", name, options, root) for name, options in named.items()}
     except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
 
@@ -171,7 +187,7 @@ def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
     raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
     raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
     raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), tuple(load_transforms(named, state).values())
+    return Profile(**raw), tuple(load_transforms(named, state.root).values())
 
 
 def _to_json(profile: Profile, named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:

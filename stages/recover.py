@@ -15,7 +15,7 @@ from paredown.stages.distillation import Distillation, Weights, feature_points
 from paredown.stages.masks import Masks
 from paredown.stages.original import save_weights, teacher
 from paredown.stages.search import load_choice
-from paredown.stages.student import Lowered, calibration, compressed, save_ranges, surgery
+from paredown.stages.student import Lowered, calibration, compressed, planned_engine, save_ranges, surgery
 from paredown.stages.subject import load_subject
 from paredown.stages.training import Epoch, Schedule, Task, train, world
 from paredown.stages.transforms.sparsify import sparse_layers
@@ -53,7 +53,7 @@ class Recover(Spec):
         original, student = teacher(state, data), self._student(data, state)
         curve = self._distil(original, student, data, state)
         lowered = Lowered.of(student, state)
-        ranges = lowered.ranges(calibration(data))
+        ranges = lowered.ranges(planned_engine(state), calibration(data))
         if lowered.int8:
             curve += self._quantize(original, lowered, ranges, data, state)
         if world()[0] > 0:

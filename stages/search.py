@@ -62,6 +62,7 @@ class Search(Spec):
             "margin": self.margin,
             "baseline": asdict(baseline),
             "sites": _sites(problem),
+            "quantization": subject.tuned.told,
             "measured_plans": hunt.measured,
             "front": [] if refusal else hunt.front(found.profile, self.front),
             "layers": outline.layers(hunt.meter, found.profile, found.solution.choice),
@@ -128,6 +129,11 @@ def _sites(problem: Problem) -> list[dict[str, Any]]:
 def load_choice(state: State) -> dict[str, str]:
     """The plan: site to candidate."""
     return cast(dict[str, str], json.loads((state.product("plan") / "plan.json").read_text())["choice"])
+
+
+def load_quantization(state: State) -> dict[str, Any]:
+    """The engine that calibrated int8 and what it decided, see `engines.base.Tuned`."""
+    return cast(dict[str, Any], json.loads((state.product("plan") / "plan.json").read_text())["quantization"])
 
 
 def load_layers(state: State) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The network that a plan makes of the original: as a module that is trained, and as what its artifact computes."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.data import Data
-from paredown.models.fake_quant import insert, observe
+from paredown.models.fake_quant import insert
 from paredown.models.fold import fold_batch_norm
 from paredown.models.graph import Network, analyse
 from paredown.models.onnx_graph import export
 from paredown.models.qdq import Range, quantize, quantized_values
 from paredown.stages.base import State
+from paredown.stages.calibration import engine_of
+from paredown.stages.engines.base import Engine
 from paredown.stages.measure import runtime_of
 from paredown.stages.original import load_weights, teacher
 from paredown.stages.profile import load_profile
@@ -73,8 +75,10 @@ class Lowered:
         named = {node.name for node in self.network.graph.graph.nodes}
         return set(quantized_values(self.model, self.int8).values()) & named
 
-    def ranges(self, batches: Iterable[Tensor]) -> dict[str, Range]:
-        return observe(self.network.graph, batches, self.values())
+    def ranges(self, engine: Engine, images: Sequence[Tensor]) -> dict[str, Range]:
+        """As the engine calibrates the student, whose activations are no longer the original's."""
+        fp32 = [layer.name for layer in self.network.layers if layer.name not in self.int8]
+        return engine.ranges(self.network, images, self.values(), fp32)
 
     def imitation(self, ranges: dict[str, Range]) -> GraphModule:
         """What the artifact computes, in torch and with gradients."""
@@ -82,6 +86,11 @@ class Lowered:
 
     def artifact(self, ranges: dict[str, Range]) -> ModelProto:
         return quantize(self.model, self.int8, ranges, self.bits) if self.int8 else self.model
+
+
+def planned_engine(state: State) -> Engine:
+    """The engine that calibrated the original."""
+    return engine_of(load_profile(state)[1], state.root)
 
 
 def calibration(data: Data) -> list[Tensor]:

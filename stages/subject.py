@@ -1,7 +1,7 @@
 """The original as the subject of a search: traced, its channels grouped and ranked, its values' ranges calibrated."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from paredown.models.data import Data, open_data
-from paredown.models.fake_quant import observe
+from paredown.models.data import Data, Split, open_data
 from paredown.models.graph import ChannelGroup, Layer, analyse
 from paredown.models.onnx_graph import export, save
 from paredown.models.qdq import Range, quantized_values, units
@@ -21,6 +20,7 @@ from paredown.models.supernet import attach, branches
 from paredown.models.surgery import channel_groups
 from paredown.stages.base import State
 from paredown.stages.carry import second_moments
+from paredown.stages.engines.base import Engine, Tuned
 from paredown.stages.importance import channel_order
 from paredown.stages.library import load_replacements
 from paredown.stages.measure import portable, runtime_of
@@ -29,41 +29,44 @@ from paredown.stages.patches import Packed, load_pruned, prune_all, save_pruned
 from paredown.stages.structure import even_picks, site_of, under
 from paredown.stages.transforms.base import Subject
 
-Batches = Sequence[tuple[Tensor, Tensor]]
-"""(images (N, 3, H, W), labels (N,))"""
-
 
 def measure_subject(
-    state: State, images: int, blocks: bool, sparsities: Callable[[Layer], Sequence[Sparsity]] = lambda _: ()
+    state: State,
+    images: int,
+    blocks: bool,
+    engine: Engine,
+    sparsities: Callable[[Layer], Sequence[Sparsity]] = lambda _: (),
 ) -> Subject:
-    """Traces and calibrates on `images` calibration images, and writes down what later stages cannot trace again.
+    """Traces, calibrates on `images` calibration images, and writes down what later stages cannot trace again.
 
-    With `blocks` the network is the supernet of the original and of all that the stage `library` has left. Layers are
-    pruned, with reconstruction, to all `sparsities` that are named for them.
+    The engine tunes on the original alone. With `blocks` the network is the supernet of the original and of all that
+    the stage `library` has left. Layers are pruned, with reconstruction, to all `sparsities` that are named for them.
     """
     data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
     state.progress("profile: trace", 0, 1)
     bare = _bare(state, data, blocks)
     state.progress("profile: calibrate", 0, 1)
-    split = data.calibration.take(images, state.seed)
-    batches = [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32)]
+    batches = list(_batches(data, data.calibration.take(images, state.seed)))
+    seen = [x for x, _ in batches]
+    tuned = engine.tune(under(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed)))
     ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
     wanted, pruned = {layer.name: sparsities(layer) for layer in bare.network.layers}, dict[str, dict[str, Packed]]()
     wanted = {name: offers for name, offers in wanted.items() if offers}
     for picks in even_picks(bare.branches):
         one = under(bare, {site_of(block): name for block, name in picks.items()})
-        ranges = observe(one.network.graph, (x for x, _ in batches), _values(one) - ranges.keys()) | ranges
+        ranges = engine.ranges(one.network, seen, _values(one) - ranges.keys(), tuned.refused) | ranges
         order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
         readers = {name for group in one.groups for name in group.inputs} - moments.keys()
-        moments = second_moments(one.network, readers, (x for x, _ in batches)) | moments
-        pruned |= prune_all(one.network, wanted, [x for x, _ in batches], pruned, state.progress)
+        moments = second_moments(one.network, readers, seen) | moments
+        pruned |= prune_all(one.network, wanted, seen, pruned, state.progress)
     if blocks:
         save(bare.model, state.out / "supernet.onnx")
-    saved = {"ranges": ranges, "order": order, "groups": [asdict(group) for group in bare.groups], "blocks": blocks}
+    groups = [asdict(group) for group in bare.groups]
+    saved = {"ranges": ranges, "order": order, "groups": groups, "blocks": blocks, "tuned": asdict(tuned)}
     (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
     save_file(moments, state.out / "moments.safetensors")
     save_pruned(pruned, state.out / "pruned.safetensors")
-    return replace(bare, ranges=ranges, order=order, moments=moments, pruned=pruned)
+    return replace(bare, ranges=ranges, order=order, moments=moments, pruned=pruned, tuned=tuned)
 
 
 def load_subject(state: State) -> Subject:
@@ -80,7 +83,13 @@ def load_subject(state: State) -> Subject:
         ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
         moments=load_file(state.product("profile") / "moments.safetensors"),
         pruned=load_pruned(state.product("profile") / "pruned.safetensors"),
+        tuned=Tuned(tuple(saved["tuned"]["refused"]), saved["tuned"]["told"]),
     )
+
+
+def _batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """(images (N, 3, H, W), labels (N,))"""
+    return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32))
 
 
 def _frozen(value: Any) -> Any:

@@ -16,7 +16,7 @@ from paredown.stages.base import Bound, State
 from paredown.stages.evidence import Evidence, Latency
 from paredown.stages.measure import MODEL, PORTABLE, comparisons, evidence, portable, runtime_of
 from paredown.stages.runtimes.base import ratio
-from paredown.stages.search import load_choice
+from paredown.stages.search import load_choice, load_quantization
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
 
@@ -109,6 +109,7 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
         "limits": state.limits.model_dump(mode="json"),
         "seed": state.seed,
         "plan": load_choice(state),
+        "quantization": load_quantization(state),
         "checks": [asdict(check) for check in tables],
         "baseline": asdict(before),
         "artifact": asdict(after),

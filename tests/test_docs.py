@@ -190,6 +190,15 @@ def test_the_runtime_agrees_with_onnxruntime(tmp_path: Path) -> None:
     assert 5 < runtime.peak_memory(model, 1, 2) < 2000
 
 
+def test_the_engine_keeps_everything_that_it_sees(tmp_path: Path) -> None:
+    network = analyse(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), (3, 8, 8))
+    images = list(torch.randn(3, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
+    engine = plugin("engines", "An engine", tmp_path)()
+    whole = torch.stack(images)
+    assert engine.tune(network, images, lambda count: ()).refused == ()
+    assert engine.ranges(network, images, ["x"], ()) == {"x": (float(whole.min()), float(whole.max()))}
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
     links = [(page, link) for page in pages for link in re.findall(r"\]\(([^)#]+)", page.read_text())]

@@ -13,6 +13,7 @@ from paredown.models.qdq import Range
 from paredown.models.sparse import Sparsity
 from paredown.models.supernet import Branch, Replacements
 from paredown.stages.carry import Moments
+from paredown.stages.engines.base import Tuned
 from paredown.stages.patches import Pruned
 from paredown.stages.problem import Site
 
@@ -27,7 +28,7 @@ class Subject:
     `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
     holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share;
     `moments` are those of what layers read that could lose channels; `pruned` holds the weights of layers that could
-    become sparse.
+    become sparse; `tuned` is what the engine of int8 decided.
     `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
     network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
     """
@@ -43,6 +44,7 @@ class Subject:
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
     pruned: Pruned = field(default_factory=dict)
+    tuned: Tuned = field(default_factory=Tuned)
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Transform(Protocol):
     """One kind of change. Implementations are frozen options objects and see a plan's whole choice.
 
     Every site is named `<transform>:<place>`, and its first candidate leaves the network as it is. `FEATURE` is what
-    the runtime must support (`Runtime.supports`) for the transform to gain anything.
+    the runtime must support (`Runtime.supports`) for the transform to gain anything. A transform may have
+    `pinned(subject)`: sites that are not for the search to choose, with the candidate that each must have.
     """
 
     REQUIRES: ClassVar[Mapping[str, str]]

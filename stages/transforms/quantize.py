@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 from onnx import ModelProto
+from pydantic import Field
 from torch import nn
 from torch.fx import GraphModule
 
@@ -12,6 +13,7 @@ from paredown.models.fake_quant import insert
 from paredown.models.graph import Layer
 from paredown.models.qdq import quantize, quantized_values
 from paredown.models.spec import Spec
+from paredown.stages.pinning import matched
 from paredown.stages.problem import Candidate, Site
 from paredown.stages.transforms.base import Choice, Form, Subject
 
@@ -25,9 +27,21 @@ class Quantize(Spec):
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "int8"
 
+    engine: str | dict[str, dict[str, Any]] = Field(
+        "own", description="what calibrates: an engine's name, or path/to/file.py; or that name with its options"
+    )
+    layers: dict[str, Literal["fp32", "int8"]] = Field(
+        {}, description="layers by name or regular expression that are not the search's to choose; the first one counts"
+    )
+
     def sites(self, subject: Subject) -> tuple[Site, ...]:
         candidates = (Candidate(FLOAT), Candidate(INT8))
         return tuple(Site(PREFIX + layer.name, candidates) for layer in subject.network.layers)
+
+    def pinned(self, subject: Subject) -> Mapping[str, str]:
+        """What the recipe says of layers, and those that the engine refuses."""
+        said = matched([layer.name for layer in subject.network.layers], self.layers, "quantize.layers")
+        return {PREFIX + name: bits for name, bits in {**dict.fromkeys(subject.tuned.refused, FLOAT), **said}.items()}
 
     def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,)

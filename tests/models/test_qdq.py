@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paredown.models.onnx_graph import copy_of, save, weights
-from paredown.models.qdq import activation_scale, quantize, quantized_values, units, weight_scales
+from paredown.models.qdq import activation_scale, quantize, quantized_values, range_of, units, weight_scales
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.base import Subject
 
@@ -29,6 +29,11 @@ def test_zero_is_exact_and_the_range_is_kept(a: float, b: float) -> None:
     for value in (low, high, 0.0):
         integer = np.clip(round(value / step) + zero, 0, 255)
         assert abs((integer - zero) * step - value) <= step * (1 + 1e-3)
+
+
+@given(st.floats(2.0**-23, 1e4, width=32), st.integers(0, 255))
+def test_a_scale_and_zero_point_come_back_exactly(scale: float, zero: int) -> None:
+    assert activation_scale(range_of(scale, zero)) == (np.float32(scale), zero)
 
 
 @pytest.mark.parametrize("bits", [7, 8])

@@ -9,6 +9,7 @@ import pytest
 from paredown.models.spec import InputError, MissingError
 from paredown.pipeline.check import check
 from paredown.pipeline.recipe import load_recipe
+from paredown.stages import discovery
 
 Write = Callable[..., Path]
 
@@ -100,3 +101,40 @@ def test_a_block_that_does_not_exist(recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [bsic]}"))
     with pytest.raises(InputError, match="blocks: 'bsic' is not known; did you mean 'basic'"):
         lines(recipe)
+
+
+def profiled(recipe: Path, options: str) -> Path:
+    recipe.write_text(recipe.read_text().replace("- first.py", f"- baseline\n  - profile: {{transforms: {options}}}"))
+    return recipe
+
+
+@pytest.mark.parametrize("engine", ["neural-compressor", "{neural-compressor: {images: 64}}"])
+def test_an_engine_that_is_not_installed(recipe: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    found = discovery._installed
+    monkeypatch.setattr(discovery, "_installed", lambda module: module != "neural_compressor" and found(module))
+    line = "neural-compressor needs the module neural_compressor, which is not installed: pip install "
+    with pytest.raises(MissingError, match=rf'^{line}"paredown\[neural-compressor\]"$'):
+        lines(profiled(recipe, f"{{quantize: {{engine: {engine}}}}}"))
+
+
+def test_without_optional_packages_the_rest_works(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_installed", lambda module: False)
+    assert lines(profiled(recipe, "{quantize: {engine: own}}"))["profile"] == "quantize"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("{engine: neural-compresor}", "engines: 'neural-compresor' is not known; did you mean 'neural_compressor'"),
+        ("{engine: {own: {}, other: {}}}", "quantize.engine names 2 engines"),
+        ("{layers: {'1': fp32}}", "quantize.layers: '1' fits none of the 2 layers; near: 0, 4"),
+        ("{layers: {'0': int4}}", "quantize: layers.0: "),
+    ],
+)
+def test_what_quantize_cannot_use(recipe: Path, options: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        lines(profiled(recipe, f"{{quantize: {options}}}"))
+
+
+def test_pinned_layers_are_counted(recipe: Path) -> None:
+    assert lines(profiled(recipe, "{quantize: {layers: {'.*': fp32}}}"))["profile"] == "quantize; 2 sites pinned"

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from paredown.pipeline.cli import main
+from paredown.stages import discovery
 
 Write = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -145,9 +146,20 @@ def test_list_names_everything(call: Call) -> None:
         "  milp ",
         "runtimes:",
         "  onnxruntime ",
+        "engines:",
+        "  own ",
         "timm/<name>",
     ):
         assert word in out
+
+
+def test_list_says_what_is_missing_and_how_to_install_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "_installed", lambda module: False)
+    code, out, _ = call("list")
+    assert code == 0
+    for name, extra in (("neural_compressor", "neural-compressor"), ("openvino", "openvino")):
+        (line,) = (line for line in out.splitlines() if line.startswith(f"  {name} "))
+        assert line.endswith(f'is not installed: pip install "paredown[{extra}]"')
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "gone.yaml"]])
@@ -155,6 +167,7 @@ def test_torch_is_not_imported_before_it_is_needed(arguments: list[str]) -> None
     script = f"""
 import sys
 from paredown.pipeline.cli import main
+from paredown.stages import discovery
 try:
     main({arguments})
 except SystemExit:

@@ -256,6 +256,19 @@ def test_where_the_numbers_come_from(folder: Folder) -> None:
     assert "81.25 % ± 1.38" in said  # sqrt(.8125 x .1875 / 800)
 
 
+def test_int8_says_who_calibrated_it_and_what_tuning_did(folder: Folder) -> None:
+    trials = [{"fp32": 0, "top1": 0.8}, {"fp32": 1, "top1": 0.9}]
+    told = {"engine": "neural-compressor", "version": "3.10", "images": 512, "original_top1": 0.9, "trials": trials}
+    manifest = {**_manifest(), "plan": {"quantize:stem": "fp32"}, "quantization": {**told, "fp32": ["stem"]}}
+    said = _said(_page(folder(artifact=manifest)))
+    assert "calibrated by neural-compressor 3.10" in said
+    assert "on 512 validation images: the original 90.00 %; 80.00 % with 0 in fp32, 90.00 % with 1 in fp32" in said
+    assert "left in fp32 stem" in said
+    said = _said(_page(folder(artifact={**manifest, "quantization": {"engine": "own"}})))
+    assert "calibrated by own" in said and "left in fp32" not in said
+    assert "calibrated by" not in _said(_page(folder(artifact={**manifest, "plan": {"narrow:stem": "8"}})))
+
+
 def test_several_threads_have_another_clock(folder: Folder) -> None:
     manifest = _manifest()
     manifest["target"] = {**manifest["target"], "threads": 2}

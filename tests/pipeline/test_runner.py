@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from paredown.models.spec import InputError, LimitError, MachineError, MissingError
+from paredown.pipeline import keys
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.runner import run
 from paredown.pipeline.store import Store
+from paredown.stages import discovery
 
 Write = Callable[..., Path]
 Ran = Callable[[], list[str]]
@@ -111,6 +113,31 @@ def test_a_runtime_to_compare_with_that_is_missing_is_told_at_once(
     assert ran() == []
     run(load_recipe(recipe), tmp_path / "runs", until="first.py")
     assert ran() == ["first"]
+
+
+def test_an_engine_that_is_missing_is_told_at_once(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stage("first")
+    write_stage("second", needs=("first",), extra='transforms: dict = {"quantize": {"engine": "neural-compressor"}}')
+    monkeypatch.setattr(discovery, "_installed", lambda module: False)
+    with pytest.raises(MissingError, match=r'pip install "paredown\[neural-compressor\]"'):
+        run(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
+    assert ran() == []
+
+
+def test_another_version_of_an_engine_redoes_what_it_calibrated(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_stage("first")
+    write_stage("second", extra='transforms: dict = {"quantize": {"engine": {"neural-compressor": {}}}}')
+    monkeypatch.setattr(discovery, "_installed", lambda module: True)
+    keys._versions()  # remembers the versions of other packages
+    recipe = write_recipe("- first.py\n- second.py")
+    for version, redone in [("3.10", ["first", "second"]), ("3.10", []), ("3.11", ["second"])]:
+        monkeypatch.setattr(keys, "_version", {"neural_compressor": version}.get)
+        run(load_recipe(recipe), tmp_path / "runs")
+        assert ran() == redone
 
 
 def test_changed_code_of_a_plugin_redoes_it(chain: Path, tmp_path: Path, ran: Ran) -> None:

@@ -51,6 +51,12 @@ def test_load_gives_the_class() -> None:
     assert discovery.load("solvers", "milp").__module__ == "paredown.stages.solvers.milp"
 
 
+def test_a_hyphen_stands_for_an_underscore() -> None:
+    """Packages have the one in their names, modules the other."""
+    assert discovery.load("engines", "neural_compressor") is discovery.load("engines", "neural-compressor")
+    assert discovery.source("engines", "neural-compressor").name == "neural_compressor.py"
+
+
 def test_an_unknown_name_is_told_with_what_is_near_and_allowed() -> None:
     with pytest.raises(InputError, match=r"'mlip' is not known; did you mean 'milp'\? allowed: .*random, .*file\.py"):
         discovery.load("solvers", "mlip")

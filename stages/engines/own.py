@@ -1,0 +1,29 @@
+"""`own`: percentiles of what calibration images make of every value."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from paredown.models.fake_quant import observe
+from paredown.models.graph import Network
+from paredown.models.qdq import Range
+from paredown.models.spec import Spec
+from paredown.stages.engines.base import Labelled, Tuned
+
+
+class Own(Spec):
+    """Refuses no layer: which of them stay in fp32 is left to the search."""
+
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+
+    def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
+        return Tuned(told={"engine": "own"})
+
+    def ranges(
+        self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]
+    ) -> dict[str, Range]:
+        return observe(network.graph, images, values)
+
+
+PLUGIN = Own

@@ -1,0 +1,53 @@
+"""What every engine keeps, whatever it is: run for each one that discovery finds."""
+
+import json
+from collections.abc import Iterable
+
+import pytest
+import torch
+from torch import Tensor
+
+from paredown.models.qdq import quantized_values, units
+from paredown.stages.discovery import load, missing, names
+from paredown.stages.engines.base import Engine
+from paredown.stages.transforms.base import Subject
+
+IMAGES = [torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+
+
+@pytest.fixture(params=names("engines"))
+def engine(request: pytest.FixtureRequest) -> Engine:
+    if line := missing("engines", request.param):
+        pytest.skip(line)
+    made: Engine = load("engines", request.param)()
+    return made
+
+
+def labelled(count: int) -> Iterable[tuple[Tensor, Tensor]]:
+    return [(images, torch.zeros(len(images), dtype=torch.int64)) for images in IMAGES]
+
+
+def test_our_own_and_neural_compressor_are_there() -> None:
+    assert {"own", "neural_compressor"} <= set(names("engines"))
+
+
+def test_every_value_gets_a_range_and_always_the_same(engine: Engine, subject: Subject) -> None:
+    values = set(quantized_values(subject.model, units(subject.model)).values())
+    fp32 = [subject.network.layers[0].name]
+    ranges = engine.ranges(subject.network, IMAGES, values, fp32)
+    assert ranges.keys() == values
+    assert all(low <= high for low, high in ranges.values())
+    assert engine.ranges(subject.network, IMAGES, values, fp32) == ranges
+
+
+def test_only_what_was_asked_for_is_told(engine: Engine, subject: Subject) -> None:
+    (one,) = list(engine.ranges(subject.network, IMAGES, ["relu"], ()))
+    assert one == "relu"
+
+
+def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engine, subject: Subject) -> None:
+    before = {name: value.clone() for name, value in subject.network.graph.state_dict().items()}
+    tuned = engine.tune(subject.network, IMAGES, labelled)
+    assert set(tuned.refused) <= {layer.name for layer in subject.network.layers}
+    assert json.loads(json.dumps(tuned.told))["engine"] in {name.replace("_", "-") for name in names("engines")}
+    assert all(torch.equal(before[name], value) for name, value in subject.network.graph.state_dict().items())
