@@ -39,14 +39,14 @@ def _pinned(site: Site, name: str) -> Site:
     return replace(site, candidates=left)
 
 
-def matched(names: Sequence[str], said: Mapping[str, T], option: str) -> dict[str, T]:
+def matched(names: Sequence[str], said: Mapping[str, T], option: str, strict: bool = True) -> dict[str, T]:
     """What `said` has for each name: the first key that is the name, or a regular expression for all of it.
 
-    Raises InputError for a key that is no regular expression, or that fits no name.
+    Raises InputError for a key that is no regular expression, or, where `strict`, that fits no name.
     """
     fitting = {key: [name for name in names if name == key or _expression(key, option).fullmatch(name)] for key in said}
     for key, found in fitting.items():
-        if not found:
+        if strict and not found:
             near = difflib.get_close_matches(key, names, n=SHOWN, cutoff=0.4) or [*names[:SHOWN], "..."]
             raise InputError(f"{option}: {key!r} fits none of the {len(names)} layers; near: {', '.join(near)}")
     return {name: said[key] for key, found in reversed(fitting.items()) for name in found}

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from onnx import ModelProto
@@ -17,6 +17,7 @@ from paredown.models.memo import remembered_per_object
 from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.sparse import PATTERNS, Sparsity, by_magnitude, n_of_m
 from paredown.models.spec import Spec
+from paredown.stages.pinning import matched
 from paredown.stages.problem import Candidate, Site
 from paredown.stages.transforms.base import Choice, Form, Subject
 
@@ -42,6 +43,20 @@ class Sparsify(Spec):
         "obs", description="`obs` lets the weights that stay take over what the others did; `magnitude` only drops"
     )
 
+    layers: dict[str, Annotated[float, Field(gt=0, lt=1)] | str] = Field(
+        {},
+        description="layers by name or regular expression that are not the search's to choose: a level, `dense`, or a "
+        "pattern with its level such as `block4@0.8` or `2:4`; the first one counts",
+    )
+
+    @field_validator("layers")
+    @classmethod
+    def are_sparsities(cls, layers: dict[str, float | str]) -> dict[str, float | str]:
+        for said in layers.values():
+            if isinstance(said, str) and said != DENSE:
+                Sparsity.parse(said)
+        return layers
+
     @field_validator("levels")
     @classmethod
     def are_shares(cls, levels: tuple[float, ...]) -> tuple[float, ...]:
@@ -62,8 +77,21 @@ class Sparsify(Spec):
         if layer.op == "add" or layer.groups > 1:
             return ()
         named = [f"{p}@{level:g}" for p in self.patterns if not n_of_m(p) for level in self.levels]
-        found = [Sparsity.parse(name) for name in (*named, *(p for p in self.patterns if n_of_m(p)))]
+        pinned = matched([layer.name], self.layers, "sparsify.layers", strict=False).get(layer.name, DENSE)
+        named += [p for p in self.patterns if n_of_m(p)] + ([] if pinned == DENSE else [self._name(pinned)])
+        found = [Sparsity.parse(name) for name in dict.fromkeys(named)]
         return tuple(sorted((s for s in found if layer.channels_in % s.group == 0), key=lambda s: s.level))
+
+    def _name(self, said: float | str) -> str:
+        """The candidate that the recipe says; a level alone has the first pattern that comes with one."""
+        pattern = next((p for p in self.patterns if not n_of_m(p)), "unstructured")
+        return said if isinstance(said, str) else f"{pattern}@{said:g}"
+
+    def pinned(self, subject: Subject) -> Mapping[str, str]:
+        """What the recipe says of layers."""
+        names = [layer.name for layer in subject.network.layers if layer.op != "add"]
+        said = matched(names, self.layers, "sparsify.layers")
+        return {PREFIX + name: self._name(one) for name, one in said.items()}
 
     def sites(self, subject: Subject) -> tuple[Site, ...]:
         found = ((layer, self.offers(layer)) for layer in subject.network.layers)
