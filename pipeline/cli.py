@@ -79,6 +79,7 @@ def import_verb(source: Path, model: str, data: str, output: Path, image_size: i
 @click.option("--style", default="epoch", show_default=True, type=click.Choice(["epoch", "stage"]))
 def export_verb(recipe: Path, out: Path, output: Path | None, style: str) -> None:
     """Write the plan of a run as a SparseML recipe."""
+    from paredown.pipeline.init import write_new
     from paredown.pipeline.recipe import load_recipe
     from paredown.pipeline.sparseml_export import export_recipe
 
@@ -88,8 +89,7 @@ def export_verb(recipe: Path, out: Path, output: Path | None, style: str) -> Non
     if output is None:
         click.echo(text, nl=False)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        write_new(text, output)
         _tell(f"wrote {output}")
 
 

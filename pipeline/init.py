@@ -66,18 +66,22 @@ def write_recipe(model: str, data: str, file: Path, image_size: int = 224, conte
     A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
     the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
     """
-    text = page(model, data, file, image_size, contents or Contents())
+    write_new(page(model, data, file, image_size, contents or Contents()), file)
+    try:
+        load_recipe(file)
+    except Exception:
+        file.unlink()
+        raise
+
+
+def write_new(text: str, file: Path) -> None:
+    """Writes a file that is not there yet; raises InputError where it is."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as handle:
             handle.write(text)
     except FileExistsError as error:
         raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
-    try:
-        load_recipe(file)
-    except Exception:
-        file.unlink()
-        raise
 
 
 def page(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:

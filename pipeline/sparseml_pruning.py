@@ -31,6 +31,8 @@ def pruning(modifiers: Sequence[Modifier], held: float | None) -> tuple[Pruning 
     keeping = [m for m in modifiers if m.name == "ConstantPruningModifier"]
     for modifier in shaping:
         _refuse_global(modifier)
+    if shaping and held is not None:
+        raise shaping[0].wrong("", "names the level itself; leave --sparsity out")
     if shaping:
         notes = [f"{m.where()}: {m.name}: masks hold to the end anyway" for m in keeping]
         found = [pin for m in shaping for pin in _levels(m)]

@@ -200,6 +200,8 @@ def test_the_verb_writes_a_file_and_says_what_to_run_first(
     assert len(read_modifiers(Path("there/sparse.yaml"))) == 10
     cli.main(["export-recipe", "demo.yaml"], standalone_mode=False)
     assert capsys.readouterr().out == Path("there/sparse.yaml").read_text()
+    with pytest.raises(InputError, match=r"demo\.yaml exists already"):
+        cli.main(["export-recipe", "demo.yaml", "-o", "demo.yaml"], standalone_mode=False)
     with pytest.raises(InputError, match=r"away/demo holds no plan; make one with: paredown plan demo\.yaml"):
         cli.main(["export-recipe", "demo.yaml", "--out", "away"], standalone_mode=False)
 

@@ -222,6 +222,8 @@ def test_a_constant_modifier_needs_to_be_told_its_level(run: Import) -> None:
     assert (recover["gradual"], recover["distil"]["epochs"]) == (0, 3)
     with pytest.raises(InputError, match=r"theirs\.yaml:2: ConstantPruningModifier keeps .* such as --sparsity 0\.85"):
         run(text)
+    with pytest.raises(InputError, match=r"theirs\.yaml:2: GMPruningModifier names the level itself"):
+        run(gm(), 0.85)
 
 
 @pytest.mark.parametrize(
@@ -371,12 +373,12 @@ WORDS = st.sampled_from(
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(WORDS | st.text(max_size=4), max_size=14).map("".join))
-def test_odd_texts_are_refused_in_one_line(tmp_path: Path, text: str) -> None:
+@given(st.lists(WORDS | st.text(max_size=4), max_size=14).map("".join), st.sampled_from([None, 0.5]))
+def test_odd_texts_are_refused_in_one_line(tmp_path: Path, text: str, held: float | None) -> None:
     file = tmp_path / "odd.yaml"
     file.write_text(text, encoding="utf-8")
     try:
-        imported(read_modifiers(file), 0.5)
+        imported(read_modifiers(file), held)
     except InputError as error:
         assert str(error).startswith(str(file))
         assert "Traceback" not in str(error)
