@@ -57,6 +57,46 @@ def init_verb(model: str, data: str, output: Path, image_size: int) -> None:
     _tell(f"wrote {output}; next: paredown check {output}")
 
 
+@cli.command("import-recipe")
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("model")
+@click.argument("data")
+@click.option("-o", "--output", default="recipe.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--image-size", default=224, show_default=True, help="Side of the model's input in pixels.")
+@click.option("--sparsity", type=click.FloatRange(0, 0.999), help="Fraction of zeros that the weights came with.")
+def import_verb(source: Path, model: str, data: str, output: Path, image_size: int, sparsity: float | None) -> None:
+    """Turn a SparseML recipe into a paredown recipe.
+
+    SOURCE is a SparseML recipe (.yaml, or .md with YAML front matter); MODEL and DATA are those of `paredown init`.
+    """
+    from paredown.pipeline.sparseml_import import import_recipe
+
+    for note in import_recipe(source, model, data, output, image_size, sparsity):
+        _tell(f"no counterpart: {note}")
+    _tell(f"wrote {output}; next: paredown check {output}")
+
+
+@cli.command("export-recipe")
+@_RECIPE
+@_OUT
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write there instead of to stdout.")
+@click.option("--style", default="epoch", show_default=True, type=click.Choice(["epoch", "stage"]))
+def export_verb(recipe: Path, out: Path, output: Path | None, style: str) -> None:
+    """Write the plan of a run as a SparseML recipe."""
+    from paredown.pipeline.init import write_new
+    from paredown.pipeline.recipe import load_recipe
+    from paredown.pipeline.sparseml_export import export_recipe
+
+    text, notes = export_recipe(load_recipe(recipe), recipe, out, style)
+    for note in notes:
+        _tell(f"no counterpart: {note}")
+    if output is None:
+        click.echo(text, nl=False)
+    else:
+        write_new(text, output)
+        _tell(f"wrote {output}")
+
+
 @cli.command("check")
 @_RECIPE
 @_OUT

@@ -2,6 +2,8 @@
 
 import json
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
@@ -16,7 +18,7 @@ _NOTES = {"fit": "  # trains a classifier for the data's classes; leave it out w
 _PAGE = """\
 # Says what must hold; `paredown check {file}` tells whether it can be run, `paredown run {file}` runs it.
 # Every key is explained in docs/recipe.md.
-seed: 0
+{heading}seed: 0
 
 model:
   source: {model}{weights}
@@ -36,9 +38,7 @@ target:
 
 # Hard limits: a factor of the original's own value (x), or absolute (ms, MiB, KiB).
 limits:
-  latency_p50: 0.5x
-  size: 0.5x
-  accuracy_drop: 1.0  # points
+{limits}
   # latency_p95: 12 ms
   # peak_memory: 80 MiB
 
@@ -47,20 +47,26 @@ pipeline:
 {stages}
 """
 
+_LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
 
-def write_recipe(model: str, data: str, file: Path, image_size: int = 224) -> None:
+
+@dataclass(frozen=True)
+class Contents:
+    """What a first recipe says beside model and data, as lines of YAML: comments at its head, the limits, and what
+    follows the names of stages."""
+
+    heading: Sequence[str] = ()
+    limits: Sequence[str] = _LIMITS
+    stages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def write_recipe(model: str, data: str, file: Path, image_size: int = 224, contents: Contents | None = None) -> None:
     """Writes a commented recipe for `model` and `data`; relative paths are meant from the current folder.
 
     A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
     the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
     """
-    text = _page(model, data, file, image_size)
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as handle:
-            handle.write(text)
-    except FileExistsError as error:
-        raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
+    write_new(page(model, data, file, image_size, contents or Contents()), file)
     try:
         load_recipe(file)
     except Exception:
@@ -68,7 +74,18 @@ def write_recipe(model: str, data: str, file: Path, image_size: int = 224) -> No
         raise
 
 
-def _page(model: str, data: str, file: Path, image_size: int) -> str:
+def write_new(text: str, file: Path) -> None:
+    """Writes a file that is not there yet; raises InputError where it is."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
+
+
+def page(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:
+    """The text of such a recipe."""
     library = model.startswith(_LIBRARIES)
     names = ["fit", *DEFAULT] if library else list(DEFAULT)
     hub = "\n  weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
@@ -79,8 +96,15 @@ def _page(model: str, data: str, file: Path, image_size: int) -> str:
         weights=hub if library else path,
         data=_scalar(data if data.startswith("package:") else _from(file.parent, data)),
         image_size=image_size,
-        stages="\n".join(f"  - {name}{_NOTES.get(name, '')}" for name in names),
+        heading="".join(f"# {line}\n" for line in contents.heading),
+        limits="\n".join(f"  {line}" for line in contents.limits),
+        stages="\n".join(_stage(name, contents.stages.get(name, ())) for name in names),
     )
+
+
+def _stage(name: str, options: Sequence[str]) -> str:
+    lines = [f"  - {name}:", *(f"      {line}" for line in options)] if options else [f"  - {name}"]
+    return "\n".join(lines) + _NOTES.get(name, "")
 
 
 def _from(folder: Path, path: str) -> str:
