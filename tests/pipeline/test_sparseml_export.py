@@ -17,24 +17,18 @@ from paredown.pipeline.sparseml_export import export_recipe
 from paredown.pipeline.sparseml_import import imported
 from paredown.pipeline.sparseml_recipe import Modifier, read_modifiers
 from paredown.stages.recover import Recover
+from paredown.stages.runtimes._sidecar import SIDECARS
 from paredown.stages.training import Schedule
 
 Layers = Sequence[dict[str, Any]]
 Export = Callable[..., tuple[str, tuple[str, ...]]]
 
-PYTHON = os.environ.get("PAREDOWN_SPARSEML_PYTHON", "")
-"""The interpreter of an environment with SparseML."""
+SPARSEML = SIDECARS["sparseml"]
+LACK = SPARSEML.missing()
 
 
 def needs_sparseml(test: Any) -> Any:
-    reason = "PAREDOWN_SPARSEML_PYTHON names no interpreter with SparseML"
-    return pytest.mark.runtime(pytest.mark.skipif(not PYTHON, reason=reason)(test))
-
-
-class Gradual(Recover):
-    """`recover` with the option that comes with `sparsify`."""
-
-    gradual: int = 0
+    return pytest.mark.runtime(pytest.mark.skipif(LACK is not None, reason=str(LACK))(test))
 
 
 def layer(
@@ -54,7 +48,7 @@ PLAN: Layers = (
     layer("head", 0.75, "block4", op="linear", bits=8),
 )
 """Of the network in `sparseml_proof.py`."""
-RECOVER = Gradual(
+RECOVER = Recover(
     distil=Schedule(epochs=4, lr=0.02, weight_decay=0.01),
     quantize=Schedule(epochs=2, lr=1e-5),
     logits=0.6,
@@ -137,7 +131,7 @@ def test_what_is_exported_can_be_imported_again(export: Export, tmp_path: Path, 
 
 
 def test_one_shot_in_stage_style_is_sparse_gpt(export: Export, tmp_path: Path) -> None:
-    recover = Gradual(distil=Schedule(epochs=0), quantize=Schedule(epochs=0))
+    recover = Recover(distil=Schedule(epochs=0), quantize=Schedule(epochs=0))
     text, _ = export([layer("a", 0.8), layer("b", 0.5, "2:4", op="linear")], "stage", recover)
     assert yaml.safe_load(text)["paredown_stage"] == {
         "run_type": "oneshot",
@@ -209,7 +203,7 @@ def test_the_verb_writes_a_file_and_says_what_to_run_first(
 def in_sparseml(style: str, text: str, folder: Path) -> dict[str, float]:
     """What `sparseml_proof.py` prints for an exported recipe."""
     (folder / "exported.yaml").write_text(text)
-    command = [PYTHON, str(Path(__file__).with_name("sparseml_proof.py")), style, "exported.yaml"]
+    command = [str(SPARSEML.python), str(Path(__file__).with_name("sparseml_proof.py")), style, "exported.yaml"]
     environment = os.environ | {"NM_DISABLE_ANALYTICS": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr[-2000:]

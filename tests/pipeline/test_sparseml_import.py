@@ -14,13 +14,8 @@ from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.sparseml_import import import_recipe, imported
 from paredown.pipeline.sparseml_recipe import EPOCH_STYLE, STAGE_STYLE, read_modifiers
-from paredown.stages import discovery
 
 Import = Callable[..., tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]]
-
-needs_sparsify = pytest.mark.skipif(
-    "sparsify" not in discovery.names("transforms"), reason="this version has no transform sparsify"
-)
 
 EPOCHS = """\
 ---
@@ -327,7 +322,6 @@ def test_the_verb_lists_what_has_no_counterpart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("paredown.pipeline.init.load_recipe", lambda file: None)
     Path("theirs.yaml").write_text(gm(update_frequency=0.5))
     cli.main(["import-recipe", "theirs.yaml", "net.py:make", "images", "-o", "ours.yaml"], standalone_mode=False)
     got = capsys.readouterr()
@@ -342,7 +336,6 @@ def test_the_verb_lists_what_has_no_counterpart(
     assert yaml.safe_load(page)["limits"] == {"size": "1.1x", "accuracy_drop": 1.0}
 
 
-@needs_sparsify
 @pytest.mark.parametrize("text", [EPOCHS, STAGES, gm(), quantized()])
 def test_what_is_written_can_be_loaded(tmp_path: Path, text: str) -> None:
     source = tmp_path / ("card.md" if text == EPOCHS else "theirs.yaml")
