@@ -34,7 +34,7 @@ from paredown.stages.original import teacher
 from paredown.stages.student import Lowered, calibration
 
 HERE = Path(__file__).resolve().parent
-SUBJECTS = (HERE / "subjects" / "resnet20_cifar10.yaml", HERE.parent / "recipes" / "quickstart.yaml")
+SUBJECTS = (HERE / "subjects" / "resnet20_public.yaml", HERE.parent / "recipes" / "quickstart.yaml")
 ENGINES = {"own": "paredown", "neural-compressor": "neural-compressor {version}, files by paredown"}
 
 

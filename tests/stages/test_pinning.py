@@ -13,9 +13,15 @@ from paredown.models.spec import InputError
 from paredown.stages.base import Bound, Limits, State
 from paredown.stages.cost import predict
 from paredown.stages.engines.base import Tuned
+from paredown.stages.hunt import Hunt
+from paredown.stages.meter import Meter
 from paredown.stages.pinning import matched, open_sites
 from paredown.stages.problem import cost, is_plan, validate
-from paredown.stages.profile import random_choice
+from paredown.stages.profile import load_profile, random_choice
+from paredown.stages.search import Search
+from paredown.stages.sensitivity import load_losses
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.subject import load_subject
 from paredown.stages.transforms.base import Subject
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -89,6 +95,11 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     layers = {"fc": "fp32", "add": "fp32", "depthwise": "int8"}
     state = run(started, "profile", tmp_path, transforms={"quantize": {"layers": layers}}, plans=2, images=32)
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
+    profile, transforms = load_profile(state)
+    meter = Meter(load_subject(state), transforms, replace(state, out=tmp_path))
+    hunt = Hunt(Search(), meter, Milp(), load_losses(state), {"latency": 0.8 * profile.baseline_ms})
+    assert {*profile.samples[1].choice.values()} == {"int8"} and hunt._seems_to_hold(profile.samples[1])
+    assert hunt.known(replace(profile, samples=profile.samples[:2])) is None
     limits = Limits(latency_p50=Bound(value=0.8, unit="x"))
     state = run(replace(state, limits=limits), "search", tmp_path, front=0, alternatives=0)
     plan = json.loads((state.product("plan") / "plan.json").read_text())
