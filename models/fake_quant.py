@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
 from paredown.models.graph import PASSING, attribute, operator
-from paredown.models.qdq import Range, activation_scale
+from paredown.models.qdq import LEAST_STEP, Range, activation_scale
 
 SAMPLED = 200_000
 """Elements of a value that its percentiles are taken from; more do not move them."""
@@ -53,8 +53,8 @@ class WeightQuant(nn.Module):
     def steps(self, weight: Tensor) -> Tensor:
         """(channels,)"""
         peak = weight.detach().abs().flatten(1).amax(1)
-        steps: Tensor = (peak / self.top).clamp(min=1e-8)
-        return steps
+        steps: Tensor = peak / self.top
+        return torch.maximum(steps, (steps.max() * float(LEAST_STEP)).clamp(min=1e-8))
 
     def forward(self, weight: Tensor) -> Tensor:
         scale = self.steps(weight)

@@ -1,6 +1,7 @@
 """The network as an ONNX file: exported once, then edited as a graph."""
 
 import contextlib
+import gzip
 import io
 import logging
 import warnings
@@ -18,6 +19,8 @@ from paredown.models.graph import Shape
 from paredown.models.spec import InputError
 
 OPSET = 20
+LEVEL = 6
+"""Of gzip: 9 takes three times as long for 1 % less."""
 WEIGHTED = ("Conv", "Gemm")
 
 
@@ -52,7 +55,15 @@ def export(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
 
 
 def save(model: ModelProto, path: Path) -> None:
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    """Writes a file; one whose name ends with `.gz` is compressed, the same model to the same bytes."""
+    content = model.SerializeToString(deterministic=True)
+    path.write_bytes(gzip.compress(content, LEVEL, mtime=0) if path.suffix == ".gz" else content)
+
+
+def load(path: Path) -> ModelProto:
+    """Reads what `save` wrote."""
+    content = path.read_bytes()
+    return onnx.load_model_from_string(gzip.decompress(content) if path.suffix == ".gz" else content)
 
 
 def copy_of(model: ModelProto) -> ModelProto:
@@ -81,6 +92,14 @@ def weighted_nodes(model: ModelProto) -> Iterator[tuple[str, NodeProto]]:
     for node in model.graph.node:
         if node.op_type in WEIGHTED:
             yield node.name, node
+
+
+def zero_shares(model: ModelProto) -> dict[str, float]:
+    """Of every Conv and Gemm the share of its weights that are zero, in float or as integers in QDQ form."""
+    constants = weights(model)
+    stored = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
+    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in stored.items()}
+    return {name: float((value == 0).mean()) for name, value in found.items() if value is not None}
 
 
 def producers(model: ModelProto) -> dict[str, NodeProto]:

@@ -18,6 +18,9 @@ PASSING = ("Reshape", "Flatten", "Identity", "MaxPool", "Squeeze")
 FOLLOWING = ("GlobalAveragePool", "AveragePool", "Mul", "Sigmoid", "Concat")
 UNIT_RANGE = ("Sigmoid", "HardSigmoid")
 
+LEAST_STEP = np.float32(2**-12)
+"""Of the layer's largest step: a channel without weights still needs one that its bias fits into."""
+
 Range = tuple[float, float]
 """The lowest and highest value that an activation is meant to keep."""
 
@@ -37,8 +40,8 @@ def range_of(scale: float, zero: int) -> Range:
 def weight_scales(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
     """Per output channel, for symmetric signed integers of `bits` bits; weight is (out, ...)."""
     peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    steps: NDArray[np.float32] = np.maximum(peak / np.float32(2 ** (bits - 1) - 1), np.float32(1e-8))
-    return steps
+    steps = peak / np.float32(2 ** (bits - 1) - 1)
+    return np.asarray(np.maximum(steps, np.maximum(steps.max() * LEAST_STEP, np.float32(1e-8))), np.float32)
 
 
 def units(model: ModelProto) -> list[str]:

@@ -10,6 +10,7 @@ from paredown.models.spec import MissingError, Spec
 from paredown.pipeline.recipe import Recipe
 from paredown.stages import discovery
 from paredown.stages.base import Progress, silent
+from paredown.stages.measure import target_runtime
 
 if TYPE_CHECKING:
     from paredown.models.graph import Network
@@ -42,6 +43,7 @@ def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[
         if hasattr(step.stage, "check"):
             yield f"{step.name}: {step.stage.check(network, recipe.root)}"
     yield f"limits: {', '.join(_limits(recipe))}"
+    yield from _warnings(recipe)
 
 
 def _plugins(recipe: Recipe) -> list[str]:
@@ -68,6 +70,19 @@ def _trace(recipe: Recipe, classes: int) -> "Network":
     module = load_model(recipe.model, classes, recipe.root, head="replace" if fitted else "keep")
     side = recipe.data.image_size
     return analyse(module, (3, side, side))
+
+
+def _warnings(recipe: Recipe) -> Iterator[str]:
+    """What can be run and gains nothing."""
+    runtime = target_runtime(recipe.target, recipe.root)
+    for step in recipe.pipeline:
+        asked = "sparsify" in (getattr(step.stage, "transforms", None) or ())
+        if asked and not runtime.supports("sparse") and recipe.target.container == "plain":
+            yield (
+                f"warning: {recipe.target.runtime} turns the zeros of sparsify neither into time nor into bytes; "
+                f"{step.name} will measure that and leave it out. narrow removes whole channels, which saves both; "
+                "with target: {container: gzip} zeros save bytes"
+            )
 
 
 def _limits(recipe: Recipe) -> list[str]:

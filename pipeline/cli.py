@@ -199,6 +199,7 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
 
 def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path], None]) -> None:
     """Runs the stages and shows the outcome, also that of a run which a limit ended."""
+    from paredown.pipeline.products import read_notes
     from paredown.pipeline.progress import shown
     from paredown.pipeline.runner import run, writes
 
@@ -210,6 +211,8 @@ def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path],
             refusal = error
     try:
         if writes():
+            for line in read_notes(out / recipe.name):
+                _tell(f"warning: {line}")
             close(out / recipe.name)
     finally:
         if refusal:  # it comes first, whatever else goes wrong
@@ -245,8 +248,8 @@ def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> No
     """Writes the report and the lock, and says where they and the artifact are."""
     from paredown.pipeline.lock import write_lock
 
-    artifact = folder / "artifact" / "model.onnx"
-    if artifact.exists():
+    artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
+    if artifact is not None:
         _tell(f"artifact: {artifact}")
         _tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
     _tell(f"report: {_report().render(folder)}")

@@ -35,7 +35,7 @@ target:
   runtime: onnxruntime
   threads: 1
   batch: 1
-
+{target}
 # Hard limits: a factor of the original's own value (x), or absolute (ms, MiB, KiB).
 limits:
 {limits}
@@ -52,12 +52,13 @@ _LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
 
 @dataclass(frozen=True)
 class Contents:
-    """What a first recipe says beside model and data, as lines of YAML: comments at its head, the limits, and what
-    follows the names of stages."""
+    """What a first recipe says beside model and data, as lines of YAML: comments at its head, the limits, what follows
+    the names of stages, and more of the target."""
 
     heading: Sequence[str] = ()
     limits: Sequence[str] = _LIMITS
     stages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    target: Sequence[str] = ()
 
 
 def write_recipe(model: str, data: str, file: Path, image_size: int = 224, contents: Contents | None = None) -> None:
@@ -97,6 +98,7 @@ def page(model: str, data: str, file: Path, image_size: int, contents: Contents)
         data=_scalar(data if data.startswith("package:") else _from(file.parent, data)),
         image_size=image_size,
         heading="".join(f"# {line}\n" for line in contents.heading),
+        target="".join(f"  {line}\n" for line in contents.target),
         limits="\n".join(f"  {line}" for line in contents.limits),
         stages="\n".join(_stage(name, contents.stages.get(name, ())) for name in names),
     )

@@ -22,7 +22,7 @@ LETTERS = 20
 class LayerRow:
     """A layer under the plan, or a site of another transform (`change` says what is done there).
 
-    Widths are output channels, ms are predicted; None is what the plan does not say.
+    Widths are output channels, `zeros` a share of the weights, ms are predicted; None is what the plan does not say.
     """
 
     name: str
@@ -33,6 +33,12 @@ class LayerRow:
     before: float | None = None
     ms: float | None = None
     change: str = ""
+    zeros: float = 0.0
+    pattern: str = ""
+
+    @property
+    def sparsity(self) -> str:
+        return f"{100 * self.zeros:.3g} % zeros ({self.pattern})" if self.zeros else ""
 
     @property
     def precision(self) -> str:
@@ -43,7 +49,8 @@ class LayerRow:
             return f"{self.name}: {self.change}"
         channels = "" if self.width is None else f"{self.kept} of {self.width} channels"
         times = "" if self.ms is None else f"predicted {_ms(self.before)} → {_ms(self.ms)} ms"
-        return f"{self.name}: " + ", ".join(filter(None, (KINDS.get(self.kind, ""), channels, self.precision, times)))
+        said = (KINDS.get(self.kind, ""), channels, self.precision, self.sparsity, times)
+        return f"{self.name}: " + ", ".join(filter(None, said))
 
 
 def rows_of(plan: Mapping[str, Any], order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
@@ -65,7 +72,9 @@ def rows_of(plan: Mapping[str, Any], order: Sequence[str] = ()) -> tuple[LayerRo
 def _row(layer: Mapping[str, Any]) -> LayerRow:
     kind = "join" if layer["op"] == "add" else "depthwise" if layer["depthwise"] else layer["op"]
     width, kept = layer["channels_out"], layer["kept_out"]
-    return LayerRow(layer["name"], kind, width, kept, layer["bits"], layer.get("baseline_ms"), layer.get("ms"))
+    times = layer.get("baseline_ms"), layer.get("ms")
+    sparsity = {"zeros": layer.get("sparsity", 0.0), "pattern": layer.get("pattern", "")}
+    return LayerRow(layer["name"], kind, width, kept, layer["bits"], *times, **sparsity)
 
 
 def _from_sites(plan: Mapping[str, Any]) -> list[LayerRow]:
@@ -82,12 +91,12 @@ def _from_sites(plan: Mapping[str, Any]) -> list[LayerRow]:
 
 
 def _changes(plan: Mapping[str, Any]) -> list[LayerRow]:
-    """Sites of transforms that change neither widths nor precision alone."""
+    """Sites of transforms that change neither widths nor precision nor zeros alone."""
     first = {site["name"]: site["candidates"][0] for site in plan.get("sites", ())}
     return [
         LayerRow(name, change="unchanged" if picked == first.get(name) else picked)
         for name, picked in plan.get("choice", {}).items()
-        if name.partition(":")[0] not in ("narrow", "quantize")
+        if name.partition(":")[0] not in ("narrow", "quantize", "sparsify")
     ]
 
 
@@ -97,7 +106,9 @@ def summary(rows: Sequence[LayerRow]) -> str:
     narrowed = sum(row.width is not None and row.kept != row.width for row in layers)
     int8 = sum(row.bits == 8 for row in layers)
     changed = sum(bool(row.change) and row.change != "unchanged" for row in rows)
+    sparse = sum(row.zeros > 0 for row in layers)
     said = f"Of {len(layers)} layers, {narrowed} are narrower than in the original and {int8} compute in int8"
+    said += f"; {sparse} {'has' if sparse == 1 else 'have'} zeros in their weights" if sparse else ""
     other = f"; {changed} other change{'' if changed == 1 else 's'}" if changed else ""
     unknown = " Widths are told only where a site sets them." if any(row.width is None for row in layers) else ""
     return f"{said}{other}.{unknown}"
@@ -157,9 +168,16 @@ def _bar(row: LayerRow, y: float, widths: Scale) -> Markup:
     top, height = (y + 6.5, 4.0) if row.kind == "depthwise" else (y + 3, 11.0)
     track, kept = ((widths(value) - widths.start) for value in (row.width, row.kept))
     number = f"{row.kept}/{row.width}" if row.kept != row.width else str(row.width)
+    number += f" · {100 * row.zeros:.3g} % 0" if row.zeros else ""
+    full = kept * (1 - row.zeros)
     return (
         tag("rect", x=widths.start, y=top, width=track, height=height, class_="track")
         + tag("rect", x=widths.start, y=top, width=kept, height=height, class_="kept")
+        + (
+            tag("rect", x=widths.start + full, y=top + 2, width=kept - full, height=7, class_="zeros")
+            if row.zeros
+            else ""
+        )
         + text(number, NUMBER_END, y + 12, "number", "end")
     )
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.pipeline.runner import REFUSAL
+from paredown.stages.base import NOTES
 
 DOCUMENTS = {
     "original": "curves.json",
@@ -35,13 +36,15 @@ STAGES = {
 
 @dataclass(frozen=True)
 class Run:
-    """A run's folder as data; `refusals` maps a product to the line with which its stage ended the run."""
+    """A run's folder as data; `refusals` maps a product to the line with which its stage ended the run, `notes` are
+    lines that a person should read."""
 
     name: str
     documents: Mapping[str, Any]
     present: tuple[str, ...]
     refusals: Mapping[str, str]
     timings: Mapping[str, float]
+    notes: tuple[str, ...] = ()
 
     def document(self, product: str) -> Any:
         """A product's JSON; an empty mapping where there is none."""
@@ -68,4 +71,11 @@ def read_run(folder: Path) -> Run:
         present=present,
         refusals={name: file.read_text().strip() for name, file in refusals.items() if file.exists()},
         timings=json.loads(timings.read_text()) if timings.exists() else {},
+        notes=read_notes(folder),
     )
+
+
+def read_notes(folder: Path) -> tuple[str, ...]:
+    """What the stages of a run wrote for people."""
+    files = (folder / name / NOTES for name in DOCUMENTS)
+    return tuple(line for file in files if file.exists() for line in file.read_text().splitlines())

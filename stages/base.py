@@ -21,6 +21,10 @@ class Target(Spec):
     runtime: str = Field(default="onnxruntime", description="name of a runtime, or path/to/file.py")
     threads: int = Field(default=1, ge=1, description="threads of one inference")
     batch: int = Field(default=1, ge=1, description="images per inference")
+    container: Literal["plain", "gzip"] = Field(
+        default="plain",
+        description="how the artifact is stored: `gzip` turns zeros in weights into fewer bytes, unpacked when loaded",
+    )
 
 
 _BOUND = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x|ms|KiB|MiB)\s*$"

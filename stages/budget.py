@@ -58,8 +58,7 @@ def build(
     table = _Tables(subject, transforms, profile, {site.name: site for site in sites}, steps)
     factors = tuple(table.layers())
     fixed = {"latency": cost.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
-    floor = profile.memory_floor + profile.memory_per_size * profile.size_offset
-    fixed |= {f"memory@{step}": floor for step in steps}
+    fixed |= {f"memory@{step}": profile.memory_floor for step in steps}
     everywhere = [factor.table[()] for factor in factors if not factor.sites]
     summed = {name: value + sum(costs.get(name, 0.0) for costs in everywhere) for name, value in fixed.items()}
     needed = tuple(factor for factor in factors if factor.sites)
@@ -185,8 +184,9 @@ class _Tables:
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
         form = cost.form_of(self.subject, self.transforms, layer, choice)
-        size, held = cost.weight_bytes(layer, form) / MIB, cost.output_bytes(layer, form) / MIB
+        size, held = cost.stored_bytes(layer, form, self.profile.shares) / MIB, cost.output_bytes(layer, form) / MIB
+        loaded = cost.weight_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]
-        memory = {s: self.profile.memory_per_size * size + held * (first <= s <= last) for s in self.steps}
+        memory = {s: self.profile.memory_per_size * loaded + held * (first <= s <= last) for s in self.steps}
         named = {f"memory@{step}": mib for step, mib in memory.items()}
         return {"latency": cost.corrected_ms(self.profile, layer, form), "size": size, **named}

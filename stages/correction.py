@@ -37,7 +37,9 @@ def corrected(
     return replace(
         profile,
         weights=cost.fit_weights(rows, latencies, _importance(latencies, chosen, at)),
-        size_offset=max(sample.size - cost.size_mib(subject, transforms, sample.choice) for sample in closest),
+        size_offset=max(
+            sample.size - cost.size_mib(subject, transforms, sample.choice, profile.shares) for sample in closest
+        ),
         samples=tuple(samples),
     )
 

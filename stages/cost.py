@@ -44,13 +44,18 @@ class Sample:
     peak_memory: float | None = None
 
 
+Shares = Mapping[str, Mapping[str, float]]
+"""Layer to kernel to a share."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """What was measured once: coefficients per layer and kernel (see `features` and `Form.kernel`), and the baseline.
 
     Sparse layers have no kernel of their own where the runtime does not skip zeros: they take as long as dense ones.
 
-    `weights` scale the latency terms; `size_offset` MiB and `memory_floor` MiB are what the model of bytes leaves out.
+    `weights` scale the latency terms; `size_offset` MiB and `memory_floor` MiB are what the model of bytes leaves out;
+    `shares` per layer and kernel are of its bytes what a container leaves.
     """
 
     layers: Mapping[str, Mapping[str, tuple[float, ...]]]
@@ -59,6 +64,7 @@ class Profile:
     size_offset: float
     memory_floor: float
     memory_per_size: float
+    shares: Shares = field(default_factory=dict)
     samples: tuple[Sample, ...] = field(default=())
 
 
@@ -195,21 +201,27 @@ def weight_bytes(layer: Layer, form: Form) -> int:
     return count + INT8_CHANNEL * form.channels_out if form.bits == 8 else 4 * (count + form.channels_out)
 
 
-def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> float:
-    """MiB of all parameters under a plan."""
+def stored_bytes(layer: Layer, form: Form, shares: Shares) -> float:
+    """Bytes of a layer's parameters in the container that the artifact is in."""
+    return weight_bytes(layer, form) * shares.get(layer.name, {}).get(form.kernel, 1.0)
+
+
+def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice, shares: Shares | None = None) -> float:
+    """MiB of all parameters under a plan; without `shares` as they are loaded."""
     subject = under(subject, choice)
     forms = ((layer, form_of(subject, transforms, layer, choice)) for layer in subject.network.layers)
-    return sum(weight_bytes(layer, form) for layer, form in forms) / MIB
+    return sum(stored_bytes(layer, form, shares or {}) for layer, form in forms) / MIB
 
 
 def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> Costs:
     """Latency (ms), size and peak memory (MiB) of a plan."""
-    size = size_mib(subject, transforms, choice) + profile.size_offset
+    size = size_mib(subject, transforms, choice, profile.shares) + profile.size_offset
+    loaded = size_mib(subject, transforms, choice)
     live = max(live_mib(subject, transforms, choice).values())
     return {
         "latency": float(terms(subject, transforms, profile, choice) @ np.array(profile.weights)),
         "size": size,
-        "memory": profile.memory_floor + profile.memory_per_size * size + live,
+        "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
     }
 
 

@@ -1,18 +1,24 @@
 """The recovered network as one ONNX file, and how closely it agrees with the torch network that was trained."""
 
 import json
-from typing import ClassVar
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
 
 from paredown.models.data import Data, open_data
-from paredown.models.spec import LimitError, Spec
+from paredown.models.onnx_graph import zero_shares
+from paredown.models.spec import LimitError, ParedownError, Spec
 from paredown.stages.base import State
 from paredown.stages.measure import logits_of, runtime_of, write
 from paredown.stages.original import load_weights
+from paredown.stages.search import load_layers
 from paredown.stages.student import Lowered, compressed, load_ranges
+
+LOST = 0.01
+"""Share of zeros that rounding to whole blocks may cost."""
 
 
 class Export(Spec):
@@ -33,7 +39,9 @@ class Export(Spec):
         state.progress("export", 0, 2)
         lowered = self._trained(state, data)
         ranges = load_ranges(state.product("recovered"))
-        path = write(lowered.artifact(ranges), runtime_of(state), state.out)
+        model = lowered.artifact(ranges)
+        check_zeros(zero_shares(model), load_layers(state))
+        path = write(model, runtime_of(state), state.out, state.target.container)
         state.progress("export: parity", 1, 2)
         split = data.validation.take(self.images, state.seed)
         graph = lowered.imitation(ranges)
@@ -58,6 +66,17 @@ class Export(Spec):
         folded = Lowered.fold(module, state)
         load_weights(folded, state.product("recovered") / "weights.safetensors")
         return Lowered.of(folded, state)
+
+
+def check_zeros(found: Mapping[str, float], planned: Iterable[Mapping[str, Any]]) -> None:
+    """Raises ParedownError where a layer has fewer zeros than its plan says: the file counts, not what was trained.
+
+    What the plan tells of layers is matched by name; additions have no weights.
+    """
+    for layer in planned:
+        if layer["sparsity"] and found[layer["name"]] < layer["sparsity"] - LOST:
+            zeros = f"{100 * found[layer['name']]:.1f} % zeros where the plan has {100 * layer['sparsity']:.1f} %"
+            raise ParedownError(f"export: the layer {layer['name']} has {zeros}")
 
 
 PLUGIN = Export

@@ -77,6 +77,7 @@ class Hunt:
     ) -> None:
         self.options, self.meter, self.solver = options, meter, solver
         self.losses, self.limits, self.measured = losses, limits, list[dict[str, Any]]()
+        self.refused = list[Mapping[str, str]]()
         self.profiled = 0
 
     def problem(self, profile: Profile) -> Problem:
@@ -89,21 +90,25 @@ class Hunt:
         """
         self.profiled = len(profile.samples)
         best = self.known(profile)
-        profile = best.profile if best else profile
+        profile, found = best.profile if best else profile, best
         for index in range(self.options.rounds):
             self.meter.state.progress("search: solve and measure", index, self.options.rounds)
-            solution = self.solver.solve(self.problem(profile))
+            solution = self.solver.solve(self.problem(profile), tuple(self.refused))
             if not solution.feasible:
                 return best or Found(profile, solution, None, holds=False)
             if best is not None and solution.loss >= best.solution.loss:
                 break
             found = self.measure(profile, solution)
+            if found is None:
+                continue
             profile = found.profile
             if found.holds:
                 best = found
                 if found.error <= self.options.tolerance:
                     break
-        return replace(best, profile=profile) if best else found
+        if best:
+            return replace(best, profile=profile)
+        return found or Found(profile, solution, None, holds=False)
 
     def known(self, profile: Profile) -> Found | None:
         """The best plan that holds the limits of those that the profile measured, measured again; None without one.
@@ -117,7 +122,7 @@ class Hunt:
         for plan in sorted(allowed, key=lambda choice: loss(problem, choice))[: KNOWN * self.options.known]:
             solution = Solution(plan, loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
             found = self.measure(profile, solution)
-            if found.holds:
+            if found is not None and found.holds:
                 return found
         return None
 
@@ -126,14 +131,18 @@ class Hunt:
         real = _measured(sample)
         return all(real[name] <= limit for name, limit in self.limits.items() if name in real)
 
-    def measure(self, profile: Profile, solution: Solution) -> Found:
+    def measure(self, profile: Profile, solution: Solution) -> Found | None:
         """Measure a plan and correct the profile by it; one that seems to hold must hold in a second, longer sample.
 
-        Of many plans measured briefly the lucky one looks best, so the sample that chose a plan cannot prove it.
+        Of many plans measured briefly the lucky one looks best, so the sample that chose a plan cannot prove it. None
+        for one that the runtime cannot run, which later plans are kept away from.
         """
-        sample = self.meter.sample(solution.choice, "memory" in self.limits)
-        if self._holds(sample):
-            sample = self.meter.sample(solution.choice, "memory" in self.limits, self.meter.rounds * CONFIRM)
+        sample = self.meter.attempt(solution.choice, "memory" in self.limits)
+        if sample is not None and self._holds(sample):
+            sample = self.meter.attempt(solution.choice, "memory" in self.limits, self.meter.rounds * CONFIRM)
+        if sample is None:
+            self.refused.append(solution.choice)
+            return None
         error, holds = abs(solution.costs["latency"] / sample.latency - 1), self._holds(sample)
         samples = (*profile.samples, sample)
         near = len(samples) - self.profiled
@@ -158,9 +167,9 @@ class Hunt:
         found, problem = [first], self.problem(first.profile)
         for index in range(self.options.alternatives):
             self.meter.state.progress("search: alternatives", index, self.options.alternatives)
-            solution = self.solver.solve(problem, tuple(f.solution.choice for f in found))
-            if solution.feasible:
-                found.append(self.measure(first.profile, solution))
+            solution = self.solver.solve(problem, (*(f.solution.choice for f in found), *self.refused))
+            other = self.measure(first.profile, solution) if solution.feasible else None
+            found += [other] if other else []
         scores = halve([i for i, f in enumerate(found) if f.holds], self._disturbance(found), IMAGES)
         for index, record in zip(
             range(1, len(found)), self.measured[len(self.measured) - len(found) + 1 :], strict=True

@@ -6,13 +6,14 @@ from tempfile import TemporaryDirectory
 from typing import cast
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.data import Data, Split
+from paredown.models.onnx_graph import load as load_model
 from paredown.models.onnx_graph import save
-from paredown.stages.base import State
+from paredown.models.spec import InputError
+from paredown.stages.base import State, Target
 from paredown.stages.discovery import load
 from paredown.stages.evidence import Comparison, Evidence
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
@@ -20,25 +21,43 @@ from paredown.stages.runtimes.base import Runtime, ratio, summarize
 MIB = 2**20
 
 MODEL, PORTABLE = "model.onnx", "portable.onnx"
+SUFFIX = {"plain": "", "gzip": ".gz"}
+"""What files in a container are called, after the name that they would have without."""
 
 
 def runtime_of(state: State) -> Runtime:
     """The target's runtime."""
-    return cast(Runtime, load("runtimes", state.target.runtime, state.root)())
+    return target_runtime(state.target, state.root)
 
 
-def write(model: ModelProto, runtime: Runtime, folder: Path) -> Path:
-    """Writes `model.onnx` as the runtime takes it, and beside it `portable.onnx` where that is another form."""
-    lowered = runtime.lower(model)
-    save(lowered, folder / MODEL)
+def target_runtime(target: Target, root: Path) -> Runtime:
+    """Raises InputError where it cannot open the target's container, MissingError where it is not installed."""
+    runtime = cast(Runtime, load("runtimes", target.runtime, root)())
+    if target.container != "plain" and not runtime.supports(target.container):
+        raise InputError(f"target.container: {target.runtime} cannot open {target.container} files; allowed: plain")
+    return runtime
+
+
+def write(model: ModelProto, runtime: Runtime, folder: Path, container: str = "plain") -> Path:
+    """Writes `model.onnx` as the runtime takes it, and beside it `portable.onnx` where that is another form.
+
+    In a container it is `model.onnx.gz`.
+    """
+    lowered, path = runtime.lower(model), folder / f"{MODEL}{SUFFIX[container]}"
+    save(lowered, path)
     if lowered != model:
         save(model, folder / PORTABLE)
-    return folder / MODEL
+    return path
+
+
+def stored(folder: Path) -> Path:
+    """The model in the folder, in a container or not."""
+    return next(path for suffix in SUFFIX.values() if (path := folder / f"{MODEL}{suffix}").exists())
 
 
 def portable(folder: Path) -> Path:
     """The file in `folder` that every runtime can be given after its own lowering."""
-    return folder / PORTABLE if (folder / PORTABLE).exists() else folder / MODEL
+    return folder / PORTABLE if (folder / PORTABLE).exists() else stored(folder)
 
 
 def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> list[Comparison]:
@@ -52,7 +71,7 @@ def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> l
         with TemporaryDirectory() as folder:
             files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
             for source, file in zip(pair, files, strict=True):
-                save(runtime.lower(onnx.load(source)), file)
+                save(runtime.lower(load_model(source)), file)
             old, new = runtime.latency(files, target.threads, target.batch, rounds, runs)
         found.append(Comparison(runtime.version(), summarize(old), summarize(new), ratio(new, old)))
     return found

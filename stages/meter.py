@@ -1,19 +1,21 @@
 """Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
 
+import gzip
 import itertools
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from onnx import ModelProto, NodeProto
 
 from paredown.models.conv_integer import INTEGER
-from paredown.models.onnx_graph import consumers, producers, save
+from paredown.models.onnx_graph import LEVEL, consumers, producers, save, weighted_nodes, weights
 from paredown.models.qdq import units
+from paredown.models.spec import InputError
 from paredown.stages.base import State
 from paredown.stages.cost import MIB, Sample, form_of
 from paredown.stages.evidence import Evidence
-from paredown.stages.measure import runtime_of
+from paredown.stages.measure import SUFFIX, runtime_of
 from paredown.stages.problem import Pick
 from paredown.stages.runtimes.base import Runtime, ratio
 from paredown.stages.structure import picks_by_name, under
@@ -25,13 +27,17 @@ LEAST = 0.2
 
 @dataclass(frozen=True)
 class Meter:
-    """Lowers plans of a subject to ONNX and measures them against the baseline."""
+    """Lowers plans of a subject to ONNX and measures them against the baseline.
+
+    `refusals` gets a line for every plan that the runtime could not run: engines have bugs that one plan in many meets.
+    """
 
     subject: Subject
     transforms: tuple[Transform, ...]
     state: State
     rounds: int = 9
     runs: int = 12
+    refusals: list[str] = field(default_factory=list)
 
     @property
     def runtime(self) -> Runtime:
@@ -56,9 +62,8 @@ class Meter:
         return self.runtime.lower(model)
 
     def write(self, model: ModelProto) -> Path:
-        path = self.state.out / "plan.onnx"
-        save(model, path)
-        return path
+        save(model, self.file)
+        return self.file
 
     def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
@@ -69,10 +74,32 @@ class Meter:
         path.unlink()
         return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
 
-    def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]]:
+    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
+        """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""
+        try:
+            return self.sample(choice, memory, rounds)
+        except InputError as error:
+            self.refusals.append(str(error).partition(f"{self.file}: ")[2] or str(error))
+            return None
+
+    def told(self, stage: str) -> list[str]:
+        """The refusals in one line, for people."""
+        if not self.refusals:
+            return []
+        count = f"{len(self.refusals)} plan{'' if len(self.refusals) == 1 else 's'} left out"
+        return [f"{stage}: {count}, as the runtime could not run it: {self.refusals[0]}"]
+
+    @property
+    def file(self) -> Path:
+        return self.state.out / f"plan.onnx{SUFFIX[self.state.target.container]}"
+
+    def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]] | None:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
-        between precisions, the latency."""
-        sample, model, target = self.sample(choice, memory), self.lower(choice), self.state.target
+        between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
+        sample = self.attempt(choice, memory) if choice else self.sample(choice, memory)
+        if sample is None:
+            return None
+        model, target = self.lower(choice), self.state.target
         path = self.write(model)
         times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         path.unlink()
@@ -82,6 +109,10 @@ class Meter:
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
         return sample, owned
+
+    def shares(self, choice: Choice) -> dict[str, float]:
+        """Of every layer's weights what is left of their bytes in the target's container."""
+        return {} if self.state.target.container == "plain" else packed_shares(self.lower(choice))
 
     def variants(self) -> list[Choice]:
         """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
@@ -97,6 +128,18 @@ class Meter:
             (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
         )
         return not whole and any(form.sparsity for _, form in forms)
+
+
+def packed_shares(model: ModelProto) -> dict[str, float]:
+    """Bytes of a layer's packed weight over those of the weight itself."""
+    constants = weights(model)
+    named = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
+    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
+    return {
+        name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes
+        for name, value in found.items()
+        if value is not None
+    }
 
 
 def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:

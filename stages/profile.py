@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -61,7 +61,7 @@ class ProfileStage(Spec):
         (state.out / "profile.json").write_text(
             json.dumps(_to_json(profile, options, open_sites(subject, transforms)), indent=1) + "\n"
         )
-        write_notes(state, notes)
+        write_notes(state, [*notes, *meter.told("profile")])
 
     def check(self, network: Network, root: Path) -> str:
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
@@ -88,32 +88,42 @@ class ProfileStage(Spec):
         return load_transforms(self.names(), root)
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
-        variants = meter.variants()
+        variants, skips = meter.variants(), meter.runtime.supports("sparse")
         layers: dict[str, list[tuple[Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
+        shares: dict[str, dict[str, float]] = {name: {} for name in layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
-            sample, times = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
+            measured = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
+            if measured is None:
+                continue
+            sample, times = measured
             samples.append(sample)
-            subject = under(meter.subject, choice)
+            subject, packed = under(meter.subject, choice), meter.shares(choice)
             for layer in subject.network.layers:
                 form = cost.form_of(subject, meter.transforms, layer, choice)
-                layers[layer.name].append((form, times.get(layer.name, 0.0)))
+                shares[layer.name].setdefault(form.kernel, packed.get(layer.name, 1.0))
+                timed = form if skips else replace(form, sparsity=None)  # zeros that are not skipped take as long
+                layers[layer.name].append((timed, times.get(layer.name, 0.0)))
         fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
-        profile = _with_memory(meter, fitted, samples)
+        profile = replace(_with_memory(meter, fitted, samples), shares=shares)
         rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
-            samples.append(meter.sample(random_choice(sites, rng)))
+            drawn = meter.attempt(random_choice(sites, rng))
+            samples += [drawn] if drawn else []
         return corrected(meter.subject, meter.transforms, profile, samples)
 
 
 def _with_memory(
     meter: Meter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[Sample]
 ) -> Profile:
-    """Peak memory as floor + slope x file + live activations, the first two fitted to the variants."""
+    """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
     rows = [
-        (s.size, s.peak_memory - max(cost.live_mib(meter.subject, meter.transforms, s.choice).values()))
+        (
+            cost.size_mib(meter.subject, meter.transforms, s.choice),
+            s.peak_memory - max(cost.live_mib(meter.subject, meter.transforms, s.choice).values()),
+        )
         for s in samples
         if s.peak_memory
     ]
@@ -147,7 +157,9 @@ def pays(name: str, transform: Transform, state: State) -> bool:
     Raises InputError for what the runtime may not even run; zeros do no harm anywhere.
     """
     supported = runtime_of(state).supports(transform.FEATURE)
-    if not supported and transform.FEATURE != "sparse":
+    if transform.FEATURE == "sparse":
+        return supported or state.target.container != "plain"
+    if not supported:
         gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
         raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
     return supported
@@ -162,7 +174,7 @@ def _left_out(subject: Subject, transform: Transform, state: State) -> str:
     return (
         f"sparsify is left out: {state.target.runtime} turns zeros neither into time nor into bytes. With "
         f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
-        "`narrow` removes whole channels, which saves both"
+        "`narrow` removes whole channels, which saves both; with `target: {container: gzip}` zeros save bytes"
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from paredown.models.spec import InputError, LimitError, Spec
 from paredown.stages import outline
-from paredown.stages.base import State
+from paredown.stages.base import State, write_notes
 from paredown.stages.budget import budgets
 from paredown.stages.discovery import make
 from paredown.stages.evidence import Evidence
@@ -70,6 +70,7 @@ class Search(Spec):
             **found.to_json(),
         }
         (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
+        write_notes(state, hunt.meter.told("search"))
         if refusal:
             raise LimitError(refusal, keep=True)
 
@@ -109,7 +110,8 @@ def _refusal(found: Found, limits: Mapping[str, float]) -> str:
         return _impossible(found.solution, limits)
     if found.holds:
         return ""
-    assert found.sample is not None
+    if found.sample is None:
+        return "no plan that seemed to hold the limits could be run by the runtime"
     wanted = ", ".join(f"{name} {limit:.3g} {UNITS[name]}" for name, limit in limits.items())
     got = f"{found.sample.latency:.3g} ms and {found.sample.size:.3g} MiB"
     return f"no measured plan held every limit: the last one takes {got}, the limits leave {wanted}"

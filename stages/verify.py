@@ -11,12 +11,13 @@ from pydantic import Field
 
 from paredown.models.data import Data, open_data
 from paredown.models.files import digest_file
+from paredown.models.onnx_graph import load, zero_shares
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
 from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import MODEL, PORTABLE, comparisons, evidence, portable, runtime_of
+from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, stored
 from paredown.stages.runtimes.base import ratio
-from paredown.stages.search import load_choice, load_quantization
+from paredown.stages.search import load_choice, load_layers, load_quantization
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
 
@@ -46,11 +47,12 @@ class Verify(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        baseline, path = state.product("baseline"), state.out / MODEL
-        for file in {MODEL, portable(state.product("exported")).name}:
-            shutil.copyfile(state.product("exported") / file, state.out / file)
+        baseline, exported = state.product("baseline"), state.product("exported")
+        for file in {stored(exported), portable(exported)}:
+            shutil.copyfile(file, state.out / file.name)
+        path = stored(state.out)
         state.progress("verify: latency", 0, 3)
-        pair = [baseline / MODEL, path]
+        pair = [stored(baseline), path]
         times = runtime_of(state).latency(pair, state.target.threads, state.target.batch, self.rounds, self.runs)
         state.progress("verify: other runtimes", 1, 3)
         others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
@@ -110,13 +112,14 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
         "seed": state.seed,
         "plan": load_choice(state),
         "quantization": load_quantization(state),
+        "zeros": _zeros(state),
         "checks": [asdict(check) for check in tables],
         "baseline": asdict(before),
         "artifact": asdict(after),
         "ratios": {"size": after.size / before.size, "peak_memory": after.peak_memory / before.peak_memory},
         "parity": parity,
         "sha256": {
-            **{name: digest_file(state.out / name) for name in (MODEL, PORTABLE) if (state.out / name).exists()},
+            **{file.name: digest_file(file) for file in {stored(state.out), portable(state.out)}},
             f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),
         },
         "versions": {name: metadata.version(name) for name in PACKAGES},
@@ -128,6 +131,12 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
             "images": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
         },
     }
+
+
+def _zeros(state: State) -> dict[str, float]:
+    """Of the plan's sparse layers the share of zeros in the artifact's weights."""
+    shares = zero_shares(load(portable(state.out)))
+    return {layer["name"]: shares[layer["name"]] for layer in load_layers(state) if layer["sparsity"]}
 
 
 PLUGIN = Verify

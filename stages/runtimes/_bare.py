@@ -3,9 +3,11 @@
 A fresh process in which peak memory is measured imports this, a runtime and numpy: the peak is theirs and the model's.
 """
 
+import gzip
 import json
 import re
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,14 @@ def input_shape(inputs: Sequence[Input], batch: int | None = None) -> tuple[int,
     if not all(isinstance(value, int) for value in rest) or size != (batch or size):
         raise error
     return (size, *rest)
+
+
+def content(model: Path) -> bytes | str:
+    """What runtimes are given: the path, or the bytes of a file in a container."""
+    try:
+        return gzip.decompress(model.read_bytes()) if model.suffix == ".gz" else str(model)
+    except (OSError, EOFError, zlib.error) as error:
+        raise SessionError(f"it cannot be unpacked: {error}") from error
 
 
 def peak() -> float:

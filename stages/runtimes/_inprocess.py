@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.spec import InputError, ParedownError
-from paredown.stages.runtimes._bare import BAD_MODEL, FLOAT, Input, SessionError, input_shape
+from paredown.stages.runtimes._bare import BAD_MODEL, FLOAT, Input, SessionError, content, input_shape
 from paredown.stages.runtimes.base import Images
 
 WARM_UP = 3
@@ -36,7 +36,7 @@ def check(model: Path) -> None:
     if not model.is_file():
         raise SessionError("no such file")
     try:
-        onnx.checker.check_model(str(model))
+        onnx.checker.check_model(content(model))
     except (onnx.checker.ValidationError, ValueError) as error:
         raise SessionError(str(error).strip().partition("\n")[0]) from error
 

@@ -42,7 +42,7 @@ def compile_file(
     core = package().Core()
     options = {**PROPERTIES, "INFERENCE_NUM_THREADS": threads, "PERF_COUNT": profile}
     try:
-        graph = core.read_model(model)
+        graph = core.read_model(_bare.content(model))
         shape = _bare.input_shape([described(one) for one in graph.inputs], batch)
         graph.reshape(shape)
         return core.compile_model(graph, "CPU", options), shape

@@ -32,7 +32,9 @@ def open_session(model: Path, threads: int, profile: Path | None = None, optimis
     if not model.is_file():
         raise SessionError("no such file")
     try:
-        return ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(_bare.content(model), options, providers=["CPUExecutionProvider"])
+    except SessionError:
+        raise
     except Exception as error:  # onnxruntime's errors share no base class of their own
         raise SessionError(one_line(error)) from error
 

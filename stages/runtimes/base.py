@@ -53,8 +53,8 @@ class Runtime(Protocol):
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
     def supports(self, feature: str) -> bool:
-        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`, and zeros in
-        weights, `unstructured` or in groups of four input channels, `block4`."""
+        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`, and `sparse` where
+        zeros in weights save time; and whether files in a container can be opened: `gzip`."""
 
     def machine(self) -> dict[str, str]:
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""

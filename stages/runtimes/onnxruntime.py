@@ -46,8 +46,8 @@ class OnnxRuntime:
         return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
-        """Zeros in weights save no time here."""
-        return feature in ("int8", "narrow", "resize", "substitute")
+        """Zeros save no time here, so `sparse` is not supported; files in a container are."""
+        return feature in ("int8", "narrow", "resize", "substitute", "gzip")
 
     def lower(self, model: ModelProto) -> ModelProto:
         """The portable form itself."""
