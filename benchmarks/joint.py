@@ -30,6 +30,7 @@ METHODS: dict[str, str | dict[str, dict[str, Any]]] = {
     "without blocks": {OTHER: {"method": "without_blocks"}},
     "narrow, then quantize": {OTHER: {"method": "narrow_then_quantize"}},
     "uniform, all int8": {OTHER: {"method": "uniform"}},
+    "uniform sparsity, all int8": {OTHER: {"method": "uniform_sparsity"}},
     "random search": {"random": {"evaluations": 20000}},
     "quantize only": {OTHER: {"method": "quantize"}},
     "narrow only": {OTHER: {"method": "narrow"}},
@@ -61,6 +62,15 @@ def methods(recipe: Recipe, wanted: Iterable[str], quantized: float) -> list[Met
         changed = {"name": named, "pipeline": steps, "limits": Limits(latency_p50=bound)}
         found.append(Method(text, recipe.model_copy(update=changed)))
     return found
+
+
+def possible(recipe: Recipe) -> list[str]:
+    """The methods that decide about nothing else than the subject's transforms."""
+    profiled = next(step.stage for step in recipe.pipeline if step.name == "profile")
+    sparse = "sparsify" in getattr(profiled, "transforms", ())
+    if sparse:
+        return ["joint", "uniform sparsity, all int8", "quantize only", "random search"]
+    return [name for name in METHODS if "sparsity" not in name]
 
 
 def seeded(recipe: Recipe, seed: int | None) -> Recipe:
@@ -123,7 +133,9 @@ def plans(found: Iterable[Method], states: Mapping[str, State], folder: Path) ->
 @click.command()
 @click.argument("subject", type=click.Path(path_type=Path, exists=True))
 @click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
-@click.option("--method", "wanted", multiple=True, help="Only these, also as method@0.3x (default: all).")
+@click.option(
+    "--method", "wanted", multiple=True, help="Only these, also as method@0.3x (default: all that the subject allows)."
+)
 @click.option("--quantized", default=0.6, show_default=True, help="Latency limit of `quantize only`, as a factor.")
 @click.option("--seed", type=int, help="Of everything, the split of the data included (default: the subject's).")
 @click.option("--rounds", default=27, show_default=True, help="Fresh sessions of every model.")
@@ -146,7 +158,7 @@ def main(
         raise click.ClickException(f"{unknown[0]} is no method; allowed: {', '.join(METHODS)}")
     try:
         recipe = seeded(load_recipe(subject), seed)
-        found = methods(recipe, wanted or METHODS, quantized)
+        found = methods(recipe, wanted or possible(recipe), quantized)
         states, refused = finished(found, folder)
     except ParedownError as error:
         raise click.ClickException(str(error)) from error

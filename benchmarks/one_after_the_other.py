@@ -25,12 +25,13 @@ STEPS = 10
 class OneAfterTheOther(Spec):
     """`without_blocks`, `quantize` and `narrow` are exact over these kinds alone. `narrow_then_quantize` narrows as the
     exact solver does for an fp32 budget that is just tight enough for the limits to hold once all is int8; `uniform`
-    keeps one share of all channels everywhere, and then makes all int8."""
+    keeps one share of all channels everywhere, and then makes all int8; `uniform_sparsity` makes all int8, and all
+    layers but the classifier as sparse as each other, no more than the limits want."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
 
-    method: Literal["without_blocks", "quantize", "narrow", "narrow_then_quantize", "uniform"] = Field(
-        "narrow_then_quantize", description="what is decided, and in which order"
+    method: Literal["without_blocks", "quantize", "narrow", "narrow_then_quantize", "uniform", "uniform_sparsity"] = (
+        Field("narrow_then_quantize", description="what is decided, and in which order")
     )
 
     def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
@@ -42,6 +43,8 @@ class OneAfterTheOther(Spec):
                 return _whole(problem, Milp().solve(only(problem, (self.method,)), avoid, distance))
             case "uniform":
                 return _bisect(problem, lambda share: {**_uniform(problem, share), **_all_int8(problem)})
+            case "uniform_sparsity":
+                return _mildest(problem)
             case "narrow_then_quantize":
                 return _bisect(problem, _narrowed(problem))
 
@@ -98,6 +101,18 @@ def _uniform(problem: Problem, share: float) -> Plan:
             widths = [int(candidate.name) for candidate in site.candidates]
             plan[site.name] = str(min(widths, key=lambda width: abs(width - share * widths[0])))
     return plan
+
+
+def _mildest(problem: Problem) -> Solution:
+    """The lowest sparsity for all that holds the limits, the highest where none does."""
+    *sites, _ = (site for site in problem.sites if _kind(site) == "sparsify")  # the last one is the classifier
+    levels = sites[0].candidates[1:]
+    plans = [
+        first_plan(problem) | {s.name: c.name for s in sites if c.name in _names(s)} | _all_int8(problem)
+        for c in levels
+    ]
+    best = next((plan for plan in plans if holds(problem, plan)), plans[-1])
+    return _solution(problem, best, feasible=holds(problem, best))
 
 
 def _all_int8(problem: Problem) -> dict[str, str]:
