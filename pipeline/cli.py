@@ -156,6 +156,7 @@ def report_verb(recipe: Path, out: Path) -> None:
 @cli.command("list")
 def list_verb() -> None:
     """List what a recipe can name."""
+    from paredown.pipeline.sidecars import sidecar_lines
     from paredown.stages import discovery
 
     for kind in discovery.KINDS:
@@ -164,6 +165,9 @@ def list_verb() -> None:
         for name in names:
             lack = discovery.missing(kind, name)
             click.echo(f"  {name:<{max(map(len, names))}}  {lack or discovery.summary(kind, name)}")
+    click.echo("sidecars:")
+    for line in sidecar_lines():
+        click.echo(f"  {line}")
     click.echo("models:")
     for library in ("timm", "torchvision"):
         click.echo(f"  {f'{library}/<name>':<20} {library} {importlib.metadata.version(library)}")

@@ -37,8 +37,8 @@ def install_verb(name: str, python: Path | None, accept_licence: bool) -> None:
 @runtime_verbs.command("list")
 def list_verb() -> None:
     """List which are installed and where, and how to install the others."""
-    for name, sidecar in SIDECARS.items():
-        click.echo(f"{name:<{max(map(len, SIDECARS))}}  {sidecar.missing() or sidecar.folder}")
+    for line in sidecar_lines():
+        click.echo(line)
 
 
 @runtime_verbs.command("remove")
@@ -47,6 +47,12 @@ def remove_verb(name: str) -> None:
     """Remove NAME with all that was installed for it."""
     sidecar = sidecar_of(name)
     click.echo(f"removed {sidecar.folder}" if sidecar.remove() else f"{name} was not installed", err=True)
+
+
+def sidecar_lines() -> Iterator[str]:
+    """Every sidecar with where it is, or how to get it."""
+    for name, sidecar in SIDECARS.items():
+        yield f"{name:<{max(map(len, SIDECARS))}}  {sidecar.missing() or sidecar.folder}"
 
 
 def announcement(sidecar: Sidecar, base: Path) -> Iterator[str]:

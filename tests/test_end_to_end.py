@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 import pytest
 
+from paredown.models.onnx_graph import load, zero_shares
 from paredown.pipeline.cli import main
 
 RECIPE = """
@@ -59,7 +60,7 @@ HELD = "{size: 0.6x, latency_p50: 5x, accuracy_drop: 100}"
 PRODUCTS = {
     "original": {"weights.safetensors", "curves.json"},
     "baseline": {"model.onnx", "evidence.json"},
-    "profile": {"profile.json", "subject.json", "moments.safetensors"},
+    "profile": {"profile.json", "subject.json", "moments.safetensors", "pruned.safetensors"},
     "sensitivity": {"sensitivity.json"},
     "plan": {"plan.json"},
     "compressed": {"weights.safetensors"},
@@ -67,6 +68,20 @@ PRODUCTS = {
     "exported": {"model.onnx", "parity.json"},
     "artifact": {"model.onnx", "manifest.json"},
 }
+THEIRS = """\
+modifiers:
+  - !EpochRangeModifier {start_epoch: 0.0, end_epoch: 2.0}
+  - !GMPruningModifier
+    start_epoch: 0.0
+    end_epoch: 1.0
+    update_frequency: 0.5
+    init_sparsity: 0.05
+    final_sparsity: 0.75
+    mask_type: block4
+    params: ["re:block.*weight"]
+  - !QuantizationModifier {start_epoch: 1.0, ignore: [fc]}
+"""
+"""A recipe for SparseML."""
 LATE = ("compressed", "recovered", "exported", "artifact")
 
 
@@ -213,3 +228,25 @@ def test_killed_at_random_moments_it_ends_in_the_same_weights(shown: Path, folde
         assert files[0].read_bytes() == files[1].read_bytes()
     artifacts = [path / "artifact" / "model.onnx" for path in (shown, root / "runs" / "demo")]
     assert artifacts[0].read_bytes() == artifacts[1].read_bytes()
+
+
+def test_an_imported_recipe_runs_and_ends_as_it_says(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    Path("theirs.yaml").write_text(THEIRS)
+    made = call("import-recipe", "theirs.yaml", "net.py:net", "images.npz", "-o", "ours.yaml", "--image-size", "32")
+    assert made.code == 0, made.err
+    text = Path("ours.yaml").read_text().replace("runtime: onnxruntime", "runtime: quick.py")
+    Path("ours.yaml").write_text(text.replace("accuracy_drop: 1.0", "accuracy_drop: 100"))
+    ran = call("run", "ours.yaml")
+    assert ran.code == 0, ran.err
+    artifact = Path("runs/ours/artifact/model.onnx.gz")
+    assert f"artifact: {artifact}" in ran.err
+    zeros = zero_shares(load(artifact))
+    assert zeros["block.conv1"] >= 0.75 and zeros["block.conv2"] >= 0.75
+    assert max(zeros[name] for name in ("stem.0", "depthwise", "pointwise.0", "fc")) < 0.3
+    layers = json.loads(Path("runs/ours/plan/plan.json").read_text())["layers"]
+    assert {layer["name"] for layer in layers if layer["bits"] == 32 and layer["op"] != "add"} >= {"fc"}
+    told = call("export-recipe", "ours.yaml", "-o", "back.yaml")
+    assert told.code == 0, told.err
+    back = Path("back.yaml").read_text()
+    assert "final_sparsity: 0.75" in back and "block.conv1.weight" in back and "QuantizationModifier" in back

@@ -1,0 +1,134 @@
+"""A finished sparse artifact on DeepSparse against itself and its original on onnxruntime, in one interleaved run.
+
+The recipe is run to its end first. Original (fp32, dense), the original with all layers in int8 (dense, not trained),
+and the artifact are given to both engines, each in the form that it takes. The engines take turns, one round each, and
+within a round their models do. With several threads all times are wall clock; nothing else should run on the machine.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import cast
+
+import click
+import numpy as np
+from runtimes import Times, measure
+
+from paredown.models.data import Data, open_data
+from paredown.models.onnx_graph import load as load_model
+from paredown.models.onnx_graph import save
+from paredown.models.spec import ParedownError
+from paredown.pipeline.progress import shown
+from paredown.pipeline.recipe import load_recipe
+from paredown.pipeline.runner import run
+from paredown.stages.base import State
+from paredown.stages.discovery import load
+from paredown.stages.measure import points, portable
+from paredown.stages.runtimes.base import Runtime, ratio, summarize
+from paredown.stages.subject import load_subject
+from paredown.stages.transforms.quantize import Quantize
+
+ENGINES = ("deepsparse", "onnxruntime")
+MODELS = ("original, fp32", "original, all int8", "artifact")
+RESULTS = Path(__file__).parent / "results"
+
+
+def files_of(state: State, runtimes: Mapping[str, Runtime], folder: Path) -> dict[str, list[Path]]:
+    """The three models in the form of every engine."""
+    subject, quantize = load_subject(state), Quantize()
+    (int8,) = quantize.uniform(subject)
+    baseline, artifact = (load_model(portable(state.product(name))) for name in ("baseline", "artifact"))
+    models = (baseline, quantize.lower(subject, int8, baseline), artifact)
+    found: dict[str, list[Path]] = {}
+    for name, runtime in runtimes.items():
+        found[name] = [folder / f"{name}-{index}.onnx" for index in range(len(models))]
+        for model, file in zip(models, found[name], strict=True):
+            save(runtime.lower(model), file)
+    return found
+
+
+def in_turns(
+    files: Mapping[str, list[Path]], runtimes: Mapping[str, Runtime], state: State, rounds: int, runs: int
+) -> dict[str, Times]:
+    """Times of every engine's models; the engines take turns, one round each."""
+    times: dict[str, Times] = {name: [[] for _ in MODELS] for name in runtimes}
+    for _ in range(rounds):
+        for name, runtime in runtimes.items():
+            once = measure(files[name], {name: runtime}, state, 1, runs)[name]
+            for own, timed in zip(times[name], once, strict=True):
+                own += timed
+    return times
+
+
+def table(times: Mapping[str, Times], accuracy: Mapping[str, list[float]]) -> str:
+    """A row per engine and model."""
+    base = times[ENGINES[0]][0]
+    rows = ["| engine | model | p50 (ms) | of DeepSparse fp32 (range over rounds) | test accuracy (%) |"]
+    rows.append("| --- | --- | --- | --- | --- |")
+    for engine in ENGINES:
+        for name, own, right in zip(MODELS, times[engine], accuracy[engine], strict=True):
+            found = [float(np.median(x) / np.median(y)) for x, y in zip(own, base, strict=True)]
+            share = f"{ratio(own, base):.3f}x ({min(found):.3f} to {max(found):.3f})"
+            rows.append(f"| {engine} | {name} | {summarize(own).p50:.2f} | {share} | {right:.2f} |")
+    return "\n".join(rows)
+
+
+def answers(files: list[Path], runtime: Runtime, data: Data, state: State) -> list[float]:
+    """Test accuracy of every model, in points."""
+    batches = [images for images, _ in data.batches(data.test, state.target.batch)]
+    return [points(runtime.run(file, batches, state.target.threads), data.test.labels) for file in files]
+
+
+def plan(state: State) -> str:
+    """What the search made of every layer with weights."""
+    layers = json.loads((state.product("plan") / "plan.json").read_text())["layers"]
+    rows = ["| layer | precision | zeros |", "| --- | --- | --- |"]
+    for layer in (layer for layer in layers if layer["op"] != "add"):
+        zeros = f"{100 * layer['sparsity']:.3g} % ({layer['pattern']})" if layer["sparsity"] else "dense"
+        rows.append(f"| {layer['name']} | {'int8' if layer['bits'] == 8 else 'fp32'} | {zeros} |")
+    return "\n".join(rows)
+
+
+@click.command()
+@click.option("--recipe", default="recipes/resnet_deepsparse.yaml", show_default=True, type=click.Path(path_type=Path))
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs.")
+@click.option("--threads", default=(2, 1), multiple=True, show_default=True, help="One table for each.")
+@click.option("--rounds", default=27, show_default=True, help="Rounds of every engine.")
+@click.option("--runs", default=20, show_default=True, help="Timed inferences per round.")
+@click.option("--write", is_flag=True, help="Also write benchmarks/results/engines.md.")
+def main(recipe: Path, out: Path, threads: tuple[int, ...], rounds: int, runs: int, write: bool) -> None:
+    """Run a recipe for DeepSparse and compare its artifact on DeepSparse and onnxruntime."""
+    logging.disable(logging.WARNING)
+    try:
+        loaded = load_recipe(recipe)
+        runtimes = {name: cast(Runtime, load("runtimes", name)()) for name in ENGINES}
+        with shown() as progress:
+            state = run(loaded, out, progress=progress)
+        text = "\n".join(_part(state, runtimes, count, rounds, runs) for count in threads) + f"\n{plan(state)}\n"
+    except ParedownError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(text, nl=False)
+    if write:
+        made = f"# {loaded.name}\n\nWritten by `python benchmarks/engines.py --write`.\n\n"
+        (RESULTS / "engines.md").write_text(made + text)
+
+
+def _part(state: State, runtimes: Mapping[str, Runtime], threads: int, rounds: int, runs: int) -> str:
+    """The table for so many threads, and how it was measured."""
+    state = replace(state, target=state.target.model_copy(update={"threads": threads}))
+    data = open_data(state.data, state.root, state.cache, state.seed)
+    with TemporaryDirectory() as folder:
+        files = files_of(state, runtimes, Path(folder))
+        accuracy = {name: answers(files[name], runtime, data, state) for name, runtime in runtimes.items()}
+        times = in_turns(files, runtimes, state, rounds, runs)
+    versions = " and ".join(runtime.version() for runtime in runtimes.values())
+    machine = ", ".join(f"{name} {value}" for name, value in runtimes[ENGINES[1]].machine().items())
+    how = f"{threads} thread{'s' if threads > 1 else ''}, {rounds} rounds x {runs} runs, batch {state.target.batch}"
+    return f"{table(times, accuracy)}\n\n{how}; {len(data.test)} test images; {versions}; {machine}.\n"
+
+
+if __name__ == "__main__":
+    main()
