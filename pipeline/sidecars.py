@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from paredown.models.spec import InputError
-from paredown.stages.runtimes._sidecar import SIDECARS, Sidecar, sidecar_of
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import SIDECARS, sidecar_of
 
 
 @click.group("runtime")

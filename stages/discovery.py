@@ -17,7 +17,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from paredown.models.spec import InputError, MissingError
-from paredown.stages.runtimes._sidecar import Sidecar, sidecar_of
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import sidecar_of
 
 Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes"]
 KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes")
