@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from paredown.models.spec import InputError
-from paredown.stages.runtimes._sidecar import SIDECARS, Sidecar, sidecar_of
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import SIDECARS, sidecar_of
 
 
 @click.group("runtime")
@@ -66,7 +67,5 @@ def announcement(sidecar: Sidecar, base: Path) -> Iterator[str]:
 def _accepted(name: str) -> bool:
     """Asks the person at the terminal; raises InputError where there is none."""
     if not sys.stdin.isatty():
-        raise InputError(
-            f"{name} is not installed: accept its licence with --accept-licence, there is no terminal here"
-        )
+        raise InputError(f"{name} is not installed: no terminal to ask at; --accept-licence accepts its licence")
     return click.confirm("Do you accept this?", err=True)

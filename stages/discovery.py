@@ -17,7 +17,8 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from paredown.models.spec import InputError, MissingError
-from paredown.stages.runtimes._sidecar import Sidecar, sidecar_of
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import sidecar_of
 
 Kind = Literal["stages", "transforms", "blocks", "solvers", "runtimes", "engines"]
 KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtimes", "engines")
@@ -75,22 +76,22 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
 
 def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
     """One line that says what is not installed and how to install it; None where everything is there."""
-    for module, extra in requires(kind, name, root).items():
+    tree = _tree(source(kind, name, root))
+    for module, extra in _requires(tree).items():
         if not _installed(module):
             return f'{name} needs the module {module}, which is not installed: pip install "paredown[{extra}]"'
-    needed = sidecar(kind, name, root)
+    needed = _sidecar(tree)
     return needed.missing() if needed else None
 
 
 def requires(kind: Kind, name: str, root: Path = Path()) -> Mapping[str, str]:
     """The optional modules that a plugin needs, with the extra that brings each; nothing is imported."""
-    return dict(_said(_tree(source(kind, name, root)), "REQUIRES") or {})
+    return _requires(_tree(source(kind, name, root)))
 
 
 def sidecar(kind: Kind, name: str, root: Path = Path()) -> Sidecar | None:
     """The interpreter of its own that a plugin needs, by the `SIDECAR` of its class; nothing is imported."""
-    needed = _said(_tree(source(kind, name, root)), "SIDECAR")
-    return sidecar_of(needed) if needed else None
+    return _sidecar(_tree(source(kind, name, root)))
 
 
 def summary(kind: Kind, name: str, root: Path = Path()) -> str:
@@ -141,6 +142,15 @@ def _plugin_name(tree: ast.Module) -> str | None:
 def _class(tree: ast.Module) -> ast.ClassDef | None:
     name = _plugin_name(tree)
     return next((node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name), None)
+
+
+def _requires(tree: ast.Module) -> Mapping[str, str]:
+    return dict(_said(tree, "REQUIRES") or {})
+
+
+def _sidecar(tree: ast.Module) -> Sidecar | None:
+    needed = _said(tree, "SIDECAR")
+    return sidecar_of(needed) if needed else None
 
 
 def _said(tree: ast.Module, name: str) -> Any:

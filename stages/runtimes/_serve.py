@@ -38,14 +38,18 @@ def _own_pipes() -> tuple[IO[str], IO[str]]:
 
 
 def _answer(verbs: dict[str, Callable[..., Any]], broken: Exception | None, request: dict[str, Any]) -> dict[str, Any]:
+    if broken is not None:
+        return _failed(broken)
     try:
-        if broken is not None:
-            raise broken
         return {"result": verbs[request["verb"]](**request["arguments"])}
     except ValueError as error:
         return {"refused": _line(error)}
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {_line(error)}"}
+        return _failed(error)
+
+
+def _failed(error: Exception) -> dict[str, str]:
+    return {"failed": f"{type(error).__name__}: {_line(error)}"}
 
 
 def _line(error: Exception) -> str:

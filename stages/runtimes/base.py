@@ -18,7 +18,7 @@ class Runtime(Protocol):
     """Runs ONNX files and measures them. Implementations are frozen and hold no sessions.
 
     `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them. A runtime
-    whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `_sidecar.SIDECARS`.
+    whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `_sidecars.SIDECARS`.
     """
 
     REQUIRES: ClassVar[Mapping[str, str]]

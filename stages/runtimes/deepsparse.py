@@ -15,7 +15,7 @@ from paredown.models.conv_integer import conv_integer
 from paredown.stages.runtimes import _deepsparse_layers, _machine
 from paredown.stages.runtimes._bare import SessionError
 from paredown.stages.runtimes._inprocess import logits, naming, onnx_input_shape
-from paredown.stages.runtimes._sidecar import SIDECARS
+from paredown.stages.runtimes._sidecars import SIDECARS
 from paredown.stages.runtimes._timing import turns
 from paredown.stages.runtimes._worker import Worker
 from paredown.stages.runtimes.base import Images
@@ -114,7 +114,7 @@ class DeepSparse:
             return _deepsparse_layers.node_times(model, blocks)
 
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
-        """Median over three fresh processes, in MiB; some 150 MiB of it are Python, numpy and DeepSparse."""
+        """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""
         found = []
         for _ in range(3):
             with worker(model) as far:

@@ -15,7 +15,8 @@ from paredown.pipeline.keys import Keys
 from paredown.pipeline.recipe import load_recipe
 from paredown.stages import discovery
 from paredown.stages.runtimes import _sidecar
-from paredown.stages.runtimes._sidecar import SIDECARS, Sidecar
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import SIDECARS
 
 Call = Callable[..., tuple[int, str, str]]
 Write = Callable[..., Path]

@@ -17,7 +17,7 @@ from paredown.pipeline.sparseml_export import export_recipe
 from paredown.pipeline.sparseml_import import imported
 from paredown.pipeline.sparseml_recipe import Modifier, read_modifiers
 from paredown.stages.recover import Recover
-from paredown.stages.runtimes._sidecar import SIDECARS
+from paredown.stages.runtimes._sidecars import SIDECARS
 from paredown.stages.training import Schedule
 
 Layers = Sequence[dict[str, Any]]

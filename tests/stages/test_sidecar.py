@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from paredown.models.spec import InputError, MachineError, MissingError, ParedownError
-from paredown.stages.runtimes import _sidecar
+from paredown.stages.runtimes import _machine, _sidecar
 from paredown.stages.runtimes._bare import SessionError
-from paredown.stages.runtimes._sidecar import SIDECARS, Sidecar, no_avx2_linux, sidecar_of
+from paredown.stages.runtimes._sidecar import Sidecar
+from paredown.stages.runtimes._sidecars import SIDECARS, no_avx2_linux, sidecar_of
 from paredown.stages.runtimes._worker import Worker, last_words
 
 VERBS = '''
@@ -291,7 +292,7 @@ def test_this_interpreter_is_taken_where_it_fits(sidecar: Sidecar) -> None:
 def test_machines_that_cannot_have_it_are_told_what_can(
     machine: dict[str, str], words: str, monkeypatch: pytest.MonkeyPatch, sidecar: Sidecar
 ) -> None:
-    monkeypatch.setattr(_sidecar._machine, "fingerprint", lambda: machine)
+    monkeypatch.setattr(_machine, "fingerprint", lambda: machine)
     one = replace(sidecar, obstacle=no_avx2_linux)
     assert words in no_avx2_linux()
     if words:
