@@ -130,9 +130,9 @@ def test_an_unfit_interpreter_is_refused_before_the_question(call: Call, tmp_pat
 def test_what_is_in_a_sidecar_is_part_of_the_key(call: Call, write_recipe: Write, write_stage: Write) -> None:
     write_stage("first")
     keys = Keys(load_recipe(write_recipe("- first.py")))
-    before = keys.installed(["deepsparse"])
+    before = keys.installed("runtimes", ["deepsparse"])
     call("install", "deepsparse", "--accept-licence")
-    after = keys.installed(["deepsparse"])
+    after = keys.installed("runtimes", ["deepsparse"])
     assert before == {"deepsparse": None}
     assert after == {"deepsparse": {"requirements": ["deepsparse==1.8.0"], "packages": []}}
 

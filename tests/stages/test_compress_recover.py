@@ -159,14 +159,14 @@ def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -
 
 
 def test_a_layer_that_the_network_never_calls_is_no_hindrance(
-    started: State, net: nn.Module, data: Data, tools: Any, tmp_path: Path
+    planned: State, net: nn.Module, data: Data, tools: Any, tmp_path: Path
 ) -> None:
     net.register_module("spare", nn.Linear(4, 4))
     subject = tools.subject_of(net)
     chosen = tuple(layer.name for layer in subject.network.layers)
     lowered = Lowered(subject.network, subject.model, chosen, 7)
     before = {name: value.clone() for name, value in subject.network.module.state_dict().items()}
-    state = replace(started, out=tmp_path)
+    state = replace(planned, out=tmp_path)
     Recover(quantize=SHORT)._quantize(copy.deepcopy(net), lowered, dict(subject.ranges), data, state)
     after = subject.network.module.state_dict()
     assert torch.equal(after["spare.weight"], before["spare.weight"])

@@ -135,7 +135,7 @@ def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: Subject) -> None
     assert found["latency"] == pytest.approx(float(terms @ np.array(weights)))
     assert found["size"] == pytest.approx(cost.size_mib(subject, BOTH, choice) + 0.01)
     live = max(cost.live_mib(subject, BOTH, choice).values())
-    assert found["memory"] == pytest.approx(40 + 2 * found["size"] + live)
+    assert found["memory"] == pytest.approx(40 + 2 * cost.size_mib(subject, BOTH, choice) + live)
 
 
 def test_correct_weights_stay_and_wrong_ones_are_found() -> None:

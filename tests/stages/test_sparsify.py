@@ -171,9 +171,15 @@ def test_alone_it_is_refused_there(started: State, run: Run, tmp_path: Path) -> 
 
 
 def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path: Path) -> None:
-    target = Target(runtime=str(started.root / "exact.py"), container="gzip")
-    state = replace(started, target=target, limits=Limits(size=Bound.model_validate("0.12x")))
+    target = Target(runtime=str(tmp_path / "exact.py"), container="gzip")
+    state = replace(started, target=target, limits=Limits(size=Bound.model_validate("0.16x")))
     transforms = {"sparsify": {"levels": [0.5, 0.8, 0.9], "patterns": ["unstructured"]}, "quantize": {}}
+    (tmp_path / "exact.py").write_text(
+        (started.root / "exact.py")
+        .read_text()
+        .replace("onnx.load(path)", "load(path)")
+        .replace("import shapes, weights", "import load, shapes, weights")
+    )
     state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
     profile, _ = load_profile(state)
     assert all(set(kernels) == {"fp32", "int8"} for kernels in profile.layers.values())
@@ -190,7 +196,7 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     state = run(state, "verify", tmp_path, rounds=1, runs=1)
     file = stored(state.product("artifact"))
     assert file.name == "model.onnx.gz"
-    assert file.stat().st_size <= 0.12 * stored(state.product("baseline")).stat().st_size
+    assert file.stat().st_size <= 0.16 * stored(state.product("baseline")).stat().st_size
     assert json.loads((file.parent / "manifest.json").read_text())["sha256"].keys() == {
         "model.onnx.gz",
         "baseline/model.onnx",
