@@ -77,6 +77,12 @@ def weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:
     return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
 
+def layer_weight(model: ModelProto, layer: str) -> NDArray[np.generic]:
+    """The float weight of one Conv or Gemm."""
+    name = next(node.input[1] for node in model.graph.node if node.name == layer and node.op_type in WEIGHTED)
+    return numpy_helper.to_array(next(item for item in model.graph.initializer if item.name == name))
+
+
 def set_weight(model: ModelProto, name: str, value: NDArray[np.generic]) -> None:
     """Replace an initializer, or add it."""
     tensor = numpy_helper.from_array(np.array(value, order="C"), name)

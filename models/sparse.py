@@ -92,22 +92,25 @@ def _best_of_each(scores: Tensor, count: int) -> Tensor:
 
 
 def _best(scores: Tensor, share: float) -> Tensor:
-    """The best share of all entries."""
+    """The best share of all entries, one at least."""
     chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    chosen[scores.flatten().topk(round(share * scores.numel())).indices] = True
+    chosen[scores.flatten().topk(max(1, round(share * scores.numel()))).indices] = True
     return chosen.reshape(scores.shape)
 
 
 def by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
-    """The weight (out, in, *kernel) with its smallest entries at zero. Channels that are all zero do not count: they
-    are gone already."""
-    there = weight[_alive(weight, 0)][:, _alive(weight, 1)]
-    if there.numel() == 0 or there.shape[1] % sparsity.group:
+    """The weight (out, in, *kernel) with its smallest entries at zero; as it is where the pattern does not fit it."""
+    if weight.numel() == 0 or weight.shape[1] % sparsity.group:
         return weight
-    rows = as_rows(there)
-    smaller = from_rows(rows * mask(rows.square(), sparsity), there.shape)
+    rows = as_rows(weight)
+    return from_rows(rows * mask(rows.square(), sparsity), weight.shape)
+
+
+def among_live_channels(weight: Tensor, prune: Callable[[Tensor], Tensor]) -> Tensor:
+    """The weight (out, in, *kernel) pruned as if channels that are all zero were not there: they are gone already."""
+    out, inner = _alive(weight, 0), _alive(weight, 1)
     fresh = torch.zeros_like(weight)
-    fresh[_alive(weight, 0).nonzero(), _alive(weight, 1).nonzero().squeeze(1)] = smaller
+    fresh[out.nonzero(), inner.nonzero().squeeze(1)] = prune(weight[out][:, inner])
     return fresh
 
 
@@ -142,8 +145,9 @@ def solver(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity], Tensor]
 def _sweep(rows: Tensor, sparsity: Sparsity, upper: Tensor, alone: Tensor) -> Tensor:
     """(out, columns) pruned; `upper` is the Cholesky factor of the inverse moments, `alone` their diagonal."""
     rows, first = rows.clone(), mask(rows.square() / alone, sparsity)
-    for start in range(0, rows.shape[1], COLUMNS):
-        stop = min(start + COLUMNS, rows.shape[1])
+    whole = COLUMNS // sparsity.group * sparsity.group
+    for start in range(0, rows.shape[1], whole):
+        stop = min(start + whole, rows.shape[1])
         part, errors = rows[:, start:stop], torch.zeros_like(rows[:, start:stop])
         factor = upper[start:stop, start:stop]
         stay = _again(part, factor, sparsity, first[:, start:stop])
@@ -178,6 +182,7 @@ def _again(part: Tensor, factor: Tensor, sparsity: Sparsity, planned: Tensor) ->
     scores = part.square() / factor.diagonal().square()
     if n_of_m(sparsity.pattern):
         return mask(scores, sparsity)
+    if not planned.any():
+        return planned
     grouped = scores.reshape(len(scores), -1, sparsity.group).sum(-1)
-    share = float(planned.float().mean())
-    return _best(grouped, share).repeat_interleave(sparsity.group, dim=1)
+    return _best(grouped, float(planned.float().mean())).repeat_interleave(sparsity.group, dim=1)

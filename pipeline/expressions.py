@@ -24,13 +24,22 @@ _OPERATIONS: Mapping[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Pow: operator.pow,
 }
 _SIGNS: Mapping[type[ast.unaryop], Callable[[Any], Any]] = {ast.USub: operator.neg, ast.UAdd: operator.pos}
+
+
+def _round(value: float, digits: int | None = None) -> float:
+    """With few digits: many, or many under zero, are numbers of any length."""
+    if digits is not None and digits not in range(16):
+        raise ValueError(f"rounds to {digits} digits; allowed: 0 to 15")
+    return round(value, digits)
+
+
 _FUNCTIONS: Mapping[str, Callable[..., Any]] = {
     "abs": abs,
     "float": float,
     "int": int,
     "max": max,
     "min": min,
-    "round": round,
+    "round": _round,
 }
 _ALLOWED = f"numbers, variables, + - * / // % **, parentheses, {', '.join(_FUNCTIONS)}"
 

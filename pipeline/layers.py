@@ -167,8 +167,8 @@ def _bar(row: LayerRow, y: float, widths: Scale) -> Markup:
         return tag("rect", x=widths.start, y=y + 4, width=9, height=9, class_="kept")
     top, height = (y + 6.5, 4.0) if row.kind == "depthwise" else (y + 3, 11.0)
     track, kept = ((widths(value) - widths.start) for value in (row.width, row.kept))
-    number = f"{row.kept}/{row.width}" if row.kept != row.width else str(row.width)
-    number += f" · {100 * row.zeros:.3g} % 0" if row.zeros else ""
+    whole = f"{100 * row.zeros:.3g} % 0" if row.zeros else str(row.width)
+    number = f"{row.kept}/{row.width}" if row.kept != row.width else whole
     full = kept * (1 - row.zeros)
     return (
         tag("rect", x=widths.start, y=top, width=track, height=height, class_="track")

@@ -65,7 +65,7 @@ class Recipe(Spec):
 
     def told(self) -> dict[str, Any]:
         """What stages are told of it: fields of their `State`."""
-        target = Target(runtime=self.target.runtime, threads=self.target.threads, batch=self.target.batch)
+        target = Target(**self.target.model_dump(exclude={"compare"}))
         parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
         return {**parts, "target": target, "compare": self.target.compare}
 

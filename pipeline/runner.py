@@ -112,6 +112,7 @@ def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
     """What only a later stage needs must not turn out to be missing after hours of training."""
     compares = any("compare" in step.stage.reads for step in steps)
     wanted: list[tuple[discovery.Kind, str]] = [("runtimes", name) for name in recipe.target.compare if compares]
+    wanted.append(("runtimes", recipe.target.runtime))
     wanted += [("engines", name) for step in steps for name in sorted(engines_named(step))]
     for kind, name in wanted:
         if line := discovery.missing(kind, name, recipe.root):

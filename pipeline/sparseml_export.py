@@ -92,8 +92,11 @@ def _refuse_changes(plan: Mapping[str, Any]) -> None:
 
 def _refuse_masks(layers: Sequence[Mapping[str, Any]], style: str) -> None:
     """Masks that SparseML 1.8 has no working code for: tried, they end in errors or group other weights."""
+    other = [la["name"] for la in layers if ":" in _pattern(la) and _pattern(la) != "2:4"]
     two = [la["name"] for la in layers if _pattern(la) == "2:4" and la["op"] != "linear"]
     blocks = [la["name"] for la in layers if _pattern(la) == "block4"] if style == "stage" else []
+    if other:
+        raise InputError(f"of N:M SparseML has 2:4 only, the plan has others in {_shown(other)}: it is not exported")
     if two:
         raise InputError(
             f"SparseML prunes 2:4 in linear layers only, the plan does in {_shown(two)}: it is not exported"

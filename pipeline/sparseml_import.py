@@ -114,8 +114,9 @@ def _profile(pruned: Pruning | None, precisions: Sequence[Pin]) -> Iterator[str]
         yield "  sparsify:"
         yield f"    levels: [{', '.join(map(_scalar, levels))}]"
         yield f"    patterns: [{json.dumps(pruned.pattern)}]"
+        said = [*pruned.pins, *_others(pruned.pins)]
         yield f"    method: {pruned.method}"
-        yield from (f"    {line}" for line in _pinned([*pruned.pins, *_others(pruned.pins)]))
+        yield from (f"    {line}" for line in _pinned(said, pruned.pattern if ":" in pruned.pattern else ""))
     if precisions:
         yield "  quantize:"
         yield from (f"    {line}" for line in _pinned(precisions))
@@ -126,10 +127,12 @@ def _others(pins: Sequence[Pin]) -> list[Pin]:
     return [] if any(pin.layers == EVERY for pin in pins) else [Pin(EVERY, True, DENSE, "no other layer is pruned", "")]
 
 
-def _pinned(pins: Sequence[Pin]) -> Iterator[str]:
+def _pinned(pins: Sequence[Pin], instead: str = "") -> Iterator[str]:
+    """A line per pin; `instead` is what stands for every level, as an N:M pattern says it all."""
     yield "layers:  # the first that meets a layer's whole name counts"
     for pin in pins:
-        value = DENSE if pin.value == 0 else _scalar(pin.value)
+        level = json.dumps(instead) if instead and isinstance(pin.value, float) else _scalar(pin.value)
+        value = DENSE if pin.value == 0 else level
         yield f"  {json.dumps(pin.layers, ensure_ascii=False)}: {value}  # {_line(pin.said)}"
 
 

@@ -82,9 +82,9 @@ def _refuse_slow(modifier: Modifier, key: str, name: str, pattern: str) -> None:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
         raise modifier.wrong(key, f"holds {name!r}, which is no regular expression: {error}") from error
-    repeats = re.findall(r"(?<!\\)[*+{]", pattern)
-    if re.search(r"(?<!\\)\)[*+{]", pattern) or len(repeats) > _MOST_REPEATS:
-        limit = f"allowed: no repeated groups, up to {_MOST_REPEATS} of * + {{"
+    bare = re.sub(r"\\.", "_", pattern, flags=re.DOTALL)
+    if re.search(r"\)[*+?{]", bare) or len(re.findall(r"[*+?{]", bare)) > _MOST_REPEATS:
+        limit = f"allowed: no repeated groups, up to {_MOST_REPEATS} of * + ? {{"
         raise modifier.wrong(key, f"holds {name!r}, which can take for ever to match; {limit}")
 
 

@@ -25,6 +25,8 @@ SMALL = 1e-4
 RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
 LEAST, MOST = 0.25, 4.0
 """What a coefficient may be."""
+FEW = 3
+"""Kinds of change up to which the grid is fine: it has as many dimensions."""
 GAIN = 0.95
 """Coefficients per site must bring the squared error of left-out plans under this share of what it is without."""
 
@@ -77,7 +79,7 @@ def _fit_kinds(rows: Floats, measured: Floats) -> Floats:
         error = np.square(np.log(rows @ weights + SMALL) - logs).mean()
         return float(error + 1e-6 * np.square(np.log(weights)).sum())
 
-    steps = np.geomspace(LEAST, MOST, 17)
+    steps = np.geomspace(LEAST, MOST, 17 if rows.shape[1] <= FEW else 7)
     grid = np.stack(np.meshgrid(*[steps] * rows.shape[1]), -1).reshape(-1, rows.shape[1])
     return min(grid, key=misfit)
 

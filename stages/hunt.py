@@ -95,20 +95,24 @@ class Hunt:
             self.meter.state.progress("search: solve and measure", index, self.options.rounds)
             solution = self.solver.solve(self.problem(profile), tuple(self.refused))
             if not solution.feasible:
-                return best or Found(profile, solution, None, holds=False)
+                return best or found or self._unmeasured(profile)
             if best is not None and solution.loss >= best.solution.loss:
                 break
-            found = self.measure(profile, solution)
-            if found is None:
+            measured = self.measure(profile, solution)
+            if measured is None:
                 continue
-            profile = found.profile
+            found, profile = measured, measured.profile
             if found.holds:
                 best = found
                 if found.error <= self.options.tolerance:
                     break
         if best:
             return replace(best, profile=profile)
-        return found or Found(profile, solution, None, holds=False)
+        return found or self._unmeasured(profile)
+
+    def _unmeasured(self, profile: Profile) -> Found:
+        """The solver's answer without keeping away from plans that could not be run: only that proves anything."""
+        return Found(profile, self.solver.solve(self.problem(profile)), None, holds=False)
 
     def known(self, profile: Profile) -> Found | None:
         """The best plan that holds the limits of those that the profile measured, measured again; None without one.

@@ -2,7 +2,8 @@
 
 import gzip
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,33 +62,40 @@ class Meter:
             model = transform.lower(subject, choice, model)
         return self.runtime.lower(model)
 
-    def write(self, model: ModelProto) -> Path:
+    @contextmanager
+    def written(self, model: ModelProto) -> Iterator[Path]:
+        """A file of the model, which is gone afterwards whatever happens."""
         save(model, self.file)
-        return self.file
+        try:
+            yield self.file
+        finally:
+            self.file.unlink(missing_ok=True)
 
     def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
-        path, target, rounds = self.write(self.lower(choice)), self.state.target, rounds or self.rounds
-        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
-        peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
-        size = path.stat().st_size / MIB
-        path.unlink()
-        return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, size, peak)
+        target, rounds = self.state.target, rounds or self.rounds
+        with self.written(self.lower(choice)) as path:
+            both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
+            peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
+            return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
 
     def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
         """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""
         try:
             return self.sample(choice, memory, rounds)
         except InputError as error:
-            self.refusals.append(str(error).partition(f"{self.file}: ")[2] or str(error))
+            self._refuse(error)
             return None
+
+    def _refuse(self, error: InputError) -> None:
+        self.refusals.append(str(error).partition(f"{self.file}: ")[2] or str(error))
 
     def told(self, stage: str) -> list[str]:
         """The refusals in one line, for people."""
         if not self.refusals:
             return []
-        count = f"{len(self.refusals)} plan{'' if len(self.refusals) == 1 else 's'} left out"
-        return [f"{stage}: {count}, as the runtime could not run it: {self.refusals[0]}"]
+        count, them = (f"{len(self.refusals)} plans", "them") if self.refusals[1:] else ("1 plan", "it")
+        return [f"{stage}: {count} left out, as the runtime could not run {them}: {self.refusals[0]}"]
 
     @property
     def file(self) -> Path:
@@ -96,13 +104,19 @@ class Meter:
     def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]] | None:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
         between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
-        sample = self.attempt(choice, memory) if choice else self.sample(choice, memory)
-        if sample is None:
+        if not choice:
+            return self._profiled(self.sample(choice, memory), choice)
+        try:
+            sample = self.attempt(choice, memory)
+            return self._profiled(sample, choice) if sample else None
+        except InputError as error:
+            self._refuse(error)
             return None
+
+    def _profiled(self, sample: Sample, choice: Choice) -> tuple[Sample, dict[str, float]]:
         model, target = self.lower(choice), self.state.target
-        path = self.write(model)
-        times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
-        path.unlink()
+        with self.written(model) as path:
+            times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         owned: dict[str, float] = {}
         for name, ms in times.items():
             owner = _owner(model, name, picks_by_name(self.subject))

@@ -17,6 +17,8 @@ from paredown.stages.base import Progress, silent
 
 PATCHES = 4096
 """Patches of a batch that are looked at, evenly spread."""
+WIDEST = 10_000
+"""Columns of a layer that is still reconstructed."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,12 @@ def prune_all(
     done: Collection[str] = (),
     progress: Progress = silent,
 ) -> dict[str, dict[str, Packed]]:
-    """Every wanted layer that is in the network and not `done`; batches are images (N, 3, H, W)."""
-    layers = [layer.name for layer in network.layers if layer.name in wanted.keys() - set(done)]
+    """Every wanted layer that is in the network and not `done`; batches are images (N, 3, H, W).
+
+    Layers of more than `WIDEST` columns are left out: their moments would take gigabytes.
+    """
+    small = [layer for layer in network.layers if layer.channels_in * layer.kernel <= WIDEST]
+    layers = [layer.name for layer in small if layer.name in wanted.keys() - set(done)]
     found: dict[str, dict[str, Packed]] = {}
     for index, name in enumerate(layers):
         progress("profile: prune", index, len(layers))
@@ -80,9 +86,11 @@ def patch_moment(network: Network, layer: str, batches: Iterable[Tensor]) -> tup
             with torch.no_grad():
                 Recorder(network.graph).run(batch)
         except _ReachedError as reached:
-            rows = patches_of(module, reached.read)
-            rows = rows[:: max(1, len(rows) // PATCHES)]
-            total, count = total + rows.T @ rows, count + len(rows)
+            each = -(-PATCHES // len(reached.read))
+            for image in torch.split(reached.read, 1):  # all patches of a batch at once would be gigabytes
+                rows = patches_of(module, image)
+                rows = rows[:: max(1, len(rows) // each)]
+                total, count = total + rows.T @ rows, count + len(rows)
     return total / count, count
 
 
@@ -98,8 +106,11 @@ def patches_of(module: nn.Module, read: Tensor) -> Tensor:
     """(patches, columns) of what a convolution or linear layer reads."""
     if not isinstance(module, nn.Conv2d):
         return read.flatten(0, -2)
-    assert not isinstance(module.padding, str)
-    cut = nn.functional.unfold(read, module.kernel_size, module.dilation, module.padding, module.stride)
+    # What `Conv2d` itself pads with, for every mode and for padding in words.
+    sides: list[int] = module._reversed_padding_repeated_twice
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+    read = nn.functional.pad(read, sides, mode=mode)
+    cut = nn.functional.unfold(read, module.kernel_size, module.dilation, 0, module.stride)
     places = module.kernel_size[0] * module.kernel_size[1]
     return cut.reshape(len(cut), -1, places, cut.shape[-1]).permute(0, 3, 2, 1).flatten(2).flatten(0, 1)
 

@@ -94,18 +94,21 @@ class ProfileStage(Spec):
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
+            subject, packed = under(meter.subject, choice), meter.shares(choice)
+            forms = {n: cost.form_of(subject, meter.transforms, n, choice) for n in subject.network.layers}
+            for layer, form in forms.items():
+                shares[layer.name].setdefault(form.kernel, packed.get(layer.name, 1.0))
+            if not skips and any(form.sparsity for form in forms.values()):
+                continue  # zeros that are not skipped take as long as weights
             measured = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
             if measured is None:
                 continue
             sample, times = measured
             samples.append(sample)
-            subject, packed = under(meter.subject, choice), meter.shares(choice)
-            for layer in subject.network.layers:
-                form = cost.form_of(subject, meter.transforms, layer, choice)
-                shares[layer.name].setdefault(form.kernel, packed.get(layer.name, 1.0))
-                timed = form if skips else replace(form, sparsity=None)  # zeros that are not skipped take as long
-                layers[layer.name].append((timed, times.get(layer.name, 0.0)))
+            for layer, form in forms.items():
+                layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
+        self._check_kernels(meter, fitted)
         profile = replace(_with_memory(meter, fitted, samples), shares=shares)
         rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
         for index in range(self.plans):
@@ -113,6 +116,14 @@ class ProfileStage(Spec):
             drawn = meter.attempt(random_choice(sites, rng))
             samples += [drawn] if drawn else []
         return corrected(meter.subject, meter.transforms, profile, samples)
+
+    def _check_kernels(self, meter: Meter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
+        """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
+        wanted = {"fp32"} | {"int8" for transform in meter.transforms if transform.FEATURE == "int8"}
+        for layer, kernels in fitted.items():
+            if lacks := sorted(wanted - kernels.keys()):
+                refusal = "; ".join(meter.told("profile"))
+                raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
 
 
 def _with_memory(
@@ -166,7 +177,7 @@ def pays(name: str, transform: Transform, state: State) -> bool:
 
 
 def _left_out(subject: Subject, transform: Transform, state: State) -> str:
-    """What the harshest uniform choice of a transform that does not pay gains here, as measured."""
+    """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
     *_, choice = ({}, *transform.uniform(subject))
     meter = Meter(subject, (transform,), state)
     before, after = meter.sample({}), meter.sample(choice)

@@ -109,8 +109,10 @@ class Sidecar:
                 run([str(base), "-m", "venv", str(folder)], log)
                 pip = [str(interpreter_in(folder)), "-I", "-m", "pip", "--disable-pip-version-check"]
                 run([*pip, "install", "--prefer-binary", *self.requirements], log)
-                freeze = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=True, env=environment())
-            stamp = {"requirements": list(self.requirements), "packages": freeze.stdout.split()}
+                told = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=False, env=environment())
+            if told.returncode:
+                raise MachineError(f"pip freeze ended with {told.returncode}: {told.stderr.strip()[-200:]}")
+            stamp = {"requirements": list(self.requirements), "packages": told.stdout.split()}
             (folder / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
             shutil.rmtree(self.folder, ignore_errors=True)
             folder.rename(self.folder)
@@ -169,10 +171,9 @@ def half_made(name: str) -> Iterator[Path]:
 @contextmanager
 def log_of(name: str) -> Iterator[IO[str]]:
     """A file for what pip says, kept only where the installation fails."""
-    path = Path(tempfile.gettempdir()) / f"paredown-{name}-{os.getpid()}.log"
-    with path.open("w") as log:
+    with tempfile.NamedTemporaryFile("w", prefix=f"paredown-{name}-", suffix=".log", delete=False) as log:
         yield log
-    path.unlink()
+    Path(log.name).unlink()
 
 
 def run(command: Sequence[str], log: IO[str]) -> None:

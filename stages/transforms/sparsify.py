@@ -7,16 +7,15 @@ from typing import Annotated, ClassVar, Literal
 
 import torch
 from onnx import ModelProto
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.fold import fold_batch_norm
 from paredown.models.graph import Layer
-from paredown.models.memo import remembered_per_object
-from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
-from paredown.models.sparse import PATTERNS, Sparsity, by_magnitude, n_of_m
-from paredown.models.spec import Spec
+from paredown.models.onnx_graph import copy_of, layer_weight, set_weight, weighted_nodes, weights
+from paredown.models.sparse import PATTERNS, Sparsity, among_live_channels, by_magnitude, n_of_m
+from paredown.models.spec import InputError, Spec
 from paredown.stages.pinning import matched
 from paredown.stages.problem import Candidate, Site
 from paredown.stages.transforms.base import Choice, Form, Subject
@@ -36,8 +35,8 @@ class Sparsify(Spec):
     )
     patterns: tuple[str, ...] = Field(
         ("block4",),
-        description="`unstructured`: any weight; `block4`: blocks of 4 along input channels; `2:4` and the like: "
-        "2 of 4 input channels in a row stay",
+        description='`unstructured`: any weight; `block4`: blocks of 4 along input channels; `"2:4"` and the like, in '
+        "quotes: 2 of 4 input channels in a row stay",
     )
     method: Literal["obs", "magnitude"] = Field(
         "obs", description="`obs` lets the weights that stay take over what the others did; `magnitude` only drops"
@@ -56,6 +55,13 @@ class Sparsify(Spec):
             if isinstance(said, str) and said != DENSE:
                 Sparsity.parse(said)
         return layers
+
+    @model_validator(mode="after")
+    def levels_have_a_pattern(self) -> "Sparsify":
+        bare = [name for name, said in self.layers.items() if not isinstance(said, str)]
+        if bare and all(n_of_m(pattern) for pattern in self.patterns):
+            raise ValueError(f"layers: {bare[0]}: a level needs a pattern; say block4@{self.layers[bare[0]]:g} or 2:4")
+        return self
 
     @field_validator("levels")
     @classmethod
@@ -76,22 +82,33 @@ class Sparsify(Spec):
         """What a layer may become, from mild to harsh; nothing for layers whose channels the pattern does not fit."""
         if layer.op == "add" or layer.groups > 1:
             return ()
+        pinned = matched([layer.name], self.layers, "sparsify.layers", strict=False).get(layer.name)
         named = [f"{p}@{level:g}" for p in self.patterns if not n_of_m(p) for level in self.levels]
-        pinned = matched([layer.name], self.layers, "sparsify.layers", strict=False).get(layer.name, DENSE)
-        named += [p for p in self.patterns if n_of_m(p)] + ([] if pinned == DENSE else [self._name(pinned)])
-        found = [Sparsity.parse(name) for name in dict.fromkeys(named)]
-        return tuple(sorted((s for s in found if layer.channels_in % s.group == 0), key=lambda s: s.level))
+        named += [p for p in self.patterns if n_of_m(p)]
+        # Of a pinned layer only what it is pinned to is worth the time that pruning and profiling take.
+        found = [Sparsity.parse(n) for n in named] if pinned in (None, DENSE) else [self._said(pinned)]
+        return tuple(sorted((s for s in dict.fromkeys(found) if layer.channels_in % s.group == 0), key=_level))
 
-    def _name(self, said: float | str) -> str:
-        """The candidate that the recipe says; a level alone has the first pattern that comes with one."""
+    def _said(self, said: float | str | None) -> Sparsity:
+        """What the recipe says of a layer; a level alone has the first pattern that comes with one."""
         pattern = next((p for p in self.patterns if not n_of_m(p)), "unstructured")
-        return said if isinstance(said, str) else f"{pattern}@{said:g}"
+        return Sparsity.parse(said) if isinstance(said, str) else Sparsity(pattern, float(said or 0))
 
     def pinned(self, subject: Subject) -> Mapping[str, str]:
-        """What the recipe says of layers."""
-        names = [layer.name for layer in subject.network.layers if layer.op != "add"]
-        said = matched(names, self.layers, "sparsify.layers")
-        return {PREFIX + name: self._name(one) for name, one in said.items()}
+        """What the recipe says of layers, of those that its pattern fits.
+
+        Raises InputError for a layer that is named, and not only met by an expression, but cannot be so.
+        """
+        layers = {layer.name: layer for layer in subject.network.layers if layer.op != "add"}
+        found = {}
+        for name, said in matched(list(layers), self.layers, "sparsify.layers").items():
+            offers = [DENSE, *map(str, self.offers(layers[name]))]
+            wanted = DENSE if said == DENSE else str(self._said(said))
+            if wanted in offers:
+                found[PREFIX + name] = wanted
+            elif name in self.layers:
+                raise InputError(f"sparsify.layers: {name} cannot be {wanted}: its channels do not fit; allowed: dense")
+        return found
 
     def sites(self, subject: Subject) -> tuple[Site, ...]:
         found = ((layer, self.offers(layer)) for layer in subject.network.layers)
@@ -109,7 +126,9 @@ class Sparsify(Spec):
         return (PREFIX + layer.name,) if self.offers(layer) else ()
 
     def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
-        return replace(form, sparsity=chosen(choice, layer.name))
+        """Narrowed to channels that the pattern does not divide, it stays dense."""
+        sparsity = chosen(choice, layer.name)
+        return replace(form, sparsity=sparsity) if sparsity and form.channels_in % sparsity.group == 0 else form
 
     def uniform(self, subject: Subject) -> tuple[Choice, ...]:
         sites = self.sites(subject)
@@ -144,11 +163,9 @@ class Sparsify(Spec):
         """The folded weight (out, in, *kernel) with zeros. One that another change has touched is pruned by magnitude:
         the reconstruction was made for the original's."""
         prepared = subject.pruned.get(layer, {}).get(str(sparsity))
-        original = _originals(subject)[layer]
-        if self.method == "magnitude" or prepared is None or weight.shape != original.shape:
-            return by_magnitude(weight, sparsity)
-        same = torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)
-        return prepared.dense() if same else by_magnitude(weight, sparsity)
+        if self.method == "magnitude" or prepared is None or not _untouched(subject, layer, weight):
+            return among_live_channels(weight, lambda some: by_magnitude(some, sparsity))
+        return prepared.dense()
 
 
 def gains(folded: Tensor, weight: Tensor) -> Tensor:
@@ -159,11 +176,14 @@ def gains(folded: Tensor, weight: Tensor) -> Tensor:
     return gain.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-@remembered_per_object
-def _originals(subject: Subject) -> dict[str, Tensor]:
-    """The original's folded weights by layer."""
-    constants = weights(subject.model)
-    return {name: torch.tensor(constants[node.input[1]]) for name, node in weighted_nodes(subject.model)}
+def _untouched(subject: Subject, layer: str, weight: Tensor) -> bool:
+    """Whether it is the original's folded weight."""
+    original = torch.tensor(layer_weight(subject.model, layer))
+    return weight.shape == original.shape and torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)
+
+
+def _level(sparsity: Sparsity) -> float:
+    return sparsity.level
 
 
 def chosen(choice: Choice, layer: str) -> Sparsity | None:

@@ -110,7 +110,7 @@ def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, sub
 
 def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) -> None:
     """Those that the runtime protocol lists."""
-    assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "unstructured", "block4")
+    assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "sparse")
 
 
 def test_sites_are_the_same_every_time(transform: Transform, subject: Subject) -> None:

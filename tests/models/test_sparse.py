@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from paredown.models.sparse import Sparsity, as_rows, by_magnitude, from_rows, mask, solver
+from paredown.models.sparse import Sparsity, among_live_channels, as_rows, by_magnitude, from_rows, mask, solver
 
 EVERY = ("unstructured@0.5", "unstructured@0.9", "block4@0.5", "block4@0.8", "2:4", "1:4")
 
@@ -74,9 +74,22 @@ def test_channels_that_are_gone_do_not_count() -> None:
     narrowed = weight.clone()
     narrowed[::2], narrowed[:, 1::2] = 0, 0
     for name in ("unstructured@0.5", "block4@0.5"):
-        pruned = by_magnitude(narrowed, Sparsity.parse(name))
-        assert torch.equal(pruned[1::2][:, ::2], by_magnitude(weight[1::2][:, ::2], Sparsity.parse(name)))
+        sparsity = Sparsity.parse(name)
+        pruned = among_live_channels(narrowed, lambda some, sparsity=sparsity: by_magnitude(some, sparsity))
+        assert torch.equal(pruned[1::2][:, ::2], by_magnitude(weight[1::2][:, ::2], sparsity))
         assert not pruned[::2].any() and not pruned[:, 1::2].any()
+
+
+def test_something_is_always_left() -> None:
+    assert int((by_magnitude(weight_of(2, 8), Sparsity.parse("block4@0.95")) != 0).sum()) == 4
+
+
+def test_groups_of_any_size_are_solved_for() -> None:
+    weight = weight_of(12, 132)
+    for name in ("1:3", "2:6", "2:12"):
+        sparsity = Sparsity.parse(name)
+        kept = solver(correlated(132), 10**6)(weight, sparsity) != 0
+        assert set(kept.reshape(-1, sparsity.group).sum(1).tolist()) == {int(name[0])}
 
 
 def test_a_weight_that_the_pattern_does_not_fit_stays() -> None:

@@ -38,6 +38,7 @@ def test_what_is_computed(text: str, value: object) -> None:
         ("1e999", "beyond"),
         ("min(1)", "cannot be computed"),
         ("round(1, ndigits=2)", "holds"),
+        ("round(1, -999999999)", "rounds to -999999999 digits"),
         ("1 +", "is no arithmetic"),
         ("1" * 201, "longer than 200"),
     ],

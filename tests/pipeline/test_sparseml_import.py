@@ -14,6 +14,7 @@ from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.sparseml_import import import_recipe, imported
 from paredown.pipeline.sparseml_recipe import EPOCH_STYLE, STAGE_STYLE, read_modifiers
+from paredown.stages.transforms.sparsify import Sparsify
 
 Import = Callable[..., tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]]
 
@@ -175,8 +176,9 @@ def test_stage_style(run: Import) -> None:
         "levels": [0.5],
         "patterns": ["2:4"],
         "method": "obs",
-        "layers": {r"fc(\..*)?": 0.5, "layer1.*": 0.5, ".*": "dense"},
+        "layers": {r"fc(\..*)?": "2:4", "layer1.*": "2:4", ".*": "dense"},
     }
+    Sparsify(**transforms["sparsify"])
     assert transforms["quantize"]["layers"] == {"layer2.*": "fp32", ".*": "int8"}
     assert recover == {
         "gradual": 0,

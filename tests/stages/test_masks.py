@@ -57,6 +57,16 @@ def test_sparsity_grows_along_a_cubic(net: nn.Module) -> None:
     assert shares == pytest.approx([0.75 * (1 - (2 / 3) ** 3), 0.75 * (1 - (1 / 3) ** 3), 0.75, 0.75], abs=0.01)
 
 
+def test_growth_does_not_prune_past_the_plan(net: nn.Module) -> None:
+    """Channels that were emptied on the way count as zeros, not as gone."""
+    layer = nn.Conv2d(16, 64, 1)
+    masks = Masks({"0": Sparsity("block4", 0.95)}, growth=8)
+    module = nn.Sequential(layer)
+    for epoch in range(8):
+        masks.impose(module, epoch)
+    assert float((layer.weight == 0).float().mean()) == pytest.approx(0.95, abs=0.01)
+
+
 def test_what_is_kept_has_all_zeros_although_an_earlier_epoch_may_have_been_better(
     net: nn.Module, data: Data, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
 """Sparsity through the whole pipeline: chosen per layer, held in training, counted in the artifact."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,20 +9,23 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from paredown.models.onnx_graph import load, zero_shares
+from paredown.models.onnx_graph import load, save, zero_shares
 from paredown.models.sparse import Sparsity
-from paredown.models.spec import InputError, ParedownError
+from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.products import read_notes
 from paredown.stages.base import Bound, Limits, State, Target
 from paredown.stages.export import check_zeros
 from paredown.stages.measure import stored
 from paredown.stages.profile import load_profile
 from paredown.stages.recover import Recover
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.search import load_choice, load_layers
 from paredown.stages.subject import load_subject
 from paredown.stages.training import Schedule
-from paredown.stages.transforms.base import Subject
+from paredown.stages.transforms.base import Form, Subject
+from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
 
 Run = Callable[..., State]
@@ -86,7 +90,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
 
 
 def test_layers_can_be_pinned(subject: Subject) -> None:
-    transform = Sparsify(levels=(0.5,), layers={"fc": "dense", "block.*": 0.85, "pointwise.0": "2:4"})
+    transform = Sparsify(levels=(0.5,), layers={"fc": "dense", "block[.].*": 0.85, "pointwise.0": "2:4"})
     assert transform.pinned(subject) == {
         "sparsify:fc": "dense",
         "sparsify:block.conv1": "block4@0.85",
@@ -149,9 +153,11 @@ def test_growth_cannot_take_longer_than_the_training() -> None:
 
 
 def test_lost_zeros_are_an_error() -> None:
-    planned = [{"name": "a", "sparsity": 0.8}, {"name": "add", "sparsity": 0.0}]
+    wide = {"kept_in": 64, "kept_out": 64}
+    planned = [{"name": "a", "sparsity": 0.8, **wide}, {"name": "add", "sparsity": 0.0, **wide}]
     check_zeros({"a": 0.795}, planned)
-    with pytest.raises(ParedownError, match=r"the layer a has 70\.0 % zeros where the plan has 80\.0 %"):
+    check_zeros({"a": 0.6875}, [{"name": "a", "sparsity": 0.7, "kept_in": 16, "kept_out": 8}])  # of 32 blocks 22
+    with pytest.raises(LimitError, match=r"the layer a has 70\.0 % zeros where the plan has 80\.0 %"):
         check_zeros({"a": 0.7}, planned)
 
 
@@ -201,3 +207,33 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
         "model.onnx.gz",
         "baseline/model.onnx",
     }
+
+
+def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: Subject, tmp_path: Path) -> None:
+    choice = {"narrow:block.conv1": "16", "sparsify:block.conv2": "block4@0.5", "sparsify:block.conv1": "block4@0.75"}
+    images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+    graph, model = copy.deepcopy(subject.network.graph), subject.model
+    for transform in (Narrow(), Sparsify()):
+        graph, model = transform.imitate(subject, choice, graph), transform.lower(subject, choice, model)
+    save(model, tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = graph(images).numpy()
+    assert np.allclose(OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1), expected, atol=1e-4)
+    found = zero_shares(model)
+    assert (found["block.conv1"], found["block.conv2"]) == (pytest.approx(0.75, abs=0.01), pytest.approx(0.5, abs=0.01))
+
+
+def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(subject: Subject) -> None:
+    layer, transform = subject.network.layer("block.conv2"), Sparsify()
+    choice = {"sparsify:block.conv2": "block4@0.5"}
+    assert transform.form(subject, layer, Form(30, 16), choice) == Form(30, 16)
+    assert transform.form(subject, layer, Form(28, 16), choice).sparsity == Sparsity("block4", 0.5)
+
+
+def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(subject: Subject) -> None:
+    assert "sparsify:stem.0" not in Sparsify(layers={".*": 0.8}).pinned(subject)
+    with pytest.raises(InputError, match=r"stem\.0 cannot be block4@0\.8: its channels do not fit"):
+        Sparsify(layers={"stem.0": 0.8}).pinned(subject)
+    assert Sparsify(layers={"fc": "block4@0.80"}).pinned(subject) == {"sparsify:fc": "block4@0.8"}
+    with pytest.raises(ValueError, match="a level needs a pattern"):
+        Sparsify(patterns=("2:4",), layers={"fc": 0.5})

@@ -1,0 +1,106 @@
+"""Plans that an engine cannot run are left out and told of; nothing else is lost."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from paredown.models.spec import InputError, LimitError
+from paredown.pipeline.products import read_notes
+from paredown.stages.base import State, Target
+from paredown.stages.budget import budgets
+from paredown.stages.cost import Sample
+from paredown.stages.evidence import Evidence
+from paredown.stages.hunt import Hunt
+from paredown.stages.meter import Meter
+from paredown.stages.profile import load_profile
+from paredown.stages.search import Search
+from paredown.stages.sensitivity import load_losses
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.subject import load_subject
+from paredown.stages.transforms.base import Choice
+
+Run = Callable[..., State]
+
+ABORT = """
+    def latency(self, models, threads, batch, rounds, runs, seed=0):
+        from paredown.models.spec import InputError
+
+        for model in models:
+            constants = weights(onnx.load(model))
+            bad, good = ([f"{name}.weight.q" in constants for name in names] for names in (BAD, GOOD))
+            if all(bad) and not any(good):
+                raise InputError(f"{model}: exact cannot use this file: it aborts")
+        return [[[0.01 + sum(times(model).values())] * runs] * rounds for model in models]
+
+
+    def ignored("""
+
+
+def aborting(started: State, folder: Path, bad: tuple[str, ...], good: tuple[str, ...] = ()) -> State:
+    """The state on a runtime that aborts where all `bad` layers and none of the `good` ones are int8."""
+    text = (started.root / "exact.py").read_text()
+    assert "    def latency(" in text
+    text = text.replace("    def latency(", ABORT, 1).replace("BAD", repr(bad)).replace("GOOD", repr(good))
+    (folder / "exact.py").write_text(text)
+    return replace(started, target=Target(runtime=str(folder / "exact.py")))
+
+
+class Refusing(Meter):
+    """Cannot run the first few plans that it is asked for."""
+
+    few = 2
+
+    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
+        if len(self.refusals) < self.few:
+            self._refuse(InputError("it aborts"))
+            return None
+        return super().attempt(choice, memory, rounds)
+
+
+class Useless(Refusing):
+    few = 10**6
+
+
+def hunt_of(planned: State, folder: Path, meter: type[Meter]) -> Hunt:
+    subject, (_, transforms) = load_subject(planned), load_profile(planned)
+    limits = budgets(planned.limits, Evidence.load(planned.product("baseline") / "evidence.json"), 0.05)
+    made = meter(subject, transforms, replace(planned, out=folder))
+    return Hunt(Search(known=False), made, Milp(), load_losses(planned), limits)
+
+
+def test_random_plans_that_abort_are_left_out_of_the_profile(started: State, run: Run, tmp_path: Path) -> None:
+    state = run(aborting(started, tmp_path, ("fc",), ("stem.0",)), "profile", tmp_path, plans=8, images=16)
+    (line,) = read_notes(tmp_path)
+    assert "left out, as the runtime could not run them: exact cannot use this file: it aborts" in line
+    profile, _ = load_profile(state)
+    assert len(profile.samples) < 8 + 8  # 8 variants
+    assert not list((tmp_path / "profile").glob("plan.onnx*"))
+
+
+def test_a_precision_that_cannot_be_run_at_all_is_one_clear_line(started: State, run: Run, tmp_path: Path) -> None:
+    state = aborting(started, tmp_path, ("fc",))
+    with pytest.raises(InputError, match=r"no variant with .* in int8 could be profiled; .*it aborts"):
+        run(state, "profile", tmp_path, plans=0, images=16)
+
+
+def test_a_search_goes_on_with_a_plan_that_is_another_one(planned: State, tmp_path: Path) -> None:
+    hunt = hunt_of(planned, tmp_path, Refusing)
+    found = hunt.settle(load_profile(planned)[0])
+    assert found.holds and found.sample is not None
+    assert len(hunt.refused) == 2
+    for refused in hunt.refused:
+        differ = sum(found.solution.choice.get(site) != name for site, name in refused.items())
+        assert differ >= 0.1 * len(refused)
+    assert hunt.meter.told("search") == ["search: 2 plans left out, as the runtime could not run them: it aborts"]
+
+
+def test_where_no_plan_can_be_run_that_is_said_and_nothing_is_proved(
+    planned: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paredown.stages.search.Meter", Useless)
+    with pytest.raises(LimitError, match="no plan that seemed to hold the limits could be run by the runtime"):
+        Search(known=False, rounds=2).run(replace(planned, out=tmp_path))
+    assert json.loads((tmp_path / "plan.json").read_text())["measured"] is None
