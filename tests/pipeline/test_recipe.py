@@ -7,8 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from paredown.models.spec import InputError, MissingError
-from paredown.pipeline.recipe import load_recipe
-from paredown.stages.base import Bound
+from paredown.pipeline.recipe import ComparedTarget, load_recipe
+from paredown.stages.base import Bound, Target
 
 Write = Callable[..., Path]
 
@@ -281,3 +281,13 @@ def test_substitute_needs_a_library(tmp_path: Path) -> None:
         load_recipe(file)
     file.write_text(f"{text}  - baseline\n  - library\n  - profile: {{transforms: [substitute, quantize]}}\n")
     assert load_recipe(file).pipeline
+
+
+def test_stages_are_told_the_whole_target(good: Path) -> None:
+    recipe = load_recipe(good)
+    asked = ComparedTarget(runtime="other.py", threads=3, batch=2, container="gzip", compare=("openvino",))
+    told = recipe.model_copy(update={"target": asked}).told()
+    assert told["compare"] == ("openvino",)
+    assert {name: getattr(told["target"], name) for name in Target.model_fields} == {
+        name: getattr(asked, name) for name in Target.model_fields
+    }
