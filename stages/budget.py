@@ -7,8 +7,9 @@ from dataclasses import replace
 from paredown.models.graph import Layer
 from paredown.stages import cost
 from paredown.stages.base import Limits
-from paredown.stages.cost import MIB, Profile
+from paredown.stages.cost import Profile
 from paredown.stages.evidence import Evidence
+from paredown.stages.footprint import MIB, form_of, output_bytes, stored_bytes, weight_bytes
 from paredown.stages.pinning import open_sites
 from paredown.stages.problem import Charge, Costs, Factor, Pick, Problem, Site, Term
 from paredown.stages.structure import Gates, lifetimes, owner, readings
@@ -69,7 +70,7 @@ def _busy_steps(subject: Subject, transforms: Sequence[Transform]) -> list[int]:
     """The steps at which the peak can be; of a block's branches only the largest counts, as only one of them runs."""
     held: dict[tuple[int, Pick | None], float] = {}
     for layer in subject.network.layers:
-        mib = cost.output_bytes(layer, cost.form_of(subject, transforms, layer, {})) / MIB
+        mib = output_bytes(layer, form_of(subject, transforms, layer, {})) / MIB
         first, last = lifetimes(subject)[layer.name]
         for step in range(first, last + 1):
             held[step, owner(subject, layer)] = held.get((step, owner(subject, layer)), 0.0) + mib
@@ -138,11 +139,11 @@ class _Tables:
         """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
         scope = self._scope(layer)
         first = {site: self.sites[site].candidates[0].name for site in scope}
-        plain = cost.form_of(self.subject, self.transforms, layer, first).bits
+        plain = form_of(self.subject, self.transforms, layer, first).bits
         for site in scope:
             found: dict[int, Term] = {}
             for candidate in self.sites[site].candidates:
-                bits = cost.form_of(self.subject, self.transforms, layer, {site: candidate.name}).bits
+                bits = form_of(self.subject, self.transforms, layer, {site: candidate.name}).bits
                 found[bits] = found.get(bits, frozenset()) | {(site, candidate.name)}
             if len(found) > 1:
                 return found
@@ -159,7 +160,7 @@ class _Tables:
         )
 
     def _crossing(self, consumer: Layer, choice: Choice) -> float:
-        return cost.crossing(consumer, cost.form_of(self.subject, self.transforms, consumer, choice))
+        return cost.crossing(consumer, form_of(self.subject, self.transforms, consumer, choice))
 
     def _border(self, consumer: Layer, choice: Choice) -> Costs:
         per_element, per_border = self.profile.weights[-3] * cost.ELEMENT_MS, self.profile.weights[-2] * cost.BORDER_MS
@@ -183,9 +184,12 @@ class _Tables:
             yield dict(zip(scope, names, strict=True))
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
-        form = cost.form_of(self.subject, self.transforms, layer, choice)
-        size, held = cost.stored_bytes(layer, form, self.profile.shares) / MIB, cost.output_bytes(layer, form) / MIB
-        loaded = cost.weight_bytes(layer, form) / MIB
+        form = form_of(self.subject, self.transforms, layer, choice)
+        size, held = (
+            stored_bytes(layer, form, self.profile.shares) / MIB,
+            output_bytes(layer, form) / MIB,
+        )
+        loaded = weight_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]
         memory = {s: self.profile.memory_per_size * loaded + held * (first <= s <= last) for s in self.steps}
         named = {f"memory@{step}": mib for step, mib in memory.items()}

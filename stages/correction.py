@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.stages import cost
+from paredown.stages import cost, footprint
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.transforms.base import Subject, Transform
 
@@ -38,7 +38,7 @@ def corrected(
         profile,
         weights=cost.fit_weights(rows, latencies, _importance(latencies, chosen, at)),
         size_offset=max(
-            sample.size - cost.size_mib(subject, transforms, sample.choice, profile.shares) for sample in closest
+            sample.size - footprint.size_mib(subject, transforms, sample.choice, profile.shares) for sample in closest
         ),
         samples=tuple(samples),
     )

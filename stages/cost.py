@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
 from paredown.models.graph import Layer
+from paredown.stages.footprint import Shares, form_of, live_mib, pixels, size_mib
 from paredown.stages.problem import Costs
-from paredown.stages.structure import borders, lifetimes, under
+from paredown.stages.structure import borders, under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
 
-MILLION, MIB = 1e6, 2**20
+MILLION = 1e6
 TERMS = (
     "dense fp32",
     "depthwise fp32",
@@ -44,10 +45,6 @@ class Sample:
     peak_memory: float | None = None
 
 
-Shares = Mapping[str, Mapping[str, float]]
-"""Layer to kernel to a share."""
-
-
 @dataclass(frozen=True)
 class Profile:
     """What was measured once: coefficients per layer and kernel (see `features` and `Form.kernel`), and the baseline.
@@ -66,19 +63,6 @@ class Profile:
     memory_per_size: float
     shares: Shares = field(default_factory=dict)
     samples: tuple[Sample, ...] = field(default=())
-
-
-def form_of(subject: Subject, transforms: Sequence[Transform], layer: Layer, choice: Choice) -> Form:
-    """The layer's form under a plan, all transforms applied in order."""
-    form = Form(layer.channels_in, layer.channels_out)
-    for transform in transforms:
-        form = transform.form(subject, layer, form, choice)
-    return form
-
-
-def pixels(layer: Layer, form: Form) -> tuple[int, int]:
-    """Height x width of what a layer reads and of what it computes."""
-    return form.pixels or (layer.pixels_in, layer.pixels_out)
 
 
 def features(layer: Layer, form: Form) -> NDArray[np.float64]:
@@ -188,31 +172,6 @@ def fit_weights(
     return tuple(float(value) for value in solution)
 
 
-INT8_CHANNEL = 17
-"""Bytes per output channel beside int8 weights: their scale and zero point, the bias, its scale and zero point."""
-
-
-def weight_bytes(layer: Layer, form: Form) -> int:
-    """Bytes of a layer's parameters in the artifact."""
-    if layer.op == "add":
-        return 0
-    groups = form.channels_in if layer.depthwise else layer.groups
-    count = form.channels_in * form.channels_out * layer.kernel // groups
-    return count + INT8_CHANNEL * form.channels_out if form.bits == 8 else 4 * (count + form.channels_out)
-
-
-def stored_bytes(layer: Layer, form: Form, shares: Shares) -> float:
-    """Bytes of a layer's parameters in the container that the artifact is in."""
-    return weight_bytes(layer, form) * shares.get(layer.name, {}).get(form.kernel, 1.0)
-
-
-def size_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice, shares: Shares | None = None) -> float:
-    """MiB of all parameters under a plan; without `shares` as they are loaded."""
-    subject = under(subject, choice)
-    forms = ((layer, form_of(subject, transforms, layer, choice)) for layer in subject.network.layers)
-    return sum(stored_bytes(layer, form, shares or {}) for layer, form in forms) / MIB
-
-
 def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> Costs:
     """Latency (ms), size and peak memory (MiB) of a plan."""
     size = size_mib(subject, transforms, choice, profile.shares) + profile.size_offset
@@ -223,20 +182,3 @@ def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile,
         "size": size,
         "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
     }
-
-
-def output_bytes(layer: Layer, form: Form) -> int:
-    """Bytes of the value that a layer computes."""
-    return pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
-
-
-def live_mib(subject: Subject, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
-    """MiB of live activations at every schedule step."""
-    subject = under(subject, choice)
-    ends = lifetimes(subject)
-    live = dict.fromkeys(range(len(subject.network.layers)), 0.0)
-    for layer in subject.network.layers:
-        held = output_bytes(layer, form_of(subject, transforms, layer, choice)) / MIB
-        for step in range(ends[layer.name][0], ends[layer.name][1] + 1):
-            live[step] += held
-    return live

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from paredown.models.supernet import KEEP, Branch
-from paredown.stages import cost
+from paredown.stages import cost, footprint
 from paredown.stages.cost import Profile
 from paredown.stages.meter import Meter
 from paredown.stages.structure import owner, picks_of, site_of, under
@@ -15,7 +15,7 @@ def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[di
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
     found = []
     for layer in under(meter.subject, choice).network.layers:
-        plain, form = (cost.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
+        plain, form = (footprint.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
         found.append(
             {
                 "name": layer.name,
@@ -63,7 +63,7 @@ def _branch_ms(meter: Meter, profile: Profile, branch: Branch, name: str) -> dic
     """Predicted ms of a candidate's layers at their whole width, by the bits that all of them can have."""
     subject, pick = meter.subject, (site_of(branch.block), name)
     own = [layer for layer in subject.network.layers if owner(subject, layer) == pick]
-    plain = {layer: cost.form_of(subject, meter.transforms, layer, {}) for layer in own}
+    plain = {layer: footprint.form_of(subject, meter.transforms, layer, {}) for layer in own}
     kernels = {32: "fp32", 8: "int8"}
     every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in subject.network.layers)]
     return {

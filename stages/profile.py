@@ -1,7 +1,7 @@
 """Finds the sites and their candidates, and measures on the target what candidates cost inside the whole network."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -10,23 +10,21 @@ import numpy as np
 from onnx import ModelProto
 from pydantic import Field
 
-from paredown.models.graph import Layer, Network
-from paredown.models.sparse import Sparsity
+from paredown.models.graph import Network
 from paredown.models.spec import InputError, Spec
-from paredown.stages import cost
+from paredown.stages import cost, footprint
 from paredown.stages.base import State, write_notes
 from paredown.stages.calibration import engine_of
 from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
-from paredown.stages.measure import runtime_of
+from paredown.stages.gains import left_out, pays, sparsities
 from paredown.stages.meter import Meter
 from paredown.stages.pinning import open_sites, pins_of
 from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
-from paredown.stages.transforms.sparsify import Sparsify
 
 ORDER = {"substitute": -1, "resize": 1, "sparsify": 2, "quantize": 3}
 """Transforms that are not named here stand at 0, in the recipe's order."""
@@ -50,8 +48,8 @@ class ProfileStage(Spec):
         named = self.load_transforms(state.root)
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
         transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
-        subject = measure_subject(state, self.images, self._blocks(), engine, _sparsities(transforms))
-        notes = [_left_out(subject, named[name], state) for name in named if name not in paying]
+        subject = measure_subject(state, self.images, self._blocks(), engine, sparsities(transforms))
+        notes = [left_out(subject, named[name], state) for name in named if name not in paying]
         if not sites_of(subject, transforms):
             nothing = f"{', '.join(self.names())} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
@@ -95,7 +93,7 @@ class ProfileStage(Spec):
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
             subject, packed = under(meter.subject, choice), meter.shares(choice)
-            forms = {n: cost.form_of(subject, meter.transforms, n, choice) for n in subject.network.layers}
+            forms = {n: footprint.form_of(subject, meter.transforms, n, choice) for n in subject.network.layers}
             for layer, form in forms.items():
                 shares[layer.name].setdefault(form.kernel, packed.get(layer.name, 1.0))
             if not skips and any(form.sparsity for form in forms.values()):
@@ -132,8 +130,8 @@ def _with_memory(
     """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
     rows = [
         (
-            cost.size_mib(meter.subject, meter.transforms, s.choice),
-            s.peak_memory - max(cost.live_mib(meter.subject, meter.transforms, s.choice).values()),
+            footprint.size_mib(meter.subject, meter.transforms, s.choice),
+            s.peak_memory - max(footprint.live_mib(meter.subject, meter.transforms, s.choice).values()),
         )
         for s in samples
         if s.peak_memory
@@ -141,7 +139,7 @@ def _with_memory(
     sizes, peaks = np.array(rows).T
     slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
     plain = samples[0]
-    offset = plain.size - cost.size_mib(meter.subject, meter.transforms, plain.choice)
+    offset = plain.size - footprint.size_mib(meter.subject, meter.transforms, plain.choice)
     ones = (1.0,) * len(cost.TERMS)
     return Profile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
@@ -160,39 +158,6 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
         choice[site.name] = picked.name
         needed |= still_needed(picked, choice)
     return existing(sites, choice)
-
-
-def pays(name: str, transform: Transform, state: State) -> bool:
-    """Whether the target's runtime turns what a transform does into time or bytes.
-
-    Raises InputError for what the runtime may not even run; zeros do no harm anywhere.
-    """
-    supported = runtime_of(state).supports(transform.FEATURE)
-    if transform.FEATURE == "sparse":
-        return supported or state.target.container != "plain"
-    if not supported:
-        gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
-        raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
-    return supported
-
-
-def _left_out(subject: Subject, transform: Transform, state: State) -> str:
-    """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
-    *_, choice = ({}, *transform.uniform(subject))
-    meter = Meter(subject, (transform,), state)
-    before, after = meter.sample({}), meter.sample(choice)
-    gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
-    return (
-        f"sparsify is left out: {state.target.runtime} turns zeros neither into time nor into bytes. With "
-        f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
-        "`narrow` removes whole channels, which saves both; with `target: {container: gzip}` zeros save bytes"
-    )
-
-
-def _sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[Sparsity]]:
-    """What layers are to be pruned to beforehand."""
-    prepared = [t for t in transforms if isinstance(t, Sparsify) and t.method == "obs"]
-    return prepared[0].offers if prepared else lambda _: ()
 
 
 def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, Transform]:

@@ -18,7 +18,7 @@ from paredown.models.load import ModelSpec, load_model
 from paredown.models.onnx_graph import save
 from paredown.models.qdq import UNIT_RANGE, quantize, quantized_values, units
 from paredown.models.surgery import channel_groups, prune
-from paredown.stages.cost import size_mib
+from paredown.stages.footprint import size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.base import Subject
 from paredown.stages.transforms.narrow import Narrow

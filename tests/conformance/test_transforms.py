@@ -14,7 +14,7 @@ from torch import nn
 from paredown.models.graph import analyse
 from paredown.models.onnx_graph import export, save, shapes, weights
 from paredown.stages import discovery
-from paredown.stages.cost import form_of, pixels, size_mib
+from paredown.stages.footprint import form_of, pixels, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.structure import under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform

@@ -20,7 +20,7 @@ from paredown.models.spec import InputError, LimitError
 from paredown.stages import export
 from paredown.stages.base import State, Target
 from paredown.stages.compress import reestimate_batch_norm
-from paredown.stages.cost import form_of
+from paredown.stages.footprint import form_of
 from paredown.stages.original import load_weights, save_weights, teacher
 from paredown.stages.profile import ProfileStage, load_profile
 from paredown.stages.recover import Recover

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.stages import cost
+from paredown.stages import cost, footprint
 from paredown.stages.correction import corrected, met
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.profile import random_choice
@@ -33,7 +33,9 @@ def predicted(subject: Subject, profile: Profile, choice: Choice) -> float:
 
 
 def sampled(subject: Subject, profile: Profile, choice: Choice, factor: float) -> Sample:
-    return Sample(choice, factor * predicted(subject, profile, choice), cost.size_mib(subject, BOTH, choice) + 0.25)
+    return Sample(
+        choice, factor * predicted(subject, profile, choice), footprint.size_mib(subject, BOTH, choice) + 0.25
+    )
 
 
 def test_a_model_learns_what_all_plans_say(subject: Subject, profile: Profile) -> None:

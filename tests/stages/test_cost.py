@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from paredown.models.graph import Layer
 from paredown.models.sparse import Sparsity
-from paredown.stages import cost
+from paredown.stages import cost, footprint
 from paredown.stages.cost import TERMS, Profile
 from paredown.stages.structure import borders
 from paredown.stages.transforms.base import Form, Subject
@@ -70,22 +70,22 @@ def test_a_fit_never_goes_below_zero() -> None:
 
 
 def test_bytes_of_weights() -> None:
-    assert cost.weight_bytes(CONV, Form(16, 32)) == 4 * (16 * 32 * 9 + 32)
-    assert cost.weight_bytes(CONV, Form(8, 16, 8)) == 8 * 16 * 9 + 17 * 16
-    assert cost.weight_bytes(DEPTHWISE, Form(8, 8)) == 4 * (8 * 9 + 8)
+    assert footprint.weight_bytes(CONV, Form(16, 32)) == 4 * (16 * 32 * 9 + 32)
+    assert footprint.weight_bytes(CONV, Form(8, 16, 8)) == 8 * 16 * 9 + 17 * 16
+    assert footprint.weight_bytes(DEPTHWISE, Form(8, 8)) == 4 * (8 * 9 + 8)
 
 
 def test_sizes_and_activations_shrink_with_width_and_precision(subject: Subject) -> None:
-    plain = cost.size_mib(subject, BOTH, {})
-    narrow = cost.size_mib(subject, BOTH, {"narrow:block.conv1": "16"})
-    int8 = cost.size_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
+    plain = footprint.size_mib(subject, BOTH, {})
+    narrow = footprint.size_mib(subject, BOTH, {"narrow:block.conv1": "16"})
+    int8 = footprint.size_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
     # 16 channels less: their weights in conv1 and conv2, and their biases in conv1.
     assert (plain - narrow) * 2**20 == pytest.approx(4 * (16 * 16 * 9 * 2 + 16))
     assert (plain - int8) * 2**20 == pytest.approx(3 * 16 * 32 * 9 + 4 * 32 - 17 * 32)
 
 
 def test_what_is_alive_at_each_step(subject: Subject) -> None:
-    live = cost.live_mib(subject, BOTH, {})
+    live = footprint.live_mib(subject, BOTH, {})
     order = [layer.name for layer in subject.network.layers]
     stem, inner = 16 * 144 * 4 / 2**20, 32 * 144 * 4 / 2**20
     assert live[order.index("stem.0")] == pytest.approx(stem)
@@ -93,7 +93,7 @@ def test_what_is_alive_at_each_step(subject: Subject) -> None:
     assert live[order.index("block.conv1")] == pytest.approx(stem + inner)
     assert live[order.index("block.conv2")] == pytest.approx(stem + inner + stem)
     assert live[order.index("add")] == pytest.approx(3 * stem)
-    halved = cost.live_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
+    halved = footprint.live_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
     assert halved[order.index("block.conv1")] == pytest.approx(stem + inner / 4)
 
 
@@ -133,9 +133,9 @@ def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: Subject) -> None
     terms = cost.terms(subject, BOTH, profile, choice)
     found = cost.predict(subject, BOTH, profile, choice)
     assert found["latency"] == pytest.approx(float(terms @ np.array(weights)))
-    assert found["size"] == pytest.approx(cost.size_mib(subject, BOTH, choice) + 0.01)
-    live = max(cost.live_mib(subject, BOTH, choice).values())
-    assert found["memory"] == pytest.approx(40 + 2 * cost.size_mib(subject, BOTH, choice) + live)
+    assert found["size"] == pytest.approx(footprint.size_mib(subject, BOTH, choice) + 0.01)
+    live = max(footprint.live_mib(subject, BOTH, choice).values())
+    assert found["memory"] == pytest.approx(40 + 2 * footprint.size_mib(subject, BOTH, choice) + live)
 
 
 def test_correct_weights_stay_and_wrong_ones_are_found() -> None:
