@@ -5,10 +5,11 @@ value, its int32 bias, a Cast and one multiplication by the scale of every outpu
 up to the rounding of floats. All else (sums, pools, gates) keeps its QDQ form, in which DeepSparse takes it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, defs, helper
 
 from paredown.models.onnx_graph import WEIGHTED, copy_of, producers, set_weight, weights
@@ -30,8 +31,8 @@ def conv_integer(model: ModelProto) -> ModelProto:
     """
     model = copy_of(model)
     _remove_guards(model)
-    made = producers(model)
-    nodes = [part for node in model.graph.node for part in _integer_layer(model, node, made)]
+    made, constants = producers(model), weights(model)
+    nodes = [part for node in model.graph.node for part in _integer_layer(model, node, made, constants)]
     _replace_nodes(model, nodes)
     _set_opset(model)
     _remove_unread(model)
@@ -47,7 +48,9 @@ def _remove_guards(model: ModelProto) -> None:
     _replace_nodes(model, [node for node in model.graph.node if not node.name.endswith(".guard")])
 
 
-def _integer_layer(model: ModelProto, node: NodeProto, made: dict[str, NodeProto]) -> Iterator[NodeProto]:
+def _integer_layer(
+    model: ModelProto, node: NodeProto, made: Mapping[str, NodeProto], constants: Mapping[str, NDArray[np.generic]]
+) -> Iterator[NodeProto]:
     """The nodes of an int8 layer, the last of which gives the layer's value; any other node as it is."""
     sources = [made.get(value) for value in node.input[:2]] if node.op_type in WEIGHTED else []
     read = [source for source in sources if source is not None and source.op_type == "DequantizeLinear"]
@@ -55,7 +58,7 @@ def _integer_layer(model: ModelProto, node: NodeProto, made: dict[str, NodeProto
         yield node
         return
     (value, step, zero), (weight, steps, _) = read[0].input, read[1].input
-    constants, name, rank = weights(model), node.name, 4 if node.op_type == "Conv" else 2
+    name, rank = node.name, 4 if node.op_type == "Conv" else 2
     channels = (1, -1, *[1] * (rank - 2))
     # DeepSparse aborts the process where a layer states no zero point of its weights.
     set_weight(model, f"{weight}.zero", np.array(0, np.int8))

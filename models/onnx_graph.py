@@ -100,12 +100,17 @@ def weighted_nodes(model: ModelProto) -> Iterator[tuple[str, NodeProto]]:
             yield node.name, node
 
 
+def stored_weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:
+    """Every Conv's and Gemm's weight as the file has it: floats, or integers in QDQ form."""
+    constants = weights(model)
+    named = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
+    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
+    return {name: value for name, value in found.items() if value is not None}
+
+
 def zero_shares(model: ModelProto) -> dict[str, float]:
     """Of every Conv and Gemm the share of its weights that are zero, in float or as integers in QDQ form."""
-    constants = weights(model)
-    stored = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
-    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in stored.items()}
-    return {name: float((value == 0).mean()) for name, value in found.items() if value is not None}
+    return {name: float((value == 0).mean()) for name, value in stored_weights(model).items()}
 
 
 def producers(model: ModelProto) -> dict[str, NodeProto]:

@@ -15,7 +15,7 @@ BLOCK = 4
 """Input channels of a block that stay or go together."""
 
 COLUMNS = 128
-"""Columns that `reconstruct` works on before it tells the others."""
+"""Columns that the sweep works on before it tells the others."""
 
 DAMPING = 0.01
 """Of the mean square of a column, on the diagonal of the second moments."""
@@ -82,8 +82,7 @@ def mask(scores: Tensor, sparsity: Sparsity) -> Tensor:
     """Which of (rows, columns) stay, as booleans: those of the highest scores, in the pattern."""
     if kept := n_of_m(sparsity.pattern):
         return _best_of_each(scores.reshape(-1, kept[1]), kept[0]).reshape(scores.shape)
-    grouped = scores.reshape(len(scores), -1, sparsity.group).sum(-1)
-    return _best(grouped, 1 - sparsity.level).repeat_interleave(sparsity.group, dim=1)
+    return _best_groups(scores, sparsity.group, 1 - sparsity.level)
 
 
 def _best_of_each(scores: Tensor, count: int) -> Tensor:
@@ -91,11 +90,12 @@ def _best_of_each(scores: Tensor, count: int) -> Tensor:
     return chosen.scatter_(1, scores.topk(count, dim=1).indices, True)
 
 
-def _best(scores: Tensor, share: float) -> Tensor:
-    """The best share of all entries, one at least."""
-    chosen = torch.zeros(scores.numel(), dtype=torch.bool, device=scores.device)
-    chosen[scores.flatten().topk(max(1, round(share * scores.numel()))).indices] = True
-    return chosen.reshape(scores.shape)
+def _best_groups(scores: Tensor, group: int, share: float) -> Tensor:
+    """The best share of all groups of so many neighbours, one at least."""
+    grouped = scores.reshape(len(scores), -1, group).sum(-1)
+    chosen = torch.zeros(grouped.numel(), dtype=torch.bool, device=scores.device)
+    chosen[grouped.flatten().topk(max(1, round(share * grouped.numel()))).indices] = True
+    return chosen.reshape(grouped.shape).repeat_interleave(group, dim=1)
 
 
 def by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
@@ -184,5 +184,4 @@ def _again(part: Tensor, factor: Tensor, sparsity: Sparsity, planned: Tensor) ->
         return mask(scores, sparsity)
     if not planned.any():
         return planned
-    grouped = scores.reshape(len(scores), -1, sparsity.group).sum(-1)
-    return _best(grouped, float(planned.float().mean())).repeat_interleave(sparsity.group, dim=1)
+    return _best_groups(scores, sparsity.group, float(planned.float().mean()))

@@ -185,11 +185,8 @@ class _Tables:
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
         form = form_of(self.subject, self.transforms, layer, choice)
-        size, held = (
-            stored_bytes(layer, form, self.profile.shares) / MIB,
-            output_bytes(layer, form) / MIB,
-        )
-        loaded = weight_bytes(layer, form) / MIB
+        size, loaded = stored_bytes(layer, form, self.profile.shares) / MIB, weight_bytes(layer, form) / MIB
+        held = output_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]
         memory = {s: self.profile.memory_per_size * loaded + held * (first <= s <= last) for s in self.steps}
         named = {f"memory@{step}": mib for step, mib in memory.items()}

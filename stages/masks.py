@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from paredown.models.sparse import Sparsity, by_magnitude
+from paredown.models.sparse import Sparsity, by_magnitude, n_of_m
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Masks:
         masks = {}
         for layer, sparsity in self.layers.items():
             weight = module.get_parameter(f"{layer}.weight")
-            if self.growth and epoch < self.growth:
+            if epoch < self.growth:
                 with torch.no_grad():
                     weight.copy_(by_magnitude(weight, self._at(sparsity, epoch)))
             masks[f"{layer}.weight"] = (weight != 0).to(weight.dtype)
         return masks
 
     def _at(self, sparsity: Sparsity, epoch: int) -> Sparsity:
-        if sparsity.group > 1 and ":" in sparsity.pattern:
+        if n_of_m(sparsity.pattern):
             return sparsity  # N of M cannot be half true
         return replace(sparsity, level=sparsity.level * (1 - (1 - (epoch + 1) / self.growth) ** 3))
 

@@ -16,9 +16,8 @@ from paredown.models.spec import InputError
 from paredown.stages.base import State, Target
 from paredown.stages.discovery import load
 from paredown.stages.evidence import Comparison, Evidence
+from paredown.stages.footprint import MIB
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
-
-MIB = 2**20
 
 MODEL, PORTABLE = "model.onnx", "portable.onnx"
 SUFFIX = {"plain": "", "gzip": ".gz"}

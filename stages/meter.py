@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto
 
 from paredown.models.conv_integer import INTEGER
-from paredown.models.onnx_graph import LEVEL, consumers, producers, save, weighted_nodes, weights
+from paredown.models.onnx_graph import LEVEL, consumers, producers, save, stored_weights
 from paredown.models.qdq import units
 from paredown.models.spec import InputError
 from paredown.stages.base import State
@@ -74,11 +74,14 @@ class Meter:
 
     def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
-        target, rounds = self.state.target, rounds or self.rounds
         with self.written(self.lower(choice)) as path:
-            both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
-            peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
-            return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
+            return self._sample(path, choice, memory, rounds or self.rounds)
+
+    def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> Sample:
+        target = self.state.target
+        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
+        peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
+        return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
 
     def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
         """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""
@@ -105,29 +108,22 @@ class Meter:
     def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]] | None:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
         between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
-        if not choice:
-            return self._profiled(self.sample(choice, memory), choice)
+        model, target = self.lower(choice), self.state.target
         try:
-            sample = self.attempt(choice, memory)
-            return self._profiled(sample, choice) if sample else None
+            with self.written(model) as path:
+                sample = self._sample(path, choice, memory, self.rounds)
+                times = self.runtime.node_times(path, target.threads, target.batch, self.runs)
         except InputError as error:
+            if not choice:
+                raise
             self._refuse(error)
             return None
-
-    def _profiled(self, sample: Sample, choice: Choice) -> tuple[Sample, dict[str, float]]:
-        model, target = self.lower(choice), self.state.target
-        with self.written(model) as path:
-            times = settled(self.runtime.node_times(path, target.threads, target.batch, self.runs), sample.latency)
         owned: dict[str, float] = {}
-        for name, ms in times.items():
+        for name, ms in settled(times, sample.latency).items():
             owner = _owner(model, name, picks_by_name(self.subject))
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
         return sample, owned
-
-    def shares(self, choice: Choice) -> dict[str, float]:
-        """Of every layer's weights what is left of their bytes in the target's container."""
-        return {} if self.state.target.container == "plain" else packed_shares(self.lower(choice))
 
     def variants(self) -> list[Choice]:
         """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
@@ -147,14 +143,8 @@ class Meter:
 
 def packed_shares(model: ModelProto) -> dict[str, float]:
     """Bytes of a layer's packed weight over those of the weight itself."""
-    constants = weights(model)
-    named = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
-    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
-    return {
-        name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes
-        for name, value in found.items()
-        if value is not None
-    }
+    found = stored_weights(model).items()
+    return {name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes for name, value in found}
 
 
 def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 from onnx import ModelProto
 from pydantic import Field
 
-from paredown.models.graph import Network
+from paredown.models.graph import Layer, Network
 from paredown.models.spec import InputError, Spec
 from paredown.stages import cost, footprint
 from paredown.stages.base import State, write_notes
@@ -19,12 +19,13 @@ from paredown.stages.correction import corrected
 from paredown.stages.cost import Profile, Sample
 from paredown.stages.discovery import make
 from paredown.stages.gains import left_out, pays, sparsities
-from paredown.stages.meter import Meter
+from paredown.stages.meter import Meter, packed_shares
 from paredown.stages.pinning import open_sites, pins_of
 from paredown.stages.problem import Pick, Site, allowed, still_needed
 from paredown.stages.structure import existing, sites_of, under
 from paredown.stages.subject import measure_subject
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+from paredown.stages.transforms.sparsify import sparse_layers
 
 ORDER = {"substitute": -1, "resize": 1, "sparsify": 2, "quantize": 3}
 """Transforms that are not named here stand at 0, in the recipe's order."""
@@ -86,28 +87,23 @@ class ProfileStage(Spec):
         return load_transforms(self.names(), root)
 
     def _profile(self, meter: "Meter", state: State) -> Profile:
-        variants, skips = meter.variants(), meter.runtime.supports("sparse")
+        every = meter.variants()
+        # Zeros that are not skipped take as long as weights.
+        variants = every if meter.runtime.supports("sparse") else [v for v in every if not sparse_layers(v)]
         layers: dict[str, list[tuple[Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
-        shares: dict[str, dict[str, float]] = {name: {} for name in layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
-            subject, packed = under(meter.subject, choice), meter.shares(choice)
-            forms = {n: footprint.form_of(subject, meter.transforms, n, choice) for n in subject.network.layers}
-            for layer, form in forms.items():
-                shares[layer.name].setdefault(form.kernel, packed.get(layer.name, 1.0))
-            if not skips and any(form.sparsity for form in forms.values()):
-                continue  # zeros that are not skipped take as long as weights
             measured = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
             if measured is None:
                 continue
             sample, times = measured
             samples.append(sample)
-            for layer, form in forms.items():
+            for layer, form in _forms(meter, choice):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
         self._check_kernels(meter, fitted)
-        profile = replace(_with_memory(meter, fitted, samples), shares=shares)
+        profile = replace(_with_memory(meter, fitted, samples), shares=_shares(meter, every))
         rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
@@ -122,6 +118,22 @@ class ProfileStage(Spec):
             if lacks := sorted(wanted - kernels.keys()):
                 refusal = "; ".join(meter.told("profile"))
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
+
+
+def _forms(meter: Meter, choice: Choice) -> list[tuple[Layer, Form]]:
+    """What a choice makes of every layer that it leaves."""
+    subject = under(meter.subject, choice)
+    return [(n, footprint.form_of(subject, meter.transforms, n, choice)) for n in subject.network.layers]
+
+
+def _shares(meter: Meter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
+    """Per layer and kernel what the target's container leaves of the bytes; nothing where there is none."""
+    found: dict[str, dict[str, float]] = {}
+    for choice in variants if meter.state.target.container != "plain" else ():
+        packed = packed_shares(meter.lower(choice))
+        for layer, form in _forms(meter, choice):
+            found.setdefault(layer.name, {}).setdefault(form.kernel, packed.get(layer.name, 1.0))
+    return found
 
 
 def _with_memory(

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.conv_integer import conv_integer
-from paredown.stages.runtimes import _deepsparse_layers, _machine
+from paredown.stages.runtimes import _deepsparse_layers
 from paredown.stages.runtimes._bare import SessionError
 from paredown.stages.runtimes._inprocess import logits, naming, onnx_input_shape
+from paredown.stages.runtimes._machine import ThisMachine
 from paredown.stages.runtimes._sidecars import SIDECARS
 from paredown.stages.runtimes._timing import turns
 from paredown.stages.runtimes._worker import Worker
@@ -35,7 +36,7 @@ BLOCKS = 3
 
 
 @dataclass(frozen=True)
-class DeepSparse:
+class DeepSparse(ThisMachine):
     """Runs and measures ONNX files with DeepSparse 1.8 in its sidecar.
 
     Files are of the form that `lower` gives and take one float32 input (batch, channels, height, width) of a fixed
@@ -49,16 +50,6 @@ class DeepSparse:
 
     def version(self) -> str:
         return f"{NAME} {SIDECARS[NAME].installed_version(NAME)}"
-
-    def machine(self) -> dict[str, str]:
-        return _machine.fingerprint()
-
-    def width_multiple(self) -> int:
-        return _machine.width_multiple(self.machine())
-
-    def weight_bits(self) -> int:
-        """As for onnxruntime: 7 without VNNI."""
-        return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
         """Zeros too: `block4` saves time in int8 layers, `unstructured` mostly in fp32 ones; how much is measured."""

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes import _machine, _session
+from paredown.stages.runtimes import _session
 from paredown.stages.runtimes._bare import SessionError
 from paredown.stages.runtimes._inprocess import WARM_UP, logits, naming, peak_memory
+from paredown.stages.runtimes._machine import ThisMachine
 from paredown.stages.runtimes._profile import node_durations
 from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
@@ -22,7 +23,7 @@ NAME = "onnxruntime"
 
 
 @dataclass(frozen=True)
-class OnnxRuntime:
+class OnnxRuntime(ThisMachine):
     """Runs and measures ONNX files with onnxruntime's CPU provider.
 
     Files take one float32 input (batch, channels, height, width) of a fixed size; their first output is the
@@ -35,15 +36,6 @@ class OnnxRuntime:
         import onnxruntime
 
         return f"onnxruntime {onnxruntime.__version__}"
-
-    def machine(self) -> dict[str, str]:
-        return _machine.fingerprint()
-
-    def width_multiple(self) -> int:
-        return _machine.width_multiple(self.machine())
-
-    def weight_bits(self) -> int:
-        return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
         """Zeros save no time here, so `sparse` is not supported; files in a container are."""

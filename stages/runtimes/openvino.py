@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes import _machine, _openvino
+from paredown.stages.runtimes import _openvino
 from paredown.stages.runtimes._inprocess import WARM_UP, check, logits, naming, peak_memory
+from paredown.stages.runtimes._machine import ThisMachine
 from paredown.stages.runtimes._profile import ANCHORS, Names, names_of
 from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
@@ -24,7 +25,7 @@ BLOCKS = 3
 
 
 @dataclass(frozen=True)
-class OpenVino:
+class OpenVino(ThisMachine):
     """Runs and measures ONNX files with OpenVINO's CPU plugin, always in fp32 where the file says so.
 
     Files take one float32 input (batch, channels, height, width); their first output is the logits (batch,
@@ -35,18 +36,6 @@ class OpenVino:
 
     def version(self) -> str:
         return f"openvino {metadata.version('openvino')}"
-
-    def machine(self) -> dict[str, str]:
-        return _machine.fingerprint()
-
-    def width_multiple(self) -> int:
-        """As for onnxruntime: with AVX512 4 channels more than 48 or 64 cost a 3x3 convolution a third to a half more
-        time, the next 12 hardly any."""
-        return _machine.width_multiple(self.machine())
-
-    def weight_bits(self) -> int:
-        """As for onnxruntime: held to instructions without VNNI, 8-bit products saturate here too."""
-        return _machine.weight_bits(self.machine())
 
     def supports(self, feature: str) -> bool:
         """Zeros save no time here, so `sparse` is not supported; files in a container are."""
