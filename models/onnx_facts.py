@@ -1,4 +1,4 @@
-"""What can be told of any ONNX classifier without running it: bytes, parameters, multiply-adds, operators, precision."""
+"""What is known of any ONNX classifier without running it: bytes, parameters, multiply-adds, operators, precision."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -81,7 +81,7 @@ def facts_of(path: Path) -> Facts:
 
 
 def layers_of(model: ModelProto) -> Iterator[LayerFacts]:
-    """Every node that computes something from the input, in order; what only prepares constants is part of its reader."""
+    """Every node that computes something from the input, in order; what only prepares constants belongs to its reader."""
     known, graph = _shaped(model), _Constants(model)
     for node in model.graph.node:
         if node.op_type == "Constant" or graph.is_constant(node):
