@@ -81,7 +81,7 @@ def facts_of(path: Path) -> Facts:
 
 
 def layers_of(model: ModelProto) -> Iterator[LayerFacts]:
-    """Every node that computes something from the input, in order; what only prepares constants belongs to its reader."""
+    """Every node that computes something from the input, in order; a constant belongs to the node that reads it."""
     known, graph = _shaped(model), _Constants(model)
     for node in model.graph.node:
         if node.op_type == "Constant" or graph.is_constant(node):
