@@ -152,13 +152,13 @@ class _Constants:
         return self.tensors.get(value)
 
 
-def _scale_inputs(node: NodeProto) -> Sequence[str]:
+def _scale_inputs(node: NodeProto) -> list[str]:
     """Inputs that say how a tensor is rounded, and are no parameters."""
     if node.op_type in ROUNDING:
-        return node.input[1:]
+        return list(node.input[1:])
     if node.op_type.startswith("QLinear") or node.op_type == "QGemm":
         return [value for place, value in enumerate(node.input) if place not in (0, WEIGHT_AT.get(node.op_type, 3), 8)]
-    return node.input[2:] if node.op_type.endswith("Integer") else ()
+    return list(node.input[2:]) if node.op_type.endswith("Integer") else []
 
 
 def _precision(node: NodeProto, graph: _Constants) -> str:
@@ -224,7 +224,7 @@ def _outside(model: ModelProto, path: Path) -> Iterator[int]:
 def _bytes(tensor: TensorProto) -> int:
     four = tensor.data_type in (TensorProto.INT4, TensorProto.UINT4)
     size = prod(tensor.dims)
-    return (size + 1) // 2 if four else size * helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return (size + 1) // 2 if four else size * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _trained(tensor: TensorProto) -> bool:

@@ -1,0 +1,81 @@
+"""What a gate finds: one check per limit, and what they come to together."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Verdict = Literal["pass", "fail", "inconclusive", "not comparable"]
+
+PASS, FAIL, INVALID, INCONCLUSIVE = 0, 1, 2, 3
+"""Exit codes. INVALID: bad input or evidence that cannot be trusted, so that there is no verdict."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One limit against what was found.
+
+    `before` is the baseline's value (None where it does not matter), `after` the model's, `allowed` the most that the
+    limit leaves (the least, where `least`), all in `unit`: `B`, `ms`, `%`, or empty for counts. `kind` says how sure
+    the values are: read from the file, measured against the baseline, or measured here in absolute terms. `because` is
+    one sentence for people, `layers` names what is responsible, worst first.
+    """
+
+    name: str
+    kind: Literal["deterministic", "relative", "absolute"]
+    limit: str
+    unit: str
+    before: float | None
+    after: float | None
+    allowed: float | None
+    verdict: Verdict
+    because: str = ""
+    layers: tuple[str, ...] = ()
+    least: bool = False
+
+    @property
+    def ratio(self) -> float | None:
+        """The model's value over the baseline's."""
+        return self.after / self.before if self.before and self.after is not None else None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A gate's whole result: `model` and `baseline` are paths, `sha256` their digests by those names, `facts` lines on
+    how it was measured, `tables` what was asked for beside the verdict, `seconds` what it took."""
+
+    model: str
+    baseline: str | None
+    sha256: Mapping[str, str]
+    checks: tuple[Check, ...]
+    machine: Mapping[str, str]
+    runtime: str
+    facts: tuple[str, ...] = ()
+    tables: tuple["Table", ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        return together(check.verdict for check in self.checks)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of equal keys under a heading."""
+
+    title: str
+    rows: tuple[Mapping[str, Any], ...]
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """Fail wins over inconclusive, which wins over pass; what cannot be compared here is as good as not measured."""
+    found = set(verdicts)
+    if "fail" in found:
+        return "fail"
+    return "inconclusive" if found & {"inconclusive", "not comparable"} else "pass"
+
+
+def exit_code(verdict: Verdict, undecided: Literal["pass", "fail", "inconclusive"] = "inconclusive") -> int:
+    """`undecided` says what an inconclusive gate counts as."""
+    if verdict in ("pass", "fail"):
+        return PASS if verdict == "pass" else FAIL
+    return {"pass": PASS, "fail": FAIL, "inconclusive": INCONCLUSIVE}[undecided]
