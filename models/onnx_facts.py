@@ -223,7 +223,7 @@ def _outside(model: ModelProto, path: Path) -> Iterator[int]:
 
 def _bytes(tensor: TensorProto) -> int:
     four = tensor.data_type in (TensorProto.INT4, TensorProto.UINT4)
-    size = prod(tensor.dims)
+    size: int = prod(tensor.dims)
     return (size + 1) // 2 if four else size * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
