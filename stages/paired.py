@@ -1,0 +1,147 @@
+"""Is one model slower than another, and how sure is that? Paired ratios from interleaved sessions, with a control.
+
+A round opens two fresh sessions of each model and lets all four take turns. What the machine does to a round it does
+to both models, so that only their ratio within a round counts; and two sessions of one model show what the machine
+makes of equal things. Rounds are resampled, and the runs within their sessions (a hierarchical bootstrap).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.stages.runtimes.base import Runtime
+
+DRAWS = 1000
+"""Resamplings behind an interval: at 99 % each of its ends rests on the outermost five."""
+TRIMMED = 0.2
+"""Share of the rounds left out at either end: under load a round is now and then far off."""
+SESSION_MS = (40.0, 5, 20)
+"""A session is timed for so long, within so many runs: more sessions tell more than longer ones."""
+
+Times = NDArray[np.float64]
+"""Milliseconds (round, session, run)."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A ratio, and the ends between which it lies with the confidence that was asked for."""
+
+    ratio: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half of the width."""
+        return (self.high - self.low) / 2
+
+    def holds(self, *values: float) -> bool:
+        return all(self.low <= value <= self.high for value in values)
+
+    def __str__(self) -> str:
+        return f"{self.ratio:.3f}x ({self.low:.3f} to {self.high:.3f})"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Both models' times. Every number is drawn with the same seed, so that equal times give equal intervals."""
+
+    old: Times
+    new: Times
+    confidence: float = 0.99
+
+    @property
+    def rounds(self) -> int:
+        return len(self.old)
+
+    @property
+    def runs(self) -> int:
+        """Timed runs of each model."""
+        return self.old.size
+
+    @cached_property
+    def p50(self) -> Interval:
+        """Median of the new model's sessions over that of the old one's."""
+        return self._interval(lambda old, new: _middle(_logs(new).mean(-1) - _logs(old).mean(-1)))
+
+    @cached_property
+    def control(self) -> Interval:
+        """The same ratio between two sessions of one model, whose true value is 1."""
+        return self._interval(lambda old, new: _middle((_across(old) + _across(new)) / 2))
+
+    @cached_property
+    def p95(self) -> Interval:
+        """Ratio of the 95th percentiles of all runs; it rests on the slowest twentieth of them."""
+        return self._interval(lambda old, new: np.log(_p95(new)) - np.log(_p95(old)))
+
+    def _interval(self, statistic: Callable[[Times, Times], Times]) -> Interval:
+        point = statistic(self.old[None], self.new[None])[0]
+        rng = np.random.default_rng(0)
+        drawn = np.concatenate([statistic(*self._resampled(rng, 50)) for _ in range(DRAWS // 50)])
+        outside = 100 * (1 - self.confidence) / 2
+        low, high = np.percentile(drawn, [outside, 100 - outside])
+        return Interval(*(float(np.exp(value)) for value in (point, low, high)))
+
+    def _resampled(self, rng: np.random.Generator, draws: int) -> tuple[Times, Times]:
+        """(draw, round, session, run) of both: rounds with replacement, and of their sessions' runs too."""
+        picked = rng.integers(0, self.rounds, (draws, self.rounds))
+        return _runs_drawn(self.old[picked], rng), _runs_drawn(self.new[picked], rng)
+
+
+def _runs_drawn(times: Times, rng: np.random.Generator) -> Times:
+    return np.take_along_axis(times, rng.integers(0, times.shape[-1], times.shape), -1)
+
+
+def _logs(times: Times) -> Times:
+    """Logarithm of every session's median."""
+    return np.asarray(np.log(np.median(times, axis=-1)))
+
+
+def _across(times: Times) -> Times:
+    """Logarithm of a model's first session over its second, per round."""
+    logs = _logs(times)
+    return np.asarray(logs[..., 0] - logs[..., 1])
+
+
+def _middle(values: Times) -> Times:
+    """Mean over the last axis without its outer fifths."""
+    cut, kept = int(TRIMMED * values.shape[-1]), np.sort(values, axis=-1)
+    return np.asarray(kept[..., cut : values.shape[-1] - cut].mean(-1))
+
+
+def _p95(times: Times) -> Times:
+    return np.asarray(np.percentile(times.reshape(len(times), -1), 95, axis=-1))
+
+
+def rounds_of(
+    runtime: Runtime, old: Path, new: Path, threads: int, batch: int, seed: int = 0
+) -> Iterator[tuple[Times, Times]]:
+    """Endless rounds, each with the times (session, run) of the old and of the new model.
+
+    Which model's sessions are opened first and last alternates: the first session of a process can be a percent faster.
+    """
+    runs, number = SESSION_MS[1], 0
+    while True:
+        outer, inner = (old, new) if number % 2 == 0 else (new, old)
+        times = runtime.latency([outer, inner, inner, outer], threads, batch, 1, runs, seed + number)
+        a, b, c, d = (np.array(one[0]) for one in times)
+        pairs = (np.stack([a, d]), np.stack([b, c]))
+        if number:  # the first one only shows how long a run takes
+            yield pairs if outer == old else (pairs[1], pairs[0])
+        runs = runs if number else session_runs(float(np.median(pairs[0])))
+        number += 1
+
+
+def session_runs(milliseconds: float) -> int:
+    """Timed runs of a session whose run takes so long."""
+    wanted, least, most = SESSION_MS
+    return int(np.clip(wanted / milliseconds, least, most))
+
+
+def together(rounds: Sequence[tuple[Times, Times]], confidence: float) -> Paired:
+    """Rounds as one sample."""
+    return Paired(np.stack([old for old, _ in rounds]), np.stack([new for _, new in rounds]), confidence)
