@@ -20,6 +20,7 @@ import click
 
 from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.errors import run_guarded
+from paredown.pipeline.gate.verb import gate_verb
 from paredown.pipeline.sidecars import runtime_verbs
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def cli() -> None:
     """Pares an image classifier down until it fits the device it must run on, with proof."""
 
 
+cli.add_command(gate_verb)
 cli.add_command(runtime_verbs)
 
 

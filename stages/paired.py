@@ -17,6 +17,8 @@ from paredown.stages.runtimes.base import Runtime
 
 DRAWS = 1000
 """Resamplings behind an interval: at 99 % each of its ends rests on the outermost five."""
+AT_ONCE = 50
+"""Resamplings in memory at a time."""
 TRIMMED = 0.2
 """Share of the rounds left out at either end: under load a round is now and then far off."""
 SESSION_MS = (40.0, 5, 20)
@@ -28,22 +30,14 @@ Times = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A ratio, and the ends between which it lies with the confidence that was asked for."""
+    """A value, and the ends between which it lies with the confidence that was asked for."""
 
-    ratio: float
+    value: float
     low: float
     high: float
 
-    @property
-    def half(self) -> float:
-        """Half of the width."""
-        return (self.high - self.low) / 2
-
-    def holds(self, *values: float) -> bool:
-        return all(self.low <= value <= self.high for value in values)
-
-    def __str__(self) -> str:
-        return f"{self.ratio:.3f}x ({self.low:.3f} to {self.high:.3f})"
+    def holds(self, value: float) -> bool:
+        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)
@@ -76,15 +70,19 @@ class Paired:
     @cached_property
     def p95(self) -> Interval:
         """Ratio of the 95th percentiles of all runs; it rests on the slowest twentieth of them."""
-        return self._interval(lambda old, new: np.log(_p95(new)) - np.log(_p95(old)))
+        return self._interval(lambda old, new: np.log(_quantile(new, 95) / _quantile(old, 95)))
+
+    def absolute(self, quantile: int) -> Interval:
+        """The new model's own quantile in ms, 50 or 95."""
+        return self._interval(lambda old, new: np.log(_quantile(new, quantile)))
 
     def _interval(self, statistic: Callable[[Times, Times], Times]) -> Interval:
-        point = statistic(self.old[None], self.new[None])[0]
+        """Of a statistic of (draw, round, session, run) times, which gives logarithms (draw,)."""
         rng = np.random.default_rng(0)
-        drawn = np.concatenate([statistic(*self._resampled(rng, 50)) for _ in range(DRAWS // 50)])
+        drawn = np.concatenate([statistic(*self._resampled(rng, AT_ONCE)) for _ in range(DRAWS // AT_ONCE)])
         outside = 100 * (1 - self.confidence) / 2
-        low, high = np.percentile(drawn, [outside, 100 - outside])
-        return Interval(*(float(np.exp(value)) for value in (point, low, high)))
+        ends = np.percentile(drawn, [outside, 100 - outside])
+        return Interval(*(float(np.exp(value)) for value in (statistic(self.old[None], self.new[None])[0], *ends)))
 
     def _resampled(self, rng: np.random.Generator, draws: int) -> tuple[Times, Times]:
         """(draw, round, session, run) of both: rounds with replacement, and of their sessions' runs too."""
@@ -113,8 +111,9 @@ def _middle(values: Times) -> Times:
     return np.asarray(kept[..., cut : values.shape[-1] - cut].mean(-1))
 
 
-def _p95(times: Times) -> Times:
-    return np.asarray(np.percentile(times.reshape(len(times), -1), 95, axis=-1))
+def _quantile(times: Times, quantile: int) -> Times:
+    """Of all runs of all rounds."""
+    return np.asarray(np.percentile(times.reshape(len(times), -1), quantile, axis=-1))
 
 
 def rounds_of(

@@ -1,7 +1,7 @@
 """Which layer of a model is which of its baseline, and which of them grew."""
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
 from paredown.models.onnx_facts import Facts, LayerFacts
@@ -45,6 +45,19 @@ def grown(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float])
         more = (measure(layer) if layer else 0) - (measure(before) if before else 0)
         if layer and more > 0:
             found.append((str(layer) if before else f"new {layer}", float(more)))
+    return sorted(found, key=lambda one: -one[1])
+
+
+def slower(model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str, float]]) -> list[tuple[str, float]]:
+    """(layer, ms that it takes more than in the baseline) of those that do, largest first; without a baseline the ms of
+    all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
+    pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
+    found = []
+    for layer, before in pairs:
+        more = times["model"].get(layer.name, 0.0) if layer else 0.0
+        more -= times["baseline"].get(before.name, 0.0) if before else 0.0
+        if layer and more > 0:
+            found.append((str(layer) if before or not baseline else f"new {layer}", more))
     return sorted(found, key=lambda one: -one[1])
 
 

@@ -1,0 +1,123 @@
+"""The gate's one path: the files, what can be read from them, what must be measured, and the outcome."""
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paredown.models.files import digest_file
+from paredown.models.onnx_facts import Facts, facts_of
+from paredown.models.spec import InputError
+from paredown.pipeline.gate.budgets import MEASURED, Gates
+from paredown.pipeline.gate.checks import Check, Outcome
+from paredown.pipeline.gate.layers import slower
+from paredown.pipeline.gate.quality import quality_checks
+from paredown.pipeline.gate.static import shortened, static_checks
+from paredown.pipeline.gate.timed import Subjects, timed_checks
+from paredown.pipeline.gate.why import why
+from paredown.stages.base import Progress
+from paredown.stages.measure import target_runtime
+from paredown.stages.paired import Paired
+
+PROFILED = 20
+"""Runs behind the times of single layers."""
+
+Times = Mapping[str, Mapping[str, float]]
+"""`model` and `baseline` to node to ms."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked: two files, the budgets, whether to do without measuring, and whether to explain."""
+
+    model: Path
+    baseline: Path | None
+    gates: Gates
+    static: bool = False
+    explain: bool = False
+
+
+def gate(request: Request, progress: Progress) -> Outcome:
+    """Every check of the budgets. Raises InputError for files or evidence that cannot be used."""
+    start, gates = time.monotonic(), request.gates
+    _refuse(request)
+    model, baseline = facts_of(request.model), facts_of(request.baseline) if request.baseline else None
+    checks, found = list(static_checks(gates.budgets, model, baseline)), None
+    runtime = target_runtime(gates.target, gates.root)
+    if not request.static:
+        subjects = Subjects(runtime, request.model, request.baseline or request.model)
+        timed, found = timed_checks(gates, subjects, progress)
+        checks += timed
+        if gates.budgets.quality:
+            checks += quality_checks(gates, runtime, request.model, request.baseline, progress)
+    times = _node_times(request, progress) if _too_slow(checks) or (request.explain and not request.static) else {}
+    return Outcome(
+        model=str(request.model),
+        baseline=str(request.baseline) if request.baseline else None,
+        sha256={str(file): digest_file(file) for file in (request.model, request.baseline) if file},
+        checks=tuple(_blamed(check, model, baseline, times) for check in checks),
+        machine=runtime.machine(),
+        runtime=runtime.version(),
+        facts=tuple(_facts(request, found)),
+        tables=why(model, baseline, times or None) if request.explain else (),
+        seconds=time.monotonic() - start,
+    )
+
+
+def _refuse(request: Request) -> None:
+    """What makes a verdict impossible, before anything is measured."""
+    if request.gates.budgets.relative and request.baseline is None:
+        raise InputError("the budgets have factors (x) of a baseline; name it with --baseline or the key `baseline`")
+    for file in (request.model, request.baseline):
+        if file is not None:
+            _refuse_false_evidence(file)
+
+
+def _refuse_false_evidence(file: Path) -> None:
+    """A manifest beside a model must be about that model."""
+    manifest = file.parent / "manifest.json"
+    if not manifest.is_file():
+        return
+    try:
+        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"].get(file.name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{manifest} is no manifest of paredown's: {type(error).__name__}: {error}") from error
+    if expected is not None and expected != digest_file(file):
+        raise InputError(f"{file} is not the model that {manifest} is about: its sha256 is not {expected}")
+
+
+def _too_slow(checks: list[Check]) -> bool:
+    return any(check.verdict == "fail" and check.name.startswith("latency") for check in checks)
+
+
+def _node_times(request: Request, progress: Progress) -> Times:
+    """The runtime's own profile of both models."""
+    progress("gate: times of layers", 0, 1)
+    target, files = request.gates.target, {"model": request.model, "baseline": request.baseline}
+    runtime = target_runtime(target, request.gates.root)
+    return {
+        name: runtime.node_times(file, target.threads, target.batch, PROFILED) for name, file in files.items() if file
+    }
+
+
+def _blamed(check: Check, model: Facts, baseline: Facts | None, times: Times) -> Check:
+    """A latency that is over its limit, with the layers that take longer."""
+    if check.verdict != "fail" or not check.name.startswith("latency"):
+        return check
+    return replace(check, layers=shortened([f"{layer} +{ms:.3f} ms" for layer, ms in slower(model, baseline, times)]))
+
+
+def _facts(request: Request, found: Paired | None) -> Iterator[str]:
+    """How it was measured, and what was not."""
+    target = request.gates.target
+    if found:
+        one = "CPU time of the thread that computes, so that waiting for a core does not count"
+        many = f"wall-clock time of {target.threads} threads, to which everything else that runs adds"
+        yield f"latency is {one if target.threads == 1 else many}"
+        value, low, high = (f"{number:.3f}" for number in (found.control.value, found.control.low, found.control.high))
+        yield f"two sessions of one model, measured beside the comparison: {value}x ({low} to {high})"
+    budgets = request.gates.budgets
+    names = dict.fromkeys(name for name, _ in budgets.limits() if name in MEASURED)
+    if request.static and (skipped := [*names, *(["accuracy and parity"] if budgets.quality else [])]):
+        yield f"not measured (--static): {', '.join(skipped)}"
