@@ -64,8 +64,9 @@ class Paired:
 
     @cached_property
     def control(self) -> Interval:
-        """The same ratio between two sessions of one model, whose true value is 1."""
-        return self._interval(lambda old, new: _middle((_across(old) + _across(new)) / 2))
+        """The same ratio between two sessions of one model, whose true value is 1. What the order of sessions does to
+        both models, and it does a percent or two, cancels."""
+        return self._interval(lambda old, new: _middle((_across(old) - _across(new)) / 2))
 
     @cached_property
     def p95(self) -> Interval:
