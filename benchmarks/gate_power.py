@@ -39,7 +39,7 @@ FALLBACKS = "fallbacks"
 def subject(folder: Path) -> tuple[Path, Callable[[str], ModelProto], list[str]]:
     """The int8 file; the model with one unit left in fp32, by its name; and the units."""
     quiet_torchvision()
-    from torchvision.models import mobilenet_v2
+    from torchvision.models.mobilenetv2 import mobilenet_v2
 
     torch.manual_seed(0)
     module = fold_batch_norm(mobilenet_v2(num_classes=10).eval(), SHAPE)

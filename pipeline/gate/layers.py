@@ -11,6 +11,9 @@ Pair = tuple[LayerFacts | None, LayerFacts | None]
 COMPARED = 2000
 """Layers of one kind up to which those that did not change are looked for; beyond it the order alone counts."""
 
+MATTERS = 0.02
+"""Share of all that became slower under which a layer is not named: profiles are noisy."""
+
 _INTEGER = {
     "QLinearConv": "Conv",
     "ConvInteger": "Conv",
@@ -49,8 +52,8 @@ def grown(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float])
 
 
 def slower(model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str, float]]) -> list[tuple[str, float]]:
-    """(layer, ms that it takes more than in the baseline) of those that do, largest first; without a baseline the ms of
-    all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
+    """(layer, ms that it takes more than in the baseline) of those that matter, largest first; without a baseline the
+    ms of all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
     pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
     found = []
     for layer, before in pairs:
@@ -58,7 +61,8 @@ def slower(model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str
         more -= times["baseline"].get(before.name, 0.0) if before else 0.0
         if layer and more > 0:
             found.append((str(layer) if before or not baseline else f"new {layer}", more))
-    return sorted(found, key=lambda one: -one[1])
+    least = MATTERS * sum(ms for _, ms in found)
+    return sorted((one for one in found if one[1] >= least), key=lambda one: -one[1])
 
 
 def _at(facts: Facts, place: int | None) -> LayerFacts | None:

@@ -44,7 +44,7 @@ def timed(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
     after, before = dict(times.get("model", {})), dict(times.get("baseline", {}))
     for pair in pairs:
         layer, old = pair
-        yield _entry(pair, layer and after.pop(layer.name, None), old and before.pop(old.name, None))
+        yield _entry(pair, after.pop(layer.name, None) if layer else None, before.pop(old.name, None) if old else None)
     renamed = {old.name: layer.name for layer, old in pairs if layer and old}
     before = {_moved(name, renamed): ms for name, ms in before.items()}
     for name in dict.fromkeys([*after, *before]):
@@ -64,9 +64,13 @@ def _moved(name: str, renamed: Mapping[str, str]) -> str:
 def _sized(pairs: Sequence[Pair], model: Facts, baseline: Facts | None) -> Iterator[Entry]:
     """Bytes of every layer, and of what is none: names, the graph; below zero in a file that is packed."""
     for layer, old in pairs:
-        yield _entry((layer, old), layer and layer.bytes, old and old.bytes)
-    after, before = (facts and facts.bytes - sum(layer.bytes for layer in facts.layers) for facts in (model, baseline))
+        yield _entry((layer, old), layer.bytes if layer else None, old.bytes if old else None)
+    after, before = _rest(model), _rest(baseline) if baseline else None
     yield Entry(REST_OF_FILE, after, before, REST_OF_FILE, REST_OF_FILE)
+
+
+def _rest(facts: Facts) -> float:
+    return facts.bytes - sum(layer.bytes for layer in facts.layers)
 
 
 def _entry(pair: Pair, after: float | None, before: float | None) -> Entry:
