@@ -14,8 +14,9 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from paredown.models.container import LARGEST, ContainerError, unpacked
-from paredown.models.onnx_tensors import BITS, MOST_SIZES, RefusedError, place, read_tensors, shown, type_name
+from paredown.models.onnx_tensors import BITS, MOST_SIZES, place, read_tensors, shown, type_name
 from paredown.models.onnx_walk import all_graphs, all_nodes, all_tensors, nodes_of
+from paredown.models.onnx_wire import RefusedError, check_wire
 from paredown.models.spec import InputError
 
 MOST_NODES = 1_000_000
@@ -73,6 +74,7 @@ def content(path: Path) -> bytes:
 
 
 def parsed(content: bytes) -> ModelProto:
+    check_wire(content)
     model = ModelProto()
     try:
         model.ParseFromString(content)

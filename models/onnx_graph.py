@@ -17,7 +17,7 @@ from torch import nn
 
 from paredown.models.graph import Shape
 from paredown.models.onnx_file import content, parsed
-from paredown.models.onnx_tensors import RefusedError
+from paredown.models.onnx_wire import RefusedError
 from paredown.models.spec import InputError
 
 OPSET = 20

@@ -8,6 +8,7 @@ from onnx import ModelProto, TensorProto
 
 from paredown.models.container import LARGEST, allowed
 from paredown.models.onnx_walk import all_sparse, all_tensors
+from paredown.models.onnx_wire import RefusedError
 
 BITS = {
     "FLOAT": 32,
@@ -26,10 +27,6 @@ BITS = {
 MOST_SIZES = 64
 """Of one shape."""
 _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
-
-
-class RefusedError(Exception):
-    """Why a file is refused, in one line without its name."""
 
 
 def read_tensors(model: ModelProto, path: Path) -> None:
