@@ -1,7 +1,11 @@
 """Finds what a recipe names: paths, files inside installed packages, functions in a file of the user's."""
 
+import contextlib
+import errno
 import hashlib
 import importlib.util
+import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +31,38 @@ def package_folder(name: str) -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
+def read_text(path: Path, most: int) -> str:
+    """A file's text. Raises InputError for what is no file (a pipe never ends), no UTF-8, or over `most` bytes."""
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path} cannot be read: it is no file")
+        if found.st_size > most:
+            raise InputError(f"{path} cannot be read: it has {found.st_size} bytes; allowed are {most}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not a text file in UTF-8") from error
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Writes a file in one step: others see the old one or the new one. What lies there as a symbolic link is replaced,
+    and never followed."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with contextlib.suppress(FileNotFoundError):
+        fresh.unlink()
+    with fresh.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    fresh.replace(path)
+
+
 def digest_file(path: Path) -> str:
-    """sha256 of a file's bytes, in hex."""
+    """sha256 of a file's bytes, in hex. Raises OSError also for what is no file: a pipe never ends."""
+    if not path.is_file() and path.exists():
+        raise OSError(errno.EINVAL, "it is no file", str(path))
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -16,6 +16,8 @@ from onnx import ModelProto, NodeProto, numpy_helper
 from torch import nn
 
 from paredown.models.graph import Shape
+from paredown.models.onnx_file import content, parsed
+from paredown.models.onnx_wire import RefusedError
 from paredown.models.spec import InputError
 
 OPSET = 20
@@ -56,14 +58,16 @@ def export(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
 
 def save(model: ModelProto, path: Path) -> None:
     """Writes a file; one whose name ends with `.gz` is compressed, the same model to the same bytes."""
-    content = model.SerializeToString(deterministic=True)
-    path.write_bytes(gzip.compress(content, LEVEL, mtime=0) if path.suffix == ".gz" else content)
+    written = model.SerializeToString(deterministic=True)
+    path.write_bytes(gzip.compress(written, LEVEL, mtime=0) if path.suffix == ".gz" else written)
 
 
 def load(path: Path) -> ModelProto:
-    """Reads what `save` wrote."""
-    content = path.read_bytes()
-    return onnx.load_model_from_string(gzip.decompress(content) if path.suffix == ".gz" else content)
+    """Reads what `save` wrote; of other files no external data. Raises InputError for what is no ONNX file."""
+    try:
+        return parsed(content(path))
+    except RefusedError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def copy_of(model: ModelProto) -> ModelProto:

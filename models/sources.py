@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from paredown.models.archive import check_archive
 from paredown.models.files import digest_file, package_folder
 from paredown.models.spec import InputError
 from paredown.models.splitting import Positions
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+"""What is decoded, whatever a file's name says: of others Pillow hands some to programs that run what is in them."""
+MOST_UNNAMED = 100_000
+"""Classes whose names are not given."""
+MOST_PIXELS = 100_000_000
+"""Of one image; compressed it may be a few bytes."""
 ELPV_LICENCE = "CC BY-NC-SA 4.0 (ELPV: Buerhop-Lutz et al. 2018, Deitsch et al. 2019, 2021)"
 
 
@@ -44,6 +52,17 @@ class Source:
             raise
         except Exception as error:  # Pillow's decoders raise many types
             raise InputError(f"{self.name(position)}: cannot be decoded ({error})") from error
+
+
+def opened(path: Path) -> Image.Image:
+    """A decoded image. Raises InputError for one that is too large, and what Pillow raises for a broken one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path, formats=FORMATS) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise InputError(f"{path}: {image.width}x{image.height} pixels; allowed are {MOST_PIXELS} in all")
+            image.load()
+            return image
 
 
 def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
@@ -80,7 +99,7 @@ def _folders(base: Path) -> dict[str, Path]:
 
 
 def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> Source:
-    classes = tuple(parts["train"])
+    classes = printable(tuple(parts["train"]), str(base))
     files: list[Path] = []
     labels: list[int] = []
     positions: dict[str, Positions] = {}
@@ -111,18 +130,15 @@ def _from_files(
     parts: Mapping[str, Positions],
     licence: str = "not stated",
 ) -> Source:
-    def read(position: int) -> Image.Image:
-        with Image.open(files[position]) as image:
-            image.load()
-            return image
-
     def digest() -> str:
-        contents = (hashlib.sha256(path.read_bytes()).hexdigest() for path in files)
+        contents = map(digest_file, files)
         lines = (f"{label} {path.name} {content}" for label, path, content in zip(labels, files, contents, strict=True))
         return digest_text([f"{part} {len(positions)}" for part, positions in parts.items()], lines)
 
     kinds = np.array(labels, dtype=np.int64)
-    return Source(kinds, classes, parts, read, lambda position: str(files[position]), digest, licence)
+    return Source(
+        kinds, classes, parts, lambda position: opened(files[position]), lambda i: str(files[i]), digest, licence
+    )
 
 
 def from_elpv() -> Source:
@@ -150,7 +166,7 @@ def from_npz(path: Path) -> Source:
         got = f"{labels.dtype} {labels.shape}"
         raise InputError(f"{path}: labels is {got}; allowed: integers of shape ({len(images)},)")
     kinds = labels.astype(np.int64)
-    given = tuple(map(str, arrays["classes"])) if "classes" in arrays else None
+    given = _given(arrays["classes"], path) if "classes" in arrays else None
     pictures = images[..., 0] if images.shape[3:] == (1,) else images
     return Source(
         kinds,
@@ -162,16 +178,25 @@ def from_npz(path: Path) -> Source:
     )
 
 
+def _given(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
+    if classes.ndim != 1 or classes.dtype.kind not in "USiu":
+        raise InputError(f"{path}: classes is {classes.dtype} {classes.shape}; allowed: one name per class")
+    return tuple(map(str, classes))
+
+
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.exists():
+        raise InputError(f"{path}: no such file")
+    check_archive(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file") from error
+            found = {name: stored[name] for name in ("images", "labels", "classes") if name in stored}
+            names = list(stored)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as an .npz file ({error})") from error
+    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
     if not {"images", "labels"} <= set(arrays):
-        raise InputError(f"{path}: needs the arrays images and labels; it has {', '.join(arrays) or 'none'}")
+        raise InputError(f"{path}: needs the arrays images and labels; it has {', '.join(names[:20]) or 'none'}")
     return arrays
 
 
@@ -179,10 +204,17 @@ def class_names(given: Sequence[str] | None, labels: NDArray[np.int64], where: s
     """The names of the classes: those given, else their numbers."""
     if not len(labels):
         raise InputError(f"{where}: no images")
-    names = tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1)))
-    if labels.min() < 0 or labels.max() >= len(names):
+    most = len(given) if given is not None else max(len(labels), MOST_UNNAMED)
+    if labels.min() < 0 or labels.max() >= most:
         got = f"labels are {labels.min()} to {labels.max()}"
-        raise InputError(f"{where}: {got}; allowed: 0 to {len(names) - 1}")
+        raise InputError(f"{where}: {got}; allowed: 0 to {most - 1}")
+    return printable(tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1))), where)
+
+
+def printable(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """The names, which end up in files and on terminals. Raises InputError where that could do harm."""
+    if odd := [name for name in names if not name.isprintable()]:
+        raise InputError(f"{where}: the class {odd[0]!r} has characters in its name that cannot be printed")
     return names
 
 
@@ -190,5 +222,5 @@ def digest_text(*texts: Iterable[str]) -> str:
     """sha256 over lines of text."""
     total = hashlib.sha256()
     for line in itertools.chain(*texts):
-        total.update(line.encode() + b"\n")
+        total.update(line.encode(errors="surrogateescape") + b"\n")
     return total.hexdigest()

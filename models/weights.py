@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from paredown.models.pickled import check_pickles
 from paredown.models.spec import InputError
 
 NESTED = ("state_dict", "model", "model_ema")
@@ -36,6 +37,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
+    if path.suffix != ".safetensors":
+        check_pickles(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -267,11 +267,13 @@ def _report() -> Any:
 
 def _print_plan(folder: Path) -> None:
     from paredown.pipeline.plan import budget_rows, read_plan, site_rows
+    from paredown.pipeline.products import told_as_damage
 
-    plan = read_plan(folder)
-    for rows in (budget_rows(plan), site_rows(plan)):
-        if rows:
-            _print_table(rows)
+    with told_as_damage(folder):
+        plan = read_plan(folder)
+        for rows in (budget_rows(plan), site_rows(plan)):
+            if rows:
+                _print_table(rows)
 
 
 def _show(rows: Sequence[dict[str, Any]], as_json: bool) -> None:

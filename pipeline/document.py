@@ -7,8 +7,10 @@ from typing import Any
 
 import yaml
 
+from paredown.models.files import read_text
 from paredown.models.spec import InputError
 
+_LONGEST = 2**20
 _DEEPEST = 20
 _MAPPING, _SEQUENCE = "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"
 
@@ -41,12 +43,7 @@ def read(file: Path, tagged: bool = False) -> Document:
     With `tagged` the file is another tool's: `!Name {a: 1}` is read as the plain data `{"!Name": {a: 1}}`, a number as
     a key becomes the text as it is written, and a Markdown file stands for the YAML in its front matter.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{file} is not a text file in UTF-8") from error
+    text = read_text(file, _LONGEST)
     if tagged and file.suffix.lower() == ".md":
         text = _front_matter(file, text)
     try:

@@ -81,8 +81,13 @@ def _refusal(error: BaseException | None) -> str | None:
     return None
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+def _say(text: str) -> None:
+    print(harmless(text), file=sys.stderr)
+
+
+def harmless(text: str) -> str:
+    """Text for a terminal: names that strangers chose may hold characters that steer it."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _write_log(logs: Path | None) -> Path:

@@ -1,9 +1,11 @@
 """A found plan as tables: what it costs against the limits, and what it does at every site."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from paredown.models.spec import InputError
+from paredown.pipeline.products import read_json
 
 Rows = list[dict[str, str]]
 
@@ -13,7 +15,10 @@ _UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB", "loss": "nats"}
 def read_plan(folder: Path) -> Mapping[str, Any]:
     """What the search of the run in `folder` found; empty where it kept nothing."""
     file = folder / "plan" / "plan.json"
-    return json.loads(file.read_text()) if file.exists() else {}
+    found = read_json(file) if file.is_file() else {}
+    if not isinstance(found, dict):
+        raise InputError(f"{file}: damaged, it holds no plan")
+    return found
 
 
 def budget_rows(plan: Mapping[str, Any]) -> Rows:

@@ -1,13 +1,19 @@
 """What a run has left in its folder: the JSON of every product, and why it stopped where it did."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from paredown.models.files import read_text
+from paredown.models.spec import InputError, ParedownError
 from paredown.pipeline.runner import REFUSAL
 from paredown.stages.base import NOTES
+
+LONGEST = 64 * 2**20
+"""Bytes of one document."""
 
 DOCUMENTS = {
     "original": "curves.json",
@@ -67,10 +73,10 @@ def read_run(folder: Path) -> Run:
     timings = folder / "timings.json"
     return Run(
         name=folder.resolve().name,
-        documents={name: json.loads(file.read_text()) for name, file in files.items() if file.exists()},
+        documents={name: read_json(file) for name, file in files.items() if _there(file)},
         present=present,
-        refusals={name: file.read_text().strip() for name, file in refusals.items() if file.exists()},
-        timings=json.loads(timings.read_text()) if timings.exists() else {},
+        refusals={name: read_text(file, LONGEST).strip() for name, file in refusals.items() if _there(file)},
+        timings=read_json(timings) if _there(timings) else {},
         notes=read_notes(folder),
     )
 
@@ -78,4 +84,29 @@ def read_run(folder: Path) -> Run:
 def read_notes(folder: Path) -> tuple[str, ...]:
     """What the stages of a run wrote for people."""
     files = (folder / name / NOTES for name in DOCUMENTS)
-    return tuple(line for file in files if file.exists() for line in file.read_text().splitlines())
+    return tuple(line for file in files if _there(file) for line in read_text(file, LONGEST).splitlines())
+
+
+def read_json(file: Path) -> Any:
+    """What a stage wrote as JSON. Raises InputError where it cannot be read: somebody else may have written there."""
+    try:
+        return json.loads(read_text(file, LONGEST))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{file}: damaged, no JSON that a stage wrote: {error}") from error
+
+
+@contextmanager
+def told_as_damage(folder: Path) -> Iterator[None]:
+    """Around what shows a run's documents: where they are not what stages write, the failure becomes an InputError."""
+    try:
+        yield
+    except (ParedownError, OSError, MemoryError):
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise InputError(f"{folder}: damaged, its documents are not what a run writes ({said})") from error
+
+
+def _there(file: Path) -> bool:
+    """Products hold no symbolic links: one would show a file from elsewhere."""
+    return file.is_file() and not file.is_symlink()

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from paredown.models.files import write_whole
 from paredown.pipeline import comparison, provenance, sections
 from paredown.pipeline.blocks import became, told
 from paredown.pipeline.errors import machine
 from paredown.pipeline.figures import gauge
 from paredown.pipeline.layers import pictures, rows_of, summary
-from paredown.pipeline.products import DOCUMENTS, STAGES, Run, read_run
+from paredown.pipeline.products import DOCUMENTS, STAGES, Run, read_run, told_as_damage
 from paredown.pipeline.svg import short
 
 OPTIONAL = ("original", "library")
@@ -44,16 +45,17 @@ class Verdict:
 
 def closing_table(folder: Path) -> tuple[Row, ...]:
     """What the run in `folder` proved; where it has no artifact, what is known of the original and of the plan."""
-    return _table(read_run(folder))
+    with told_as_damage(folder):
+        return _table(read_run(folder))
 
 
 def render(folder: Path) -> Path:
     """Writes `folder/report.html`, in one step, and returns it. Raises MachineError where it cannot be written."""
-    page = _page(read_run(folder))
-    path, fresh = folder / "report.html", folder / ".report.html.new"
+    with told_as_damage(folder):
+        page = _page(read_run(folder))
+    path = folder / "report.html"
     with machine(path):
-        fresh.write_text(page, encoding="utf-8")
-        fresh.replace(path)
+        write_whole(path, page)
     return path
 
 

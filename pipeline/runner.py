@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paredown.models.allocator import keep_pages
+from paredown.models.files import write_whole
 from paredown.models.spec import InputError, LimitError, MissingError
 from paredown.pipeline.errors import machine
 from paredown.pipeline.keys import Keys, engines_named
@@ -155,6 +156,4 @@ def _note_seconds(place: Place, recipe: Recipe) -> None:
     shown = {step.name: place.store.published(place.link(step)) for step in recipe.pipeline}
     with machine(file):
         noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
-        fresh = file.with_name(f".{file.name}.new")
-        fresh.write_text(json.dumps(noted, indent=2) + "\n")
-        fresh.replace(file)
+        write_whole(file, json.dumps(noted, indent=2) + "\n")

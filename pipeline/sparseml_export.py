@@ -11,6 +11,7 @@ import yaml
 from paredown.models.spec import InputError
 from paredown.models.supernet import KEEP
 from paredown.pipeline.plan import read_plan
+from paredown.pipeline.products import told_as_damage
 from paredown.pipeline.recipe import Recipe
 from paredown.stages.recover import Recover
 
@@ -63,6 +64,11 @@ def export_recipe(recipe: Recipe, file: Path, out: Path, style: str) -> tuple[st
     plan = read_plan(out / recipe.name)
     if "layers" not in plan:
         raise InputError(f"{out / recipe.name} holds no plan; make one with: paredown plan {file}")
+    with told_as_damage(out / recipe.name):
+        return _exported(recipe, file, plan, style)
+
+
+def _exported(recipe: Recipe, file: Path, plan: Mapping[str, Any], style: str) -> tuple[str, tuple[str, ...]]:
     _refuse_changes(plan)
     found = _found(recipe, plan)
     _refuse_masks(found.pruned, style)

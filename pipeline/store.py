@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.spec import MachineError
-from paredown.pipeline.errors import machine
+from paredown.pipeline.errors import harmless, machine
 
 MANIFEST = "MANIFEST.json"
 _HASHED_ON_READ = 64 * 2**20
@@ -40,7 +40,7 @@ class Store:
         """Held by one run at a time; the system lets go of it when the process ends, however it ends."""
         with machine(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / "lock").open("w")
+            file = os.fdopen(os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -119,7 +119,7 @@ class Store:
         aside.mkdir(exist_ok=True)
         number = sum(1 for _ in aside.iterdir())
         folder.rename(aside / f"{folder.name}-{number}")
-        print(f"warning: {folder}: {fault}; moved to {aside}, making it again", file=sys.stderr)
+        print(harmless(f"warning: {folder}: {fault}; moved to {aside}, making it again"), file=sys.stderr)
 
 
 def _describe(folder: Path, key: str, seconds: float) -> dict[str, Any]:
@@ -143,13 +143,17 @@ def _fault(folder: Path, key: str) -> str | None:
         files = manifest["files"]
         if manifest["key"] != key or manifest["check"] != _check(key, files):
             return "its manifest is damaged"
-    except (OSError, ValueError, KeyError, TypeError):
+        damaged = [name for name, entry in files.items() if not _whole(folder, name, entry)]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return "its manifest cannot be read"
-    damaged = [name for name, entry in files.items() if not _whole(folder / name, entry)]
     return f"{damaged[0]} is damaged" if damaged else None
 
 
-def _whole(file: Path, entry: Mapping[str, Any]) -> bool:
+def _whole(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is there as it was checked in: inside of the product, and no link to elsewhere."""
+    file = folder / name
+    if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
+        return False
     if not file.is_file() or file.stat().st_size != entry["size"]:
         return False
     return bool(entry["size"] > _HASHED_ON_READ or _sha256_file(file) == entry["sha256"])

@@ -1,16 +1,16 @@
-"""What a process needs to open and run one file, with no imports but the standard library's.
+"""What a process needs to open and run one file, with no imports that need more than the standard library.
 
 A fresh process in which peak memory is measured imports this, a runtime and numpy: the peak is theirs and the model's.
 """
 
-import gzip
 import json
 import re
 import sys
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from paredown.models.container import ContainerError, unpacked
 
 BAD_MODEL = 3
 """Exit code of a script where the model cannot be used; Python itself exits with 1 or 2."""
@@ -46,9 +46,9 @@ def input_shape(inputs: Sequence[Input], batch: int | None = None) -> tuple[int,
 def content(model: Path) -> bytes | str:
     """What runtimes are given: the path, or the bytes of a file in a container."""
     try:
-        return gzip.decompress(model.read_bytes()) if model.suffix == ".gz" else str(model)
-    except (OSError, EOFError, zlib.error) as error:
-        raise SessionError(f"it cannot be unpacked: {error}") from error
+        return unpacked(model) if model.suffix == ".gz" else str(model)
+    except ContainerError as error:
+        raise SessionError(str(error)) from error
 
 
 def peak() -> float:

@@ -25,6 +25,8 @@ def open_session(model: Path, threads: int, profile: Path | None = None, optimis
     options.log_severity_level = 4  # its errors are raised as well
     # Spinning threads of an idle session slow down the session that is being timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Else a file's name or first bytes can say that it is of onnxruntime's own format, which is not checked.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     if profile:
         options.enable_profiling, options.profile_file_prefix = True, str(profile)
     if optimised:
@@ -32,7 +34,10 @@ def open_session(model: Path, threads: int, profile: Path | None = None, optimis
     if not model.is_file():
         raise SessionError("no such file")
     try:
-        return ort.InferenceSession(_bare.content(model), options, providers=["CPUExecutionProvider"])
+        # The fallback is the same provider once more, and prints to stdout.
+        return ort.InferenceSession(
+            _bare.content(model), options, providers=["CPUExecutionProvider"], enable_fallback=0
+        )
     except SessionError:
         raise
     except Exception as error:  # onnxruntime's errors share no base class of their own
