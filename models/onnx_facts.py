@@ -8,9 +8,9 @@ from math import prod
 from pathlib import Path
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, shape_inference
-from onnx.external_data_helper import uses_external_data
 
-from paredown.models.onnx_graph import consumers, copy_of, load, producers, shapes
+from paredown.models.onnx_file import files_of, open_checked
+from paredown.models.onnx_graph import consumers, copy_of, producers, shapes
 
 FLOAT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 INTEGER_OPS = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "FusedConv")
@@ -75,9 +75,9 @@ class Facts:
 
 def facts_of(path: Path) -> Facts:
     """The facts of an ONNX file, `.gz` or not. Raises InputError where it cannot be used."""
-    model = load(path)
+    model = open_checked(path)
     opset = max((item.version for item in model.opset_import if item.domain in KINDS), default=0)
-    return Facts(path.stat().st_size + sum(_outside(model, path)), opset, tuple(layers_of(model)))
+    return Facts(sum(file.stat().st_size for file in files_of(path)), opset, tuple(layers_of(model)))
 
 
 def layers_of(model: ModelProto) -> Iterator[LayerFacts]:
@@ -207,18 +207,6 @@ def _fix_batch(value: ValueInfoProto) -> None:
     sizes = value.type.tensor_type.shape.dim
     if sizes and not sizes[0].HasField("dim_value"):
         sizes[0].dim_value = 1
-
-
-def _outside(model: ModelProto, path: Path) -> Iterator[int]:
-    """Bytes of every other file that the model keeps weights in."""
-    names = {
-        e.value
-        for t in model.graph.initializer
-        if uses_external_data(t)
-        for e in t.external_data
-        if e.key == "location"
-    }
-    yield from ((path.parent / name).stat().st_size for name in sorted(names))
 
 
 def _bytes(tensor: TensorProto) -> int:
