@@ -23,7 +23,7 @@ from paredown.models.fold import fold_batch_norm
 from paredown.models.graph import analyse
 from paredown.models.load import quiet_torchvision
 from paredown.models.onnx_facts import facts_of
-from paredown.models.onnx_graph import export, load, save
+from paredown.models.onnx_graph import export, load, save, weighted_nodes
 from paredown.models.qdq import quantize, quantized_values, units
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate
@@ -37,19 +37,20 @@ FALLBACKS = "fallbacks"
 
 
 def subject(folder: Path) -> tuple[Path, Callable[[str], ModelProto], list[str]]:
-    """The int8 file; the model with one unit left in fp32, by its name; and the units."""
+    """The int8 file; the model with one layer left in fp32, by its name; and the layers."""
     quiet_torchvision()
     from torchvision.models.mobilenetv2 import mobilenet_v2
 
     torch.manual_seed(0)
     module = fold_batch_norm(mobilenet_v2(num_classes=10).eval(), SHAPE)
-    model, names = export(module, SHAPE), list[str]()
+    model = export(module, SHAPE)
     names = units(model)
     values = set(quantized_values(model, names).values())
     ranges = observe(analyse(module, SHAPE).graph, [torch.randn(8, *SHAPE)], values)
     path = folder / "model.onnx"
     save(quantize(model, names, ranges, 8), path)
-    return path, lambda unit: quantize(model, [name for name in names if name != unit], ranges, 8), names
+    layers = [name for name, _ in weighted_nodes(model)]  # an addition between int8 layers is int8 in any case
+    return path, lambda layer: quantize(model, [name for name in names if name != layer], ranges, 8), layers
 
 
 def slowed(model: Path, folder: Path) -> Path:

@@ -1,7 +1,7 @@
 """What is known of any ONNX classifier without running it: bytes, parameters, multiply-adds, operators, precision."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -11,11 +11,15 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, sha
 
 from paredown.models.onnx_file import files_of, open_checked
 from paredown.models.onnx_graph import consumers, copy_of, producers, shapes
+from paredown.models.qdq import FUSED
 
 FLOAT_OPS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 INTEGER_OPS = ("ConvInteger", "MatMulInteger", "QLinearConv", "QLinearMatMul", "QGemm", "FusedConv")
 WEIGHT_AT = {"QLinearConv": 3, "QLinearMatMul": 3, "QGemm": 3}
 """Place of the weight among a node's inputs, where it is not the second."""
+JOINS = ("Add", "Mul", "Concat")
+"""Of two or more computed values."""
+RESHAPING = ("Transpose", "Reshape", "Identity", "Unsqueeze", "Squeeze")
 ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 QUANTIZED = (TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4)
 FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
@@ -121,9 +125,9 @@ class _Constants:
                 self.values.update(node.output)
         self.scales = {v for n in graph.node for v in _scale_inputs(n)}
         self.owned: dict[str, list[TensorProto]] = {}
-        readers = consumers(model)
+        self.readers = consumers(model)
         for tensor in self.tensors.values():
-            reader = self._reader(tensor.name, readers)
+            reader = self._reader(tensor.name)
             if reader is not None:
                 self.owned.setdefault(_name(reader), []).append(tensor)
 
@@ -133,17 +137,30 @@ class _Constants:
             bool(node.input) and all(value in self.values for value in node.input if value)
         )
 
-    def _reader(self, value: str, readers: Mapping[str, Sequence[NodeProto]]) -> NodeProto | None:
+    def _reader(self, value: str) -> NodeProto | None:
         """The first node that reads a constant and computes something from the input."""
         seen, waiting = {value}, [value]
         while waiting:
-            for node in readers.get(waiting.pop(0), ()):
+            for node in self.readers.get(waiting.pop(0), ()):
                 if not self.is_constant(node):
                     return node
                 fresh = [name for name in node.output if name not in seen]
                 seen.update(fresh)
                 waiting += fresh
         return None
+
+    def dequantized(self, value: str) -> bool:
+        """Whether a value comes from integers, a weight perhaps through what reshapes it."""
+        while value in self.values and value in self.made and self.made[value].op_type in RESHAPING:
+            value = self.made[value].input[0]
+        return value in self.made and self.made[value].op_type == "DequantizeLinear"
+
+    def quantized(self, node: NodeProto) -> bool:
+        """Whether all that reads a node's value rounds it, perhaps behind an activation; the model's output counts."""
+        after = self.readers.get(node.output[0], [])
+        if len(after) == 1 and after[0].op_type in FUSED:
+            after = self.readers.get(after[0].output[0], [])
+        return all(reader.op_type == "QuantizeLinear" for reader in after)
 
     def source(self, value: str) -> TensorProto | None:
         """The stored tensor behind a constant: behind what dequantizes or reshapes it."""
@@ -162,17 +179,16 @@ def _scale_inputs(node: NodeProto) -> list[str]:
 
 
 def _precision(node: NodeProto, graph: _Constants) -> str:
+    """A node computes in int8 where all that it reads was rounded, and what it gives is rounded again. Matrix products
+    may give floats, as the last one does."""
     if node.op_type in INTEGER_OPS or node.op_type.startswith("QLinear"):
         return "int8"
     computed = [value for value in node.input if value and value not in graph.values]
-    joins = node.op_type in ("Add", "Mul", "Concat") and len(computed) > 1
+    joins = node.op_type in JOINS and len(computed) > 1
     if node.op_type not in FLOAT_OPS and not joins:
         return ""
-    return "int8" if all(_dequantized(value, graph) for value in computed) else "fp32"
-
-
-def _dequantized(value: str, graph: _Constants) -> bool:
-    return value in graph.made and graph.made[value].op_type == "DequantizeLinear"
+    rounded = [graph.dequantized(value) for value in (computed if joins else node.input[:2])]
+    return "int8" if all(rounded) and ("M" in node.op_type or graph.quantized(node)) else "fp32"
 
 
 def _macs(node: NodeProto, known: Mapping[str, tuple[int, ...]], graph: _Constants) -> int | None:
