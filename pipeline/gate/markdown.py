@@ -11,7 +11,13 @@ from paredown.pipeline.gate.wording import cell, change, headline, limit, printa
 COMMENT = 65_536
 """Characters that GitHub takes in a comment."""
 LEFT_OUT = "More did not fit here; the JSON form has everything."
-_SPECIAL = re.compile(r"[^\w .,;:()/+%=-]|_|:(?! )|^[-+=]", re.ASCII)
+_SPECIAL = re.compile(
+    r"[^\w .,;:()/+%=-]"  # all that can be markup anywhere
+    r"|(?<![a-z0-9])_|_(?![a-z0-9])|:(?! )"  # emphasis; links and emoji
+    r"|^[-+=]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )|(?<=^\d{3})[.)](?= )"  # lists and headings
+    r"|(?<=\bwww)\.",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +29,15 @@ class Most:
     facts: int
 
 
-STEPS = (Most(10**6, 10**6, 10**6), Most(15, 10**6, 30), Most(0, 10**6, 10), Most(0, 200, 10), Most(0, 50, 5))
+STEPS = (
+    Most(10**6, 10**6, 10**6),
+    Most(15, 10**6, 30),
+    Most(0, 10**6, 10),
+    Most(0, 200, 10),
+    Most(0, 50, 5),
+    Most(0, 12, 3),
+    Most(0, 3, 1),
+)
 """What is left out first, until the text fits: rows of tables, then the tables and facts, then checks that pass."""
 
 
@@ -39,11 +53,12 @@ def markdown(outcome: Outcome, most: int = COMMENT) -> str:
 
 
 def escaped(text: str, longest: int = 1000) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no table cell, no link and no person is made of it."""
-    shown = _SPECIAL.sub(
-        lambda found: f"&#{ord(found[0])};" if found[0].isascii() else found[0], printable(text, longest)
-    )
-    return re.sub(r"(?i)\bwww\.", lambda found: found[0].replace(".", "&#46;"), shown.replace("&#64;", "&#64;&#8203;"))
+    """Text that Markdown shows as it is: no markup, no HTML, no table cell, no link and no mention is made of it."""
+
+    def entity(found: re.Match[str]) -> str:
+        return f"&#{ord(found[0])};" if found[0].isascii() else found[0]
+
+    return _SPECIAL.sub(entity, printable(text, longest)).replace("&#64;", "&#64;&#8203;")
 
 
 def _blocks(outcome: Outcome, most: Most) -> Iterator[str]:

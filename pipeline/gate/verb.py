@@ -1,7 +1,6 @@
 """`paredown gate`: holds a model to its budgets. Exit codes: 0 pass, 1 fail, 2 no verdict (bad input, evidence that
 cannot be trusted, something unexpected), 3 inconclusive."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -106,13 +105,16 @@ def _gate(
 ) -> int:
     from paredown.pipeline.gate.checks import exit_code
     from paredown.pipeline.gate.gate import Request, gate
-    from paredown.pipeline.gate.outputs import FORMATS, save_as, summarise
+    from paredown.pipeline.gate.outputs import FORMATS, form_of, save_as, summarise
     from paredown.pipeline.progress import shown
 
+    for file in save:
+        form_of(file)  # a wrong name is told before minutes of measuring
     with shown() as progress:
         outcome = gate(Request(*files, gates, *how), progress)
-    click.echo(FORMATS[form](outcome), file=sys.stdout)
+    click.echo(FORMATS[form](outcome), nl=False)
     for file in save:
         save_as(outcome, file)
-    summarise(outcome)
+    if warning := summarise(outcome):
+        click.echo(f"warning: {warning}", err=True)
     return exit_code(outcome.verdict, inconclusive)
