@@ -84,10 +84,12 @@ def headline(outcome: Outcome) -> str:
     failed = [check for check in outcome.checks if check.verdict == "fail"]
     named = failed or [check for check in outcome.checks if check.verdict != "pass"]
     if not named:
-        return f"{verdict}: {model} holds {'its one check' if count == 1 else f'all {count:,} checks'}{against}"
+        held = {0: "no budget is checked here", 1: f"{model} holds its one check"}
+        return f"{verdict}: {held.get(count, f'{model} holds all {count:,} checks')}{against if count else ''}"
     did = "fails" if failed else "is undecided in"
     parts = [_brief(check) for check in named[:TOLD]] + ([f"{len(named) - TOLD:,} more"] if named[TOLD:] else [])
-    return f"{verdict}: {model} {did} {len(named):,} of {count:,} checks{against}: {'; '.join(parts)}"
+    share = "its one check" if count == 1 else f"{len(named):,} of {count:,} checks"
+    return f"{verdict}: {model} {did} {share}{against}: {'; '.join(parts)}"
 
 
 def _brief(check: Check) -> str:
