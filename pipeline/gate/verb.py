@@ -75,7 +75,8 @@ def _gates(budgets: Path | None, seconds: float | None) -> "Gates":
 def _pinned(gates: "Gates", budgets: Path | None) -> Path | None:
     from paredown.pipeline.gate.pin import pinned
 
-    return pinned(gates, budgets) if budgets else None
+    found, here = pinned(gates, budgets) if budgets else None, Path.cwd()
+    return found.relative_to(here) if found and found.is_relative_to(here) else found  # as people would write it
 
 
 def _update(gates: "Gates", budgets: Path | None, model: Path) -> None:

@@ -1,0 +1,105 @@
+"""A model in int8 and in fp32, and a runtime whose times are its multiply-adds with the noise of a busy machine."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from onnx import ModelProto
+
+from paredown.models.onnx_graph import copy_of, save
+from paredown.models.qdq import quantize, units
+from paredown.pipeline.gate.budgets import Gates, read_gates
+from paredown.stages.transforms.base import Subject
+
+RUNTIME = '''
+"""For tests: a layer's time is its multiply-adds, int8 at half of them; every call of latency drifts and has noise."""
+
+import numpy as np
+
+from paredown.models.onnx_facts import facts_of
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+
+
+def times(path):
+    return {layer.name: (0.5 if layer.precision == "int8" else 1) * layer.macs / 1e6 for layer in facts_of(path).layers}
+
+
+class Noisy(OnnxRuntime):
+    noise, bias = 0.02, 0.0
+
+    def version(self):
+        return "noisy 1"
+
+    def machine(self):
+        return {"cpu": "test", "cores": "2"}
+
+    def latency(self, models, threads, batch, rounds, runs, seed=0):
+        (rng := np.random.default_rng(seed)).random()
+        drift = np.exp(rng.normal(0, 0.5))
+        made = []
+        for place, model in enumerate(models):
+            session = drift * np.exp(rng.normal(0, self.noise) + self.bias * (seed + place) % 2)
+            made.append([[float(t) for t in sum(times(model).values()) * session * np.exp(rng.normal(0, self.noise, runs))]])
+        return made
+
+    def node_times(self, model, threads, batch, runs):
+        return times(model)
+
+    def peak_memory(self, model, threads, batch):
+        return 40.0 + 2 * model.stat().st_size / 2**20
+
+
+PLUGIN = Noisy
+'''
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A folder with `int8.onnx`, `fp32.onnx`, `one.onnx` (int8, but for block.conv2) and the runtime; `gates` reads a
+    budgets file of the given keys there."""
+
+    folder: Path
+
+    def __getattr__(self, name: str) -> Path:
+        return self.folder / f"{name}.onnx"
+
+    def write(self, **keys: Any) -> Path:
+        content = {"target": {"runtime": "noisy.py"}, "seconds": 5, **keys}
+        (self.folder / "gates.yaml").write_text(json.dumps(content))
+        return self.folder / "gates.yaml"
+
+    def gates(self, **keys: Any) -> Gates:
+        return read_gates(self.write(**keys))
+
+
+@pytest.fixture
+def models(subject: Subject) -> dict[str, ModelProto]:
+    names, model = units(subject.model), copy_of(subject.model)
+    most = [name for name in names if name != "block.conv2"]
+    return {
+        "fp32": model,
+        "int8": quantize(model, names, subject.ranges, 8),
+        "one": quantize(model, most, subject.ranges, 8),
+    }
+
+
+@pytest.fixture
+def bench(models: dict[str, ModelProto], tmp_path: Path) -> Bench:
+    for name, model in models.items():
+        save(model, tmp_path / f"{name}.onnx")
+    (tmp_path / "noisy.py").write_text(RUNTIME)
+    return Bench(tmp_path)
+
+
+@pytest.fixture
+def noisier(bench: Bench) -> Callable[..., None]:
+    """Makes the runtime noisier, or its sessions differ by who opens them."""
+
+    def change(noise: float = 0.02, bias: float = 0.0) -> None:
+        text = RUNTIME.replace("noise, bias = 0.02, 0.0", f"noise, bias = {noise}, {bias}")
+        (bench.folder / "noisy.py").write_text(text)
+
+    return change
