@@ -57,8 +57,11 @@ def test_a_whole_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("budgets: {bytes: 1 ms}", "gates.yaml:1: budgets is wrong: bytes: 1 ms does not measure it; allowed: 4 MiB or 1.0x"),
-        ("budgets:\n  latency_p51: 1x", "2: budgets.latency_p51 is not known; did you mean 'latency_p50'?"),
+        (
+            "budgets: {bytes: 1 ms}",
+            "gates.yaml:1: budgets is wrong: bytes: 1 ms does not measure it; allowed: 4 MiB or 1.0x",
+        ),
+        ("budgets:\n  latncy_p50: 1x", "2: budgets.latncy_p50 is not known; did you mean 'latency_p50'?"),
         ("budgets: {}", "1: budgets sets no limit; allowed: bytes, parameters"),
         ("target: {threads: 1}", "budgets is missing"),
         ("budgets: {bytes: 1x}\nbaselin: x", "2: baselin is not known; did you mean 'baseline'?"),

@@ -20,7 +20,7 @@ def checks(budgets: dict[str, Any], model: Any, baseline: Any = None) -> list[Ch
 
 def test_the_same_file_holds_every_factor_of_one(bench: Bench) -> None:
     names = ("bytes", "parameters", "macs", "unquantized")
-    found = checks({name: "1x" for name in names}, bench.int8, bench.int8)
+    found = checks(dict.fromkeys(names, "1x"), bench.int8, bench.int8)
     assert [(check.name, check.verdict, check.ratio or 1) for check in found] == [(name, "pass", 1) for name in names]
 
 
@@ -28,7 +28,7 @@ def test_one_byte_too_many_fails(bench: Bench) -> None:
     size = bench.int8.stat().st_size
     found = checks({"bytes": [f"{size} B", f"{size - 1} B"]}, bench.int8)
     assert [check.verdict for check in found] == ["pass", "fail"]
-    assert found[1].because.endswith("1 B over its limit of 29.9 KiB") or "1 B over" in found[1].because
+    assert "1 B over its limit" in found[1].because
 
 
 def test_one_layer_in_float_is_named(bench: Bench) -> None:

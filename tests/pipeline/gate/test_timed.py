@@ -20,7 +20,13 @@ Bench = Any
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(1.06, 1.14, "fail"), (0.99, 1.04, "pass"), (1.0, 1.06, "inconclusive"), (1.04, 1.05, "pass"), (1.05, 1.2, "inconclusive")],
+    [
+        (1.06, 1.14, "fail"),
+        (0.99, 1.04, "pass"),
+        (1.0, 1.06, "inconclusive"),
+        (1.04, 1.05, "pass"),
+        (1.05, 1.2, "inconclusive"),
+    ],
 )
 def test_a_verdict_needs_the_whole_interval(low: float, high: float, verdict: str) -> None:
     assert judged(Interval((low + high) / 2, low, high), 1.05) == verdict
@@ -56,7 +62,7 @@ def run(bench: Bench, model: Path, baseline: Path, **keys: Any) -> dict[str, Che
 
 
 def test_a_slower_model_fails_and_an_equal_one_passes(bench: Bench) -> None:
-    budgets = {"latency_p50": "1.05x", "latency_p95": "1.05x"}
+    budgets = {"latency_p50": "1.05x", "latency_p95": "1.15x"}
     assert {c.verdict for c in run(bench, bench.one, bench.int8, budgets=budgets).values()} == {"fail"}
     assert {c.verdict for c in run(bench, bench.int8, bench.int8, budgets=budgets).values()} == {"pass"}
 
@@ -67,7 +73,7 @@ def test_a_p95_says_how_few_runs_it_rests_on(bench: Bench) -> None:
 
 
 def test_noise_gives_no_verdict_when_the_time_is_used_up(bench: Bench, noisier: Any) -> None:
-    noisier(noise=0.6)
+    noisier(0.6)
     check = run(bench, bench.int8, bench.int8, budgets={"latency_p50": "1.02x"}, seconds=0.3)["latency p50 1.02x"]
     assert check.verdict == "inconclusive"
 
@@ -99,7 +105,7 @@ def test_samples_grow_until_the_time_is_used_up(bench: Bench) -> None:
     assert [seconds for seconds, _ in found] == [9, 12, 16, 20]
 
 
-def test_a_handful_of_rounds_is_too_few(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_handful_of_rounds_is_too_few(bench: Bench) -> None:
     check = run(bench, bench.one, bench.int8, budgets={"latency_p50": "1.05x"}, seconds=0.000001)["latency p50 1.05x"]
     assert check.verdict == "inconclusive"
     assert "only 2 rounds were there when the time was used up" in check.because

@@ -1,0 +1,158 @@
+"""The gate's whole path: evidence that cannot be trusted, baselines that are pinned, images, and who is to blame."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paredown.models.files import digest_file
+from paredown.models.spec import InputError
+from paredown.pipeline.gate.budgets import Budgets, Gates
+from paredown.pipeline.gate.checks import Check, Outcome
+from paredown.pipeline.gate.gate import Request, gate
+from paredown.pipeline.gate.pin import pinned, update_baseline
+from paredown.stages.base import silent
+
+Bench = Any
+
+
+def outcome(bench: Bench, model: Path, baseline: Path | None = None, *, static: bool = False, **keys: Any) -> Outcome:
+    return gate(Request(model, baseline, bench.gates(**keys), static), silent)
+
+
+def test_a_slow_layer_is_named(bench: Bench) -> None:
+    found = outcome(bench, bench.one, bench.int8, budgets={"latency_p50": "1.05x"})
+    assert found.verdict == "fail"
+    assert found.checks[0].layers == ("block.conv2 (Conv, fp32) +0.332 ms",)
+    assert found.sha256[str(bench.one)] == digest_file(bench.one)
+
+
+def test_static_starts_no_runtime_and_says_what_was_not_measured(bench: Bench) -> None:
+    budgets = {"bytes": "1x", "latency_p50": "1x", "peak_memory": "1x"}
+    found = outcome(bench, bench.int8, bench.int8, static=True, budgets=budgets)
+    assert [check.name for check in found.checks] == ["bytes"]
+    assert found.verdict == "pass"
+    assert "not measured (--static): latency_p50, peak_memory" in found.facts
+
+
+def test_factors_need_a_baseline(bench: Bench) -> None:
+    with pytest.raises(InputError, match="factors"):
+        outcome(bench, bench.int8, budgets={"bytes": "1x"})
+
+
+def test_absolute_limits_need_none(bench: Bench) -> None:
+    keys = {"budgets": {"latency_p50": "1 ms"}, "machine": {"cpu": "test"}}
+    assert outcome(bench, bench.int8, **keys).verdict == "pass"
+    keys["machine"] = {"cpu": "another"}
+    assert outcome(bench, bench.int8, **keys).verdict == "inconclusive"
+
+
+def test_a_manifest_of_another_file_is_false_evidence(bench: Bench) -> None:
+    manifest = bench.folder / "manifest.json"
+    manifest.write_text(json.dumps({"sha256": {"int8.onnx": digest_file(bench.int8)}}))
+    keys: dict[str, Any] = {"static": True, "budgets": {"bytes": "1 MiB"}}
+    assert outcome(bench, bench.int8, **keys).verdict == "pass"
+    shutil.copyfile(bench.one, bench.int8)
+    with pytest.raises(InputError, match=r"int8\.onnx is not the model that .*manifest\.json is about"):
+        outcome(bench, bench.int8, **keys)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 3}', "\x00", "[" * 100_000])
+def test_a_broken_manifest_is_one_line(bench: Bench, text: str) -> None:
+    (bench.folder / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match="is no manifest") as caught:
+        outcome(bench, bench.int8, static=True, budgets={"bytes": "1 MiB"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def images(bench: Bench, tools: Any) -> dict[str, Any]:
+    pixels, labels = tools.coloured_shapes(96, 24)
+    np.savez(bench.folder / "images.npz", images=pixels, labels=labels)
+    return {"source": "images.npz", "image_size": 24}
+
+
+def test_accuracy_and_parity_need_no_more_than_images(bench: Bench, images: dict[str, Any]) -> None:
+    budgets = {"accuracy_drop": 0, "parity": 1, "accuracy": 99.5}
+    drop, floor, parity = _by_limit(outcome(bench, bench.int8, bench.int8, budgets=budgets, data=images))
+    assert (drop.verdict, floor.verdict, parity.verdict) == ("pass", "fail", "pass")
+    assert drop.before == drop.after == floor.after
+    assert (parity.after, parity.least) == (100, True)
+    assert "on 24 test images, standard error" in drop.because
+
+
+def _by_limit(found: Outcome) -> list[Check]:
+    """Those of the drop, the floor and the parity."""
+    by_limit = {check.limit: check for check in found.checks}
+    return [by_limit[limit] for limit in ("0 points under the baseline", "99.5 %", "100 %")]
+
+
+def test_a_model_that_answers_otherwise_is_no_twin(bench: Bench, images: dict[str, Any], models: Any) -> None:
+    from paredown.models.onnx_graph import layer_weight, save, set_weight
+
+    turned = models["fp32"]
+    set_weight(turned, "fc.weight", -layer_weight(turned, "fc"))
+    save(turned, bench.folder / "turned.onnx")
+    found = outcome(bench, bench.turned, bench.fp32, budgets={"parity": 0.9}, data=images)
+    assert found.verdict == "fail"
+    assert found.checks[0].after < 50
+
+
+@pytest.fixture
+def pin(bench: Bench) -> Callable[[Path], str]:
+    """Makes a model the baseline; gives the diff."""
+    budgets = bench.write(baseline="kept/base.onnx", budgets={"bytes": "1x"})
+
+    def update(model: Path) -> str:
+        return update_baseline(bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), budgets, model)
+
+    return update
+
+
+def test_a_baseline_is_kept_and_pinned(bench: Bench, pin: Callable[[Path], str]) -> None:
+    pin(bench.int8)
+    gates, budgets = bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), bench.folder / "gates.yaml"
+    path = pinned(gates, budgets)
+    assert path is not None
+    assert path.read_bytes() == bench.int8.read_bytes()
+    assert pin(bench.int8) == ""
+    shutil.copyfile(bench.one, path)
+    with pytest.raises(InputError, match="is not the baseline that"):
+        pinned(gates, budgets)
+    path.unlink()
+    with pytest.raises(
+        InputError, match=r"does not exist; to make it: paredown gate MODEL --budgets .* --update-baseline"
+    ):
+        pinned(gates, budgets)
+
+
+def test_a_new_baseline_shows_what_changes(bench: Bench, pin: Callable[[Path], str]) -> None:
+    pin(bench.int8)
+    changes = [line for line in pin(bench.one).splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
+    told = "\n".join(changes)
+    assert '-  "block.conv2": "Conv int8' in told
+    assert '+  "block.conv2": "Conv fp32' in told
+    assert "block.conv1" not in told
+    assert any(line.startswith('+ "sha256"') for line in changes)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"sha256": 1}', "\xff", "[" * 100_000])
+def test_a_baseline_without_a_sound_lock_is_refused(bench: Bench, pin: Callable[[Path], str], text: str | None) -> None:
+    pin(bench.int8)
+    lock = bench.folder / "gates.lock"
+    lock.unlink()
+    if text is not None:
+        lock.write_text(text, encoding="latin-1")
+    with pytest.raises(InputError, match=r"gates\.lock") as caught:
+        pinned(bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), bench.folder / "gates.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_budgets_file_without_a_baseline_cannot_be_updated(bench: Bench) -> None:
+    gates = Gates(budgets=Budgets.model_validate({"bytes": "1 MiB"}))
+    with pytest.raises(InputError, match="names no baseline"):
+        update_baseline(gates, bench.folder / "gates.yaml", bench.int8)
