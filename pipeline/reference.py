@@ -1,4 +1,4 @@
-"""What a recipe may say, for editors (JSON schema) and for people (Markdown), from the same source."""
+"""What a recipe and a budgets file may say, for editors (JSON schema) and for people (Markdown), from one source."""
 
 import json
 from collections.abc import Mapping
@@ -7,16 +7,26 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.recipe import DEFAULT, Recipe, stage_class
 from paredown.stages import discovery
 
 SCHEMA = Path(__file__).parent / "recipe.schema.json"
-PAGE = Path(__file__).parents[1] / "docs" / "recipe.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, GATES_PAGE = DOCS / "recipe.md", DOCS / "gates.md"
 
 _INTRO = """# Recipe reference
 
 Written by `python -m paredown.pipeline.recipe`; do not edit. The same as a JSON schema for editors is
 `pipeline/recipe.schema.json`. Relative paths start from the recipe's folder.
+"""
+
+_GATES_INTRO = """# Budgets file reference
+
+Written by `python -m paredown.pipeline.recipe`; do not edit. What `paredown gate MODEL --budgets gates.yaml` reads;
+relative paths start from its folder. A limit is a factor of the baseline's own value (`1.05x`), an absolute value with
+its unit (`8 ms`, `900 KiB`, `2.5 M`), or a list of both, all of which must hold. [docs/ci.md](ci.md) has examples, and
+[docs/how-it-works.md](how-it-works.md) says how a verdict comes about.
 """
 
 Schema = dict[str, Any]
@@ -52,11 +62,21 @@ def recipe_reference() -> str:
     return "\n".join(text)
 
 
+def gates_reference() -> str:
+    """The same for a budgets file."""
+    page: Schema = Gates.model_json_schema()
+    del page["properties"]["root"]
+    text = [_GATES_INTRO, *_table(page, page)]
+    for name in ("budgets", "target"):
+        text += _section(f"## {name}", page["properties"][name], page)
+    return "\n".join(text)
+
+
 def write() -> None:
-    """Writes the committed schema and the reference page anew."""
+    """Writes the committed schema and the reference pages anew."""
     SCHEMA.write_text(schema_text())
-    PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(recipe_reference())
+    GATES_PAGE.write_text(gates_reference())
 
 
 def schema_text() -> str:

@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from paredown.models.data import DataSpec
 from paredown.models.spec import InputError, Spec
@@ -44,6 +46,10 @@ class Limit(Spec):
             value, unit = value * _COUNTS[unit], ""
         return {"value": value, "unit": unit, "written": " ".join(str(written).split())}
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {"type": "string", "pattern": _LIMIT.pattern, "description": "limit"}
+
     def __str__(self) -> str:
         return self.written
 
@@ -52,7 +58,7 @@ def _listed(written: Any) -> Any:
     return written if isinstance(written, list | tuple) else [] if written is None else [written]
 
 
-Budget = Annotated[tuple[Limit, ...], BeforeValidator(_listed)]
+Budget = Annotated[tuple[Limit, ...], BeforeValidator(_listed), WithJsonSchema({"type": "limit, or list of limits"})]
 """One limit or a list of them, all of which must hold."""
 
 UNITS: Mapping[str, Unit] = {
@@ -131,7 +137,7 @@ class Gates(Spec):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the images' split and of all that is drawn")
     machine: Mapping[str, str] = Field(
         {},
-        description="where absolute times and memory were set; fields of a lock's `machine`, all of which must agree",
+        description="where absolute times and memory were set; what `--watch-noise` prints; all fields given must agree",
     )
     seconds: float = Field(45, gt=0, le=3600, description="the longest that latency is measured")
     confidence: float = Field(0.99, ge=0.8, lt=1, description="of the intervals that a verdict rests on")

@@ -2,7 +2,16 @@
 
 import json
 
-from paredown.pipeline.reference import PAGE, SCHEMA, recipe_reference, schema, schema_text
+from paredown.pipeline.gate.budgets import Budgets, Gates
+from paredown.pipeline.reference import (
+    GATES_PAGE,
+    PAGE,
+    SCHEMA,
+    gates_reference,
+    recipe_reference,
+    schema,
+    schema_text,
+)
 from paredown.stages import discovery
 
 MEND = "run: python -m paredown.pipeline.recipe"
@@ -14,6 +23,13 @@ def test_the_committed_schema_is_current() -> None:
 
 def test_the_committed_page_is_current() -> None:
     assert PAGE.read_text() == recipe_reference(), MEND
+
+
+def test_the_page_of_budgets_is_current_and_complete() -> None:
+    page = gates_reference()
+    assert GATES_PAGE.read_text() == page, MEND
+    names = [name for name in (*Gates.model_fields, *Budgets.model_fields) if name != "root"]
+    assert [name for name in names if f"| `{name}` |" not in page] == []
 
 
 def test_the_schema_says_what_may_be_written() -> None:
