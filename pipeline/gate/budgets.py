@@ -137,7 +137,7 @@ class Gates(Spec):
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the images' split and of all that is drawn")
     machine: Mapping[str, str] = Field(
         {},
-        description="where absolute times and memory were set; what `--watch-noise` prints; all fields given must agree",
+        description="where absolute times and memory were set, as `--watch-noise` prints it; what is given must agree",
     )
     seconds: float = Field(45, gt=0, le=3600, description="the longest that latency is measured")
     confidence: float = Field(0.99, ge=0.8, lt=1, description="of the intervals that a verdict rests on")

@@ -67,11 +67,11 @@ class Table:
 
 
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """Fail wins over inconclusive, which wins over pass; what cannot be compared here is as good as not measured."""
+    """Fail wins over inconclusive, which wins over pass. What cannot be compared says nothing, and so does no check."""
     found = set(verdicts)
     if "fail" in found:
         return "fail"
-    return "inconclusive" if found & {"inconclusive", "not comparable"} else "pass"
+    return "pass" if found == {"pass"} else "inconclusive"
 
 
 def exit_code(verdict: Verdict, undecided: Literal["pass", "fail", "inconclusive"] = "inconclusive") -> int:
