@@ -56,8 +56,8 @@ def subjects(folder: Path, count: int) -> None:
         lambda layer: quantize(model, [name for name in names if name != layer], ranges, 8),
         layers,
     )
-    (folder / "static.json").write_text(json.dumps(found))
-    save(load(slowed(folder / "model.onnx", folder)), folder / "slow.onnx")  # last: its being there means all is
+    (folder / "static.json").write_text(json.dumps({fault: f"{times} of {count}" for fault, times in found.items()}))
+    slowed(folder / "model.onnx", folder).rename(folder / "slow.onnx")  # last: its being there means that all is
 
 
 def slowed(model: Path, folder: Path) -> Path:
@@ -158,7 +158,7 @@ def main(out: Path, count: int, processes: int, threads: int, seconds: float) ->
     truth = true_ratio(model, slow_model, 100)
     click.echo(row(f"{truth.value:.3f}x ({truth.low:.3f} to {truth.high:.3f})", beside, slow))
     for fault, found in json.loads((out / "static.json").read_text()).items():
-        click.echo(f"\n{fault}: found {found} of {count} times")
+        click.echo(f"\n{fault}: found {found} times")
 
 
 if __name__ == "__main__":
