@@ -13,6 +13,7 @@ from paredown.models.data import DataSpec
 from paredown.models.load import ModelSpec
 from paredown.models.spec import InputError, MissingError, Spec
 from paredown.pipeline.document import Document, Place, read
+from paredown.pipeline.store import key as digest_of
 from paredown.stages import discovery
 from paredown.stages.base import Bound, Limits, Stage, Target
 
@@ -67,7 +68,19 @@ class Recipe(Spec):
         """What stages are told of it: fields of their `State`."""
         target = Target(**self.target.model_dump(exclude={"compare"}))
         parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
-        return {**parts, "target": target, "compare": self.target.compare}
+        named = {"name": self.name, "sha256": self.digest()}
+        return {**parts, "target": target, "compare": self.target.compare, "recipe": named}
+
+    def digest(self) -> str:
+        """sha256 over what it asks for, in hex: comments, order, and what is said although it is the default anyway do
+        not change it, nor do its name and its place."""
+        said = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
+        return digest_of({**said, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
+
+
+def _options(step: Step) -> dict[str, Any]:
+    assert isinstance(step.stage, Spec)
+    return step.stage.model_dump(mode="json")
 
 
 @dataclass(frozen=True)
