@@ -43,6 +43,16 @@ class ComparedTarget(Target):
     )
 
 
+class Card(Spec):
+    """What only the owner of the model knows, for the model card; nothing is made from it."""
+
+    licence: str | None = Field(default=None, description="of the artifact's weights: an SPDX name, or in words")
+    contact: str | None = Field(default=None, description="who answers questions about the model")
+    intended_use: str | None = Field(default=None, description="what it is for, and for whom")
+    out_of_scope: str | None = Field(default=None, description="what it must not be used for")
+    ethics: str | None = Field(default=None, description="whom errors could harm, and what is done about it")
+
+
 class Recipe(Spec):
     """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
 
@@ -62,6 +72,7 @@ class Recipe(Spec):
         (),
         description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
     )
+    card: Card = Field(Card(), description="what the model card says of use, licence and owner")
     root: Path
 
     def told(self) -> dict[str, Any]:

@@ -25,16 +25,10 @@ FIXED = 2560
 
 def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scores, after: Scores) -> dict[str, Any]:
     """Name to plain data, to be embedded in the artifact."""
-    side, target = state.data.image_size, state.target
+    target = state.target
     return {
         "model": _named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
-        "input": {
-            "shape": [target.batch, 3, side, side],
-            "channels": "RGB",
-            "range": [0, 1],
-            "mean": list(data.mean),
-            "std": list(data.std),
-        },
+        "input": fed(state, data),
         "classes": list(data.classes),
         "recipe": dict(state.recipe),
         "plan": grouped(choice),
@@ -47,6 +41,12 @@ def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scor
         "accuracy": {"before": _rounded(before.accuracy), "after": _rounded(after.accuracy), "images": after.images},
         "parity": _parity(state),
     }
+
+
+def fed(state: State, data: Data) -> dict[str, Any]:
+    """How the model wants its images: pixels scaled to `range`, less `mean`, over `std`, per channel."""
+    shape = [state.target.batch, 3, state.data.image_size, state.data.image_size]
+    return {"shape": shape, "channels": "RGB", "range": [0, 1], "mean": list(data.mean), "std": list(data.std)}
 
 
 def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:

@@ -14,7 +14,7 @@ from paredown.models.metadata import embed
 from paredown.models.onnx_graph import load, save, zero_shares
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
-from paredown.stages.essentials import essentials, split_sizes, versions
+from paredown.stages.essentials import essentials, fed, split_sizes, versions
 from paredown.stages.evidence import Evidence, Latency
 from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, scored, stored
 from paredown.stages.runtimes.base import ratio
@@ -114,6 +114,7 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
     return {
         "paredown": metadata.version("paredown"),
         "recipe": dict(state.recipe),
+        "input": fed(state, data),
         "model": state.model.model_dump(mode="json"),
         "target": state.target.model_dump(mode="json"),
         "limits": state.limits.model_dump(mode="json"),
