@@ -4,14 +4,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from paredown.pipeline.artifact import Artifact, Essentials, Manifest
+from paredown.pipeline.artifact import Accuracy, Artifact, Essentials, Manifest
 
 if TYPE_CHECKING:
     from paredown.models.onnx_facts import Facts
 
 Fact = tuple[str, str]
-CLASSES, OPS = 8, 8
-"""Names of classes, and kinds of operators, that are listed."""
+CLASSES, OPS, DIGITS = 8, 8, 16
+"""Names of classes, kinds of operators, and digits of a recipe's digest that people are told."""
+SPLITS = ("train", "calibration", "validation", "test")
 
 
 def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
@@ -49,33 +50,47 @@ def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
 
 
 def _essential(said: Essentials) -> Iterator[Fact]:
-    version = f" {said.versions['paredown']}" if "paredown" in said.versions else ""
     weights = f", weights {said.model['weights']}" if "weights" in said.model else ""
-    yield "made by", f"paredown{version}, from {said.model.get('source', 'a model not told')}{weights}"
+    source = said.model.get("source", "a model not told")
+    maker = f"paredown {said.versions.get('paredown', '')}".rstrip()
+    yield "made by", f"{maker}, from {source}{weights}"
     if said.recipe:
-        yield "recipe", f"{said.recipe.get('name', '')}, sha256 {said.recipe.get('sha256', '')}"
+        yield "recipe", f"{said.recipe.get('name', '')}, sha256 {said.recipe.get('sha256', '')[:DIGITS]}"
     if said.input:
         yield "input", str(said.input)
     yield "classes", f"{len(said.classes)}: {', '.join(said.classes[:CLASSES])}{', …' * (len(said.classes) > CLASSES)}"
     for transform, picked in said.plan.items():
-        yield transform, _counts({name: len(places) for name, places in picked.items()}, OPS)
-    yield "made for", ", ".join(f"{name} {value}" for name, value in said.target.items())
-    yield "limits", ", ".join(f"{name} {value}" for name, value in said.limits.items())
-    yield "data", ", ".join([*(said.data[n] for n in ("source", "licence") if said.data.get(n)), _images(said)])
-    yield from _quality(said)
-
-
-def _images(said: Essentials) -> str:
-    return "images: " + ", ".join(f"{split} {count}" for split, count in said.images.items())
-
-
-def _quality(said: Essentials) -> Iterator[Fact]:
+        yield transform, _counts({f"{name} at": len(places) for name, places in picked.items()}, OPS)
+    yield "made for", _target(said.target)
+    yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in said.limits.items()) or "none told"
+    yield "data", _data(said)
     if said.accuracy:
-        for split in sorted(said.accuracy.after.keys() & said.accuracy.before.keys(), reverse=True):
-            points, count = (said.accuracy.before[split], said.accuracy.after[split]), said.accuracy.images.get(split)
-            yield f"{split} accuracy", f"{points[0]:.2f} -> {points[1]:.2f} % of {count} images"
+        yield "accuracy", _accuracy(said.accuracy)
     if "agreement" in said.parity:
         yield "parity", f"same answer as torch on {100 * said.parity['agreement']:.2f} % of validation images"
+
+
+def _target(said: Mapping[str, str | int]) -> str:
+    """The version names the runtime too."""
+    others = [f"{name} {said[name]}" for name in ("threads", "batch", "container") if name in said]
+    return ", ".join([str(said.get("version") or said.get("runtime") or "a runtime not told"), *others])
+
+
+def _data(said: Essentials) -> str:
+    images = ", ".join(f"{said.images[split]} {split}" for split in SPLITS if split in said.images)
+    licence = said.data.get("licence") or "not told"
+    return f"{said.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
+
+
+def _accuracy(said: Accuracy) -> str:
+    """Of original and artifact, split by split."""
+    splits = sorted(said.before.keys() & said.after.keys() & said.images.keys())
+    told = (f"{name} {said.before[name]:.2f} -> {said.after[name]:.2f} % of {said.images[name]}" for name in splits)
+    return "; ".join(f"{one} images" for one in told)
+
+
+def _number(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _macs(facts: "Facts") -> str:

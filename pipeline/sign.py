@@ -17,7 +17,6 @@ def sign_verb(artifact: Path, key: Path, ask: bool) -> None:
 
     ARTIFACT is an ONNX file, or the folder of an artifact or of a run. `paredown show --public-key` checks them.
     """
-
     from paredown.pipeline.artifact import read_artifact
     from paredown.pipeline.signing import sign
 

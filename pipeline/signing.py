@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 from paredown.models.files import digest_file
 from paredown.models.spec import InputError, MissingError
 from paredown.pipeline.artifact import MANIFEST, beside
+from paredown.pipeline.sign import VARIABLE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 SUFFIX = ".sig"
 PORTABLE = "portable.onnx"
-ALLOWED = "a key on an elliptic curve in a PEM file, as made by: openssl ecparam -name prime256v1 -genkey -noout"
+PRIVATE = "a private elliptic key (PEM), as made by: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
+PUBLIC = "a public elliptic key (PEM), as made by: openssl ec -in key.pem -pubout -out public.pem"
 
 
 def signed_files(model: Path) -> tuple[Path, ...]:
@@ -93,34 +95,30 @@ def signature_of(file: Path) -> Path:
 
 def private_key(path: Path, passphrase: str | None = None) -> "EllipticCurvePrivateKey":
     """Raises InputError for anything but a private elliptic key whose passphrase, if it has one, is right."""
-    with _usable(path):
+    with _usable(path, PRIVATE):
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
         found = load_pem_private_key(path.read_bytes(), passphrase.encode() if passphrase else None)
     if not isinstance(found, EllipticCurvePrivateKey):
-        raise _other(found, path)
+        raise InputError(f"{path}: an {type(found).__name__}; allowed: {PRIVATE}")
     return found
 
 
 def public_key(path: Path) -> "EllipticCurvePublicKey":
     """Raises InputError for anything but a public elliptic key."""
-    with _usable(path):
+    with _usable(path, PUBLIC):
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
         found = load_pem_public_key(path.read_bytes())
     if not isinstance(found, EllipticCurvePublicKey):
-        raise _other(found, path)
+        raise InputError(f"{path}: an {type(found).__name__}; allowed: {PUBLIC}")
     return found
 
 
-def _other(found: object, path: Path) -> InputError:
-    return InputError(f"{path}: the kind of its key is {type(found).__name__}; allowed: {ALLOWED}")
-
-
 @contextmanager
-def _usable(path: Path) -> Iterator[None]:
+def _usable(path: Path, allowed: str) -> Iterator[None]:
     """What goes wrong with a key, in one line."""
     try:
         yield
@@ -130,6 +128,6 @@ def _usable(path: Path) -> Iterator[None]:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except TypeError as error:  # a passphrase is missing, or given for a key without one
-        raise InputError(f"{path}: {str(error).rstrip('.')}") from error
+        raise InputError(f"{path}: {error}; --ask asks for it, {VARIABLE} may hold it") from error
     except Exception as error:
-        raise InputError(f"{path}: no key that can be read, or another passphrase; allowed: {ALLOWED}") from error
+        raise InputError(f"{path}: no such key, or another passphrase; allowed: {allowed}") from error
