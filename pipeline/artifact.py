@@ -1,15 +1,13 @@
 """What an ONNX file and the manifest beside it say. Strangers may have made both: nothing is taken on trust."""
 
-import gzip
 import json
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from paredown.models.files import digest_file
+from paredown.models.files import digest_file, read_text
 from paredown.models.spec import InputError
 
 if TYPE_CHECKING:
@@ -17,9 +15,8 @@ if TYPE_CHECKING:
 
 FILES = ("model.onnx", "model.onnx.gz")
 MANIFEST = "manifest.json"
-LARGEST = 2**31 - 1
-"""Bytes that a protobuf message can have."""
 LARGEST_JSON = 64 * 2**20
+"""Bytes of a manifest."""
 
 
 class Told(BaseModel):
@@ -149,22 +146,13 @@ def find(path: Path) -> Path:
 
 def opened(file: Path) -> "ModelProto":
     """The model as data; nothing of it is run. Raises InputError where it is none, or larger than a model can be."""
-    from google.protobuf.message import DecodeError
-    from onnx import ModelProto
+    from paredown.models.onnx_file import content, parsed
+    from paredown.models.onnx_wire import RefusedError
 
     try:
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as stream:
-            content = stream.read(LARGEST + 1)
-        if len(content) > LARGEST:
-            raise InputError(f"{file}: larger than an ONNX file can be ({LARGEST} bytes)")
-        model = ModelProto()
-        model.ParseFromString(content)
-    except (OSError, EOFError, zlib.error, DecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else "no ONNX file, or a damaged one"
-        raise InputError(f"{file}: {reason}") from error
-    if not model.HasField("graph"):
-        raise InputError(f"{file}: no ONNX file: it holds no graph")
-    return model
+        return parsed(content(file))
+    except RefusedError as error:
+        raise InputError(f"{file}: {error}") from error
 
 
 def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
@@ -193,12 +181,8 @@ def told(cls: type[T], said: Any, otherwise: str) -> T:
 
 def _json(path: Path) -> Any:
     try:
-        with path.open("rb") as stream:
-            content = stream.read(LARGEST_JSON + 1)
-        if len(content) > LARGEST_JSON:
-            raise InputError(f"{path}: larger than a manifest can be ({LARGEST_JSON} bytes)")
-        return json.loads(content)
-    except (OSError, ValueError, RecursionError) as error:
+        return json.loads(read_text(path, LARGEST_JSON))
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: no JSON that can be read ({type(error).__name__})") from error
 
 

@@ -13,13 +13,14 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from paredown.models.files import write_whole
 from paredown.pipeline import provenance, report
 from paredown.pipeline.artifact import Fed
 from paredown.pipeline.blocks import became, told
 from paredown.pipeline.errors import machine
 from paredown.pipeline.layers import summary
 from paredown.pipeline.plan_picture import plan_svg
-from paredown.pipeline.products import Run, read_run
+from paredown.pipeline.products import Run, read_run, told_as_damage
 from paredown.pipeline.recipe import Card
 from paredown.pipeline.svg import short
 
@@ -35,21 +36,15 @@ def write_card(card: Card, folder: Path) -> Path | None:
     where they cannot be written.
     """
     run = read_run(folder)
-    with machine(folder / CARD):
+    with told_as_damage(folder), machine(folder / CARD):
         if not run.document("artifact"):
             for name in (CARD, PICTURE):
                 (folder / name).unlink(missing_ok=True)
             return None
         if rows := report.plan_rows(run):
-            _write(folder / PICTURE, plan_svg(rows))
-        _write(folder / CARD, _text(card, run))
+            write_whole(folder / PICTURE, plan_svg(rows))
+        write_whole(folder / CARD, _text(card, run))
     return folder / CARD
-
-
-def _write(path: Path, text: str) -> None:
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_text(text, encoding="utf-8")
-    fresh.replace(path)
 
 
 def _text(card: Card, run: Run) -> str:

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paredown.models.files import digest_file
+from paredown.models.files import digest_file, write_whole
 from paredown.models.spec import InputError, MissingError
 from paredown.pipeline.artifact import MANIFEST, beside
+from paredown.pipeline.errors import machine
 from paredown.pipeline.sign import VARIABLE
 
 if TYPE_CHECKING:
@@ -52,11 +53,9 @@ def _sign(file: Path, private: "EllipticCurvePrivateKey") -> Path:
     from cryptography.hazmat.primitives.hashes import SHA256
 
     signature = private.sign(bytes.fromhex(digest_file(file)), ECDSA(Prehashed(SHA256())))
-    path = signature_of(file)
-    fresh = path.with_name(f".{path.name}.new")
-    fresh.write_bytes(signature)
-    fresh.replace(path)
-    return path
+    with machine(signature_of(file)):
+        write_whole(signature_of(file), signature)
+    return signature_of(file)
 
 
 def signatures(model: Path) -> tuple[Path, ...]:

@@ -180,7 +180,7 @@ def test_a_damaged_file_is_one_line(other: Make, name: str, kept: int) -> None:
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     error = shown(tmp_path / "gone.onnx").exception
-    assert isinstance(error, InputError) and "gone.onnx: No such file" in str(error)
+    assert isinstance(error, InputError) and "gone.onnx: it cannot be read (No such file" in str(error)
 
 
 def test_metadata_of_others_is_not_ours(other: Make) -> None:
