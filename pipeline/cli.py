@@ -159,7 +159,7 @@ def report_verb(recipe: Path, out: Path) -> None:
             raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
         click.echo(str(_report().render(folder)))
         if card := write_card(model.card, folder):
-            click.echo(str(card))
+            _tell(f"model card: {card}")
 
 
 @cli.command("list")

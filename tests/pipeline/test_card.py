@@ -9,8 +9,10 @@ from xml.etree import ElementTree
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from paredown.pipeline.card import plain, write_card
+from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe import Card
 
 Folder = Callable[..., Path]
@@ -180,3 +182,15 @@ def test_a_plan_that_changed_nothing_has_no_picture(folder: Folder) -> None:
     made = folder(0)
     assert "plan.svg" not in card_of(made)
     assert not (made / "plan.svg").exists()
+
+
+def test_report_writes_it_with_what_the_recipe_fills_in(
+    folder: Folder, write_stage: Folder, write_recipe: Folder, tmp_path: Path
+) -> None:
+    write_stage("first")
+    recipe = write_recipe("- first.py", rest="card: {contact: me@here}")
+    folder()
+    done = CliRunner().invoke(cli, ["report", str(recipe), "--out", str(tmp_path)], catch_exceptions=False)
+    assert done.stdout.split() == [str(tmp_path / "demo" / "report.html")]
+    assert f"model card: {tmp_path / 'demo' / 'model-card.md'}" in done.stderr
+    assert "| contact | me@here |" in (tmp_path / "demo" / "model-card.md").read_text(encoding="utf-8")
