@@ -1,17 +1,19 @@
 """What a model is, as data and in words: of any ONNX file, and more of those that say it of themselves."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paredown.pipeline.artifact import Accuracy, Artifact, Essentials, Manifest
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
+
     from paredown.models.onnx_facts import Facts
 
 Fact = tuple[str, str]
-CLASSES, OPS, DIGITS = 8, 8, 16
-"""Names of classes, kinds of operators, and digits of a recipe's digest that people are told."""
+MOST, DIGITS = 8, 16
+"""Names in a list, and digits of a recipe's digest, that people are told."""
 SPLITS = ("train", "calibration", "validation", "test")
 
 
@@ -23,7 +25,7 @@ def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
         "sha256": artifact.sha256,
         "bytes": facts.bytes,
         "opset": facts.opset,
-        "inputs": [_value(one) for one in graph.input],
+        "inputs": _inputs(artifact.model),
         "outputs": [_value(one) for one in graph.output],
         "parameters": facts.parameters,
         "macs": facts.macs,
@@ -40,13 +42,17 @@ def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
     yield "file", f"{artifact.file}, {facts.bytes:,} bytes"
     yield "sha256", artifact.sha256
     if artifact.essentials is None:
-        yield "made by", "not made by paredown"
-        yield "inputs", "; ".join(map(_value, artifact.model.graph.input))
-        yield "outputs", "; ".join(map(_value, artifact.model.graph.output))
+        ours = artifact.model.producer_name == "paredown"
+        yield (
+            "made by",
+            "paredown, but it is no artifact: it says nothing of itself" if ours else "not made by paredown",
+        )
+        yield "inputs", _listed(_inputs(artifact.model), "; ")
+        yield "outputs", _listed([_value(one) for one in artifact.model.graph.output], "; ")
     else:
         yield from _essential(artifact.essentials)
     yield "graph", f"opset {facts.opset}, {facts.parameters:,} parameters, {_macs(facts)}"
-    yield "operators", _counts(facts.ops, OPS)
+    yield "operators", _counts(facts.ops)
 
 
 def _essential(said: Essentials) -> Iterator[Fact]:
@@ -58,9 +64,9 @@ def _essential(said: Essentials) -> Iterator[Fact]:
         yield "recipe", f"{said.recipe.get('name', '')}, sha256 {said.recipe.get('sha256', '')[:DIGITS]}"
     if said.input:
         yield "input", str(said.input)
-    yield "classes", f"{len(said.classes)}: {', '.join(said.classes[:CLASSES])}{', …' * (len(said.classes) > CLASSES)}"
+    yield "classes", f"{len(said.classes)}: {_listed(said.classes, ', ')}"
     for transform, picked in said.plan.items():
-        yield transform, _counts({f"{name} at": len(places) for name, places in picked.items()}, OPS)
+        yield transform, _counts({f"{name} at": len(places) for name, places in picked.items()})
     yield "made for", _target(said.target)
     yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in said.limits.items()) or "none told"
     yield "data", _data(said)
@@ -97,9 +103,18 @@ def _macs(facts: "Facts") -> str:
     return "multiply-adds not known" if facts.macs is None else f"{facts.macs / 1e6:,.1f} million multiply-adds"
 
 
-def _counts(found: Mapping[str, int], most: int) -> str:
-    listed = [f"{name} {count}" for name, count in Counter(found).most_common()]
-    return ", ".join(listed[:most]) + (f", and {len(listed) - most} more" if len(listed) > most else "")
+def _counts(found: Mapping[str, int]) -> str:
+    return _listed([f"{name} {count}" for name, count in Counter(found).most_common()], ", ")
+
+
+def _listed(words: Sequence[str], between: str) -> str:
+    return between.join(words[:MOST]) + (f"{between}and {len(words) - MOST} more" if len(words) > MOST else "")
+
+
+def _inputs(model: "ModelProto") -> list[str]:
+    """Without the constants that old files list among them."""
+    constants = {one.name for one in model.graph.initializer}
+    return [_value(one) for one in model.graph.input if one.name not in constants]
 
 
 def _value(value: Any) -> str:

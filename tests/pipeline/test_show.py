@@ -189,3 +189,13 @@ def test_metadata_of_others_is_not_ours(other: Make) -> None:
     model.metadata_props.add(key="author", value=PREFIX)
     path.write_bytes(model.SerializeToString())
     assert read_artifact(path).essentials is None
+
+
+def test_the_original_is_ours_but_no_artifact(finished: State) -> None:
+    text = said(finished.product("baseline") / "model.onnx")
+    assert "made by paredown, but it is no artifact: it says nothing of itself inputs x: 1 x 3 x 24 x 24" in text
+
+
+def test_long_lists_are_cut(other: Make) -> None:
+    text = said(other({"model": {}, "classes": [f"c{i}" for i in range(1000)]}))
+    assert "classes 1000: c0, c1, c2, c3, c4, c5, c6, c7, and 992 more" in text
