@@ -46,14 +46,14 @@ def read_text(path: Path, most: int) -> str:
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Writes a file in one step: others see the old one or the new one. What lies there as a symbolic link is replaced,
     and never followed."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     with contextlib.suppress(FileNotFoundError):
         fresh.unlink()
-    with fresh.open("x", encoding="utf-8") as stream:
-        stream.write(text)
+    with fresh.open("xb") as stream:
+        stream.write(content.encode() if isinstance(content, str) else content)
         stream.flush()
         os.fsync(stream.fileno())
     fresh.replace(path)

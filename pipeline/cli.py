@@ -21,7 +21,9 @@ import click
 from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.errors import run_guarded
 from paredown.pipeline.gate.verb import gate_verb
+from paredown.pipeline.show import show_verb
 from paredown.pipeline.sidecars import runtime_verbs
+from paredown.pipeline.sign import sign_verb
 
 if TYPE_CHECKING:
     from paredown.pipeline.recipe import Recipe
@@ -40,6 +42,8 @@ def cli() -> None:
 
 cli.add_command(gate_verb)
 cli.add_command(runtime_verbs)
+cli.add_command(show_verb)
+cli.add_command(sign_verb)
 
 
 @cli.command("init")
@@ -145,7 +149,8 @@ def plan_verb(recipe: Path, out: Path) -> None:
 @_RECIPE
 @_OUT
 def report_verb(recipe: Path, out: Path) -> None:
-    """Write the last run's report again."""
+    """Write the last run's report and model card again."""
+    from paredown.pipeline.card import write_card
     from paredown.pipeline.recipe import along, load_recipe
 
     for model in along(load_recipe(recipe)):
@@ -153,6 +158,8 @@ def report_verb(recipe: Path, out: Path) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
         click.echo(str(_report().render(folder)))
+        if card := write_card(model.card, folder):
+            _tell(f"model card: {card}")
 
 
 @cli.command("list")
@@ -251,7 +258,8 @@ def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
 
 
 def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
-    """Writes the report and the lock, and says where they and the artifact are."""
+    """Writes report, model card and lock, and says where they and the artifact are."""
+    from paredown.pipeline.card import write_card
     from paredown.pipeline.lock import write_lock
 
     artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
@@ -259,6 +267,8 @@ def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> No
         _tell(f"artifact: {artifact}")
         _tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
     _tell(f"report: {_report().render(folder)}")
+    if card := write_card(loaded.card, folder):
+        _tell(f"model card: {card}")
 
 
 def _report() -> Any:

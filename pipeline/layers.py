@@ -116,17 +116,27 @@ def summary(rows: Sequence[LayerRow]) -> str:
 
 def pictures(rows: Sequence[LayerRow], columns: int = 3, least: int = 16) -> tuple[Markup, ...]:
     """The rows as up to `columns` drawings of equal length, to be set side by side or one under the other."""
-    size = max(least, math.ceil(len(rows) / columns))
+    size = per_column(len(rows), columns, least)
     parts = [rows[start : start + size] for start in range(0, len(rows), size)]
     widest = max((row.width or 1 for row in rows), default=1)
     slowest = max((value for row in rows for value in (row.before, row.ms) if value), default=0.0)
     return tuple(_drawing(i, part, len(rows), i * size, widest, slowest) for i, part in enumerate(parts))
 
 
+def per_column(count: int, columns: int = 3, least: int = 16) -> int:
+    """Rows in every drawing but the last, which may have fewer."""
+    return max(least, math.ceil(count / columns))
+
+
+def height_of(rows: int) -> float:
+    """px of a drawing, whose width is `WIDTH`."""
+    return HEAD + ROW * rows + 4
+
+
 def _drawing(index: int, rows: Sequence[LayerRow], total: int, start: int, widest: int, slowest: float) -> Markup:
     widths = Scale(0.0, float(widest), NAME + 6, BAR_END, math.sqrt)
     times = Scale(0.0, slowest, TIMES, TIMES_END) if slowest else None
-    height = HEAD + ROW * len(rows) + 4
+    height = height_of(len(rows))
     marks = [_mark(row, HEAD + ROW * i, widths, times) for i, row in enumerate(rows)]
     title = f"Plan by depth, rows {start + 1} to {start + len(rows)} of {total}"
     about = f"{summary(rows)} The same numbers are in the table of all layers."

@@ -13,6 +13,7 @@ from paredown.models.data import DataSpec
 from paredown.models.load import ModelSpec
 from paredown.models.spec import InputError, MissingError, Spec
 from paredown.pipeline.document import Document, Place, read
+from paredown.pipeline.store import key as digest_of
 from paredown.stages import discovery
 from paredown.stages.base import Bound, Limits, Stage, Target
 
@@ -42,6 +43,16 @@ class ComparedTarget(Target):
     )
 
 
+class Card(Spec):
+    """What only the owner of the model knows, for the model card; nothing is made from it."""
+
+    licence: str | None = Field(default=None, description="of the artifact's weights: an SPDX name, or in words")
+    contact: str | None = Field(default=None, description="who answers questions about the model")
+    intended_use: str | None = Field(default=None, description="what it is for, and for whom")
+    out_of_scope: str | None = Field(default=None, description="what it must not be used for")
+    ethics: str | None = Field(default=None, description="whom errors could harm, and what is done about it")
+
+
 class Recipe(Spec):
     """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
 
@@ -61,13 +72,26 @@ class Recipe(Spec):
         (),
         description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
     )
+    card: Card = Field(Card(), description="what the model card says of use, licence and owner")
     root: Path
 
     def told(self) -> dict[str, Any]:
         """What stages are told of it: fields of their `State`."""
         target = Target(**self.target.model_dump(exclude={"compare"}))
         parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
-        return {**parts, "target": target, "compare": self.target.compare}
+        named = {"name": self.name, "sha256": self.digest()}
+        return {**parts, "target": target, "compare": self.target.compare, "recipe": named}
+
+    def digest(self) -> str:
+        """sha256 over what it asks for, in hex: comments, order, and what is said although it is the default anyway do
+        not change it, nor do its name and its place."""
+        said = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
+        return digest_of({**said, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
+
+
+def _options(step: Step) -> dict[str, Any]:
+    assert isinstance(step.stage, Spec)
+    return step.stage.model_dump(mode="json")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from paredown.pipeline.recipe import DEFAULT, Recipe, stage_class
 from paredown.stages import discovery
 
 SCHEMA = Path(__file__).parent / "recipe.schema.json"
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, GATES_PAGE = DOCS / "recipe.md", DOCS / "gates.md"
 
 _INTRO = """# Recipe reference

@@ -11,7 +11,7 @@ from paredown.pipeline import comparison, provenance, sections
 from paredown.pipeline.blocks import became, told
 from paredown.pipeline.errors import machine
 from paredown.pipeline.figures import gauge
-from paredown.pipeline.layers import pictures, rows_of, summary
+from paredown.pipeline.layers import LayerRow, pictures, rows_of, summary
 from paredown.pipeline.products import DOCUMENTS, STAGES, Run, read_run, told_as_damage
 from paredown.pipeline.svg import short
 
@@ -46,7 +46,7 @@ class Verdict:
 def closing_table(folder: Path) -> tuple[Row, ...]:
     """What the run in `folder` proved; where it has no artifact, what is known of the original and of the plan."""
     with told_as_damage(folder):
-        return _table(read_run(folder))
+        return table_of(read_run(folder))
 
 
 def render(folder: Path) -> Path:
@@ -59,11 +59,17 @@ def render(folder: Path) -> Path:
     return path
 
 
-def _table(run: Run) -> tuple[Row, ...]:
+def table_of(run: Run) -> tuple[Row, ...]:
+    """See `closing_table`."""
     checks = run.document("artifact").get("checks")
     if checks:
         return tuple(Row(**{field.name: check[field.name] for field in fields(Row)}) for check in checks)
     return tuple(_planned(run)) if run.document("baseline") else ()
+
+
+def plan_rows(run: Run) -> tuple[LayerRow, ...]:
+    """The plan's layers in order of depth."""
+    return rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
 
 
 def _planned(run: Run) -> Iterator[Row]:
@@ -103,7 +109,7 @@ def _page(run: Run) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"short": short, "duration": sections.duration, "compared": comparison.words}
-    table, rows = _table(run), rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
+    table, rows = table_of(run), plan_rows(run)
     return environment.get_template("report.html").render(
         run=run,
         verdict=verdict(run, table),

@@ -104,6 +104,7 @@ class State:
     `products` maps a product's name to the folder that holds it. `out` survives a kill: a stage that is
     started again finds there what it had written, and may go on from it. `compare` names runtimes on which the
     artifact is timed as well; it is no part of `target`, so that only the stage that times it there depends on it.
+    `recipe` has the recipe's `name` and `sha256`, of what it asks for and not of how that is written.
     """
 
     model: ModelSpec
@@ -117,6 +118,7 @@ class State:
     products: Mapping[str, Path] = field(default_factory=dict)
     progress: Progress = silent
     compare: tuple[str, ...] = ()
+    recipe: Mapping[str, str] = field(default_factory=dict)
 
     def product(self, name: str) -> Path:
         """The folder of an earlier stage's product."""

@@ -9,7 +9,7 @@ from paredown.models.fold import fold_batch_norm
 from paredown.models.onnx_graph import export
 from paredown.models.spec import Spec
 from paredown.stages.base import State
-from paredown.stages.measure import evidence, runtime_of, write
+from paredown.stages.measure import evidence, runtime_of, scored, write
 from paredown.stages.original import teacher
 
 
@@ -34,7 +34,7 @@ class Baseline(Spec):
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], target.threads, target.batch, self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
-        evidence(path, state, data, ("validation", "test"), times).save(state.out / "evidence.json")
+        evidence(path, state, scored(path, state, data), times).save(state.out / "evidence.json")
 
 
 PLUGIN = Baseline

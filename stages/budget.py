@@ -20,10 +20,11 @@ BUSY = 1 / 16
 channels in a quarter of the bytes is the most that the other steps can lose."""
 
 
-def budgets(limits: Limits, baseline: Evidence, margin: float) -> dict[str, float]:
+def budgets(limits: Limits, baseline: Evidence, margin: float, metadata: float = 0.0) -> dict[str, float]:
     """The limits as budgets of the search: `latency` ms, `size` MiB, `memory` MiB, each tightened by `margin`.
 
-    A p95 limit is held through p50, by the baseline's own p95 / p50.
+    A p95 limit is held through p50, by the baseline's own p95 / p50. `metadata` MiB of the size are left for what the
+    finished artifact says of itself, but never more than half of it.
     """
     assert baseline.latency is not None
     tail = baseline.latency.p95 / baseline.latency.p50
@@ -33,7 +34,8 @@ def budgets(limits: Limits, baseline: Evidence, margin: float) -> dict[str, floa
     if limits.latency_p95:
         found.append(("latency", limits.latency_p95.resolve(baseline.latency.p95) / tail))
     if limits.size:
-        found.append(("size", limits.size.resolve(baseline.size)))
+        size = limits.size.resolve(baseline.size)
+        found.append(("size", max(size - metadata, size / 2)))
     if limits.peak_memory:
         found.append(("memory", limits.peak_memory.resolve(baseline.peak_memory)))
     return {name: min(v for n, v in found if n == name) * (1 - margin) for name, _ in found}

@@ -32,11 +32,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """How often one model is right: `accuracy` maps a split (`validation`, `test`) to points (0 to 100), `images` maps
+    it to its number of images."""
+
+    accuracy: dict[str, float]
+    images: dict[str, int]
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One model, measured on the runtime that ships.
 
-    Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` maps a split (`validation`,
-    `test`) to points (0 to 100), `images` maps it to its number of images.
+    Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` and `images` as in `Scores`.
     """
 
     latency: Latency | None

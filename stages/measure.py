@@ -15,7 +15,7 @@ from paredown.models.onnx_graph import save
 from paredown.models.spec import InputError
 from paredown.stages.base import State, Target
 from paredown.stages.discovery import load
-from paredown.stages.evidence import Comparison, Evidence
+from paredown.stages.evidence import Comparison, Evidence, Scores
 from paredown.stages.footprint import MIB
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
 
@@ -87,16 +87,24 @@ def points(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return 100 * float((logits.argmax(1) == labels).mean())
 
 
-def evidence(model: Path, state: State, data: Data, splits: Sequence[str], times: list[list[float]] | None) -> Evidence:
-    """Accuracy on the named splits, size, memory and, where `times` (round, run) are given, latency."""
-    runtime, target = runtime_of(state), state.target
+def scored(model: Path, state: State, data: Data, splits: Sequence[str] = ("validation", "test")) -> Scores:
+    """Accuracy on the named splits."""
     named: dict[str, Split] = {name: getattr(data, name) for name in splits}
+    return Scores(
+        accuracy={name: points(logits_of(model, data, split, state), split.labels) for name, split in named.items()},
+        images={name: len(split) for name, split in named.items()},
+    )
+
+
+def evidence(model: Path, state: State, scores: Scores, times: list[list[float]] | None) -> Evidence:
+    """Size, memory and, where `times` (round, run) are given, latency, beside its scores."""
+    runtime, target = runtime_of(state), state.target
     return Evidence(
         latency=summarize(times) if times else None,
         size=model.stat().st_size / MIB,
         peak_memory=runtime.peak_memory(model, target.threads, target.batch),
-        accuracy={name: points(logits_of(model, data, split, state), split.labels) for name, split in named.items()},
-        images={name: len(split) for name, split in named.items()},
+        accuracy=scores.accuracy,
+        images=scores.images,
         runtime=runtime.version(),
         machine=runtime.machine(),
     )

@@ -7,11 +7,13 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
+from paredown.models.data import open_data
 from paredown.models.spec import InputError, LimitError, Spec
 from paredown.stages import outline
 from paredown.stages.base import State, write_notes
 from paredown.stages.budget import budgets
 from paredown.stages.discovery import make
+from paredown.stages.essentials import room
 from paredown.stages.evidence import Evidence
 from paredown.stages.hunt import Found, Hunt, three
 from paredown.stages.meter import Meter
@@ -19,6 +21,7 @@ from paredown.stages.problem import Problem, Solution
 from paredown.stages.profile import load_profile
 from paredown.stages.sensitivity import load_losses
 from paredown.stages.solvers.base import Solver
+from paredown.stages.structure import sites_of
 from paredown.stages.subject import load_subject
 
 UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
@@ -49,7 +52,9 @@ class Search(Spec):
     def run(self, state: State) -> None:
         subject, (profile, transforms) = load_subject(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline") / "evidence.json")
-        limits = budgets(state.limits, baseline, self.margin)
+        data = open_data(state.data, state.root, state.cache, state.seed)
+        reserved = room(data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(subject, transforms)))
+        limits = budgets(state.limits, baseline, self.margin, reserved)
         solver = self.load_solver(state)
         hunt = Hunt(self, Meter(subject, transforms, state), solver, load_losses(state), limits)
         found = hunt.settle(profile)

@@ -1,7 +1,6 @@
 """The proof: the finished artifact, run in turns with the original on the target, against every limit."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
@@ -11,15 +10,15 @@ from pydantic import Field
 
 from paredown.models.data import Data, open_data
 from paredown.models.files import digest_file
-from paredown.models.onnx_graph import load, zero_shares
+from paredown.models.metadata import embed
+from paredown.models.onnx_graph import load, save, zero_shares
 from paredown.models.spec import LimitError, Spec
 from paredown.stages.base import Bound, State
+from paredown.stages.essentials import essentials, fed, split_sizes, versions
 from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, stored
+from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, scored, stored
 from paredown.stages.runtimes.base import ratio
 from paredown.stages.search import load_choice, load_layers, load_quantization
-
-PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Verify(Spec):
     needs: ClassVar[tuple[str, ...]] = ("baseline", "plan", "exported")
     uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[str] = "artifact"
-    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "compare", "limits", "seed")
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "compare", "limits", "seed", "recipe")
 
     rounds: int = Field(default=27, ge=1, description="fresh pairs of sessions to time")
     runs: int = Field(default=20, ge=1, description="timed inferences per session")
@@ -48,17 +47,16 @@ class Verify(Spec):
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
         baseline, exported = state.product("baseline"), state.product("exported")
-        for file in {stored(exported), portable(exported)}:
-            shutil.copyfile(file, state.out / file.name)
-        path = stored(state.out)
-        state.progress("verify: latency", 0, 3)
-        pair = [stored(baseline), path]
+        state.progress("verify: accuracy", 0, 4)
+        scores = [scored(stored(folder), state, data) for folder in (baseline, exported)]
+        _finish(state, essentials(state, data, load_choice(state), *scores))
+        pair = [stored(baseline), stored(state.out)]
+        state.progress("verify: latency", 1, 4)
         times = runtime_of(state).latency(pair, state.target.threads, state.target.batch, self.rounds, self.runs)
-        state.progress("verify: other runtimes", 1, 3)
+        state.progress("verify: other runtimes", 2, 4)
         others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
-        state.progress("verify: accuracy and memory", 2, 3)
-        before = evidence(pair[0], state, data, ("validation", "test"), times[0])
-        after = evidence(path, state, data, ("validation", "test"), times[1])
+        state.progress("verify: memory", 3, 4)
+        before, after = (evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
         tables = checks(state, before, after, ratio(times[1], times[0]))
         manifest = _manifest(state, data, before, after, tables)
         manifest["ratios"]["latency_p50"] = ratio(times[1], times[0])
@@ -67,6 +65,15 @@ class Verify(Spec):
         missed = [check for check in tables if check.holds is False]
         if missed:
             raise LimitError("; ".join(_missed(check) for check in missed), keep=True)
+
+
+def _finish(state: State, facts: Mapping[str, Any]) -> None:
+    """Writes the files that ship: those of the export, which say of themselves what they are."""
+    exported = state.product("exported")
+    for file in sorted({stored(exported), portable(exported)}):
+        model = load(file)
+        embed(model, facts)
+        save(model, state.out / file.name)
 
 
 def checks(state: State, before: Evidence, after: Evidence, p50_ratio: float) -> list[Check]:
@@ -106,6 +113,8 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
     parity: Mapping[str, Any] = json.loads((state.product("exported") / "parity.json").read_text())
     return {
         "paredown": metadata.version("paredown"),
+        "recipe": dict(state.recipe),
+        "input": fed(state, data),
         "model": state.model.model_dump(mode="json"),
         "target": state.target.model_dump(mode="json"),
         "limits": state.limits.model_dump(mode="json"),
@@ -122,13 +131,13 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
             **{file.name: digest_file(file) for file in {stored(state.out), portable(state.out)}},
             f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),
         },
-        "versions": {name: metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
         "data": {
             "source": state.data.source,
             "fingerprint": data.fingerprint,
             "classes": list(data.classes),
             "licence": data.licence,
-            "images": {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")},
+            "images": split_sizes(data),
         },
     }
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from paredown.models.spec import InputError, MissingError
 from paredown.pipeline.recipe import ComparedTarget, load_recipe
+from paredown.stages import discovery
 from paredown.stages.base import Bound, Target
 
 Write = Callable[..., Path]
@@ -34,6 +35,31 @@ def test_a_good_recipe(good: Path) -> None:
     assert vars(recipe.pipeline[0].stage) == {"steps": 3, "mode": "fast"}
     with pytest.raises(ValidationError, match="frozen"):
         recipe.seed = 1
+
+
+def test_the_digest_is_of_what_is_asked_for(good: Path) -> None:
+    text, digest = good.read_text(), load_recipe(good).digest()
+    key, *rest = text.splitlines()
+    for same in (
+        f"# a comment\n{text}",
+        "\n".join([*rest, key]),
+        f"{text}\nname: another",
+        f"{text}\nseed: 0",
+        f"{text}\ncard: {{contact: me}}",
+        text.replace("first.py: {steps: 3}", "first.py: {mode: fast, steps: 3}"),
+    ):
+        good.write_text(same)
+        assert load_recipe(good).digest() == digest, same
+    for other in (f"{text}\nseed: 1", text.replace("steps: 3", "steps: 4"), text.replace("0.5x", "0.6x")):
+        good.write_text(other)
+        assert load_recipe(good).digest() != digest, other
+
+
+def test_only_verify_depends_on_the_recipe_as_a_whole(good: Path) -> None:
+    told = load_recipe(good).told()["recipe"]
+    assert told == {"name": "demo", "sha256": load_recipe(good).digest()}
+    reading = [name for name in discovery.names("stages") if "recipe" in discovery.load("stages", name).reads]
+    assert reading == ["verify"]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_the_page_of_budgets_is_current_and_complete() -> None:
 
 def test_the_schema_says_what_may_be_written() -> None:
     page = schema()
-    assert set(page["properties"]) == {"name", "seed", "model", "data", "target", "limits", "pipeline", "front"}
+    assert set(page["properties"]) == {"name", "seed", "model", "data", "target", "limits", "pipeline", "front", "card"}
     assert set(page["required"]) == {"model", "data", "limits"}
     assert page["additionalProperties"] is False
     entries = page["properties"]["pipeline"]["items"]["anyOf"]

@@ -123,3 +123,10 @@ def test_a_p95_limit_is_held_through_the_median() -> None:
 
 def test_accuracy_is_no_budget() -> None:
     assert budgets(Limits(accuracy_drop=1.0), BASELINE, 0.02) == {}
+
+
+def test_room_for_metadata_is_taken_off_the_size() -> None:
+    size = Limits(size=Bound(value=2, unit="MiB"))
+    assert budgets(size, BASELINE, 0.1, metadata=0.5) == pytest.approx({"size": 1.35})
+    assert budgets(size, BASELINE, 0.1, metadata=5) == pytest.approx({"size": 0.9})  # at most half of it
+    assert budgets(Limits(latency_p50=Bound(value=1, unit="x")), BASELINE, 0.0, metadata=5) == {"latency": 4.0}

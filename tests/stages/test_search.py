@@ -147,7 +147,7 @@ def test_a_memory_limit_is_measured_and_held(planned: State, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        (Limits(size=Bound(value=1 / 1024, unit="MiB")), "size can reach .* MiB at best, the limit leaves 0.000928"),
+        (Limits(size=Bound(value=1 / 1024, unit="MiB")), "size can reach .* MiB at best, the limit leaves 0.000464"),
         (p50(0.01), "latency can reach .* ms at best"),
         (
             Limits(latency_p50=Bound(value=0.01, unit="x"), size=Bound(value=0.9, unit="x")),
