@@ -57,6 +57,11 @@ def _clock(manifest: Mapping[str, Any]) -> Iterator[Fact]:
                 "sessions, so that a drifting machine cancels out"
             ),
         )
+    if ends := (manifest.get("ratios") or {}).get("latency_p50_ends"):
+        yield (
+            "p50 of the artifact over the original's",
+            f"between {ends[0]:.3f}x and {ends[1]:.3f}x, 99 times in a hundred",
+        )
 
 
 def _timed(whose: str, measured: Mapping[str, Any]) -> Iterator[Fact]:

@@ -243,7 +243,7 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
         file.write_bytes(text)
         assert expected in complaint(file)
     assert "cannot be read: No such file" in complaint(tmp_path / "gone.yaml")
-    assert "cannot be read: Is a directory" in complaint(tmp_path)
+    assert "cannot be read: it is no file" in complaint(tmp_path)
     file.write_text("[" * 5000)
     assert "1: nested more than 20 levels deep" in complaint(file)
 

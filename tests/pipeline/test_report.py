@@ -361,7 +361,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_report(folder: Folder, monke
     def full(*_: object, **__: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(MachineError, match="the disk is full"):
         render(path.parent)
     assert path.read_bytes() == before

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ import pytest
 from paredown.models.spec import LimitError
 from paredown.stages.base import Bound, Limits, State
 from paredown.stages.evidence import Evidence, Latency
+from paredown.stages.measure import runtime_of
 from paredown.stages.search import load_choice
-from paredown.stages.verify import Verify, checks
+from paredown.stages.verify import Verify, checks, clear
 
 
 def made(p50: float, p95: float, size: float, memory: float, points: float) -> Evidence:
@@ -124,3 +126,31 @@ def test_every_missed_limit_is_told(finished: State, tmp_path: Path) -> None:
     limits = Limits(size=Bound(value=0.001, unit="MiB"), latency_p50=Bound(value=0.01, unit="x"))
     with pytest.raises(LimitError, match=r"latency p50 .* is over its limit of .*; size .* is over its limit of"):
         Verify(rounds=1, runs=1).run(replace(finished, limits=limits, out=tmp_path))
+
+
+def spread(ratio: float, rounds: int = 9) -> list[list[list[float]]]:
+    """Times of a pair of models, rounds of which are up to 5 % off."""
+    off = [0.95, 1.05, 1.0]
+    return [[[1.0] * 4] * rounds, [[ratio * off[i % 3]] * 4 for i in range(rounds)]]
+
+
+def test_a_limit_inside_the_interval_is_not_clear() -> None:
+    half = Bound(value=0.5, unit="x")
+    assert clear(None, spread(0.5))
+    assert [clear(half, spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+    assert [clear(Bound(value=0.5, unit="ms"), spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+
+
+@pytest.mark.parametrize(("limit", "rounds"), [(0.9, 9), (0.5, 27)])
+def test_where_the_limit_is_near_verify_measures_longer(
+    finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: float, rounds: int
+) -> None:
+    (cls,) = {type(runtime_of(finished))}
+    monkeypatch.setattr(cls, "latency", lambda *_: spread(0.5))
+    state = replace(finished, limits=Limits(latency_p50=Bound(value=limit, unit="x")), out=tmp_path)
+    with suppress(LimitError):
+        Verify(rounds=9, runs=4).run(state)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["artifact"]["latency"]["rounds"] == rounds
+    low, high = manifest["ratios"]["latency_p50_ends"]
+    assert 0.47 <= low < 0.5 < high <= 0.53
