@@ -2,13 +2,13 @@
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
+from paredown.models.files import write_whole
 from paredown.models.spec import InputError
 from paredown.pipeline.errors import machine
 from paredown.pipeline.gate.annotations import github
@@ -59,17 +59,7 @@ def save_as(outcome: Outcome, path: Path) -> None:
     """Writes the form that the suffix asks for; the file is there whole, or as it was before."""
     text = FORMATS[form_of(path)](outcome)
     with machine(path):
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).chmod(0o666 & ~_umask())
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        write_whole(path, text)
 
 
 def summarise(outcome: Outcome, environment: Mapping[str, str] = os.environ) -> str | None:
@@ -99,10 +89,3 @@ def _plain(value: Any) -> Any:
         case None | bool() | int() | str():
             return value
     return str(value)
-
-
-def _umask() -> int:
-    """The process's own, which temporary files do not follow."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -2,13 +2,11 @@
 
 import difflib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.models.files import digest_file, resolve
+from paredown.models.files import digest_file, resolve, write_whole
 from paredown.models.onnx_facts import Facts, facts_of
 from paredown.models.spec import InputError
 from paredown.pipeline.errors import machine
@@ -65,12 +63,8 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     with machine(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and path.samefile(model)):
-            fresh = path.with_name(f".{path.name}.{os.getpid()}")
-            shutil.copyfile(model, fresh)
-            fresh.replace(path)
-        fresh = lock.with_name(f".{lock.name}.{os.getpid()}")
-        fresh.write_text(after, encoding="utf-8")
-        fresh.replace(lock)
+            write_whole(path, model.read_bytes())
+        write_whole(lock, after)
     old, new = (text.splitlines(keepends=True) for text in (before, after))
     return "".join(difflib.unified_diff(old, new, f"{lock} before", f"{lock} now", n=1))
 
