@@ -22,8 +22,9 @@ from paredown.models.fake_quant import observe
 from paredown.models.fold import fold_batch_norm
 from paredown.models.graph import analyse
 from paredown.models.load import quiet_torchvision
+from paredown.models.onnx_export import export
 from paredown.models.onnx_facts import facts_of
-from paredown.models.onnx_graph import export, load, save, weighted_nodes
+from paredown.models.onnx_graph import load, save, weighted_nodes
 from paredown.models.qdq import quantize, quantized_values, units
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate

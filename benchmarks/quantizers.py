@@ -20,7 +20,8 @@ from torch import Tensor
 
 from paredown.models.data import Data, open_data
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export, save
+from paredown.models.onnx_export import export
+from paredown.models.onnx_graph import save
 from paredown.models.qdq import units
 from paredown.models.spec import ParedownError
 from paredown.pipeline.progress import shown

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from paredown.models.data import open_data
 from paredown.models.fold import fold_batch_norm
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.measure import evidence, runtime_of, scored, write

@@ -8,8 +8,8 @@ from paredown.models.graph import Layer
 from paredown.stages import cost
 from paredown.stages.base import Limits
 from paredown.stages.cost import Profile
-from paredown.stages.evidence import Evidence
-from paredown.stages.footprint import MIB, form_of, output_bytes, stored_bytes, weight_bytes
+from paredown.stages.evidence import MIB, Evidence
+from paredown.stages.footprint import form_of, output_bytes, stored_bytes, weight_bytes
 from paredown.stages.pinning import open_sites
 from paredown.stages.problem import Charge, Costs, Factor, Pick, Problem, Site, Term
 from paredown.stages.structure import Gates, lifetimes, owner, readings

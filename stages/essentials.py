@@ -13,8 +13,7 @@ from typing import Any
 from paredown.models.data import Data
 from paredown.models.metadata import written
 from paredown.stages.base import Bound, State
-from paredown.stages.evidence import Scores
-from paredown.stages.footprint import MIB
+from paredown.stages.evidence import MIB, Scores
 from paredown.stages.measure import runtime_of
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+MIB = 2**20
+
 
 @dataclass(frozen=True)
 class Latency:

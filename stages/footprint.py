@@ -3,10 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from paredown.models.graph import Layer
+from paredown.stages.evidence import MIB
 from paredown.stages.structure import lifetimes, under
 from paredown.stages.transforms.base import Choice, Form, Subject, Transform
-
-MIB = 2**20
 
 Shares = Mapping[str, Mapping[str, float]]
 """Layer to kernel to a share."""

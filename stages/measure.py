@@ -15,8 +15,7 @@ from paredown.models.onnx_graph import save
 from paredown.models.spec import InputError
 from paredown.stages.base import State, Target
 from paredown.stages.discovery import load
-from paredown.stages.evidence import Comparison, Evidence, Scores
-from paredown.stages.footprint import MIB
+from paredown.stages.evidence import MIB, Comparison, Evidence, Scores
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
 
 MODEL, PORTABLE = "model.onnx", "portable.onnx"

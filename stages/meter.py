@@ -15,8 +15,8 @@ from paredown.models.qdq import units
 from paredown.models.spec import InputError
 from paredown.stages.base import State
 from paredown.stages.cost import Sample
-from paredown.stages.evidence import Evidence
-from paredown.stages.footprint import MIB, form_of
+from paredown.stages.evidence import MIB, Evidence
+from paredown.stages.footprint import form_of
 from paredown.stages.measure import SUFFIX, runtime_of
 from paredown.stages.problem import Pick
 from paredown.stages.runtimes.base import Runtime, ratio

@@ -14,7 +14,7 @@ from paredown.models.data import Data
 from paredown.models.fake_quant import insert
 from paredown.models.fold import fold_batch_norm
 from paredown.models.graph import Network, analyse
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.qdq import Range, quantize, quantized_values
 from paredown.stages.base import State
 from paredown.stages.calibration import engine_of

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from paredown.models.data import Data, Split, open_data
 from paredown.models.graph import ChannelGroup, Layer, analyse
-from paredown.models.onnx_graph import export, save
+from paredown.models.onnx_export import export
+from paredown.models.onnx_graph import save
 from paredown.models.qdq import Range, quantized_values, units
 from paredown.models.sparse import Sparsity
 from paredown.models.supernet import attach, branches

@@ -16,7 +16,7 @@ from paredown.models.data import Data, DataSpec, Split
 from paredown.models.fake_quant import observe
 from paredown.models.graph import analyse
 from paredown.models.load import ModelSpec
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.qdq import Range, quantized_values, units
 from paredown.models.supernet import Replacements, attach, branches
 from paredown.models.surgery import channel_groups

@@ -11,7 +11,7 @@ from paredown.pipeline.gate.amounts import amount, named
 from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.checks import Check, Verdict
 from paredown.stages.base import Progress
-from paredown.stages.footprint import MIB
+from paredown.stages.evidence import MIB
 from paredown.stages.paired import Interval, Paired, Times, rounds_of, together
 from paredown.stages.runtimes.base import Runtime
 

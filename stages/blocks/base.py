@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from paredown.models.blocks import Place
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.spec import InputError
 from paredown.models.supernet import ABSORBED, KEEP, MERGED
 from paredown.stages.discovery import make

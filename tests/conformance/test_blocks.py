@@ -8,7 +8,7 @@ from torch import nn
 
 from paredown.models.blocks import ACTIVATIONS, Place
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.qdq import units
 from paredown.models.spec import Spec
 from paredown.stages import discovery

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export, save, shapes, weights
+from paredown.models.onnx_export import export
+from paredown.models.onnx_graph import save, shapes, weights
 from paredown.stages import discovery
 from paredown.stages.footprint import form_of, pixels, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime

@@ -8,7 +8,7 @@ from torch import nn
 
 from paredown.models.fold import batch_norm_pairs, fold_batch_norm
 from paredown.models.graph import analyse, channel_source, operator
-from paredown.models.onnx_graph import export
+from paredown.models.onnx_export import export
 from paredown.models.spec import InputError
 from paredown.stages.transforms.base import Subject
 

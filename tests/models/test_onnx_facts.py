@@ -9,8 +9,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from paredown.models.onnx_export import export
 from paredown.models.onnx_facts import Facts, facts_of
-from paredown.models.onnx_graph import export, save
+from paredown.models.onnx_graph import save
 from paredown.models.qdq import quantize, units
 from paredown.stages.transforms.base import Subject
 

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.onnx_graph import consumers, copy_of, export, producers, save, set_weight, shapes, weights
+from paredown.models.onnx_export import export
+from paredown.models.onnx_graph import consumers, copy_of, producers, save, set_weight, shapes, weights
 from paredown.models.spec import InputError
 from paredown.stages.transforms.base import Subject
 

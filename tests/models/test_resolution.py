@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from paredown.models.graph import analyse
-from paredown.models.onnx_graph import export, shapes
+from paredown.models.onnx_export import export
+from paredown.models.onnx_graph import shapes
 from paredown.models.resolution import SHRUNK, layer_pixels, shrink, shrink_before, shrink_onnx, shrink_trace, takes
 from paredown.stages.transforms.base import Subject
 

@@ -14,7 +14,7 @@ from paredown.models.onnx_graph import load, save
 from paredown.stages import discovery
 from paredown.stages.base import Limits, State
 from paredown.stages.essentials import grouped, room
-from paredown.stages.footprint import MIB
+from paredown.stages.evidence import MIB
 from paredown.stages.measure import target_runtime
 from paredown.stages.search import load_choice
 from paredown.stages.verify import Verify
