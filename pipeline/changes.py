@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.supernet import KEEP
-from paredown.pipeline.drift import ABSENT, differences, printable, shown
-from paredown.pipeline.lock import Check, Lock
+from paredown.pipeline.drift import ABSENT, differences, shown
+from paredown.pipeline.lock import Check, Lock, printable
 from paredown.stages.transforms.sparsify import DENSE
 
 KINDS = (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.spec import Spec
-from paredown.pipeline.lock import Asked, Inputs, Lock, Surroundings
+from paredown.pipeline.lock import Asked, Inputs, Lock, Surroundings, printable
 from paredown.pipeline.resolved import DECIDED
 
 ABSENT = object()
@@ -97,8 +97,3 @@ def shown(value: Any, most: int = 100) -> str:
         return f"{value[:12]}…"
     text = json.dumps(value, sort_keys=True)
     return text if len(text) <= most else f"{text[: most - 3]}..."
-
-
-def printable(text: str) -> str:
-    """With what could move a terminal's cursor spelt out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

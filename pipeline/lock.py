@@ -5,18 +5,18 @@ names code to run.
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, FiniteFloat, JsonValue, StringConstraints, ValidationError
 
+from paredown.models.files import read_text, write_whole
 from paredown.models.spec import InputError, Spec
 from paredown.pipeline.errors import machine
 from paredown.pipeline.recipe import Recipe
 
 LARGEST = 16 * 2**20
-"""Bytes; the lock of a network of 500 sites has 60 KiB."""
+"""Bytes; a lock of 500 sites has about 60 thousand."""
 
 Text = Annotated[str, StringConstraints(max_length=500, pattern=r"^\P{C}*$")]
 """Without control characters, which could write anything into a terminal."""
@@ -135,13 +135,7 @@ def lock_path(recipe_file: Path, suffix: str = "") -> Path:
 
 def read_lock(file: Path) -> Lock:
     """Raises InputError, one line with file and field, for everything that is no lock of this version."""
-    try:
-        with file.open("rb") as stream:
-            text = stream.read(LARGEST + 1)
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    if len(text) > LARGEST:
-        raise InputError(f"{file} is larger than {LARGEST // 2**20} MiB; no lock is")
+    text = read_text(file, LARGEST)
     try:
         return Lock.model_validate_json(text, strict=True)
     except ValidationError as error:
@@ -160,10 +154,8 @@ def write_lock(recipe: Recipe, recipe_file: Path, folder: Path, suffix: str = ""
 
 def save_lock(lock: Lock, path: Path) -> None:
     """In one step. Raises MachineError where it cannot be written."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with machine(path):
-        fresh.write_text(json.dumps(lock.model_dump(mode="json"), indent=1, sort_keys=True) + "\n")
-        fresh.replace(path)
+        write_whole(path, json.dumps(lock.model_dump(mode="json"), indent=1, sort_keys=True) + "\n")
 
 
 def _complaint(error: ValidationError) -> str:
@@ -173,12 +165,12 @@ def _complaint(error: ValidationError) -> str:
     if kinds.get(("format",)) == "missing" and kinds.get(("paredown",)) == "extra_forbidden":
         return "written by an older paredown: run the recipe again"
     first = next((fault for fault in faults if fault["loc"] == ("format",)), faults[0])
-    field = ".".join(_printable(part) for part in first["loc"])
+    field = ".".join(printable(part) for part in first["loc"])
     more = f" (and {len(faults) - 1} more)" if faults[1:] else ""
-    got = "" if first["type"] in ("missing", "json_invalid") else f", got {_printable(repr(first['input']))[:80]}"
+    got = "" if first["type"] in ("missing", "json_invalid") else f", got {printable(repr(first['input']))[:80]}"
     return f"{field + ': ' if field else ''}{first['msg']}{got}{more}"
 
 
-def _printable(part: object) -> str:
-    text = str(part)
-    return text if text.isprintable() else text.encode("unicode_escape").decode()
+def printable(part: object) -> str:
+    """In one line, with what could steer a terminal spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(part))

@@ -167,7 +167,7 @@ def test_files_that_are_missing_too_large_or_folders_are_one_line(tmp_path: Path
     assert "cannot be read" in refusal(tmp_path / "folder.lock")
     with (tmp_path / "large.lock").open("wb") as stream:
         stream.truncate(LARGEST + 1)
-    assert "is larger than 16 MiB" in refusal(tmp_path / "large.lock")
+    assert f"allowed are {LARGEST}" in refusal(tmp_path / "large.lock")
 
 
 def test_every_part_of_a_lock_may_be_missing(tmp_path: Path) -> None:
