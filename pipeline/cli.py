@@ -273,7 +273,7 @@ def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> Non
         for line in one.warnings:
             _tell(f"warning: {one.file}: {line}")
         with _noted(refusals), one.threads():
-            _run(one.recipe, out, None, lambda shown: _tell(f"report: {_report().render(shown)}"), one.decided())
+            _run(one.recipe, out, None, functools.partial(_describe, one.recipe), one.decided())
         with _noted(refusals):
             if writes() and (folder / "artifact").is_dir():
                 _tell(one.outcome(folder))
@@ -303,13 +303,19 @@ def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
 
 def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
     """Writes report, model card and lock, and says where they and the artifact are."""
-    from paredown.pipeline.card import write_card
     from paredown.pipeline.lock import write_lock
 
     artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
     if artifact is not None:
         _tell(f"artifact: {artifact}")
         _tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
+    _describe(loaded, folder)
+
+
+def _describe(loaded: "Recipe", folder: Path) -> None:
+    """Writes report and model card, and says where they are."""
+    from paredown.pipeline.card import write_card
+
     _tell(f"report: {_report().render(folder)}")
     if card := write_card(loaded.card, folder):
         _tell(f"model card: {card}")
