@@ -76,6 +76,14 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def digest(self) -> str:
+        """sha256 over the pixels, as they were decoded, and the labels."""
+        total = hashlib.sha256(repr(self.images.shape).encode())
+        for start in range(0, len(self), 256):  # a mapped file is not read into memory as a whole
+            total.update(self.images[start : start + 256].tobytes())
+        total.update(self.labels.tobytes())
+        return total.hexdigest()
+
     def take(self, n: int, seed: int) -> "Split":
         """`n` images (all, if there are fewer) in the same order, with every class in proportion."""
         picked = stratified(self.labels, n, np.random.default_rng(seed))

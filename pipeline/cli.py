@@ -1,7 +1,7 @@
 """The command line: verbs and exit codes. Results go to stdout, everything else to stderr.
 
-Exit codes: 0 ok, 1 unexpected (a log file is named), 2 bad input, 3 a limit is not met, 4 something optional
-is not installed, 5 the machine refused (disk, lock), 130 stopped.
+Exit codes: 0 ok, 1 unexpected (a log file is named), 2 bad input, 3 a limit is not met (or the artifact of a lock came
+out otherwise), 4 something optional is not installed, 5 the machine refused (disk, lock), 130 stopped.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import importlib.metadata
 import json
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from paredown.models.spec import InputError, LimitError
+from paredown.pipeline.diff import diff_verb
 from paredown.pipeline.errors import run_guarded
 from paredown.pipeline.gate.verb import gate_verb
 from paredown.pipeline.show import show_verb
@@ -27,6 +28,7 @@ from paredown.pipeline.sign import sign_verb
 
 if TYPE_CHECKING:
     from paredown.pipeline.recipe import Recipe
+    from paredown.pipeline.runner import Decided
 
 _RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
 _OUT = click.option(
@@ -44,6 +46,7 @@ cli.add_command(gate_verb)
 cli.add_command(runtime_verbs)
 cli.add_command(show_verb)
 cli.add_command(sign_verb)
+cli.add_command(diff_verb)
 
 
 @cli.command("init")
@@ -122,12 +125,15 @@ def check_verb(recipe: Path, out: Path) -> None:
 @_RECIPE
 @_OUT
 @click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON.")
-def run_verb(recipe: Path, out: Path, as_json: bool) -> None:
+@click.option("--locked", is_flag=True, help="Make the artifact of the recipe's lock again, without searching.")
+def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool) -> None:
     """Run a recipe, or go on with it."""
     from paredown.pipeline.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    if loaded.front:
+    if locked:
+        _guarded(lambda: _run_locked(loaded, recipe, out, as_json), out / loaded.name)
+    elif loaded.front:
         _guarded(lambda: _run_front(loaded, recipe, out, as_json), out / loaded.name)
     else:
         _guarded(lambda: _run(loaded, out, None, lambda f: _close(loaded, recipe, f, as_json)), out / loaded.name)
@@ -210,7 +216,13 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path], None]) -> None:
+def _run(
+    recipe: "Recipe",
+    out: Path,
+    until: str | None,
+    close: Callable[[Path], None],
+    decided: "Decided | None" = None,
+) -> None:
     """Runs the stages and shows the outcome, also that of a run which a limit ended."""
     from paredown.pipeline.products import read_notes
     from paredown.pipeline.progress import shown
@@ -219,7 +231,7 @@ def _run(recipe: "Recipe", out: Path, until: str | None, close: Callable[[Path],
     refusal: LimitError | None = None
     with contextlib.redirect_stdout(sys.stderr), shown() as progress:
         try:
-            run(recipe, out, until, progress)
+            run(recipe, out, until, progress, decided)
         except LimitError as error:
             refusal = error
     try:
@@ -250,6 +262,38 @@ def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None
         raise LimitError("; ".join(refusals))
 
 
+def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
+    """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
+    from paredown.pipeline import front, replay
+    from paredown.pipeline.runner import writes
+
+    every, refusals = replay.locked(loaded, recipe, out), list[str]()
+    for one in every:
+        folder = out / one.recipe.name
+        for line in one.warnings:
+            _tell(f"warning: {one.file}: {line}")
+        with _noted(refusals), one.threads():
+            _run(one.recipe, out, None, functools.partial(_describe, one.recipe), one.decided())
+        with _noted(refusals):
+            if writes() and (folder / "artifact").is_dir():
+                _tell(one.outcome(folder))
+    if writes() and loaded.front:
+        _show(front.compared([one.recipe for one in every], out), as_json)
+    elif writes():
+        _show([asdict(row) for row in _report().closing_table(out / loaded.name)], as_json)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+@contextlib.contextmanager
+def _noted(refusals: list[str]) -> Iterator[None]:
+    """Goes on behind a limit that is not met, which is told at the end."""
+    try:
+        yield
+    except LimitError as error:
+        refusals.append(str(error))
+
+
 def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
     """Prints the closing table, writes the report and the lock, and says where things are."""
     rows = [asdict(row) for row in _report().closing_table(folder)]
@@ -259,13 +303,19 @@ def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
 
 def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
     """Writes report, model card and lock, and says where they and the artifact are."""
-    from paredown.pipeline.card import write_card
     from paredown.pipeline.lock import write_lock
 
     artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
     if artifact is not None:
         _tell(f"artifact: {artifact}")
         _tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
+    _describe(loaded, folder)
+
+
+def _describe(loaded: "Recipe", folder: Path) -> None:
+    """Writes report and model card, and says where they are."""
+    from paredown.pipeline.card import write_card
+
     _tell(f"report: {_report().render(folder)}")
     if card := write_card(loaded.card, folder):
         _tell(f"model card: {card}")

@@ -24,9 +24,11 @@ _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-prunin
 
 @dataclass(frozen=True)
 class Keys:
-    """The keys of one run of a recipe; the model's and the data's files are read once."""
+    """The keys of one run of a recipe; the model's and the data's files are read once. Where a lock decides with how
+    many `threads` torch computes, they count too."""
 
     recipe: Recipe
+    threads: int | None = None
 
     def of(self, step: Step, products: Mapping[str, str]) -> str:
         """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
@@ -39,9 +41,10 @@ class Keys:
             "reads": {name: self.read(name) for name in stage.reads},
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
-        plugins = {text: self.file(text) for text in _texts(parts) if text.endswith(".py")}
+        plugins = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
         engines = self.installed("engines", engines_named(step))
-        return key({**parts, "plugins": plugins, "engines": engines, "code": _code(), "versions": _versions()})
+        parts |= {} if self.threads is None else {"threads": self.threads}
+        return key({**parts, "plugins": plugins, "engines": engines, "code": code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
@@ -73,7 +76,7 @@ class Keys:
         named, root = sorted(names), self.recipe.root
         modules = {module for name in named for module in discovery.requires(kind, name, root)}
         sidecars = [sidecar for name in named if (sidecar := discovery.sidecar(kind, name, root))]
-        return {module: _version(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
+        return {module: version_of(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
     def file(self, name: str) -> str | None:
         """Digest of a plugin that the recipe names by its path."""
@@ -84,17 +87,17 @@ class Keys:
 def engines_named(step: Step) -> set[str]:
     """The engines that a stage's options name, as they are written there."""
     assert isinstance(step.stage, Spec)
-    return set(_texts(step.stage.model_dump(mode="json"))) & _engines()
+    return set(texts(step.stage.model_dump(mode="json"))) & _engines()
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts(value: Any) -> Iterator[str]:
     """Every text in nested plain data."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for item in pair for text in _texts(item))
+        yield from (text for pair in value.items() for item in pair for text in texts(item))
     elif isinstance(value, list | tuple):
-        yield from (text for item in value for text in _texts(item))
+        yield from (text for item in value for text in texts(item))
 
 
 @cache
@@ -105,7 +108,7 @@ def _engines() -> set[str]:
 
 
 @cache
-def _code() -> str:
+def code() -> str:
     """Digest of the sources that make products."""
     digest = hashlib.sha256()
     for package in (paredown.models, paredown.stages):
@@ -119,10 +122,11 @@ def _code() -> str:
 @cache
 def _versions() -> dict[str, str | None]:
     """Of Python and the libraries that decide products, read without importing them."""
-    return {"python": platform.python_version()} | {name: _version(name) for name in _DISTRIBUTIONS}
+    return {"python": platform.python_version()} | {name: version_of(name) for name in _DISTRIBUTIONS}
 
 
-def _version(name: str) -> str | None:
+def version_of(name: str) -> str | None:
+    """Of an installed distribution; None where there is none."""
     try:
         return version(name)
     except PackageNotFoundError:

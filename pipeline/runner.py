@@ -22,6 +22,14 @@ REFUSAL = "limit.txt"
 
 
 @dataclass(frozen=True)
+class Decided:
+    """What a lock decides of a run: the pipeline in the place of the recipe's, and the threads of torch, if any."""
+
+    pipeline: tuple[Step, ...]
+    threads: int | None
+
+
+@dataclass(frozen=True)
 class Place:
     """Where a run writes: the store it shares with other runs, and the folder that shows its own products."""
 
@@ -32,25 +40,35 @@ class Place:
         return self.shown / step.stage.gives
 
 
-def run(recipe: Recipe, folder: Path, until: str | None = None, progress: Progress = silent) -> State:
+def run(
+    recipe: Recipe,
+    folder: Path,
+    until: str | None = None,
+    progress: Progress = silent,
+    decided: Decided | None = None,
+) -> State:
     """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
-    products. Raises the stages' ParedownErrors; the next call goes on where this one ended."""
+    products. Raises the stages' ParedownErrors; the next call goes on where this one ended.
+
+    What is `decided` stands in for what stages would else decide.
+    """
     keep_pages()
-    steps, keys = _steps_until(recipe, until), Keys(recipe)
+    pipeline = decided.pipeline if decided else recipe.pipeline
+    steps, keys = _steps_until(pipeline, until), Keys(recipe, decided.threads if decided else None)
     _refuse_missing(recipe, steps)
     place = Place(Store(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)
     with ExitStack() as stack:
         if writes():
             stack.enter_context(place.store.lock())
-            _forget(place, recipe)
+            _forget(place, pipeline)
         made: dict[str, str] = {}
         for i, step in enumerate(steps):
             told = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
             made[step.stage.gives] = digest = keys.of(step, made)
-            product = _product(place, step, digest, _seen_by(step, state, told), recipe.pipeline[i:])
+            product = _product(place, step, digest, _seen_by(step, state, told), pipeline[i:])
             if writes():
-                _note_seconds(place, recipe)
+                _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
             _go_on(product)
     return state
@@ -100,13 +118,13 @@ def _follow(store: Store, step: Step, digest: str, state: State) -> Path:
     return product
 
 
-def _steps_until(recipe: Recipe, until: str | None) -> tuple[Step, ...]:
-    names = [step.name for step in recipe.pipeline]
+def _steps_until(pipeline: tuple[Step, ...], until: str | None) -> tuple[Step, ...]:
+    names = [step.name for step in pipeline]
     if until is None:
-        return recipe.pipeline
+        return pipeline
     if until not in names:
         raise InputError(f"the recipe has no stage {until!r}; its stages: {', '.join(names)}")
-    return recipe.pipeline[: names.index(until) + 1]
+    return pipeline[: names.index(until) + 1]
 
 
 def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
@@ -129,9 +147,9 @@ def writes() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
 
 
-def _forget(place: Place, recipe: Recipe) -> None:
-    """Takes away shown products of stages that the recipe no longer has."""
-    gives = {step.stage.gives for step in recipe.pipeline}
+def _forget(place: Place, pipeline: tuple[Step, ...]) -> None:
+    """Takes away shown products of stages that the run no longer has."""
+    gives = {step.stage.gives for step in pipeline}
     for link in place.shown.glob("*"):
         if link.name not in gives and place.store.published(link):
             place.store.unpublish(link)
@@ -150,10 +168,10 @@ def _prefixed(progress: Progress, stage: str) -> Progress:
     return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
 
 
-def _note_seconds(place: Place, recipe: Recipe) -> None:
+def _note_seconds(place: Place, pipeline: tuple[Step, ...]) -> None:
     """Writes `timings.json`: stage name -> seconds that its shown product took to make."""
     file = place.shown / "timings.json"
-    shown = {step.name: place.store.published(place.link(step)) for step in recipe.pipeline}
+    shown = {step.name: place.store.published(place.link(step)) for step in pipeline}
     with machine(file):
         noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
         write_whole(file, json.dumps(noted, indent=2) + "\n")

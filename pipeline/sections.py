@@ -77,6 +77,8 @@ def _front(run: Run) -> Section:
 
 def _unsearched(run: Run) -> str:
     """Why a plan holds no front; what the solver proved about it."""
+    if run.document("plan").get("replayed"):
+        return "No Pareto front: the plan is that of a lock, nothing was searched."
     least = run.document("plan").get("least") or {}
     reached = "; ".join(
         f"{name} can reach {short(value)} {UNITS.get(name, '')} at best" for name, value in least.items()

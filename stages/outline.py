@@ -1,39 +1,58 @@
 """A plan told layer by layer and block by block, for the stages after the search and for people."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
+from paredown.models.graph import Layer
 from paredown.models.supernet import KEEP, Branch
 from paredown.stages import cost, footprint
 from paredown.stages.cost import Profile
 from paredown.stages.meter import Meter
 from paredown.stages.structure import owner, picks_of, site_of, under
+from paredown.stages.transforms.base import Form, Subject, Transform
 
 
 def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    found = []
-    for layer in under(meter.subject, choice).network.layers:
-        plain, form = (footprint.form_of(meter.subject, meter.transforms, layer, c) for c in ({}, choice))
-        found.append(
-            {
-                "name": layer.name,
-                "op": layer.op,
-                "module": layer.module,
-                "depthwise": layer.depthwise,
-                "channels_in": plain.channels_in,
-                "channels_out": plain.channels_out,
-                "kept_in": form.channels_in,
-                "kept_out": form.channels_out,
-                "bits": form.bits,
-                "sparsity": form.sparsity.level if form.sparsity else 0.0,
-                "pattern": form.sparsity.pattern if form.sparsity else "",
-                "baseline_ms": cost.corrected_ms(profile, layer, plain),
-                "ms": cost.corrected_ms(profile, layer, form),
-            }
-        )
-    return found
+    forms = _forms(meter.subject, meter.transforms, choice)
+    times = [
+        {"baseline_ms": cost.corrected_ms(profile, layer, plain), "ms": cost.corrected_ms(profile, layer, form)}
+        for layer, plain, form in forms
+    ]
+    untimed = layers_untimed(meter.subject, meter.transforms, choice)
+    return [{**told, **ms} for told, ms in zip(untimed, times, strict=True)]
+
+
+def layers_untimed(
+    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The same without times, which need no profile."""
+    return [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "module": layer.module,
+            "depthwise": layer.depthwise,
+            "channels_in": plain.channels_in,
+            "channels_out": plain.channels_out,
+            "kept_in": form.channels_in,
+            "kept_out": form.channels_out,
+            "bits": form.bits,
+            "sparsity": form.sparsity.level if form.sparsity else 0.0,
+            "pattern": form.sparsity.pattern if form.sparsity else "",
+        }
+        for layer, plain, form in _forms(subject, transforms, choice)
+    ]
+
+
+def _forms(
+    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
+) -> list[tuple[Layer, Form, Form]]:
+    """Every layer that the plan leaves, as it was, and as the plan has it."""
+    form = partial(footprint.form_of, subject, transforms)
+    return [(layer, form(layer, {}), form(layer, choice)) for layer in under(subject, choice).network.layers]
 
 
 def blocks(

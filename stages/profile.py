@@ -58,7 +58,7 @@ class ProfileStage(Spec):
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
         (state.out / "profile.json").write_text(
-            json.dumps(_to_json(profile, options, open_sites(subject, transforms)), indent=1) + "\n"
+            json.dumps({**asdict(profile), **offered(options, open_sites(subject, transforms))}, indent=1) + "\n"
         )
         write_notes(state, [*notes, *meter.told("profile")])
 
@@ -182,17 +182,23 @@ def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[
 def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
     """The cost model, and the transforms that it was made for."""
     raw = json.loads((state.product("profile") / "profile.json").read_text())
-    named = raw.pop("transforms")
+    raw.pop("transforms")
     raw.pop("sites")
     raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
     raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
     raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), tuple(load_transforms(named, state.root).values())
+    return Profile(**raw), profiled_transforms(state)
 
 
-def _to_json(profile: Profile, named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
-    listed = {site.name: [candidate.name for candidate in site.candidates] for site in sites}
-    return {**asdict(profile), "transforms": named, "sites": listed}
+def profiled_transforms(state: State) -> tuple[Transform, ...]:
+    """The transforms that took part, in the order in which they are applied."""
+    named = json.loads((state.product("profile") / "profile.json").read_text())["transforms"]
+    return tuple(load_transforms(named, state.root).values())
+
+
+def offered(named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
+    """The part of `profile.json` that no clock decides: the transforms that take part, and the sites' candidates."""
+    return {"transforms": named, "sites": {site.name: [c.name for c in site.candidates] for site in sites}}
 
 
 PLUGIN = ProfileStage

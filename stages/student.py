@@ -21,7 +21,7 @@ from paredown.stages.calibration import engine_of
 from paredown.stages.engines.base import Engine
 from paredown.stages.measure import runtime_of
 from paredown.stages.original import load_weights, teacher
-from paredown.stages.profile import load_profile
+from paredown.stages.profile import profiled_transforms
 from paredown.stages.search import load_choice, load_layers
 from paredown.stages.structure import under
 from paredown.stages.subject import load_subject
@@ -30,7 +30,7 @@ from paredown.stages.transforms.sparsify import PREFIX
 
 def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
-    (_, transforms), choice = load_profile(state), load_choice(state)
+    transforms, choice = profiled_transforms(state), load_choice(state)
     choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
     subject, module = under(load_subject(state), choice), teacher(state, data)
     for transform in transforms:
@@ -90,7 +90,7 @@ class Lowered:
 
 def planned_engine(state: State) -> Engine:
     """The engine that calibrated the original."""
-    return engine_of(load_profile(state)[1], state.root)
+    return engine_of(profiled_transforms(state), state.root)
 
 
 def calibration(data: Data) -> list[Tensor]:

@@ -36,17 +36,25 @@ class Schedule(Spec):
     )
     weight_decay: float = Field(0.02, ge=0, description="of convolutions and linear layers")
     ema: float = Field(0.97, ge=0, lt=1, description="decay per step of the averaged weights that are kept")
+    bf16: bool | None = Field(None, description="train in bf16; left out: where it is faster, measured once")
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """A point of the training curves; accuracy in points on the validation split."""
+    """A point of the training curves; accuracy in points on the validation split.
+
+    The last four say what decides the last bits of the weights: the precision, and what sums were divided among.
+    """
 
     phase: str
     epoch: int
     loss: float
     accuracy: float
     seconds: float
+    bf16: bool = False
+    device: str = "cpu"
+    threads: int = 1
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -109,6 +117,13 @@ def home() -> torch.device:
     )
 
 
+def computes_on() -> dict[str, Any]:
+    """`device`, `threads` and `processes` of this process's training."""
+    device = home()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+    return {"device": name, "threads": torch.get_num_threads(), "processes": int(os.environ.get("WORLD_SIZE", 1))}
+
+
 def world() -> tuple[int, int]:
     """(rank, size) of the torchrun job; joins it when that has not happened yet."""
     size = int(os.environ.get("WORLD_SIZE", 1))
@@ -132,7 +147,7 @@ class _Run:
         self.optimizer = torch.optim.AdamW(_parameters(module, task.schedule))
         self.epoch, self.step, self.curve = 0, 0, list[Epoch]()
         self.best: dict[str, Tensor] | None = None
-        self.bf16: bool | None = None
+        self.bf16 = task.schedule.bf16
         self.masks = dict[str, Tensor]()
         self.wrapped: nn.Module = DistributedDataParallel(module) if self.size > 1 else module
 
@@ -149,7 +164,8 @@ class _Run:
             done = epoch + (index + 1) / self.steps
             self.task.progress(f"{self.task.phase}: epoch {epoch + 1}/{schedule.epochs}", done, schedule.epochs)
         points = accuracy(self.average, self.task.data, self.task.data.validation)
-        entry = Epoch(self.task.phase, epoch + 1, total / self.steps, points, time.monotonic() - start)
+        seconds = time.monotonic() - start
+        entry = Epoch(self.task.phase, epoch + 1, total / self.steps, points, seconds, bool(self.bf16), **computes_on())
         before = [past.accuracy for past in self.curve if self.task.masks.settled(past.epoch - 1)]
         if self.task.masks.settled(epoch) and points >= max(before, default=0.0):
             self.best = copy.deepcopy(self.average.state_dict())

@@ -230,6 +230,7 @@ class Tools:
 
     shape: tuple[int, int, int]
     net_source: str
+    runtime_source: str
     coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
     warmed: Callable[..., nn.Module]
     subject_of: Callable[..., Subject]
@@ -239,7 +240,7 @@ class Tools:
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools(SHAPE, NET, coloured_shapes, warmed, subject_of, random_profile, random_problem)
+    return Tools(SHAPE, NET, RUNTIME, coloured_shapes, warmed, subject_of, random_profile, random_problem)
 
 
 @pytest.fixture(scope="session")

@@ -135,7 +135,7 @@ def test_another_version_of_an_engine_redoes_what_it_calibrated(
     keys._versions()  # remembers the versions of other packages
     recipe = write_recipe("- first.py\n- second.py")
     for version, redone in [("3.10", ["first", "second"]), ("3.10", []), ("3.11", ["second"])]:
-        monkeypatch.setattr(keys, "_version", {"neural_compressor": version}.get)
+        monkeypatch.setattr(keys, "version_of", {"neural_compressor": version}.get)
         run(load_recipe(recipe), tmp_path / "runs")
         assert ran() == redone
 

@@ -158,3 +158,11 @@ def test_asking_the_clock_draws_no_random_numbers(tmp_path: Path) -> None:
     drawn = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(3))
+
+
+def test_a_schedule_that_says_so_asks_no_clock(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paredown.stages.training.bf16_pays", lambda _: pytest.fail("it was measured"))
+    for bf16 in (True, False):
+        (task.folder / "phase.pt").unlink(missing_ok=True)
+        (epoch,) = train(small(), replace(task, schedule=Schedule(epochs=1, bf16=bf16)))
+        assert (epoch.bf16, epoch.device, epoch.threads, epoch.processes) == (bf16, "cpu", 1, 1)

@@ -1,0 +1,101 @@
+"""What stands in for `profile` and `search` where a lock gives the plan: nothing is timed, nothing is solved."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from paredown.models.spec import InputError, Spec
+from paredown.stages.base import State
+from paredown.stages.calibration import engine_of
+from paredown.stages.discovery import choices
+from paredown.stages.gains import sparsities
+from paredown.stages.outline import layers_untimed
+from paredown.stages.pinning import open_sites
+from paredown.stages.problem import Problem, Site, exists, is_plan, owners_first
+from paredown.stages.profile import load_transforms, offered, profiled_transforms
+from paredown.stages.subject import load_subject, measure_subject
+from paredown.stages.transforms.base import Choice
+
+
+class Trace(Spec):
+    """Gives what later stages need of a profile: the network traced and calibrated, and its candidates; no times."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline",)
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
+    gives: ClassVar[str] = "profile"
+    reads: ClassVar[tuple[str, ...]] = ("model", "data", "target", "seed")
+
+    transforms: dict[str, dict[str, Any]] = Field(description="those that took part, with their options, in order")
+    images: int = Field(description="as `profile.images`")
+
+    def run(self, state: State) -> None:
+        transforms = tuple(load_transforms(self.transforms, state.root).values())
+        engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
+        subject = measure_subject(state, self.images, blocks, engine, sparsities(transforms))
+        told = offered(self.transforms, open_sites(subject, transforms))
+        (state.out / "profile.json").write_text(json.dumps(told, indent=1) + "\n")
+
+
+class Replay(Spec):
+    """Gives the plan that it is told, once it is sure that the model can be changed so."""
+
+    needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")
+    uses: ClassVar[tuple[str, ...]] = ("original", "library")
+    gives: ClassVar[str] = "plan"
+    reads: ClassVar[tuple[str, ...]] = ("data", "target", "seed")
+
+    plan: dict[str, str] = Field(description="site to candidate")
+
+    def run(self, state: State) -> None:
+        subject, transforms = load_subject(state), profiled_transforms(state)
+        sites = open_sites(subject, transforms)
+        check_plan(sites, self.plan)
+        told = {
+            "replayed": True,
+            "choice": self.plan,
+            "feasible": True,
+            "predicted": {},
+            "measured": None,
+            "sites": [{"name": site.name, "candidates": [c.name for c in site.candidates]} for site in sites],
+            "layers": layers_untimed(subject, transforms, self.plan),
+            "quantization": subject.tuned.told,
+        }
+        (state.out / "plan.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+
+
+def check_plan(sites: Sequence[Site], plan: Choice) -> None:
+    """Raises InputError, naming the site, where a plan is not one of the plans over these sites."""
+    names = {site.name for site in sites}
+    for name in plan:
+        if name not in names:
+            near = _some(name, sorted(names))
+            raise InputError(f"the lock's plan names the site {name!r}, which this model does not have; {near}")
+    for site in owners_first(Problem(tuple(sites))):
+        if exists(site, plan):
+            _check_site(site, plan)
+    if not is_plan(Problem(tuple(sites)), plan):
+        raise InputError(f"the lock's plan decides sites of blocks that it replaces: {_superfluous(sites, plan)}")
+
+
+def _check_site(site: Site, plan: Mapping[str, str]) -> None:
+    listed = [candidate.name for candidate in site.candidates]
+    if site.name not in plan:
+        raise InputError(f"the lock's plan lacks the site {site.name!r}; its candidates: {', '.join(listed)}")
+    if plan[site.name] not in listed:
+        got = f"the lock's plan picks {plan[site.name]!r} at {site.name}, which is not offered here"
+        raise InputError(f"{got}; {choices(plan[site.name], listed)}")
+
+
+def _superfluous(sites: Sequence[Site], plan: Mapping[str, str]) -> str:
+    """The picks that cannot go together with the others."""
+    gone = [site.name for site in sites if site.name in plan and not exists(site, plan)]
+    alone = [s.name for s in sites for c in s.candidates if plan.get(s.name) == c.name and c.needs]
+    return ", ".join((gone or alone)[:5])
+
+
+def _some(got: str, allowed: Sequence[str], most: int = 5) -> str:
+    """What is near, or the first few: a model may have hundreds of sites."""
+    near = choices(got, allowed).partition(" allowed:")[0]
+    return near if near.startswith("did you mean") else f"sites are: {', '.join([*allowed[:most], '...'])}"
