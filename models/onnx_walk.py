@@ -9,7 +9,7 @@ def nodes_of(nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
     """The nodes with those of the graphs inside of them; protobuf reads no more than 100 levels."""
     for node in nodes:
         yield node
-        for graph in _inner(node):
+        for graph in inner_graphs(node):
             yield from nodes_of(graph.node)
 
 
@@ -22,7 +22,7 @@ def all_nodes(model: ModelProto) -> Iterator[NodeProto]:
 def all_graphs(model: ModelProto) -> Iterator[GraphProto]:
     yield model.graph
     for node in all_nodes(model):
-        yield from _inner(node)
+        yield from inner_graphs(node)
 
 
 def all_tensors(model: ModelProto) -> Iterator[TensorProto]:
@@ -43,7 +43,8 @@ def all_sparse(model: ModelProto) -> Iterator[SparseTensorProto]:
         yield from attribute.sparse_tensors
 
 
-def _inner(node: NodeProto) -> Iterator[GraphProto]:
+def inner_graphs(node: NodeProto) -> Iterator[GraphProto]:
+    """The graphs in a node's attributes, such as the branches of an If."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -83,7 +83,7 @@ class Budgets(Spec):
     unquantized: Budget = Field((), description="operators that could compute in int8 and compute in float: 1.0x or 2")
     opset: Budget = Field((), description="version of ONNX's operators: 20")
     ops: Mapping[str, Limit] = Field({}, description="operator to how often it may be there: {Resize: 0, Clip: 1.0x}")
-    operators: tuple[str, ...] | None = Field(
+    operators: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = Field(
         None,
         description="the only operators that the target can run, `domain::Op` outside ONNX's own; `standard`: ONNX's",
     )

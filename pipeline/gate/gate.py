@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paredown.models.files import digest_file
+from paredown.models.files import digest_file, is_file, read_text
 from paredown.models.onnx_facts import Facts, facts_of
 from paredown.models.spec import InputError
 from paredown.pipeline.gate.budgets import MEASURED, Gates
@@ -20,6 +20,8 @@ from paredown.stages.base import Progress
 from paredown.stages.measure import target_runtime
 from paredown.stages.paired import Paired
 
+LARGEST_MANIFEST = 16 * 2**20
+"""Bytes."""
 PROFILED = 20
 """Runs behind the times of single layers."""
 
@@ -44,8 +46,8 @@ def gate(request: Request, progress: Progress) -> Outcome:
     _refuse(request)
     model, baseline = facts_of(request.model), facts_of(request.baseline) if request.baseline else None
     checks, found = list(static_checks(gates.budgets, model, baseline)), None
-    runtime = target_runtime(gates.target, gates.root)
-    if not request.static:
+    runtime = None if request.static else target_runtime(gates.target, gates.root)
+    if runtime:
         subjects = Subjects(runtime, request.model, request.baseline or request.model)
         timed, found = timed_checks(gates, subjects, progress)
         checks += timed
@@ -57,8 +59,8 @@ def gate(request: Request, progress: Progress) -> Outcome:
         baseline=str(request.baseline) if request.baseline else None,
         sha256={str(file): digest_file(file) for file in (request.model, request.baseline) if file},
         checks=tuple(_blamed(check, model, baseline, times) for check in checks),
-        machine=runtime.machine(),
-        runtime=runtime.version(),
+        machine=runtime.machine() if runtime else {},
+        runtime=runtime.version() if runtime else "",
         facts=tuple(_facts(request, found)),
         tables=why(model, baseline, times or None) if request.explain else (),
         seconds=time.monotonic() - start,
@@ -75,16 +77,19 @@ def _refuse(request: Request) -> None:
 
 
 def _refuse_false_evidence(file: Path) -> None:
-    """A manifest beside a model must be about that model."""
+    """A manifest of paredown's beside a model must be about that model; other files have that name too."""
     manifest = file.parent / "manifest.json"
-    if not manifest.is_file():
+    if not is_file(manifest):
         return
     try:
-        expected = json.loads(manifest.read_text(encoding="utf-8"))["sha256"].get(file.name)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{manifest} is no manifest of paredown's: {type(error).__name__}: {error}") from error
-    if expected is not None and expected != digest_file(file):
-        raise InputError(f"{file} is not the model that {manifest} is about: its sha256 is not {expected}")
+        told = json.loads(read_text(manifest, LARGEST_MANIFEST))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{manifest} cannot be read as JSON: {error}") from error
+    digests = told.get("sha256") if isinstance(told, dict) and "paredown" in told else {}
+    if not isinstance(digests, dict):
+        raise InputError(f"{manifest}: sha256 should be a mapping of files to digests, got {type(digests).__name__}")
+    if (expected := digests.get(file.name)) not in (None, digest_file(file)):
+        raise InputError(f"{file} is not the model that {manifest} is about: its sha256 is not {expected!r:.80}")
 
 
 def _too_slow(checks: list[Check]) -> bool:

@@ -14,10 +14,12 @@ COMPARED = 2000
 MATTERS = 0.02
 """Share of all that became slower under which a layer is not named: profiles are noisy."""
 
-_INTEGER = {
+_PLAIN = {
     "QLinearConv": "Conv",
     "ConvInteger": "Conv",
     "FusedConv": "Conv",
+    "FusedGemm": "Gemm",
+    "FusedMatMul": "MatMul",
     "QLinearMatMul": "MatMul",
     "MatMulInteger": "MatMul",
     "QGemm": "Gemm",
@@ -89,7 +91,7 @@ def _in_order(after: Sequence[LayerFacts], before: Sequence[LayerFacts]) -> Iter
 def _kind(op: str) -> str:
     """The operator that it computes, in whatever precision."""
     bare = op.split("::")[-1]
-    return _INTEGER.get(bare, op)
+    return _PLAIN.get(bare, op)
 
 
 def _shape(layer: LayerFacts) -> Hashable:

@@ -92,8 +92,9 @@ def _chosen(checks: Sequence[Check], most: int) -> Sequence[Check]:
 
 def _facts(outcome: Outcome) -> Iterator[str]:
     yield from outcome.facts
-    yield f"runtime: {outcome.runtime}"
-    yield f"machine: {named(outcome.machine)}"
+    if outcome.runtime:
+        yield f"runtime: {outcome.runtime}"
+        yield f"machine: {named(outcome.machine)}"
     yield from (f"sha256 of {name}: {digest}" for name, digest in sorted(outcome.sha256.items()))
     yield f"{outcome.seconds:.1f} s"
 

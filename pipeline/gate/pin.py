@@ -14,6 +14,9 @@ from paredown.pipeline.gate.budgets import Gates
 
 
 def lock_of(budgets: Path) -> Path:
+    """`gates.lock` for `gates.yaml`."""
+    if budgets.suffix == ".lock":
+        raise InputError(f"{budgets}: a budgets file cannot be called that, as its lock is; allowed: another ending")
     return budgets.with_suffix(".lock")
 
 
@@ -55,6 +58,10 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     if gates.baseline is None:
         raise InputError(f"{budgets} names no baseline; the key `baseline` says where it is to be kept")
     path, lock = resolve(gates.baseline, gates.root), lock_of(budgets)
+    if (path.suffix == ".gz") != (model.suffix == ".gz"):
+        raise InputError(
+            f"{budgets}: baseline: {path.name} should end with .gz where {model.name} does, and only there"
+        )
     facts = facts_of(model)
     if facts.bytes != model.stat().st_size:
         raise InputError(f"{model} keeps weights in other files; a baseline must be one file")

@@ -1,6 +1,7 @@
 """Checks of what can be read from the files: the same on every machine, and always hard."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from paredown.models.onnx_facts import Facts, LayerFacts
 from paredown.models.spec import InputError
@@ -30,9 +31,9 @@ def static_checks(budgets: Budgets, model: Facts, baseline: Facts | None) -> Ite
         if name in MEASURES:
             yield _counted(name, limit, model, baseline)
     for op, limit in budgets.ops.items():
-        found = [layer for layer in model.layers if layer.op == op]
         before = float(baseline.ops.get(op, 0)) if baseline else None
-        yield exact(f"ops {op}", limit, "", before, len(found), [str(layer) for layer in found])
+        layers = _more(partial(_is, op), None, model, baseline)
+        yield exact(f"ops {op}", limit, "", before, model.ops.get(op, 0), layers)
     if budgets.operators is not None:
         yield _allowed(budgets.operators, model)
 
@@ -64,27 +65,33 @@ def shortened(layers: Sequence[str]) -> tuple[str, ...]:
 
 def _counted(name: str, limit: Limit, model: Facts, baseline: Facts | None) -> Check:
     before, after = _value(baseline, name) if baseline else None, _value(model, name)
-    if after is None or (limit.unit == "x" and before is None):
-        raise InputError(f"budgets.{name}: the shapes in the model are not fixed, so its {name} cannot be told")
-    unit = "B" if name == "bytes" else ""
-    return exact(name, limit, unit, before, after, _responsible(name, unit, model, baseline))
+    unit, one_each = "B" if name == "bytes" else "", name == "unquantized"
+    layers = _more(MEASURES[name], None if one_each else unit, model, baseline)
+    return exact(name, limit, unit, before, after, layers)
 
 
-def _value(facts: Facts, name: str) -> float | None:
+def _value(facts: Facts, name: str) -> float:
     found = len(facts.unquantized) if name == "unquantized" else getattr(facts, name)
-    return None if found is None else float(found)
+    if found is None:
+        where = next(layer for layer in facts.layers if layer.macs is None)
+        raise InputError(f"budgets.{name} cannot be told: the shapes at {where} are not known before it runs")
+    return float(found)
 
 
-def _responsible(name: str, unit: str, model: Facts, baseline: Facts | None) -> list[str]:
-    """What grew since the baseline, or where most of it is."""
-    measure = MEASURES[name]
-    if name == "unquantized":
-        before = {layer.name for layer in baseline.unquantized} if baseline else set[str]()
-        return [str(layer) for layer in model.unquantized if layer.name not in before]
+def _is(op: str, layer: LayerFacts) -> bool:
+    return layer.op == op
+
+
+def _more(measure: Callable[[LayerFacts], float], unit: str | None, model: Facts, baseline: Facts | None) -> list[str]:
+    """Layers with more of something than in the baseline; without one those that have most. The text says how much in
+    `unit`; None where it is one each."""
     if baseline:
-        return [f"{layer} +{amount(more, unit)}" for layer, more in grown(model, baseline, measure)]
-    largest = sorted((layer for layer in model.layers if measure(layer)), key=measure, reverse=True)
-    return [f"{layer} {amount(measure(layer), unit)}" for layer in largest]
+        found = grown(model, baseline, measure)
+    else:
+        found = [(str(layer), float(measure(layer))) for layer in model.layers if measure(layer)]
+    sign = "+" if baseline else ""
+    ordered = sorted(found, key=lambda one: -one[1])
+    return [layer if unit is None else f"{layer} {sign}{amount(more, unit)}" for layer, more in ordered]
 
 
 def _allowed(operators: Sequence[str], model: Facts) -> Check:

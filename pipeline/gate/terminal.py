@@ -44,7 +44,8 @@ def harmless(text: str) -> str:
 
 def _facts(outcome: Outcome) -> Iterator[str]:
     yield from (printable(fact, 1000) for fact in outcome.facts)
-    yield f"{printable(outcome.runtime)}; {printable(named(outcome.machine), 1000)}; {outcome.seconds:.1f} s"
+    where = [part for part in (printable(outcome.runtime), printable(named(outcome.machine), 1000)) if part]
+    yield "; ".join([*where, f"{outcome.seconds:.1f} s"])
 
 
 def _checks(outcome: Outcome) -> Grid:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from paredown.models.spec import InputError
 from paredown.pipeline.gate.amounts import amount, named
 from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.checks import Check, Verdict
@@ -115,6 +116,8 @@ def relative(told: Value, limit: Limit, ratio: Interval, control: Interval | Non
 
 def absolute(told: Value, limit: Limit, found: Interval, meant: Mapping[str, str], machine: Mapping[str, str]) -> Check:
     """A value against a limit that was set for a kind of machine; elsewhere it says nothing."""
+    if unknown := sorted(set(meant) - set(machine)):
+        raise InputError(f"machine.{unknown[0]} is not known; allowed: {', '.join(machine)}")
     verdict, because = judged(found, limit.value), f"{_ends(found, told.unit)}; {told.rests_on}"
     if other := {name: machine.get(name, "unknown") for name, value in meant.items() if machine.get(name) != value}:
         expected = named({name: meant[name] for name in other})

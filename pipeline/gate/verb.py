@@ -1,7 +1,7 @@
 """`paredown gate`: holds a model to its budgets. Exit codes: 0 pass, 1 fail, 2 no verdict (bad input, evidence that
 cannot be trusted, something unexpected), 3 inconclusive."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -50,8 +50,11 @@ def gate_verb(
 ) -> None:
     """Hold a model to its budgets: any ONNX classifier, from paredown or not."""
     codes: list[int] = []
+    checking = {"--static": static, "--why": why, "--save": save, "--baseline": baseline, "--watch-noise": watch_noise}
 
     def action() -> None:
+        if update_baseline or watch_noise:
+            _refuse_together("--update-baseline" if update_baseline else "--watch-noise", checking)
         gates = _gates(budgets, seconds)
         if update_baseline:
             _update(gates, budgets, model)
@@ -63,6 +66,11 @@ def gate_verb(
 
     code = run_guarded(action)
     raise click.exceptions.Exit(INVALID if code == UNEXPECTED else code or sum(codes))
+
+
+def _refuse_together(alone: str, others: Mapping[str, object]) -> None:
+    if more := [name for name, given in others.items() if given and name != alone]:
+        raise InputError(f"{alone} checks no budget, so {', '.join(more)} means nothing beside it")
 
 
 def _gates(budgets: Path | None, seconds: float | None) -> "Gates":

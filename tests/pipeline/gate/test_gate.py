@@ -1,5 +1,6 @@
 """The gate's whole path: evidence that cannot be trusted, baselines that are pinned, images, and who is to blame."""
 
+import gzip
 import json
 import shutil
 from collections.abc import Callable
@@ -32,6 +33,7 @@ def test_a_slow_layer_is_named(bench: Bench) -> None:
 
 
 def test_static_starts_no_runtime_and_says_what_was_not_measured(bench: Bench) -> None:
+    (bench.folder / "noisy.py").write_text("PLUGIN = None\nraise AssertionError('the runtime was loaded')")
     budgets = {"bytes": "1x", "latency_p50": "1x", "peak_memory": "1x"}
     found = outcome(bench, bench.int8, bench.int8, static=True, budgets=budgets)
     assert [check.name for check in found.checks] == ["bytes"]
@@ -53,7 +55,7 @@ def test_absolute_limits_need_none(bench: Bench) -> None:
 
 def test_a_manifest_of_another_file_is_false_evidence(bench: Bench) -> None:
     manifest = bench.folder / "manifest.json"
-    manifest.write_text(json.dumps({"sha256": {"int8.onnx": digest_file(bench.int8)}}))
+    manifest.write_text(json.dumps({"paredown": "1", "sha256": {"int8.onnx": digest_file(bench.int8)}}))
     keys: dict[str, Any] = {"static": True, "budgets": {"bytes": "1 MiB"}}
     assert outcome(bench, bench.int8, **keys).verdict == "pass"
     shutil.copyfile(bench.one, bench.int8)
@@ -61,10 +63,16 @@ def test_a_manifest_of_another_file_is_false_evidence(bench: Bench) -> None:
         outcome(bench, bench.int8, **keys)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 3}', "\x00", "[" * 100_000])
+@pytest.mark.parametrize("text", ["[]", "{}", '{"name": "a web page"}', '{"sha256": 3}'])
+def test_a_manifest_of_something_else_is_no_evidence(bench: Bench, text: str) -> None:
+    (bench.folder / "manifest.json").write_text(text)
+    assert outcome(bench, bench.int8, static=True, budgets={"bytes": "1 MiB"}).verdict == "pass"
+
+
+@pytest.mark.parametrize("text", ["", '{"paredown": "1", "sha256": 3}', "\x00", "[" * 100_000])
 def test_a_broken_manifest_is_one_line(bench: Bench, text: str) -> None:
     (bench.folder / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match="is no manifest") as caught:
+    with pytest.raises(InputError, match=r"manifest\.json(:| cannot be read)") as caught:
         outcome(bench, bench.int8, static=True, budgets={"bytes": "1 MiB"})
     assert "\n" not in str(caught.value)
 
@@ -128,6 +136,21 @@ def test_a_baseline_is_kept_and_pinned(bench: Bench, pin: Callable[[Path], str])
         InputError, match=r"does not exist; to make it: paredown gate MODEL --budgets .* --update-baseline"
     ):
         pinned(gates, budgets)
+
+
+def test_a_packed_baseline_is_called_so(bench: Bench, pin: Callable[[Path], str]) -> None:
+    packed = bench.folder / "int8.onnx.gz"
+    packed.write_bytes(gzip.compress(bench.int8.read_bytes()))
+    with pytest.raises(InputError, match=r"base\.onnx should end with \.gz where int8\.onnx\.gz does"):
+        pin(packed)
+
+
+def test_a_lock_never_replaces_the_budgets_file(bench: Bench) -> None:
+    budgets = bench.write(budgets={"bytes": "1x"}, baseline="base.onnx").rename(bench.folder / "gates.lock")
+    before = budgets.read_text()
+    with pytest.raises(InputError, match="cannot be called that"):
+        update_baseline(bench.gates(budgets={"bytes": "1x"}, baseline="base.onnx"), budgets, bench.int8)
+    assert budgets.read_text() == before
 
 
 def test_a_new_baseline_shows_what_changes(bench: Bench, pin: Callable[[Path], str]) -> None:

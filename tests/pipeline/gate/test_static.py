@@ -56,6 +56,13 @@ def test_operators_are_counted_and_listed(bench: Bench) -> None:
     assert check.verdict == "fail"
 
 
+def test_of_too_many_operators_the_new_ones_are_named(bench: Bench) -> None:
+    (check,) = checks({"ops": {"DequantizeLinear": "1x"}}, bench.int8, bench.one)
+    assert check.layers == ("new block.conv2.weight.dq (DequantizeLinear)",) or all(
+        layer.startswith("new block.conv2") or layer.startswith("new relu") for layer in check.layers
+    )
+
+
 def test_the_opset_has_a_ceiling(bench: Bench) -> None:
     assert [check.verdict for check in checks({"opset": [20, 19]}, bench.int8)] == ["pass", "fail"]
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paredown.models.spec import InputError
 from paredown.pipeline.gate.budgets import Limit
 from paredown.pipeline.gate.checks import Check
 from paredown.pipeline.gate.timed import Subjects, Value, absolute, judged, relative, samples, timed_checks
@@ -52,6 +53,12 @@ def test_absolute_limits_say_nothing_on_another_machine() -> None:
     check = absolute(TOLD, limit, found, meant, {"cpu": "b", "cores": "2"})
     assert check.verdict == "not comparable"
     assert check.because == "the limit was set for cpu a; this machine has cpu b"
+
+
+def test_a_field_that_no_machine_has_is_refused() -> None:
+    limit, found = Limit.model_validate("2 ms"), Interval(1.0, 0.9, 1.1)
+    with pytest.raises(InputError, match=r"machine\.CPU is not known; allowed: cpu, cores"):
+        absolute(TOLD, limit, found, {"CPU": "a"}, {"cpu": "a", "cores": "2"})
 
 
 def run(bench: Bench, model: Path, baseline: Path, **keys: Any) -> dict[str, Check]:
