@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
 from paredown.models.spec import InputError
@@ -48,6 +48,7 @@ def fuzz(request: pytest.FixtureRequest) -> Fuzz:
             derandomize=TIMES == 1,
             deadline=None,
             database=None,
+            phases=[Phase.generate],  # what is tried is small already
             suppress_health_check=list(HealthCheck),
         )
         @given(strategy)
