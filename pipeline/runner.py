@@ -104,12 +104,12 @@ def _make(place: Place, step: Step, digest: str, state: State) -> Path:
 
 
 def _run_stage(step: Step, state: State) -> None:
-    """Runs a stage. Whatever it says where its folder is gone, that is the reason."""
+    """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says itself."""
     try:
         step.stage.run(state)
     except Exception as error:
-        if not state.out.is_dir():
-            raise MachineError(f"{state.out}: {REMOVED}") from error
+        if gone := [folder for folder in (state.out, *state.products.values()) if not folder.is_dir()]:
+            raise MachineError(f"{gone[0]}: {REMOVED}") from error
         raise
 
 
