@@ -104,7 +104,7 @@ def _make(place: Place, step: Step, digest: str, state: State) -> Path:
 
 
 def _run_stage(step: Step, state: State) -> None:
-    """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says itself."""
+    """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says."""
     try:
         step.stage.run(state)
     except Exception as error:
