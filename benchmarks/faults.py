@@ -51,6 +51,7 @@ pipeline:
   - verify: {rounds: 1, runs: 1}
 """
 PRODUCTS = 9
+NOBODY = 65534
 EXPECTED = (0, 5)
 """Exit codes that a fault may end in: it went well all the same, or the machine refused."""
 Change = Callable[[], None]
@@ -291,27 +292,36 @@ def full_disk(bench: Bench, times: int, folder: Path) -> None:
 
 
 def read_only(bench: Bench, times: int, folder: Path) -> None:
-    """A folder that turns read-only at a random moment."""
+    """A folder that may no longer be written to from a random moment on; root may write anywhere, so it is not root."""
     fault = "read only"
-    with small_disk(folder / "sealed", 65536) as disk:
-        if disk is None:
-            bench.tried(fault, "not tried: nothing can be mounted here")
-            return
-        project, seen = bench.project.fresh(disk / "runs"), dict[str, int]()
-        for number in range(times):
-            child = project.start()
-            time.sleep(bench.rng.uniform(0, 0.4 * bench.seconds) if number else 0)
-            sealed = False
-            while not sealed and os.waitpid(child, os.WNOHANG) == (0, 0):  # busy while a file is open for writing
-                sealed = subprocess.run(["mount", "-o", "remount,ro", str(disk)], capture_output=True).returncode == 0
-            if not sealed:
-                break
-            bench.refused(fault, project, ended(child))
-            remount(disk, "rw")
-            made = project.made()
-            bench.note(fault, "finished products lost or made again", any(made.get(k) != i for k, i in seen.items()))
-            seen = made
-        bench.check(fault, project, seen)
+    project, seen = bench.project.fresh(folder / "sealed"), dict[str, int]()
+    project.runs.mkdir()
+    for number in range(times):
+        _give(project.runs, 0o755)
+        child = project.start(_unprivileged)
+        time.sleep(bench.rng.uniform(0, 0.5 * bench.seconds) if number else 0)
+        _give(project.runs, 0o555)
+        bench.refused(fault, project, ended(child))
+        made = project.made()
+        bench.note(fault, "finished products lost or made again", any(made.get(k) != i for k, i in seen.items()))
+        seen = made
+    _give(project.runs, 0o755)
+    bench.check(fault, project, seen)
+
+
+def _unprivileged() -> None:
+    if os.getuid() == 0:
+        os.setuid(NOBODY)
+
+
+def _give(folder: Path, mode: int) -> None:
+    """Everything in a folder to the process that runs there, folders with a mode."""
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(FileNotFoundError):
+            if os.getuid() == 0:
+                os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
+            if path.is_dir() and not path.is_symlink():
+                path.chmod(mode)
 
 
 def twice(bench: Bench, times: int, folder: Path) -> None:
@@ -380,6 +390,7 @@ def main(wanted: int, times: int, seed: int) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
+        folder.chmod(0o755)
         project = make_project(folder / "demo")
         warm_up(project)
         start = time.monotonic()

@@ -1,5 +1,6 @@
 """ONNX files of strangers are opened, or refused in one line that names the file; no runtime has to see the others."""
 
+import copy
 import gzip
 import os
 import random
@@ -111,7 +112,8 @@ def change(message: Any, field: Any, model: ModelProto, rng: random.Random) -> N
         del held[place]
     elif field.message_type:
         alike = [one for one in messages(model) if one.DESCRIPTOR is field.message_type]
-        held[place].CopyFrom(rng.choice(alike)) if way < 0.8 else held.append(held[place])
+        other = copy.deepcopy(rng.choice(alike if way < 0.8 else [held[place]]))  # it may hold the one that it replaces
+        held[place].CopyFrom(other) if way < 0.8 else held.append(other)
     else:
         held[place] = value_for(field, rng)
 
