@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paredown.models.files import write_whole
 from paredown.models.spec import InputError, MissingError
+from paredown.pipeline.gate.budgets import read_gates
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.sparseml_import import import_recipe
 
@@ -60,6 +61,8 @@ ODD = ("2026-13-45", "!!python/object:os.system", "!!binary aGk=", "!x y", "../e
 TEXTS = ("'\\n\\x1b[2J'", '"\\0"', '"\\ud800"', '"\\e[2J.py"', "\u00e9", "\u202e", "x.py", f"{300 * 'x'}.py", "a/..")
 SUMS = ("eval(9**9**9)", "eval(__import__('os'))", "eval(half)", "eval(" + "(" * 90 + ")", "eval(1/0)")
 PIECES = (*NUMBERS, *SHAPES, *ODD, *TEXTS, *SUMS)
+
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 Attempt = Callable[[str], object]
 
@@ -119,7 +122,7 @@ def attempt(read: Callable[[Path], object], file: Path) -> Attempt:
         except MissingError:
             return  # of an optional engine
         except InputError as error:
-            assert all(str(file) in line for line in str(error).splitlines()), str(error)
+            assert all(str(file) in line for line in str(error).split("\n")), str(error)
             raise
 
     return of
@@ -155,6 +158,14 @@ def test_theirs(fuzz: Any, tmp_path: Path) -> None:
     of = attempt(read, tmp_path / "theirs.yaml")
     of(THEIRS)
     fuzz(edited(THEIRS), 150, of)
+
+
+def test_budgets(fuzz: Any, tmp_path: Path) -> None:
+    text = (RECIPES / "quickstart.gates.yaml").read_text()
+    of = attempt(read_gates, tmp_path / "gates.yaml")
+    of(text)
+    fuzz(edited(text), 100, of)
+    fuzz(replaced(text), 100, of)
 
 
 @pytest.mark.parametrize(
