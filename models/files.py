@@ -31,6 +31,22 @@ def package_folder(name: str) -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file can be opened there; False also for names that no file can have, and where one may not look."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """The same for a folder."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def read_text(path: Path, most: int) -> str:
     """A file's text. Raises InputError for what is no file (a pipe never ends), no UTF-8, or over `most` bytes."""
     try:
@@ -54,7 +70,8 @@ def write_whole(path: Path, content: str | bytes) -> None:
         fresh.unlink()
     try:
         with fresh.open("xb") as stream:
-            stream.write(content.encode() if isinstance(content, str) else content)
+            # Names may hold halves of characters, which UTF-8 cannot say.
+            stream.write(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
             stream.flush()
             os.fsync(stream.fileno())
         fresh.replace(path)
@@ -74,7 +91,7 @@ def split_source(source: str, root: Path) -> tuple[Path, str]:
     """`path/to/file.py:function` as the file, which must exist, and the function's name."""
     file, _, name = source.rpartition(":")
     path = resolve(file, root)
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such file (from '{source}')")
     return path, name
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from paredown.models.files import digest_file, load_function, package_folder, resolve, split_source
+from paredown.models.files import digest_file, is_file, load_function, package_folder, resolve, split_source
 from paredown.models.spec import InputError, ParedownError, Spec
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def weights_path(spec: ModelSpec, root: Path) -> Path:
     path = package_folder(packaged[1]) / packaged[2] if packaged else resolve(spec.weights or "", root)
     if packaged and ".." in path.parts:
         raise InputError(f"weights '{spec.weights}': '..' is not allowed inside a package")
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"{path}: no such weights file")
     return path
 

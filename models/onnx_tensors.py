@@ -31,7 +31,7 @@ _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data
 
 def read_tensors(model: ModelProto, path: Path) -> None:
     """Checks every tensor, and reads external data into the model, in all no more than a model may have."""
-    left = LARGEST - model.ByteSize()
+    left, beside = LARGEST - model.ByteSize(), []
     for tensor in all_tensors(model):
         needed = _needed(tensor)
         if tensor.data_location != TensorProto.EXTERNAL:
@@ -40,8 +40,10 @@ def read_tensors(model: ModelProto, path: Path) -> None:
         left -= needed
         if left < 0:
             raise RefusedError(f"with its external data it has more than {LARGEST} bytes")
-        _read_external(tensor, place(tensor, path), needed)
+        beside.append((tensor, needed))
     _check_sparse(model)
+    for tensor, needed in beside:
+        _read_external(tensor, place(tensor, path), needed)
 
 
 def place(tensor: TensorProto, path: Path) -> Path:

@@ -6,9 +6,11 @@ from typing import Any
 
 from onnx import ModelProto
 
-MOST_PARTS = 2_000_000
+MOST_PARTS = 1_000_000
 """Fields of a model and of all that is in it; a tensor's data is one, a node with its attributes 20 to 50."""
 
+_DEEPEST = 110
+"""Messages in messages; protobuf reads a hundred."""
 _BYTES = 2
 _TEXT = 9
 
@@ -22,11 +24,11 @@ def check_wire(content: bytes, most: int = MOST_PARTS) -> None:
 
     Bytes that are no message are left to the parser.
     """
-    waiting: list[tuple[Any, int, int]] = [(ModelProto.DESCRIPTOR, 0, len(content))]
+    inside: list[tuple[Any, int, int]] = [(ModelProto.DESCRIPTOR, 0, len(content))]
     known: dict[str, Mapping[int, Any]] = {}
     count = 0
-    while waiting:
-        kind, at, end = waiting.pop()
+    while inside and len(inside) <= _DEEPEST:
+        kind, at, end = inside.pop()
         fields = known.setdefault(kind.full_name, kind.fields_by_number)
         while at < end:
             count += 1
@@ -39,8 +41,9 @@ def check_wire(content: bytes, most: int = MOST_PARTS) -> None:
                 return
             field = fields.get(tag >> 3) if tag & 7 == _BYTES else None
             if field is not None and field.message_type is not None:
-                waiting.append((field.message_type, start, min(at, end)))
-            elif field is not None and field.type == _TEXT:
+                inside += [(kind, at, end), (field.message_type, start, min(at, end))]
+                break
+            if field is not None and field.type == _TEXT:
                 _check_text(content[start:at], field.name)
 
 

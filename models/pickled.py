@@ -6,7 +6,6 @@ and so on, takes a lifetime to hash as a key.
 
 import pickletools
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,19 +19,28 @@ _PARTS = 5
 """Pickles that torch's format before 1.6 starts with; the weights follow."""
 
 
+class _TooDeepError(Exception):
+    """Tuples are nested too often."""
+
+
 def check_pickles(path: Path) -> None:
     """Raises InputError where a checkpoint of torch nests tuples more than `DEEPEST` times, or is no pickle."""
     try:
         if is_zip(path):
             check_archive(path)
             with zipfile.ZipFile(path) as archive:
-                found = [_depth(archive.read(name)) for name in archive.namelist() if name.endswith(".pkl")]
+                for name in (one for one in archive.namelist() if one.endswith(".pkl")):
+                    _read_through(archive.read(name))
         else:
-            found = list(_in_file(path))
-    except (OSError, ValueError, LookupError, NotImplementedError, RuntimeError, zipfile.BadZipFile) as error:
+            with path.open("rb") as stream:
+                for _ in range(_PARTS):
+                    _read_through(stream)
+    except InputError:
+        raise
+    except _TooDeepError as error:
+        raise InputError(f"{path}: nests tuples more than {DEEPEST} times, as no state_dict does") from error
+    except Exception as error:  # truncated files surface as many types
         raise InputError(f"{path}: corrupt, cannot be read as a checkpoint ({type(error).__name__})") from error
-    if max(found, default=0) > DEEPEST:
-        raise InputError(f"{path}: nests tuples more than {DEEPEST} times, as no state_dict does")
 
 
 def is_zip(path: Path) -> bool:
@@ -41,17 +49,10 @@ def is_zip(path: Path) -> bool:
         return stream.read(4) == b"PK\x03\x04"
 
 
-def _in_file(path: Path) -> Iterator[int]:
-    with path.open("rb") as stream:
-        for _ in range(_PARTS):
-            yield _depth(stream)
-
-
-def _depth(pickled: bytes | IO[bytes]) -> int:
-    """How deep tuples are nested, of the first pickle in a file; it is read no further where that is too deep."""
+def _read_through(pickled: bytes | IO[bytes]) -> None:
+    """Follows how deep the tuples on the stack are nested, over the first pickle of a file."""
     stack: list[int] = []
     memo: dict[Any, int] = {}
-    most = 0
     for op, argument, _ in pickletools.genops(pickled):
         if op.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
             memo[len(memo) if op.name == "MEMOIZE" else argument] = stack[-1]
@@ -64,10 +65,8 @@ def _depth(pickled: bytes | IO[bytes]) -> int:
         else:
             inside = max(_popped(stack, op), default=0)
             stack += [inside + ("TUPLE" in op.name)] * len(op.stack_after)
-        most = max(most, stack[-1] if stack else 0)
-        if most > DEEPEST:
-            break
-    return most
+        if stack and stack[-1] > DEEPEST:
+            raise _TooDeepError
 
 
 def _popped(stack: list[int], op: pickletools.OpcodeInfo) -> list[int]:

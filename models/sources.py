@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from paredown.models.archive import check_archive
-from paredown.models.files import digest_file, package_folder
+from paredown.models.files import digest_file, is_file, is_folder, package_folder
 from paredown.models.spec import InputError
 from paredown.models.splitting import Positions
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-FORMATS = ("PNG", "JPEG", "MPO", "BMP", "WEBP", "TIFF", "GIF", "PPM")
+FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 """What is decoded, whatever a file's name says: of others Pillow hands some to programs that run what is in them."""
 MOST_UNNAMED = 100_000
 """Classes whose names are not given."""
@@ -82,7 +82,7 @@ def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
 
 def from_folder(base: Path) -> Source:
     """One folder per class, or `train/` and `test/` (or `val/`) with one folder per class each."""
-    if not base.is_dir():
+    if not is_folder(base):
         raise InputError(f"{base}: no such folder")
     folders = _folders(base)
     held_out = folders.get("test") or folders.get("val")
@@ -185,7 +185,7 @@ def _given(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    if not path.exists():
+    if not is_file(path):
         raise InputError(f"{path}: no such file")
     check_archive(path)
     try:

@@ -20,7 +20,7 @@ import click
 
 from paredown.models.spec import InputError, LimitError
 from paredown.pipeline.diff import diff_verb
-from paredown.pipeline.errors import run_guarded
+from paredown.pipeline.errors import harmless, run_guarded
 from paredown.pipeline.gate.verb import gate_verb
 from paredown.pipeline.show import show_verb
 from paredown.pipeline.sidecars import runtime_verbs
@@ -362,7 +362,7 @@ def _cell(value: object) -> str:
             return "yes" if value else "no"
         case float():
             return f"{value:.4g}"
-    return str(value)
+    return harmless(str(value))
 
 
 def _tell(line: str) -> None:

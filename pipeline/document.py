@@ -123,8 +123,8 @@ class _Reader:
             key = self.scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
             if self.tagged and isinstance(key, int | float):
                 key = key_node.value
-            if not isinstance(key, str):
-                raise InputError(f"{self.file}:{line}: a key must be text, got {key!r}")
+            if not isinstance(key, str) or not key.isprintable():
+                raise InputError(f"{self.file}:{line}: a key must be text in one line, got {key!r}")
             if key in data:
                 first = self.lines[(*place, key)]
                 raise InputError(f"{self.file}:{line}: {key} is given twice, first on line {first}")

@@ -15,6 +15,8 @@ from paredown.models.spec import MachineError, ParedownError
 UNEXPECTED = 1
 INTERRUPTED = 130
 
+REMOVED = "it was removed while the run was going on"
+
 _ERRNOS = {
     errno.ENOSPC: "the disk is full",
     errno.EDQUOT: "the disk quota is used up",
@@ -41,7 +43,8 @@ def machine(where: Path) -> Iterator[None]:
     except ParedownError:
         raise
     except Exception as error:
-        if reason := _refusal(error):
+        removed = isinstance(error, FileNotFoundError) and not where.parent.exists()
+        if reason := REMOVED if removed else _refusal(error):
             file = getattr(error, "filename", None) or where
             raise MachineError(f"{file}: {reason}; finished products are kept") from error
         raise

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from paredown.models.allocator import keep_pages
 from paredown.models.files import write_whole
-from paredown.models.spec import InputError, LimitError, MissingError
-from paredown.pipeline.errors import machine
+from paredown.models.spec import InputError, LimitError, MachineError, MissingError
+from paredown.pipeline.errors import REMOVED, machine
 from paredown.pipeline.keys import Keys, engines_named
 from paredown.pipeline.recipe import Recipe, Step
 from paredown.pipeline.store import Store
@@ -94,13 +94,23 @@ def _make(place: Place, step: Step, digest: str, state: State) -> Path:
     (out / REFUSAL).unlink(missing_ok=True)
     try:
         with machine(out):
-            step.stage.run(replace(state, out=out))
+            _run_stage(step, replace(state, out=out))
     except LimitError as error:
         if not error.keep:
             raise
         with machine(out):
             (out / REFUSAL).write_text(f"{error}\n")
     return place.store.commit(digest, time.monotonic() - start)
+
+
+def _run_stage(step: Step, state: State) -> None:
+    """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says."""
+    try:
+        step.stage.run(state)
+    except Exception as error:
+        if gone := [folder for folder in (state.out, *state.products.values()) if not folder.is_dir()]:
+            raise MachineError(f"{gone[0]}: {REMOVED}") from error
+        raise
 
 
 def _go_on(product: Path) -> None:

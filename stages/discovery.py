@@ -10,12 +10,14 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from paredown.models.files import is_file
 from paredown.models.spec import InputError, MissingError
 from paredown.stages.runtimes._sidecar import Sidecar
 from paredown.stages.runtimes._sidecars import sidecar_of
@@ -63,7 +65,7 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
     """The file that holds a plugin; raises InputError where there is none."""
     if name.endswith(".py"):
         file = root / Path(name).expanduser()
-        if not file.is_file():
+        if not is_file(file):
             raise InputError(f"{kind}: the file {file} does not exist")
         if _plugin_name(_tree(file)) is None:
             raise InputError(f"{file} is no plugin: it must end with 'PLUGIN = TheClass'")
@@ -123,10 +125,18 @@ def _stem(name: str) -> str:
 
 
 def _tree(file: Path) -> ast.Module:
+    return _parsed(file.read_bytes(), str(file))
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: bytes, file: str) -> ast.Module:
+    """Kept, because every name in a recipe is looked up among all files of a folder."""
     try:
-        return ast.parse(file.read_bytes(), filename=str(file))
+        return ast.parse(text, filename=file)
     except SyntaxError as error:
         raise InputError(f"{file}:{error.lineno}: {error.msg}") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # zero bytes; nested without end
+        raise InputError(f"{file}: is no Python: {error}") from error
 
 
 def _plugin_name(tree: ast.Module) -> str | None:

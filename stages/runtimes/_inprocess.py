@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.spec import InputError, ParedownError
-from paredown.stages.runtimes._bare import BAD_MODEL, FLOAT, Input, SessionError, content, input_shape
+from paredown.stages.runtimes._bare import BAD_MODEL, FLOAT, Input, SessionError, input_shape
 from paredown.stages.runtimes.base import Images
 
 WARM_UP = 3
@@ -29,24 +29,21 @@ def naming(model: Path | str, runtime: str) -> Iterator[None]:
         raise InputError(f"{model}: {runtime} cannot use this file: {error}") from error
 
 
-def check(model: Path) -> None:
-    """Raises SessionError where a file is not sound ONNX: some runtimes crash on those."""
-    import onnx
+def check(model: Path) -> Any:
+    """The ModelProto in a file. Raises SessionError where it is not sound ONNX: some runtimes crash on those."""
+    from paredown.models.onnx_file import open_checked
 
     if not model.is_file():
         raise SessionError("no such file")
     try:
-        onnx.checker.check_model(content(model))
-    except (onnx.checker.ValidationError, ValueError) as error:
-        raise SessionError(str(error).strip().partition("\n")[0]) from error
+        return open_checked(model)
+    except InputError as error:
+        raise SessionError(str(error).removeprefix(f"{model}: ")) from error
 
 
 def onnx_input_shape(model: Path, batch: int | None = None) -> tuple[int, ...]:
     """See `_bare.input_shape`; for runtimes that cannot tell it, from the file, which is checked."""
-    import onnx
-
-    check(model)
-    graph = onnx.load(model, load_external_data=False).graph
+    graph = check(model).graph
     constants = {item.name for item in graph.initializer}
     return input_shape([described(value) for value in graph.input if value.name not in constants], batch)
 

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paredown.stages.runtimes._bare import content
-
 KERNEL = "_kernel_time"
 BLOCKED = re.compile(r"(_bn|_mul)?_nchwc$")
 RENAMED = re.compile(r"^fused |_token_\d+$|/duplicated$|/\w+Fusion/?$")
@@ -36,13 +34,9 @@ class Names:
 
 def names_of(model: Path) -> Names:
     """The names in an ONNX file."""
-    import onnx
+    from paredown.models.onnx_graph import load
 
-    found = content(model)
-    whole = (
-        onnx.load_model_from_string(found) if isinstance(found, bytes) else onnx.load(found, load_external_data=False)
-    )
-    graph = whole.graph
+    graph = load(model).graph
     return Names(
         {node.name: node for node in graph.node if node.name},
         {value: node for node in graph.node for value in node.output},
