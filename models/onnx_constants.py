@@ -9,6 +9,7 @@ from onnx import GraphProto, NodeProto, TensorProto, numpy_helper
 RESHAPING = ("Transpose", "Reshape", "Identity", "Unsqueeze", "Squeeze", "Flatten")
 INTEGER_PRODUCTS = ("ConvInteger", "MatMulInteger")
 ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+BOUNDED = ("Clip", "Pad", "Resize")
 TRAINED_AT = {"QLinearConv": (0, 3, 8), "QGemm": (0, 3, 6)}
 """Places of data, weight and bias among the inputs of operators that also take scales."""
 
@@ -75,8 +76,8 @@ class Constants:
         return value in self.made and self.made[value].op_type in INTEGER_PRODUCTS
 
     def _scales(self, node: NodeProto) -> Iterator[str]:
-        """Inputs that say how something is rounded, and are no parameters."""
-        if node.op_type in ROUNDING:
+        """Inputs that say how something is rounded, cut or resized, and are no parameters."""
+        if node.op_type in ROUNDING + BOUNDED:
             yield from node.input[1:]
         elif node.op_type.startswith("QLinear") or node.op_type in TRAINED_AT:
             kept = TRAINED_AT.get(node.op_type, (0, 3))
