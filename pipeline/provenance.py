@@ -53,8 +53,8 @@ def _clock(manifest: Mapping[str, Any]) -> Iterator[Fact]:
         yield (
             "p50 of the artifact",
             (
-                "the original's p50 times the median over rounds of their ratio; both models take turns in fresh "
-                "sessions, so that a drifting machine cancels out"
+                "the original's p50 times their ratio, its mean over rounds without the outer fifths; both models take "
+                "turns in fresh sessions, so that a drifting machine cancels out"
             ),
         )
     if ends := (manifest.get("ratios") or {}).get("latency_p50_ends"):

@@ -20,7 +20,7 @@ from paredown.stages.essentials import essentials, fed, split_sizes, versions
 from paredown.stages.evidence import Evidence, Latency
 from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, scored, stored
 from paredown.stages.paired import Paired
-from paredown.stages.runtimes.base import ratio, summarize
+from paredown.stages.runtimes.base import summarize
 from paredown.stages.search import load_choice, load_layers, load_quantization
 
 EXTENSIONS = 3
@@ -70,10 +70,10 @@ class Verify(Spec):
         others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
         state.progress("verify: memory", 3, 4)
         before, after = (evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
-        tables = checks(state, before, after, ratio(times[1], times[0]))
+        p50 = in_pairs(times).p50
+        tables = checks(state, before, after, p50.value)
         manifest = _manifest(state, data, before, after, tables)
-        ends = in_pairs(times).p50
-        manifest["ratios"] |= {"latency_p50": ratio(times[1], times[0]), "latency_p50_ends": [ends.low, ends.high]}
+        manifest["ratios"] |= {"latency_p50": p50.value, "latency_p50_ends": [p50.low, p50.high]}
         manifest["compare"] = [asdict(one) for one in others]
         (state.out / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
         missed = [check for check in tables if check.holds is False]

@@ -1,5 +1,5 @@
 """`paredown gate`: holds a model to its budgets. Exit codes: 0 pass, 1 fail, 2 no verdict (bad input, evidence that
-cannot be trusted, something unexpected), 3 inconclusive."""
+cannot be trusted, something unexpected), 3 inconclusive; 4 and 5 as everywhere: not installed, the machine refused."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

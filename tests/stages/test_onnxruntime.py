@@ -229,7 +229,7 @@ def test_wrong_sizes_name_what_is_allowed(tmp_path: Path) -> None:
     model, _ = classifier(tmp_path / "m.onnx", batch=2)
     with pytest.raises(InputError, match=r"\(3, 10, 10\), got \(3, 8, 8\)"):
         RUNTIME.run(model, [np.zeros((1, 3, 8, 8), np.float32)], 1)
-    with pytest.raises(InputError, match=r"\[2, 3, 10, 10\]; allowed is one tensor\(float\) \[4, "):
+    with pytest.raises(InputError, match=r"\[2, 3, 10, 10\]; allowed is one tensor\(float\) \[4 \(target\.batch\), "):
         RUNTIME.latency([model], 1, 4, 1, 1)
     with pytest.raises(InputError, match="no images"):
         RUNTIME.run(model, [], 1)

@@ -161,7 +161,7 @@ def test_a_file_that_cannot_be_used_is_one_line(
 def test_wrong_sizes_name_what_is_allowed(fp32: Path) -> None:
     with pytest.raises(InputError, match=r"\(3, 24, 24\), got \(3, 8, 8\)"):
         RUNTIME.run(fp32, [np.zeros((1, 3, 8, 8), np.float32)], 1)
-    with pytest.raises(InputError, match=r"\[1, 3, 24, 24\]; allowed is one tensor\(float\) \[4, "):
+    with pytest.raises(InputError, match=r"\[1, 3, 24, 24\]; allowed is one tensor\(float\) \[4 \(target\.batch\), "):
         RUNTIME.latency([fp32], 1, 4, 1, 1)
     with pytest.raises(InputError, match="no images"):
         RUNTIME.run(fp32, [], 1)
