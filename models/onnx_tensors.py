@@ -91,6 +91,8 @@ def _bytes(kind: int, dims: Iterable[int], name: str) -> int:
 
 def _check_data(tensor: TensorProto, needed: int) -> None:
     """Refuses a tensor whose data is not what its shape says."""
+    if tensor.HasField("segment"):
+        raise RefusedError(f"its tensor {tensor.name!r} is one segment of a larger one, which nothing reads")
     kind, count = type_name(tensor.data_type), math.prod(tensor.dims)
     filled = [name for name in _FIELDS if len(getattr(tensor, name))]
     if len(filled) + tensor.HasField("raw_data") > 1:

@@ -126,16 +126,18 @@ def test_changed_images(suffix: str, folder: Path, fuzz: Any) -> None:
     fuzz(st.integers(0, 2**32), 12, attempt)
 
 
-def test_images_of_absurd_size(folder: Path, peak_of: Any) -> None:
-    """Fifty thousand pixels a side: 7.5 GB decoded, of which the file holds a few."""
+@pytest.mark.parametrize("side", [12_000, 50_000])
+def test_images_of_absurd_size(side: int, folder: Path, peak_of: Any, refused: Any) -> None:
+    """Up to 7.5 GB decoded, of which the file holds a few bytes."""
     path = folder / "a" / "huge.png"
     Image.new("1", (8, 8)).save(path)
     content = bytearray(path.read_bytes())
-    content[16:24] = (50_000).to_bytes(4, "big") * 2
+    content[16:24] = side.to_bytes(4, "big") * 2
     path.write_bytes(PngImagePlugin._MAGIC + content[8:12] + content[12:29] + crc(content[12:29]) + content[33:])
     said, more = peak_of(lambda: opened(folder.parent, "images"))
     assert said == "refused"
     assert more < 60
+    assert "pixels" in refused(lambda: opened(folder.parent, "images"))
 
 
 def crc(content: bytes) -> bytes:

@@ -224,6 +224,12 @@ def test_tensors_that_are_not_what_they_say(
     assert said in line
 
 
+def test_a_part_of_a_tensor(refused: Refused, tmp_path: Path) -> None:
+    model = sound()
+    model.graph.initializer[0].segment.begin = 1
+    assert "one segment of a larger one" in refused(lambda: open_checked(written(model, tmp_path / "model.onnx")))
+
+
 def external(location: str, **more: str) -> ModelProto:
     """The model with its first weight in a file beside it."""
     model = sound()

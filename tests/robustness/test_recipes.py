@@ -208,6 +208,11 @@ def test_what_is_no_file_or_no_small_one(command: Any, peak_of: Any, tmp_path: P
     assert more < 5
 
 
+def test_a_key_with_a_line_break_is_told_in_one_line(refused: Any, tmp_path: Path) -> None:
+    (tmp_path / "demo.yaml").write_text('"a\\nb": 1\n')
+    assert "a key must be text in one line, got 'a\\nb'" in refused(lambda: load_recipe(tmp_path / "demo.yaml"))
+
+
 def test_messages_do_not_steer_the_terminal(command: Any, tmp_path: Path) -> None:
     file = tmp_path / "\x1b[2Jdemo\r.yaml"
     file.write_text('seed: "\\e]0;title\\a"\n')
