@@ -16,6 +16,7 @@ from torch import nn
 from paredown.models.blocks import Place
 from paredown.models.graph import analyse
 from paredown.models.spec import LimitError
+from paredown.pipeline.gate.budgets import read_gates
 from paredown.pipeline.recipe import load_recipe
 from paredown.pipeline.runner import run
 from paredown.stages import discovery
@@ -206,10 +207,14 @@ def test_links_between_pages_lead_somewhere() -> None:
     assert broken == []
 
 
-def test_the_recipe_in_the_readme_is_valid(tmp_path: Path) -> None:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert blocks
-    for number, block in enumerate(blocks):
-        file = tmp_path / f"readme{number}.yaml"
-        file.write_text(block)
-        assert load_recipe(file).pipeline
+def test_the_recipe_and_the_budgets_in_the_readme_are_valid(tmp_path: Path) -> None:
+    recipe, budgets = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    (tmp_path / "gates.yaml").write_text(budgets)
+    assert load_recipe(tmp_path / "recipe.yaml").pipeline
+    assert read_gates(tmp_path / "gates.yaml").baseline == "baseline.onnx"
+
+
+def test_the_budgets_of_examples_are_valid() -> None:
+    for file in (ROOT / "docs" / "ci" / "gates.yaml", ROOT / "recipes" / "quickstart.gates.yaml"):
+        assert read_gates(file).budgets.relative
