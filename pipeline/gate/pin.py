@@ -87,6 +87,6 @@ def _described(name: str, model: Path, facts: Facts) -> dict[str, Any]:
         "opset": facts.opset,
         "ops": facts.ops,
         "layers": {
-            layer.name: f"{layer.op} {layer.precision} {layer.bytes} B" for layer in facts.layers if layer.bytes
+            layer.name: f"{layer.op} {layer.precision} {layer.bytes} B" for layer in facts.layers if layer.parameters
         },
     }
