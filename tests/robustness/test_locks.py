@@ -22,7 +22,9 @@ def cut(draw: st.DrawFn, text: str) -> str:
     """The text with a piece of it left out, doubled, or made into something else."""
     start = draw(st.integers(0, len(text) - 1))
     end = min(len(text), start + draw(st.integers(1, 40)))
-    return text[:start] + draw(st.sampled_from(["", text[start:end] * 2, "\x00", "NaN", "}", '"', "1e999"])) + text[end:]
+    return (
+        text[:start] + draw(st.sampled_from(["", text[start:end] * 2, "\x00", "NaN", "}", '"', "1e999"])) + text[end:]
+    )
 
 
 @st.composite
@@ -50,6 +52,7 @@ def replaced(draw: st.DrawFn, text: str) -> str:
 @pytest.fixture
 def attempt(tmp_path: Path) -> Callable[[str], object]:
     """Reads a lock and compares it with the one that it was made from."""
+
     def of(text: str) -> None:
         file = tmp_path / "demo.lock"
         file.write_bytes(text.encode(errors="surrogatepass"))
