@@ -200,7 +200,7 @@ def test_a_bound_resolves_against_the_baseline() -> None:
         ("model:", "name: .store\nmodel:", "1: name should match pattern"),
         ("model:", "seed: 1\nseed: 2\nmodel:", "2: seed is given twice, first on line 1"),
         ("size: 0.5x", "size: 1x, size: 2x", "4: size is given twice, first on line 4"),
-        ("model:", "5: 1\nmodel:", "1: a key must be text, got 5"),
+        ("model:", "5: 1\nmodel:", "1: a key must be text in one line, got 5"),
         ("model: {", "model: &a {", None),
         ("limits: {size", "limits: *a\nx: {size", "4: aliases (*a) are not allowed"),
         ("model: {", "model: {{", "not valid YAML"),

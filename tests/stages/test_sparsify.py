@@ -178,7 +178,7 @@ def test_alone_it_is_refused_there(started: State, run: Run, tmp_path: Path) -> 
 
 def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path: Path) -> None:
     target = Target(runtime=str(tmp_path / "exact.py"), container="gzip")
-    state = replace(started, target=target, limits=Limits(size=Bound.model_validate("0.16x")))
+    state = replace(started, target=target, limits=Limits(size=Bound.model_validate("0.22x")))
     transforms = {"sparsify": {"levels": [0.5, 0.8, 0.9], "patterns": ["unstructured"]}, "quantize": {}}
     (tmp_path / "exact.py").write_text(
         (started.root / "exact.py")
@@ -202,7 +202,7 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     state = run(state, "verify", tmp_path, rounds=1, runs=1)
     file = stored(state.product("artifact"))
     assert file.name == "model.onnx.gz"
-    assert file.stat().st_size <= 0.16 * stored(state.product("baseline")).stat().st_size
+    assert file.stat().st_size <= 0.22 * stored(state.product("baseline")).stat().st_size
     assert json.loads((file.parent / "manifest.json").read_text())["sha256"].keys() == {
         "model.onnx.gz",
         "baseline/model.onnx",
