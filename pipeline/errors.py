@@ -31,6 +31,8 @@ _ERRNOS = {
 _WORDS = {
     "No space left on device": "the disk is full",
     "PytorchStreamWriter failed writing": "the disk is full",
+    "] . unexpected pos": "the disk is full",  # of the same writer, where a file was cut short
+    "open file failed with strerror: Permission denied": "permission denied",
     "can't allocate memory": "out of memory",
 }
 

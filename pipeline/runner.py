@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -93,7 +95,7 @@ def _make(place: Place, step: Step, digest: str, state: State) -> Path:
     out, start = place.store.work(digest), time.monotonic()
     (out / REFUSAL).unlink(missing_ok=True)
     try:
-        with machine(out):
+        with machine(out), kept(out):
             _run_stage(step, replace(state, out=out))
     except LimitError as error:
         if not error.keep:
@@ -101,6 +103,20 @@ def _make(place: Place, step: Step, digest: str, state: State) -> Path:
         with machine(out):
             (out / REFUSAL).write_text(f"{error}\n")
     return place.store.commit(digest, time.monotonic() - start)
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Raises MachineError where the folder was removed meanwhile, even if another one is there now: half of a product
+    must not be checked in as the whole."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+        if os.fstat(handle).st_nlink == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise MachineError(f"{folder}: {REMOVED}")
+    finally:
+        os.close(handle)
 
 
 def _run_stage(step: Step, state: State) -> None:

@@ -72,6 +72,8 @@ def test_the_log_goes_elsewhere_where_it_cannot_be_written(
         (OSError(errno.EROFS, "x"), "where: the file system is read-only"),
         (MemoryError(), "where: out of memory"),
         (RuntimeError("PytorchStreamWriter failed writing file data/1"), "where: the disk is full"),
+        (RuntimeError("[enforce fail at a.cc:6] . unexpected pos 18 vs 12"), "where: the disk is full"),
+        (RuntimeError("[a.cc:7] . open file failed with strerror: Permission denied"), "where: permission denied"),
         (RuntimeError("I/O error: No space left on device (os error 28)"), "where: the disk is full"),
     ],
 )

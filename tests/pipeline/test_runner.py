@@ -1,6 +1,7 @@
 """The runner: what is made again, what is not, and what is shown."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from paredown.models.spec import InputError, LimitError, MachineError, MissingError
 from paredown.pipeline import keys
 from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.runner import run
+from paredown.pipeline.runner import kept, run
 from paredown.pipeline.store import Store
 from paredown.stages import discovery
 
@@ -316,3 +317,15 @@ def test_progress_names_the_stage(chain: Path, tmp_path: Path) -> None:
         for what in ("starts", "unchanged")
         for i, name in enumerate(("first", "second", "third"), 1)
     ]
+
+
+def test_a_scratch_folder_that_was_replaced_is_no_product(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    with kept(folder):
+        (folder / "first").touch()
+    with pytest.raises(MachineError, match="removed"), kept(folder):
+        shutil.rmtree(folder)
+        folder.mkdir()
+        (folder / "second").touch()
+    assert not folder.exists()
