@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import importlib.util
+import json
 import os
 import stat
 import sys
@@ -60,6 +61,14 @@ def read_text(path: Path, most: int) -> str:
         raise InputError(f"{path} is not a text file in UTF-8") from error
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise InputError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def read_json(path: Path, most: int) -> Any:
+    """A file's JSON, in any form. Raises InputError as `read_text` does, and for what is no JSON."""
+    try:
+        return json.loads(read_text(path, most))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: no JSON that can be read ({type(error).__name__})") from error
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

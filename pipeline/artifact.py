@@ -1,13 +1,12 @@
 """What an ONNX file and the manifest beside it say. Strangers may have made both: nothing is taken on trust."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from paredown.models.files import digest_file, read_text
+from paredown.models.files import digest_file, read_json
 from paredown.models.spec import InputError
 
 if TYPE_CHECKING:
@@ -161,7 +160,7 @@ def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
     if not path.is_file():
         return None, ()
     try:
-        manifest = told(Manifest, _json(path), f"{path}: no manifest of paredown")
+        manifest = told(Manifest, read_json(path, LARGEST_JSON), f"{path}: no manifest of paredown")
     except InputError as error:
         return None, (str(error),)
     if digest not in (value for name, value in manifest.sha256.items() if "/" not in name):
@@ -177,13 +176,6 @@ def told(cls: type[T], said: Any, otherwise: str) -> T:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise InputError(f"{otherwise} ({printable(place)}: {first['msg']})") from error
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(read_text(path, LARGEST_JSON))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: no JSON that can be read ({type(error).__name__})") from error
 
 
 def printable(text: str) -> str:

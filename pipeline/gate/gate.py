@@ -1,12 +1,11 @@
 """The gate's one path: the files, what can be read from them, what must be measured, and the outcome."""
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paredown.models.files import digest_file, is_file, read_text
+from paredown.models.files import digest_file, is_file, read_json
 from paredown.models.onnx_facts import Facts, facts_of
 from paredown.models.spec import InputError
 from paredown.pipeline.gate.budgets import MEASURED, Gates
@@ -19,6 +18,7 @@ from paredown.pipeline.gate.why import why
 from paredown.stages.base import Progress
 from paredown.stages.measure import target_runtime
 from paredown.stages.paired import Paired
+from paredown.stages.runtimes.base import Runtime
 
 LARGEST_MANIFEST = 16 * 2**20
 """Bytes."""
@@ -53,7 +53,7 @@ def gate(request: Request, progress: Progress) -> Outcome:
         checks += timed
         if gates.budgets.quality:
             checks += quality_checks(gates, runtime, request.model, request.baseline, progress)
-    times = _node_times(request, progress) if _too_slow(checks) or (request.explain and not request.static) else {}
+    times = _node_times(request, runtime, progress) if runtime and (request.explain or _too_slow(checks)) else {}
     return Outcome(
         model=str(request.model),
         baseline=str(request.baseline) if request.baseline else None,
@@ -81,10 +81,7 @@ def _refuse_false_evidence(file: Path) -> None:
     manifest = file.parent / "manifest.json"
     if not is_file(manifest):
         return
-    try:
-        told = json.loads(read_text(manifest, LARGEST_MANIFEST))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{manifest} cannot be read as JSON: {error}") from error
+    told = read_json(manifest, LARGEST_MANIFEST)
     digests = told.get("sha256") if isinstance(told, dict) and "paredown" in told else {}
     if not isinstance(digests, dict):
         raise InputError(f"{manifest}: sha256 should be a mapping of files to digests, got {type(digests).__name__}")
@@ -96,11 +93,10 @@ def _too_slow(checks: list[Check]) -> bool:
     return any(check.verdict == "fail" and check.name.startswith("latency") for check in checks)
 
 
-def _node_times(request: Request, progress: Progress) -> Times:
+def _node_times(request: Request, runtime: Runtime, progress: Progress) -> Times:
     """The runtime's own profile of both models."""
     progress("gate: times of layers", 0, 1)
     target, files = request.gates.target, {"model": request.model, "baseline": request.baseline}
-    runtime = target_runtime(target, request.gates.root)
     return {
         name: runtime.node_times(file, target.threads, target.batch, PROFILED) for name, file in files.items() if file
     }

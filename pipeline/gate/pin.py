@@ -6,11 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from paredown.models.files import digest_file, resolve, write_whole
+from paredown.models.files import digest_file, read_json, resolve, write_whole
 from paredown.models.onnx_facts import Facts, facts_of
 from paredown.models.spec import InputError
 from paredown.pipeline.errors import machine
 from paredown.pipeline.gate.budgets import Gates
+
+LARGEST = 16 * 2**20
+"""Bytes of a lock."""
 
 
 def lock_of(budgets: Path) -> Path:
@@ -37,10 +40,7 @@ def read_pin(lock: Path, budgets: Path) -> Mapping[str, Any]:
     """What a lock says; raises InputError where it cannot be read."""
     if not lock.is_file():
         raise InputError(f"{lock} does not exist, so the baseline is not pinned; {_how(budgets)}")
-    try:
-        content = json.loads(lock.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{lock} cannot be read as JSON: {error}") from error
+    content = read_json(lock, LARGEST)
     if not isinstance(content, dict) or not isinstance(content.get("sha256"), str):
         raise InputError(f"{lock} has no text `sha256`; {_how(budgets)}")
     return content
