@@ -17,20 +17,19 @@ import click
 import numpy as np
 from scipy.stats import spearmanr
 
-from paredown.models.spec import ParedownError
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.runner import run
-from paredown.stages import cost
+from paredown.models.errors import ParedownError
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages.analysis.prepare import load_subject
 from paredown.stages.base import State
-from paredown.stages.budget import build
-from paredown.stages.correction import corrected
-from paredown.stages.cost import Profile, Sample
-from paredown.stages.meter import Meter
-from paredown.stages.problem import Problem, with_limits
-from paredown.stages.profile import load_profile
-from paredown.stages.sensitivity import load_losses
+from paredown.stages.planning import latency_model
+from paredown.stages.planning.correction import corrected
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.problem_builder import build
+from paredown.stages.products.cost_profile import Profile, Sample, load_profile
+from paredown.stages.products.losses import load_losses
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.subject import load_subject
+from paredown.stages.solvers.problem import Problem, with_limits
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 27
@@ -69,9 +68,9 @@ def compare(meter: Meter, profile: Profile, plans: list[dict[str, str]]) -> list
     seen, samples, subject, transforms = list[Seen](), list[Sample](profile.samples), meter.subject, meter.transforms
     for index, plan in enumerate(plans):
         meter.state.progress("plans", index, len(plans))
-        alone = cost.predict(subject, transforms, profile, plan)["latency"]
+        alone = latency_model.predict(subject, transforms, profile, plan)["latency"]
         now = corrected(subject, transforms, profile, samples, index, alone)
-        known = cost.predict(subject, transforms, now, plan)["latency"]
+        known = latency_model.predict(subject, transforms, now, plan)["latency"]
         sample = meter.sample(plan)
         seen.append(Seen(alone, known, sample.latency))
         samples.append(sample)
@@ -147,7 +146,7 @@ def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list
     subject, (profile, transforms) = load_subject(state), load_profile(state)
     meter = Meter(subject, transforms, state, rounds=ROUNDS)
     problem = build(subject, transforms, profile, load_losses(state), {"latency": 1.0})
-    whole = cost.predict(subject, transforms, profile, {})["latency"]
+    whole = latency_model.predict(subject, transforms, profile, {})["latency"]
     solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
     seen = compare(meter, profile, solved(problem, whole, plans, state.seed))
     machine = ", ".join(f"{key} {value}" for key, value in meter.runtime.machine().items())

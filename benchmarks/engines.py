@@ -17,18 +17,19 @@ import click
 import numpy as np
 from runtimes import Times, measure
 
-from paredown.models.data import Data, open_data
-from paredown.models.onnx_graph import load as load_model
-from paredown.models.onnx_graph import save
-from paredown.models.spec import ParedownError
-from paredown.pipeline.progress import shown
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.runner import run
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import ParedownError
+from paredown.models.onnx.edit import load as load_model
+from paredown.models.onnx.edit import save
+from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages.analysis.prepare import load_subject
 from paredown.stages.base import State
-from paredown.stages.discovery import load
-from paredown.stages.measure import points, portable
+from paredown.stages.measuring.measure import points
+from paredown.stages.measuring.target import portable
+from paredown.stages.plugins import load
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
-from paredown.stages.subject import load_subject
 from paredown.stages.transforms.quantize import Quantize
 
 ENGINES = ("deepsparse", "onnxruntime")

@@ -9,7 +9,7 @@ import click
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from paredown.models.onnx_graph import copy_of, load, save
+from paredown.models.onnx.edit import copy_of, load, save
 
 
 def fattened(model: ModelProto, layers: int, channels: int) -> ModelProto:

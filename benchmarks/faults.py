@@ -31,7 +31,7 @@ import click
 import numpy as np
 
 from paredown.pipeline.cli import main as paredown
-from paredown.pipeline.store import MANIFEST, Store
+from paredown.pipeline.run.store import MANIFEST, Store
 
 HERE = Path(__file__).resolve().parent
 RECIPE = """\
@@ -165,7 +165,7 @@ def warm_up(project: Project) -> None:
 
     Whether bf16 pays would be measured in every new folder, and so depend on the load: it is answered beforehand.
     """
-    from paredown.stages import autocast
+    from paredown.stages.training import autocast
 
     vars(autocast)["cpuinfo"] = str
     told = project.root / "modules.txt"

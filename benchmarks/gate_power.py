@@ -18,18 +18,19 @@ from fatten import fattened
 from load import busy
 from onnx import ModelProto
 
-from paredown.models.fake_quant import observe
-from paredown.models.fold import fold_batch_norm
-from paredown.models.graph import analyse
-from paredown.models.load import quiet_torchvision
-from paredown.models.onnx_export import export
-from paredown.models.onnx_facts import facts_of
-from paredown.models.onnx_graph import load, save, weighted_nodes
-from paredown.models.qdq import quantize, quantized_values, units
+from paredown.models.compression.fake_quant import observe
+from paredown.models.compression.qdq import quantize, quantized_values, units
+from paredown.models.loading.model import quiet_torchvision
+from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.edit import load, save, weighted_nodes
+from paredown.models.onnx.export import export
+from paredown.models.onnx.facts import facts_of
+from paredown.models.progress import silent
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate
-from paredown.stages.base import Target, silent
-from paredown.stages.paired import Interval, rounds_of, together
+from paredown.stages.limits import Target
+from paredown.stages.measuring.paired_ratio import Interval, rounds_of, together
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 SHAPE = (3, 128, 128)

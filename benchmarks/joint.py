@@ -16,12 +16,13 @@ from typing import Any
 import click
 from quickstart import measure, page
 
-from paredown.models.data import open_data
-from paredown.models.spec import LimitError, ParedownError
-from paredown.pipeline.progress import shown
-from paredown.pipeline.recipe import Recipe, Step, load_recipe
-from paredown.pipeline.runner import run
-from paredown.stages.base import Bound, Limits, State
+from paredown.models.data.dataset import open_data
+from paredown.models.errors import LimitError, ParedownError
+from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages.base import State
+from paredown.stages.limits import Bound, Limits
 
 HERE = Path(__file__).resolve().parent
 OTHER = str(HERE / "one_after_the_other.py")

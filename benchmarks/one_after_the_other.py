@@ -12,9 +12,20 @@ import numpy as np
 from pydantic import Field
 
 from paredown.models.spec import Spec
-from paredown.stages.problem import Charge, Factor, Problem, Site, Solution, cost, first_plan, holds, loss, owners_first
-from paredown.stages.solvers.base import Plan
 from paredown.stages.solvers.milp import Milp
+from paredown.stages.solvers.problem import (
+    Charge,
+    Factor,
+    Plan,
+    Problem,
+    Site,
+    Solution,
+    cost,
+    first_plan,
+    holds,
+    loss,
+    owners_first,
+)
 
 Part = TypeVar("Part", Factor, Charge)
 

@@ -18,21 +18,21 @@ import torch
 from quickstart import measure, page, quantize_plainly
 from torch import Tensor
 
-from paredown.models.data import Data, open_data
-from paredown.models.graph import analyse
-from paredown.models.onnx_export import export
-from paredown.models.onnx_graph import save
-from paredown.models.qdq import units
-from paredown.models.spec import ParedownError
-from paredown.pipeline.progress import shown
-from paredown.pipeline.recipe import Recipe, load_recipe
-from paredown.pipeline.runner import run
-from paredown.stages import discovery
+from paredown.models.compression.qdq import units
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import ParedownError
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.edit import save
+from paredown.models.onnx.export import export
+from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.recipe.recipe import Recipe, load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages import plugins
+from paredown.stages.analysis.teacher import teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
-from paredown.stages.measure import runtime_of
-from paredown.stages.original import teacher
-from paredown.stages.student import Lowered, calibration
+from paredown.stages.measuring.target import runtime_of
+from paredown.stages.training.student import Lowered, calibration
 
 HERE = Path(__file__).resolve().parent
 SUBJECTS = (HERE / "subjects" / "resnet20_public.yaml", HERE.parent / "recipes" / "quickstart.yaml")
@@ -75,10 +75,10 @@ def compared(recipe: Recipe, folder: Path, rounds: int, runs: int) -> str:
         data = open_data(state.data, state.root, state.cache, state.seed)
         models, notes = {"original, fp32": state.product("baseline") / "model.onnx"}, []
         for name, title in ENGINES.items():
-            if line := discovery.missing("engines", name):
+            if line := plugins.missing("engines", name):
                 notes.append(f"Left out: {line}.")
                 continue
-            engine: Engine = discovery.load("engines", name)()
+            engine: Engine = plugins.load("engines", name)()
             models[title.format(version="" if name == "own" else version(name))], note = quantized(engine, state, data)
             notes.append(note)
         bits = runtime_of(state).weight_bits()

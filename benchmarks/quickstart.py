@@ -19,11 +19,12 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.quant_utils import QuantFormat, QuantType
 from onnxruntime.quantization.quantize import quantize_static
 
-from paredown.models.data import Data, open_data
-from paredown.models.spec import InputError
-from paredown.pipeline.recipe import Recipe, load_recipe
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import InputError
+from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.stages.base import State
-from paredown.stages.measure import logits_of, points, runtime_of
+from paredown.stages.measuring.measure import logits_of, points
+from paredown.stages.measuring.target import runtime_of
 from paredown.stages.runtimes.base import Images, ratio, summarize
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.md"

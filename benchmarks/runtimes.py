@@ -18,18 +18,18 @@ from typing import Any, cast
 import click
 import numpy as np
 
-from paredown.models.onnx_graph import save
-from paredown.models.spec import ParedownError
-from paredown.pipeline.progress import shown
-from paredown.pipeline.recipe import Recipe, load_recipe
-from paredown.pipeline.runner import run
+from paredown.models.errors import ParedownError
+from paredown.models.onnx.edit import save
+from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.recipe.recipe import Recipe, load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages.analysis.prepare import load_subject
 from paredown.stages.base import State
-from paredown.stages.discovery import load
-from paredown.stages.meter import Meter
-from paredown.stages.profile import load_profile
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.plugins import load
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.plan import load_choice
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
-from paredown.stages.search import load_choice
-from paredown.stages.subject import load_subject
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
 

@@ -7,13 +7,11 @@ import importlib.util
 import json
 import os
 import stat
-import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from paredown.models.spec import InputError, MissingError
+from paredown.models.errors import InputError, MissingError
 
 
 def resolve(path: str, root: Path) -> Path:
@@ -96,39 +94,10 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def split_source(source: str, root: Path) -> tuple[Path, str]:
-    """`path/to/file.py:function` as the file, which must exist, and the function's name."""
-    file, _, name = source.rpartition(":")
-    path = resolve(file, root)
-    if not is_file(path):
-        raise InputError(f"{path}: no such file (from '{source}')")
-    return path, name
+def key(parts: Mapping[str, object]) -> str:
+    """sha256 over the parts as canonical JSON; raises TypeError for what JSON cannot say."""
+    return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 
 
-def load_function(source: str, root: Path) -> Callable[..., Any]:
-    """The function (or class) of `path/to/file.py:function`.
-
-    Only that file is run: the import path stays as it is, and no byte code is written beside the file. An
-    unchanged file is run once per process, so that its classes stay the same.
-    """
-    path, name = split_source(source, root)
-    found = getattr(_run_file(path), name, None)
-    if not callable(found):
-        raise InputError(f"{path}: no function '{name}' in it")
-    return found  # type: ignore[no-any-return]
-
-
-def _run_file(path: Path) -> ModuleType:
-    text = path.read_bytes()
-    name = "paredown_code_" + hashlib.sha256(str(path).encode() + b"\0" + text).hexdigest()[:16]
-    if name in sys.modules:
-        return sys.modules[name]
-    module = ModuleType(name)
-    module.__file__ = str(path)
-    sys.modules[name] = module  # dataclasses and torch look a class's module up there
-    try:
-        exec(compile(text, str(path), "exec"), module.__dict__)
-    except Exception as error:
-        del sys.modules[name]
-        raise InputError(f"{path}: {type(error).__name__} while running it: {error}") from error
-    return module
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.recipe import DEFAULT, Recipe, stage_class
-from paredown.stages import discovery
+from paredown.pipeline.recipe.recipe import DEFAULT, Recipe, stage_class
+from paredown.stages import plugins
 
 SCHEMA = Path(__file__).parent / "recipe.schema.json"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -17,13 +17,13 @@ PAGE, GATES_PAGE = DOCS / "recipe.md", DOCS / "gates.md"
 
 _INTRO = """# Recipe reference
 
-Written by `python -m paredown.pipeline.recipe`; do not edit. The same as a JSON schema for editors is
+Written by `python -m paredown.pipeline.reference`; do not edit. The same as a JSON schema for editors is
 `pipeline/recipe.schema.json`. Relative paths start from the recipe's folder.
 """
 
 _GATES_INTRO = """# Budgets file reference
 
-Written by `python -m paredown.pipeline.recipe`; do not edit. What `paredown gate MODEL --budgets gates.yaml` reads;
+Written by `python -m paredown.pipeline.reference`; do not edit. What `paredown gate MODEL --budgets gates.yaml` reads;
 relative paths start from its folder. A limit is a factor of the baseline's own value (`1.05x`), an absolute value with
 its unit (`8 ms`, `900 KiB`, `2.5 M`), or a list of both, all of which must hold. [docs/ci.md](ci.md) has examples, and
 [docs/how-it-works.md](how-it-works.md) says how a verdict comes about.
@@ -34,7 +34,7 @@ Schema = dict[str, Any]
 
 def schema() -> Schema:
     """JSON schema (draft 2020-12) of a recipe, with the options of every stage that can be imported here."""
-    installed = [name for name in discovery.names("stages") if discovery.missing("stages", name) is None]
+    installed = [name for name in plugins.names("stages") if plugins.missing("stages", name) is None]
     stages = {name: stage_class(name, Path()) for name in installed}
     classes: list[tuple[Any, Any]] = [(cls, "validation") for cls in (Recipe, *stages.values())]
     refs, shared = models_json_schema(classes)
@@ -152,3 +152,7 @@ def _target(ref: Schema) -> str:
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+if __name__ == "__main__":
+    write()

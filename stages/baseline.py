@@ -4,13 +4,14 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.data import open_data
-from paredown.models.fold import fold_batch_norm
-from paredown.models.onnx_export import export
+from paredown.models.data.dataset import open_data
+from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.onnx.export import export
 from paredown.models.spec import Spec
+from paredown.stages.analysis.teacher import teacher
 from paredown.stages.base import State
-from paredown.stages.measure import evidence, runtime_of, scored, write
-from paredown.stages.original import teacher
+from paredown.stages.measuring.measure import evidence, scored
+from paredown.stages.measuring.target import runtime_of, write
 
 
 class Baseline(Spec):

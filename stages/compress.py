@@ -1,17 +1,14 @@
 """Applies the plan to the user's own module, and lets its batch norms see the new activations."""
 
-import itertools
 from typing import ClassVar
 
 from pydantic import Field
-from torch import nn
 
-from paredown.models.data import Data, open_data
-from paredown.models.norms import reestimate
+from paredown.models.data.dataset import open_data
 from paredown.models.spec import Spec
+from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
-from paredown.stages.original import save_weights
-from paredown.stages.student import surgery
+from paredown.stages.training.student import reestimate_batch_norm, surgery
 
 
 class Compress(Spec):
@@ -31,12 +28,6 @@ class Compress(Spec):
         state.progress("compress: batch norm", 1, 2)
         reestimate_batch_norm(module, data, self.batches, state.seed)
         save_weights(module, state.out / "weights.safetensors")
-
-
-def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:
-    """New statistics from batches of training images."""
-    few = itertools.islice(data.training_batches(32, 0, seed), batches)
-    reestimate(module, (images for images, _, _ in few))
 
 
 PLUGIN = Compress

@@ -8,15 +8,17 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from paredown.models.data import Data, open_data
-from paredown.models.onnx_graph import zero_shares
-from paredown.models.sparse import BLOCK
-from paredown.models.spec import LimitError, Spec
+from paredown.models.compression.sparsity import BLOCK
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import LimitError
+from paredown.models.onnx.edit import zero_shares
+from paredown.models.spec import Spec
+from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import State
-from paredown.stages.measure import logits_of, runtime_of, write
-from paredown.stages.original import load_weights
-from paredown.stages.search import load_layers
-from paredown.stages.student import Lowered, compressed, load_ranges
+from paredown.stages.measuring.measure import logits_of
+from paredown.stages.measuring.target import runtime_of, write
+from paredown.stages.products.plan import load_layers
+from paredown.stages.training.student import Lowered, compressed, load_ranges
 
 LOST = 0.01
 """Share of zeros that rounding to whole blocks may cost; in small layers one block is more."""

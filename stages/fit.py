@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.data import open_data
-from paredown.models.load import load_model
+from paredown.models.data.dataset import open_data
+from paredown.models.loading.model import load_model
+from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
-from paredown.stages.original import save_weights
-from paredown.stages.training import Schedule, Task, supervised, train, world
+from paredown.stages.training.loop import Schedule, Task, supervised, train, world
 
 
 class Fit(Schedule):

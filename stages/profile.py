@@ -10,21 +10,23 @@ import numpy as np
 from onnx import ModelProto
 from pydantic import Field
 
-from paredown.models.graph import Layer, Network
-from paredown.models.spec import InputError, Spec
-from paredown.stages import cost, footprint
-from paredown.stages.base import State, write_notes
-from paredown.stages.calibration import engine_of
-from paredown.stages.correction import corrected
-from paredown.stages.cost import Profile, Sample
-from paredown.stages.discovery import make
-from paredown.stages.gains import left_out, pays, sparsities
-from paredown.stages.meter import Meter, packed_shares
-from paredown.stages.pinning import open_sites, pins_of
-from paredown.stages.problem import Pick, Site, allowed, still_needed
-from paredown.stages.structure import existing, sites_of, under
-from paredown.stages.subject import measure_subject
-from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+from paredown.models.errors import InputError
+from paredown.models.network.trace import Layer, Network
+from paredown.models.spec import Spec
+from paredown.stages.analysis.plan_network import under
+from paredown.stages.analysis.prepare import measure_subject
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.base import State
+from paredown.stages.measuring.target import runtime_of
+from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning.correction import corrected
+from paredown.stages.planning.plan_meter import Meter, packed_shares
+from paredown.stages.planning.sites import open_sites, pins_of, random_choice, sites_of
+from paredown.stages.products.cost_profile import Profile, Sample, offered
+from paredown.stages.products.product_files import write_notes
+from paredown.stages.solvers.problem import Choice
+from paredown.stages.transforms.base import Transform
+from paredown.stages.transforms.loading import engine_of, load_transforms, sparsities
 from paredown.stages.transforms.sparsify import sparse_layers
 
 ORDER = {"substitute": -1, "resize": 1, "sparsify": 2, "quantize": 3}
@@ -101,7 +103,9 @@ class ProfileStage(Spec):
             samples.append(sample)
             for layer, form in _forms(meter, choice):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
-        fitted = {layer.name: cost.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers}
+        fitted = {
+            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers
+        }
         self._check_kernels(meter, fitted)
         profile = replace(_with_memory(meter, fitted, samples), shares=_shares(meter, every))
         rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
@@ -152,53 +156,35 @@ def _with_memory(
     slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
     plain = samples[0]
     offset = plain.size - footprint.size_mib(meter.subject, meter.transforms, plain.choice)
-    ones = (1.0,) * len(cost.TERMS)
+    ones = (1.0,) * len(latency_model.TERMS)
     return Profile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
 
-def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
-    """A plan at random whose neighbouring sites tend to agree, as those of good plans do."""
-    choice: dict[str, str] = {}
-    needed: set[Pick] = set()
-    last: dict[str, float] = {}
-    for site in sites:
-        kind = site.name.partition(":")[0]
-        if kind not in last or rng.random() < 0.2:
-            last[kind] = rng.random()
-        fitting = allowed(site, choice, needed)
-        picked = fitting[int(last[kind] * len(fitting))]
-        choice[site.name] = picked.name
-        needed |= still_needed(picked, choice)
-    return existing(sites, choice)
+def pays(name: str, transform: Transform, state: State) -> bool:
+    """Whether the target's runtime turns what a transform does into time or bytes.
+
+    Raises InputError for what the runtime may not even run; zeros do no harm anywhere.
+    """
+    supported = runtime_of(state).supports(transform.FEATURE)
+    if transform.FEATURE == "sparse":
+        return supported or state.target.container != "plain"
+    if not supported:
+        gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
+        raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
+    return supported
 
 
-def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, Transform]:
-    try:
-        return {name: make("transforms", name, options, root) for name, options in named.items()}
-    except InputError as error:
-        raise InputError(f"profile.transforms: {error}") from error
-
-
-def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
-    """The cost model, and the transforms that it was made for."""
-    raw = json.loads((state.product("profile") / "profile.json").read_text())
-    raw.pop("transforms")
-    raw.pop("sites")
-    raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
-    raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
-    raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), profiled_transforms(state)
-
-
-def profiled_transforms(state: State) -> tuple[Transform, ...]:
-    """The transforms that took part, in the order in which they are applied."""
-    named = json.loads((state.product("profile") / "profile.json").read_text())["transforms"]
-    return tuple(load_transforms(named, state.root).values())
-
-
-def offered(named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
-    """The part of `profile.json` that no clock decides: the transforms that take part, and the sites' candidates."""
-    return {"transforms": named, "sites": {site.name: [c.name for c in site.candidates] for site in sites}}
+def left_out(subject: Subject, transform: Transform, state: State) -> str:
+    """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
+    *_, choice = ({}, *transform.uniform(subject))
+    meter = Meter(subject, (transform,), state)
+    before, after = meter.sample({}), meter.sample(choice)
+    gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
+    return (
+        f"sparsify is left out: {state.target.runtime} turns zeros neither into time nor into bytes. With "
+        f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
+        "`narrow` removes whole channels, which saves both; with `target: {container: gzip}` zeros save bytes"
+    )
 
 
 PLUGIN = ProfileStage

@@ -6,18 +6,26 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 from torch import nn
 
-from paredown.models.data import Data, open_data
-from paredown.models.qdq import Range
+from paredown.models.compression.qdq import Range
+from paredown.models.compression.sparsity_masks import Masks
+from paredown.models.data.dataset import Data, open_data
 from paredown.models.spec import Spec
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.teacher import save_weights, teacher
 from paredown.stages.base import State
-from paredown.stages.compress import reestimate_batch_norm
-from paredown.stages.distillation import Distillation, Weights, feature_points
-from paredown.stages.masks import Masks
-from paredown.stages.original import save_weights, teacher
-from paredown.stages.search import load_choice
-from paredown.stages.student import Lowered, calibration, compressed, planned_engine, save_ranges, surgery
-from paredown.stages.subject import load_subject
-from paredown.stages.training import Epoch, Schedule, Task, train, world
+from paredown.stages.products.plan import load_choice
+from paredown.stages.products.training_curve import Epoch
+from paredown.stages.training.distillation import Distillation, Weights, feature_points
+from paredown.stages.training.loop import Schedule, Task, train, world
+from paredown.stages.training.student import (
+    Lowered,
+    calibration,
+    compressed,
+    planned_engine,
+    reestimate_batch_norm,
+    save_ranges,
+    surgery,
+)
 from paredown.stages.transforms.sparsify import sparse_layers
 
 

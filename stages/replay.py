@@ -6,17 +6,16 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from paredown.models.spec import InputError, Spec
+from paredown.models.errors import InputError
+from paredown.models.spec import Spec
+from paredown.stages.analysis.prepare import load_subject, measure_subject
 from paredown.stages.base import State
-from paredown.stages.calibration import engine_of
-from paredown.stages.discovery import choices
-from paredown.stages.gains import sparsities
-from paredown.stages.outline import layers_untimed
-from paredown.stages.pinning import open_sites
-from paredown.stages.problem import Problem, Site, exists, is_plan, owners_first
-from paredown.stages.profile import load_transforms, offered, profiled_transforms
-from paredown.stages.subject import load_subject, measure_subject
-from paredown.stages.transforms.base import Choice
+from paredown.stages.planning.plan_table import layers_untimed
+from paredown.stages.planning.sites import open_sites
+from paredown.stages.plugins import choices
+from paredown.stages.products.cost_profile import offered
+from paredown.stages.solvers.problem import Choice, Problem, Site, exists, is_plan, owners_first
+from paredown.stages.transforms.loading import engine_of, load_transforms, profiled_transforms, sparsities
 
 
 class Trace(Spec):

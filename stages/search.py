@@ -7,22 +7,24 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
-from paredown.models.data import open_data
-from paredown.models.spec import InputError, LimitError, Spec
-from paredown.stages import outline
-from paredown.stages.base import State, write_notes
-from paredown.stages.budget import budgets
-from paredown.stages.discovery import make
-from paredown.stages.essentials import room
-from paredown.stages.evidence import Evidence
-from paredown.stages.hunt import Found, Hunt, three
-from paredown.stages.meter import Meter
-from paredown.stages.problem import Problem, Solution
-from paredown.stages.profile import load_profile
-from paredown.stages.sensitivity import load_losses
+from paredown.models.data.dataset import open_data
+from paredown.models.errors import InputError, LimitError
+from paredown.models.spec import Spec
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.base import State
+from paredown.stages.measuring.embedded_facts import room
+from paredown.stages.planning import plan_table
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.problem_builder import budgets
+from paredown.stages.planning.search_loop import Found, Hunt, three
+from paredown.stages.planning.sites import sites_of
+from paredown.stages.plugins import make
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.evidence import Evidence
+from paredown.stages.products.losses import load_losses
+from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.base import Solver
-from paredown.stages.structure import sites_of
-from paredown.stages.subject import load_subject
+from paredown.stages.solvers.problem import Problem, Solution
 
 UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
 
@@ -70,8 +72,8 @@ class Search(Spec):
             "quantization": subject.tuned.told,
             "measured_plans": hunt.measured,
             "front": [] if refusal else hunt.front(found.profile, self.front),
-            "layers": outline.layers(hunt.meter, found.profile, found.solution.choice),
-            "blocks": outline.blocks(hunt.meter, found.profile, hunt.losses, found.solution.choice),
+            "layers": plan_table.layers(hunt.meter, found.profile, found.solution.choice),
+            "blocks": plan_table.blocks(hunt.meter, found.profile, hunt.losses, found.solution.choice),
             **found.to_json(),
         }
         (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
@@ -131,21 +133,6 @@ def _sites(problem: Problem) -> list[dict[str, Any]]:
         }
         for s in problem.sites
     ]
-
-
-def load_choice(state: State) -> dict[str, str]:
-    """The plan: site to candidate."""
-    return cast(dict[str, str], json.loads((state.product("plan") / "plan.json").read_text())["choice"])
-
-
-def load_quantization(state: State) -> dict[str, Any]:
-    """The engine that calibrated int8 and what it decided, see `engines.base.Tuned`."""
-    return cast(dict[str, Any], json.loads((state.product("plan") / "plan.json").read_text())["quantization"])
-
-
-def load_layers(state: State) -> list[dict[str, Any]]:
-    """What the plan makes of every layer, see `outline.layers`."""
-    return cast(list[dict[str, Any]], json.loads((state.product("plan") / "plan.json").read_text())["layers"])
 
 
 PLUGIN = Search

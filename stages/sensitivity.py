@@ -1,25 +1,23 @@
 """How much each candidate hurts: the change of the teacher's output when it alone is made, without training."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor, nn
-from torch.nn.functional import kl_div, log_softmax
 
-from paredown.models.data import open_data
+from paredown.models.data.dataset import open_data
 from paredown.models.spec import Spec
+from paredown.stages.analysis.prepare import load_subject
 from paredown.stages.base import State
-from paredown.stages.coefficients import Fit, Losses, fit
-from paredown.stages.problem import Site
-from paredown.stages.profile import load_profile, random_choice
-from paredown.stages.structure import existing, sites_of, under
-from paredown.stages.subject import load_subject
-from paredown.stages.transforms.base import Choice, Subject, Transform
+from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.loss_model import Fit, fit
+from paredown.stages.planning.sites import existing, random_choice, sites_of
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.losses import Losses
+from paredown.stages.solvers.problem import Choice, Site
 
 BATCH = 8
 """Plans that are evaluated before it is asked again whether more of them would improve the coefficients."""
@@ -95,39 +93,6 @@ class Sensitivity(Spec):
         return fitted, len(plans)
 
 
-class Judge:
-    """Compares changed networks with the teacher on the same images (N, 3, H, W)."""
-
-    def __init__(self, subject: Subject, transforms: Sequence[Transform], images: Tensor) -> None:
-        self.subject, self.transforms, self.images = subject, transforms, images
-        self.teacher = self._log_probabilities({})
-
-    def loss(self, choice: Choice) -> float:
-        """KL(teacher, changed network) in nats, averaged over the images."""
-        return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
-
-    def _log_probabilities(self, choice: Choice) -> Tensor:
-        subject = under(self.subject, choice)
-        graph = subject.network.graph
-        with restored(graph):
-            for transform in self.transforms:
-                graph = transform.imitate(subject, choice, graph)
-            with torch.no_grad():
-                return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
-
-
-@contextmanager
-def restored(module: nn.Module) -> Iterator[None]:
-    """Gives a module back the parameters that it had; a copy of a traced network takes twenty times as long."""
-    before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-    try:
-        yield
-    finally:
-        with torch.no_grad():
-            for name, parameter in module.named_parameters():
-                parameter.copy_(before[name])
-
-
 def _monotone(losses: dict[str, float]) -> None:
     """Candidates are listed from mild to harsh: a harsher one that measured better was luck."""
     highest = 0.0
@@ -140,11 +105,6 @@ def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Ch
     share = rng.uniform(0.05, 0.4)
     few = {site.name: choice[site.name] for site in sites if site.name in choice and rng.random() < share}
     return existing(sites, few)
-
-
-def load_losses(state: State) -> Losses:
-    result: Mapping[str, Losses] = json.loads((state.product("sensitivity") / "sensitivity.json").read_text())
-    return result["losses"]
 
 
 PLUGIN = Sensitivity

@@ -10,18 +10,21 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from paredown.models.data import Data, open_data
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import LimitError
 from paredown.models.files import digest_file
-from paredown.models.metadata import embed
-from paredown.models.onnx_graph import load, save, zero_shares
-from paredown.models.spec import LimitError, Spec
-from paredown.stages.base import Bound, State
-from paredown.stages.essentials import essentials, fed, split_sizes, versions
-from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import MODEL, comparisons, evidence, portable, runtime_of, scored, stored
-from paredown.stages.paired import Paired
+from paredown.models.onnx.edit import load, save, zero_shares
+from paredown.models.onnx.metadata import embed
+from paredown.models.spec import Spec
+from paredown.stages.base import State
+from paredown.stages.limits import Bound
+from paredown.stages.measuring.embedded_facts import essentials, fed, split_sizes, versions
+from paredown.stages.measuring.measure import comparisons, evidence, scored
+from paredown.stages.measuring.paired_ratio import Paired
+from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
+from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.plan import load_choice, load_layers, load_quantization
 from paredown.stages.runtimes.base import summarize
-from paredown.stages.search import load_choice, load_layers, load_quantization
 
 EXTENSIONS = 3
 """Times that latency is measured at most."""

@@ -11,27 +11,31 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.blocks import Place
-from paredown.models.data import Data, DataSpec, Split
-from paredown.models.fake_quant import observe
-from paredown.models.graph import analyse
-from paredown.models.load import ModelSpec
-from paredown.models.onnx_export import export
-from paredown.models.qdq import Range, quantized_values, units
-from paredown.models.supernet import Replacements, attach, branches
-from paredown.models.surgery import channel_groups
-from paredown.stages.base import Bound, Limits, State, Target
+from paredown.models.compression.channel_compensation import second_moments
+from paredown.models.compression.channel_groups import channel_groups
+from paredown.models.compression.fake_quant import observe
+from paredown.models.compression.pruned_weights import Packed, prune_all
+from paredown.models.compression.qdq import Range, quantized_values, units
+from paredown.models.compression.supernet import Replacements, attach, branches
+from paredown.models.data.dataset import Data, DataSpec, Split
+from paredown.models.loading.model import ModelSpec
+from paredown.models.network.blocks import Place
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.export import export
+from paredown.stages.analysis.plan_network import even_picks, site_of, under
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.base import State
 from paredown.stages.blocks.base import unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
-from paredown.stages.budget import build
-from paredown.stages.carry import second_moments
-from paredown.stages.cost import TERMS, Profile
-from paredown.stages.discovery import load
-from paredown.stages.patches import Packed, prune_all
-from paredown.stages.problem import Problem
-from paredown.stages.structure import even_picks, site_of, sites_of, under
-from paredown.stages.training import Schedule
-from paredown.stages.transforms.base import Subject, Transform
+from paredown.stages.limits import Bound, Limits, Target
+from paredown.stages.planning.latency_model import TERMS
+from paredown.stages.planning.problem_builder import build
+from paredown.stages.planning.sites import sites_of
+from paredown.stages.plugins import load
+from paredown.stages.products.cost_profile import Profile
+from paredown.stages.solvers.problem import Problem
+from paredown.stages.training.loop import Schedule
+from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.sparsify import Sparsify
 
 torch.set_num_threads(1)
@@ -81,7 +85,7 @@ RUNTIME = '''
 import numpy as np
 import onnx
 
-from paredown.models.onnx_graph import shapes, weights
+from paredown.models.onnx.edit import shapes, weights
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 BORDER = ("QuantizeLinear", "DequantizeLinear")

@@ -13,19 +13,19 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from paredown.models.blocks import Place
-from paredown.models.graph import analyse
-from paredown.models.spec import LimitError
+from paredown.models.errors import LimitError
+from paredown.models.network.blocks import Place
+from paredown.models.network.trace import analyse
 from paredown.pipeline.gate.budgets import read_gates
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.runner import run
-from paredown.stages import discovery
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.run.runner import run
+from paredown.stages import plugins
+from paredown.stages.analysis.prepared_model import Form, Subject
 from paredown.stages.blocks.base import check_user_blocks, replacements_for
-from paredown.stages.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.base import far
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.transforms.base import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
 
 ROOT = Path(__file__).parents[1]
 GIVEN = '''
@@ -58,9 +58,9 @@ def example(heading: str) -> str:
     return str(block)
 
 
-def plugin(kind: discovery.Kind, heading: str, folder: Path) -> Any:
+def plugin(kind: plugins.Kind, heading: str, folder: Path) -> Any:
     (folder / "example.py").write_text(example(heading))
-    return discovery.load(kind, "example.py", folder)
+    return plugins.load(kind, "example.py", folder)
 
 
 def brightness(path: Path) -> Path:

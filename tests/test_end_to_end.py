@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import pytest
 
-from paredown.models.onnx_graph import load, zero_shares
+from paredown.models.onnx.edit import load, zero_shares
 from paredown.pipeline.cli import main
 
 RECIPE = """
@@ -39,8 +39,8 @@ pipeline:
   - verify: {rounds: 1, runs: 3}
 """
 RUNTIME = """
-from paredown.stages.runtimes import _session
-from paredown.stages.runtimes._inprocess import fresh_peak
+from paredown.stages.runtimes.support import ort_session as _session
+from paredown.stages.runtimes.support.in_process import fresh_peak
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 

@@ -46,7 +46,7 @@ def test_every_source_is_in_the_wheel(members: list[str]) -> None:
     assert {f"paredown/{file.relative_to(ROOT)}" for file in sources} == {m for m in members if m.endswith(".py")}
 
 
-@pytest.mark.parametrize("name", ["report.html", "recipe.schema.json", "py.typed"])
+@pytest.mark.parametrize("name", ["report/report.html", "report/model-card.md", "recipe.schema.json", "py.typed"])
 def test_every_data_file_is_in_the_wheel(members: list[str], name: str) -> None:
     assert f"paredown/pipeline/{name}" in members
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.pipeline import replay
 from paredown.pipeline.cli import main
-from paredown.pipeline.lock import read_lock
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.runner import run
+from paredown.pipeline.lock import locked_run
+from paredown.pipeline.lock.lock import read_lock
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.run.runner import run
 
 RECIPE = """
 model: {source: "net.py:net"}
@@ -160,7 +160,7 @@ def test_a_replay_leaves_the_lock_as_it_is_and_redoes_nothing(origin: Path, repl
 
 
 def test_a_killed_replay_goes_on(copy: Path) -> None:
-    (one,) = replay.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
+    (one,) = locked_run.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
 
     def stop(text: str, done: float, total: float) -> None:
         if "recover: quantize" in text:
@@ -197,7 +197,7 @@ def test_changed_inputs_are_refused_before_any_work(
 def test_what_changes_nothing_in_a_recipe_is_no_change(copy: Path) -> None:
     text = (copy / "demo.yaml").read_text()
     (copy / "demo.yaml").write_text("# a comment\nseed: 0\n" + text.replace("0.6x", "0.60x"))
-    (one,) = replay.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
+    (one,) = locked_run.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
     assert one.warnings == ()
 
 

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.fake_quant import insert
-from paredown.models.graph import ChannelGroup, Network, analyse
-from paredown.models.load import ModelSpec, load_model
-from paredown.models.onnx_graph import save
-from paredown.models.qdq import UNIT_RANGE, quantize, quantized_values, units
-from paredown.models.surgery import channel_groups, prune
-from paredown.stages.footprint import size_mib
+from paredown.models.compression.channel_groups import channel_groups, prune
+from paredown.models.compression.fake_quant import insert
+from paredown.models.compression.qdq import UNIT_RANGE, quantize, quantized_values, units
+from paredown.models.loading.model import ModelSpec, load_model
+from paredown.models.network.trace import ChannelGroup, Network, analyse
+from paredown.models.onnx.edit import save
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.planning.footprint import size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.transforms.base import Subject
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 

@@ -9,12 +9,13 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from paredown.models.data import DataSpec
-from paredown.models.spec import InputError, Spec
-from paredown.pipeline.document import read
-from paredown.pipeline.recipe import Fault, parse
-from paredown.stages import discovery
-from paredown.stages.base import Target
+from paredown.models.data.dataset import DataSpec
+from paredown.models.errors import InputError
+from paredown.models.spec import Spec
+from paredown.pipeline.recipe.faults import Fault, parse
+from paredown.pipeline.recipe.yaml_lines import read
+from paredown.stages import plugins
+from paredown.stages.limits import Target
 
 Unit = Literal["", "x", "ms", "B"]
 
@@ -151,7 +152,7 @@ def read_gates(file: Path) -> Gates:
     if not isinstance(document.data, dict):
         raise InputError(f"{file}:1: a budgets file is a mapping with the keys {', '.join(keys)}")
     unknown = [key for key in document.data if key not in keys]
-    faults = [Fault((key,), f"{key} is not known; {discovery.choices(key, keys)}") for key in unknown]
+    faults = [Fault((key,), f"{key} is not known; {plugins.choices(key, keys)}") for key in unknown]
     written = {key: value for key, value in document.data.items() if key in keys}
     gates, more = parse(Gates, written | {"root": file.parent}, document, ())
     faults += more or (list(_faults_of(gates)) if gates else [])

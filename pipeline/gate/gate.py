@@ -5,19 +5,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file, read_json
-from paredown.models.onnx_facts import Facts, facts_of
-from paredown.models.spec import InputError
+from paredown.models.onnx.facts import Facts, facts_of
+from paredown.models.progress import Progress
+from paredown.pipeline.gate.breakdown import why
 from paredown.pipeline.gate.budgets import MEASURED, Gates
-from paredown.pipeline.gate.checks import Check, Outcome
-from paredown.pipeline.gate.layers import slower
+from paredown.pipeline.gate.layer_pairs import slower
+from paredown.pipeline.gate.outcome import Check, Outcome
 from paredown.pipeline.gate.quality import quality_checks
 from paredown.pipeline.gate.static import shortened, static_checks
 from paredown.pipeline.gate.timed import Subjects, timed_checks
-from paredown.pipeline.gate.why import why
-from paredown.stages.base import Progress
-from paredown.stages.measure import target_runtime
-from paredown.stages.paired import Paired
+from paredown.stages.measuring.paired_ratio import Paired
+from paredown.stages.measuring.target import target_runtime
 from paredown.stages.runtimes.base import Runtime
 
 LARGEST_MANIFEST = 16 * 2**20

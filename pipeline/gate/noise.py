@@ -5,11 +5,11 @@ from pathlib import Path
 
 import yaml
 
+from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.timed import Subjects, samples
-from paredown.stages.base import Progress
-from paredown.stages.measure import target_runtime
-from paredown.stages.paired import Interval, Paired
+from paredown.stages.measuring.paired_ratio import Interval, Paired
+from paredown.stages.measuring.target import target_runtime
 
 _COLUMNS = ("seconds", "rounds", "p50 ratio", "p50 sees", "p95 ratio", "p95 sees", "two sessions")
 _ROW = "{:>8} {:>7} {:>10} {:>9} {:>10} {:>9} {:>13}"

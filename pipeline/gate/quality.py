@@ -7,9 +7,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.gate.checks import Check
-from paredown.stages.base import Progress
+from paredown.pipeline.gate.outcome import Check
 from paredown.stages.runtimes.base import Runtime
 
 Answers = NDArray[np.int64]
@@ -20,7 +20,7 @@ def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
 ) -> Iterator[Check]:
     """On the test split, which is the same one for the same seed; nothing is drawn or trained here."""
-    from paredown.models.data import open_data
+    from paredown.models.data.dataset import open_data
 
     assert gates.data is not None
     with TemporaryDirectory() as cache:

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
-from paredown.models.onnx_facts import Facts, LayerFacts
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
+from paredown.models.onnx.facts import Facts, LayerFacts
 from paredown.pipeline.gate.amounts import amount
 from paredown.pipeline.gate.budgets import Budgets, Limit
-from paredown.pipeline.gate.checks import Check
-from paredown.pipeline.gate.layers import grown
+from paredown.pipeline.gate.layer_pairs import grown
+from paredown.pipeline.gate.outcome import Check
 
 NAMED = 5
 """Layers that a message names; `--why` lists them all."""

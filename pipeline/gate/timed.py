@@ -7,13 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
+from paredown.models.progress import Progress
 from paredown.pipeline.gate.amounts import amount, named
 from paredown.pipeline.gate.budgets import Gates, Limit
-from paredown.pipeline.gate.checks import Check, Verdict
-from paredown.stages.base import Progress
-from paredown.stages.evidence import MIB
-from paredown.stages.paired import Interval, Paired, Times, rounds_of, together
+from paredown.pipeline.gate.outcome import Check, Verdict
+from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of, together
+from paredown.stages.products.evidence import MIB
 from paredown.stages.runtimes.base import Runtime
 
 FIRST, GROWTH = 8, 1.3

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from paredown.models.blocks import Place
-from paredown.models.graph import analyse
-from paredown.models.onnx_export import export
-from paredown.models.spec import InputError
-from paredown.models.supernet import ABSORBED, KEEP, MERGED
-from paredown.stages.discovery import make
+from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED
+from paredown.models.errors import InputError
+from paredown.models.network.blocks import Place
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.export import export
+from paredown.stages.plugins import make
 
 Kernel = int | tuple[int, int]
 

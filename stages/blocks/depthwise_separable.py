@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
-from paredown.models.blocks import Place
+from paredown.models.network.blocks import Place
 from paredown.models.spec import Spec
 from paredown.stages.blocks.base import Kernel, Residual, name_of, unit
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from paredown.models.blocks import Place
+from paredown.models.network.blocks import Place
 from paredown.models.spec import Spec
 
 

@@ -6,8 +6,8 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from paredown.models.graph import Network
-from paredown.models.qdq import Range
+from paredown.models.compression.qdq import Range
+from paredown.models.network.trace import Network
 
 Labelled = Iterable[tuple[Tensor, Tensor]]
 """Batches of images (N, 3, H, W) and labels (N,)."""

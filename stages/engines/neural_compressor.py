@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from paredown.models.fake_quant import insert, observe
-from paredown.models.graph import Network, operator, source
-from paredown.models.qdq import Range, range_of
+from paredown.models.compression.fake_quant import insert, observe
+from paredown.models.compression.qdq import Range, range_of
+from paredown.models.network.trace import Network, operator, source
 from paredown.models.spec import Spec
 from paredown.stages.engines.base import Labelled, Tuned
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from paredown.models.fake_quant import observe
-from paredown.models.graph import Network
-from paredown.models.qdq import Range
+from paredown.models.compression.fake_quant import observe
+from paredown.models.compression.qdq import Range
+from paredown.models.network.trace import Network
 from paredown.models.spec import Spec
 from paredown.stages.engines.base import Labelled, Tuned
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.evidence import Latency
+from paredown.stages.products.evidence import Latency
 
 Images = NDArray[np.float32]
 """(batch, channels, height, width), normalised as the model expects."""

@@ -11,19 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.models.conv_integer import conv_integer
-from paredown.stages.runtimes import _deepsparse_layers
-from paredown.stages.runtimes._bare import SessionError
-from paredown.stages.runtimes._inprocess import logits, naming, onnx_input_shape
-from paredown.stages.runtimes._machine import ThisMachine
-from paredown.stages.runtimes._sidecars import SIDECARS
-from paredown.stages.runtimes._timing import turns
-from paredown.stages.runtimes._worker import Worker
+from paredown.models.compression.conv_integer import conv_integer
 from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.sidecars import deepsparse_profile
+from paredown.stages.runtimes.sidecars.registry import SIDECARS
+from paredown.stages.runtimes.sidecars.worker import Worker
+from paredown.stages.runtimes.support.in_process import logits, naming, onnx_input_shape
+from paredown.stages.runtimes.support.machine import ThisMachine
+from paredown.stages.runtimes.support.standalone import SessionError
+from paredown.stages.runtimes.support.timing import turns
 
 NAME = "deepsparse"
 
-SCRIPT = Path(__file__).with_name("_deepsparse.py")
+SCRIPT = Path(__file__).parent / "sidecars" / "deepsparse_verbs.py"
 
 LEAST = 0.95
 """Share of operators that DeepSparse must compute itself; the rest runs in a slow path of other code."""
@@ -107,7 +107,7 @@ class DeepSparse(ThisMachine):
             blocks = [
                 far.ask("layers", model=str(model), shape=shape, threads=threads, runs=each) for _ in range(BLOCKS)
             ]
-            return _deepsparse_layers.node_times(model, blocks)
+            return deepsparse_profile.node_times(model, blocks)
 
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
         """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""

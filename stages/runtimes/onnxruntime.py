@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes import _session
-from paredown.stages.runtimes._bare import SessionError
-from paredown.stages.runtimes._inprocess import WARM_UP, logits, naming, peak_memory
-from paredown.stages.runtimes._machine import ThisMachine
-from paredown.stages.runtimes._profile import node_durations
-from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.support import ort_session
+from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming, peak_memory
+from paredown.stages.runtimes.support.machine import ThisMachine
+from paredown.stages.runtimes.support.ort_profile import node_durations
+from paredown.stages.runtimes.support.standalone import SessionError
+from paredown.stages.runtimes.support.timing import rounds_in_turns
 
 NAME = "onnxruntime"
 
@@ -48,8 +48,8 @@ class OnnxRuntime(ThisMachine):
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
         with naming(model, NAME):
-            session = _session.open_session(model, threads)
-            shape, name = _session.input_shape(session), session.get_inputs()[0].name
+            session = ort_session.open_session(model, threads)
+            shape, name = ort_session.input_shape(session), session.get_inputs()[0].name
             return logits(model, batches, shape, lambda images: execute(session, {name: images}))
 
     def latency(
@@ -65,14 +65,14 @@ class OnnxRuntime(ThisMachine):
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
             with naming(model, NAME):
-                return warm(_session.open_session(model, threads), batch, [seed, number])
+                return warm(ort_session.open_session(model, threads), batch, [seed, number])
 
         return rounds_in_turns(prepare, models, rounds, runs, threads)
 
     def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
         """Median kernel ms per node of the file, from onnxruntime's profiler (wall clock, 1 us steps)."""
         with naming(model, NAME), TemporaryDirectory() as folder:
-            session = _session.open_session(model, threads, profile=Path(folder) / "profile")
+            session = ort_session.open_session(model, threads, profile=Path(folder) / "profile")
             call = warm(session, batch, [0])
             for _ in range(runs):
                 call()
@@ -83,7 +83,7 @@ class OnnxRuntime(ThisMachine):
 
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
         """Median over three fresh processes, in MiB; some 50 MiB of it are Python, numpy and onnxruntime."""
-        return peak_memory(_session.__file__, NAME, model, threads, batch)
+        return peak_memory(ort_session.__file__, NAME, model, threads, batch)
 
     def optimised(self, model: Path) -> list[tuple[str, str]]:
         """(op type, node name) of the graph that onnxruntime executes: shows what was fused."""
@@ -91,7 +91,7 @@ class OnnxRuntime(ThisMachine):
 
         with naming(model, NAME), TemporaryDirectory() as folder:
             target = Path(folder) / "optimised.onnx"
-            _session.open_session(model, 1, optimised=target)
+            ort_session.open_session(model, 1, optimised=target)
             return [(n.op_type, n.name) for n in onnx.load(target, load_external_data=False).graph.node]
 
 
@@ -100,12 +100,12 @@ def execute(session: Any, feed: Mapping[str, Images]) -> Any:
     try:
         return session.run(None, feed)[0]
     except Exception as error:  # onnxruntime's errors share no base class of their own
-        raise SessionError(_session.one_line(error)) from error
+        raise SessionError(ort_session.one_line(error)) from error
 
 
 def warm(session: Any, batch: int, seed: Sequence[int]) -> Callable[[], object]:
     """A call that runs `session` on the same seeded normal images every time; it has run `WARM_UP` times."""
-    shape = _session.input_shape(session, batch)
+    shape = ort_session.input_shape(session, batch)
     images = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     feed = {session.get_inputs()[0].name: images}
     for _ in range(WARM_UP):

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes import _openvino
-from paredown.stages.runtimes._inprocess import WARM_UP, check, logits, naming, peak_memory
-from paredown.stages.runtimes._machine import ThisMachine
-from paredown.stages.runtimes._profile import ANCHORS, Names, names_of
-from paredown.stages.runtimes._timing import rounds_in_turns
 from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.support import openvino_session
+from paredown.stages.runtimes.support.in_process import WARM_UP, check, logits, naming, peak_memory
+from paredown.stages.runtimes.support.machine import ThisMachine
+from paredown.stages.runtimes.support.ort_profile import ANCHORS, Names, names_of
+from paredown.stages.runtimes.support.timing import rounds_in_turns
 
 NAME = "openvino"
 
@@ -48,7 +48,7 @@ class OpenVino(ThisMachine):
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
         with usable(model):
-            compiled, shape = _openvino.compile_file(model, threads)
+            compiled, shape = openvino_session.compile_file(model, threads)
             return logits(model, batches, shape, lambda images: first_output(compiled, images))
 
     def latency(
@@ -64,7 +64,7 @@ class OpenVino(ThisMachine):
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
             with usable(model):
-                made = warm(_openvino.compile_file(model, threads, batch), [seed, number])
+                made = warm(openvino_session.compile_file(model, threads, batch), [seed, number])
             return lambda: made.infer()
 
         return rounds_in_turns(prepare, models, rounds, runs, threads)
@@ -84,12 +84,12 @@ class OpenVino(ThisMachine):
     def peak_memory(self, model: Path, threads: int, batch: int) -> float:
         """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
         with usable(model):
-            return peak_memory(_openvino.__file__, NAME, model, threads, batch)
+            return peak_memory(openvino_session.__file__, NAME, model, threads, batch)
 
     def executed(self, model: Path) -> list[tuple[str, str]]:
         """(kernel, node name) of all that OpenVINO executes: shows what was fused, and what runs in int8."""
         with usable(model):
-            compiled, _ = _openvino.compile_file(model, 1)
+            compiled, _ = openvino_session.compile_file(model, 1)
             names = names_of(model)
         facts = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
         return [(fact["primitiveType"].astype(str), file_name(fact, names)) for fact in facts]
@@ -105,7 +105,7 @@ def usable(model: Path) -> Iterator[None]:
 
 def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
     """What the file makes of `images`."""
-    made = _openvino.request(compiled, images)
+    made = openvino_session.request(compiled, images)
     made.infer()
     return np.array(made.get_output_tensor(0).data)
 
@@ -113,7 +113,7 @@ def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
 def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
     """A request for the same seeded normal images every time; it has run `WARM_UP` times."""
     compiled, shape = opened
-    made = _openvino.request(compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+    made = openvino_session.request(compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
     for _ in range(WARM_UP):
         made.infer()
     return made
@@ -121,7 +121,7 @@ def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
 
 def block_times(model: Path, threads: int, batch: int, runs: int, names: Names) -> dict[str, float]:
     """Mean ms per node of the file over `runs` runs of a file that was just compiled."""
-    opened = _openvino.compile_file(model, threads, batch, profile=True)
+    opened = openvino_session.compile_file(model, threads, batch, profile=True)
     executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
     made = warm(opened, [0])
     before = means(made)
@@ -136,7 +136,7 @@ def block_times(model: Path, threads: int, batch: int, runs: int, names: Names) 
 
 def means(made: Any) -> dict[str, int]:
     """Microseconds of every executed node: the mean over all runs so far, cut to whole ones."""
-    status = _openvino.package().ProfilingInfo.Status.EXECUTED
+    status = openvino_session.package().ProfilingInfo.Status.EXECUTED
     return {i.node_name: i.real_time.microseconds for i in made.get_profiling_info() if i.status == status}
 
 

@@ -4,10 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar, Protocol
 
-from paredown.stages.problem import Problem, Solution, with_limits
-
-Plan = Mapping[str, str]
-"""Site -> candidate, for every existing site."""
+from paredown.stages.solvers.problem import Plan, Problem, Solution, with_limits
 
 
 class Solver(Protocol):

@@ -14,7 +14,7 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array, hstack, vstack
 
-from paredown.stages.linearise import Flags, Floats, Linear
+from paredown.stages.solvers.linear_program import Flags, Floats, Linear
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ import numpy as np
 from pydantic import Field
 
 from paredown.models.spec import Spec
-from paredown.stages.hub import parts
-from paredown.stages.linearise import Floats, Linear, linearise
-from paredown.stages.problem import (
+from paredown.stages.solvers.base import differences_needed, far
+from paredown.stages.solvers.decomposition import parts
+from paredown.stages.solvers.highs import Answer, Rows, Slack, minimise
+from paredown.stages.solvers.linear_program import Floats, Linear, linearise
+from paredown.stages.solvers.problem import (
     TOLERANCE,
+    Plan,
     Problem,
     Solution,
     bounds,
@@ -27,8 +30,6 @@ from paredown.stages.problem import (
     validate,
     with_limits,
 )
-from paredown.stages.solvers.base import Plan, differences_needed, far
-from paredown.stages.solvers.highs import Answer, Rows, Slack, minimise
 
 _UNIT = 1e3
 """A typical site's range of loss in the objective, far above HiGHS's absolute tolerances."""

@@ -11,10 +11,12 @@ import numpy as np
 from pydantic import Field
 
 from paredown.models.spec import Spec
-from paredown.stages.problem import (
+from paredown.stages.solvers.base import far
+from paredown.stages.solvers.problem import (
     TOLERANCE,
     Candidate,
     Pick,
+    Plan,
     Problem,
     Site,
     Solution,
@@ -28,7 +30,6 @@ from paredown.stages.problem import (
     still_needed,
     validate,
 )
-from paredown.stages.solvers.base import Plan, far
 
 Score = tuple[bool, float, float]
 """(too close to an avoided plan, largest relative excess, loss): the smallest wins."""

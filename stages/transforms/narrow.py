@@ -12,14 +12,14 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.graph import ChannelGroup, Layer, channel_source
-from paredown.models.memo import remembered_per_object
-from paredown.models.onnx_graph import copy_of, set_weight, weighted_nodes, weights
+from paredown.models.compression.channel_compensation import carried
+from paredown.models.compression.channel_groups import prune, zero_channels
+from paredown.models.network.trace import ChannelGroup, Layer, channel_source
+from paredown.models.network.weak_cache import remembered_per_object
+from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
-from paredown.models.surgery import prune, zero_channels
-from paredown.stages.carry import carried
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.transforms.base import Choice, Form, Subject
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 PREFIX = "narrow:"
 SMALL = 64

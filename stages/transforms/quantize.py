@@ -9,13 +9,13 @@ from pydantic import Field
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.fake_quant import insert
-from paredown.models.graph import Layer
-from paredown.models.qdq import quantize, quantized_values
+from paredown.models.compression.fake_quant import insert
+from paredown.models.compression.qdq import quantize, quantized_values
+from paredown.models.network.trace import Layer
 from paredown.models.spec import Spec
-from paredown.stages.pinning import matched
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.transforms.base import Choice, Form, Subject
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.layer_patterns import matched
 
 PREFIX = "quantize:"
 FLOAT, INT8 = "fp32", "int8"

@@ -10,12 +10,12 @@ from pydantic import Field
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.graph import Layer
-from paredown.models.memo import remembered_per_object
-from paredown.models.resolution import layer_pixels, shrink_before, shrink_onnx, shrink_trace, takes
+from paredown.models.compression.resolution import layer_pixels, shrink_before, shrink_onnx, shrink_trace, takes
+from paredown.models.network.trace import Layer
+from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.spec import Spec
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.transforms.base import Choice, Form, Subject
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 SITE = "resize:input"
 

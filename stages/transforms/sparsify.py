@@ -11,14 +11,15 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.fold import fold_batch_norm
-from paredown.models.graph import Layer
-from paredown.models.onnx_graph import copy_of, layer_weight, set_weight, weighted_nodes, weights
-from paredown.models.sparse import PATTERNS, Sparsity, among_live_channels, by_magnitude, n_of_m
-from paredown.models.spec import InputError, Spec
-from paredown.stages.pinning import matched
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.transforms.base import Choice, Form, Subject
+from paredown.models.compression.sparsity import PATTERNS, Sparsity, among_live_channels, by_magnitude, n_of_m
+from paredown.models.errors import InputError
+from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.network.trace import Layer
+from paredown.models.onnx.edit import copy_of, layer_weight, set_weight, weighted_nodes, weights
+from paredown.models.spec import Spec
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.layer_patterns import matched
 
 PREFIX = "sparsify:"
 DENSE = "dense"

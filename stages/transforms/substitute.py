@@ -11,12 +11,12 @@ from onnx import ModelProto
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.graph import Layer
+from paredown.models.compression.supernet import ABSORBED, Branch, pick
+from paredown.models.network.trace import Layer
 from paredown.models.spec import Spec
-from paredown.models.supernet import ABSORBED, Branch, pick
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.structure import even_picks, merges, picks_of, site_of
-from paredown.stages.transforms.base import Choice, Form, Subject
+from paredown.stages.analysis.plan_network import even_picks, merges, picks_of, site_of
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 
 class Substitute(Spec):

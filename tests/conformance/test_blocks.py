@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.blocks import ACTIVATIONS, Place
-from paredown.models.graph import analyse
-from paredown.models.onnx_export import export
-from paredown.models.qdq import units
+from paredown.models.compression.qdq import units
+from paredown.models.network.blocks import ACTIVATIONS, Place
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.export import export
 from paredown.models.spec import Spec
-from paredown.stages import discovery
+from paredown.stages import plugins
 from paredown.stages.blocks.base import replacements_for
 
-NAMES = discovery.names("blocks")
+NAMES = plugins.names("blocks")
 SAME = Place("stage.0", (16, 12, 12), (16, 12, 12), "relu", True)
 ENTRY = Place("stage.1", (16, 13, 13), (24, 7, 7), "silu", False)
 PLACES = pytest.mark.parametrize("place", [SAME, ENTRY], ids=["same shape", "stage entry"])
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def built(name: str, place: Place) -> dict[str, nn.Module]:
-    if line := discovery.missing("blocks", name):
+    if line := plugins.missing("blocks", name):
         pytest.skip(line)
     return replacements_for(place, {name: {}}, Path())
 
 
 def test_it_is_an_options_object(name: str) -> None:
-    cls = discovery.load("blocks", name)
+    cls = plugins.load("blocks", name)
     assert issubclass(cls, Spec)
     assert cls.model_config["frozen"]
 

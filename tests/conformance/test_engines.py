@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from paredown.models.qdq import quantized_values, units
-from paredown.stages.discovery import load, missing, names
+from paredown.models.compression.qdq import quantized_values, units
+from paredown.stages.analysis.prepared_model import Subject
 from paredown.stages.engines.base import Engine
-from paredown.stages.transforms.base import Subject
+from paredown.stages.plugins import load, missing, names
 
 IMAGES = [torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
 

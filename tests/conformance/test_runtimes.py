@@ -10,16 +10,16 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from paredown.models.onnx_graph import save
-from paredown.models.spec import InputError, MissingError
-from paredown.stages import discovery
+from paredown.models.errors import InputError, MissingError
+from paredown.models.onnx.edit import save
+from paredown.stages import plugins
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
 
 
-@pytest.fixture(scope="module", params=discovery.names("runtimes"))
+@pytest.fixture(scope="module", params=plugins.names("runtimes"))
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     try:
-        found: Runtime = discovery.load("runtimes", request.param)()
+        found: Runtime = plugins.load("runtimes", request.param)()
     except MissingError as error:
         pytest.skip(str(error))
     return found

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from paredown.stages.discovery import load, names
-from paredown.stages.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
+from paredown.stages.plugins import load, names
 from paredown.stages.solvers.base import Solver, far
+from paredown.stages.solvers.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
 
 SOLVERS = names("solvers")
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic import ValidationError
 
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe import DEFAULT
-from paredown.stages import discovery
+from paredown.pipeline.recipe.recipe import DEFAULT
+from paredown.stages import plugins
 from paredown.stages.base import State
 
-NAMES = discovery.names("stages")
+NAMES = plugins.names("stages")
 ALWAYS = {"out", "products", "product", "progress", "cache", "root", "with_product"}
 """What a stage may take from its state without saying so: it decides where, not what."""
 
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture
 def stage(name: str) -> Any:
-    if line := discovery.missing("stages", name):
+    if line := plugins.missing("stages", name):
         pytest.skip(line)
-    return discovery.load("stages", name)
+    return plugins.load("stages", name)
 
 
 def is_state(node: ast.AST) -> bool:
@@ -83,7 +83,7 @@ def reached(file: Path, name: str, seen: set[tuple[Path, str]]) -> Iterator[ast.
 
 
 def code_of(name: str) -> list[ast.AST]:
-    file = discovery.source("stages", name)
+    file = plugins.source("stages", name)
     return list(reached(file, "run", set()))
 
 
@@ -116,7 +116,7 @@ def products(code: Iterable[ast.AST]) -> set[str]:
 
 def covered(stage: Any) -> set[str]:
     """What is in a stage's key: what it reads, and what the stages read whose products it needs."""
-    makers = {maker.gives: maker for maker in (discovery.load("stages", name) for name in NAMES)}
+    makers = {maker.gives: maker for maker in (plugins.load("stages", name) for name in NAMES)}
     found, left = set(stage.reads), list(stage.needs)
     while left:
         maker = makers[left.pop()]
@@ -163,11 +163,11 @@ def test_it_asks_for_no_product_that_it_does_not_declare(stage: Any, name: str) 
 
 
 def test_what_it_needs_is_given_by_some_stage(stage: Any, name: str) -> None:
-    others = [discovery.load("stages", other) for other in NAMES if other != name]
+    others = [plugins.load("stages", other) for other in NAMES if other != name]
     assert set(stage.needs) <= {other.gives for other in others}
 
 
 def test_the_default_pipeline_knows_it_or_leaves_it_out(stage: Any, name: str) -> None:
     assert name in DEFAULT or not any(
-        stage.gives in discovery.load("stages", other).needs for other in DEFAULT if other in NAMES
+        stage.gives in plugins.load("stages", other).needs for other in DEFAULT if other in NAMES
     )

@@ -11,25 +11,27 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.graph import analyse
-from paredown.models.onnx_export import export
-from paredown.models.onnx_graph import save, shapes, weights
-from paredown.stages import discovery
-from paredown.stages.footprint import form_of, pixels, size_mib
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.edit import save, shapes, weights
+from paredown.models.onnx.export import export
+from paredown.stages import plugins
+from paredown.stages.analysis.plan_network import under
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.planning.footprint import form_of, pixels, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.structure import under
-from paredown.stages.transforms.base import Choice, Form, Subject, Transform
+from paredown.stages.solvers.problem import Choice
+from paredown.stages.transforms.base import Transform
 
-NAMES = discovery.names("transforms")
+NAMES = plugins.names("transforms")
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture
 def transform(name: str) -> Transform:
-    if line := discovery.missing("transforms", name):
+    if line := plugins.missing("transforms", name):
         pytest.skip(line)
-    made: Transform = discovery.load("transforms", name)()
+    made: Transform = plugins.load("transforms", name)()
     return made
 
 

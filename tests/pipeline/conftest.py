@@ -13,7 +13,8 @@ _STAGE = '''
 
 from typing import ClassVar
 
-from paredown.models.spec import LimitError, Spec
+from paredown.models.errors import LimitError
+from paredown.models.spec import Spec
 
 
 class TestStage(Spec):

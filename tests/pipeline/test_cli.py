@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from paredown.pipeline.cli import main
-from paredown.stages import discovery
+from paredown.stages import plugins
 
 Write = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -33,8 +33,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (folder / "report.html").write_text("report")
         return folder / "report.html"
 
-    report = SimpleNamespace(render=render, closing_table=lambda folder: [Row("size", 0.5), Row("time", None)])
-    monkeypatch.setitem(sys.modules, "paredown.pipeline.report", report)
+    table = SimpleNamespace(closing_table=lambda folder: [Row("size", 0.5), Row("time", None)])
+    monkeypatch.setitem(sys.modules, "paredown.pipeline.report.report", SimpleNamespace(render=render))
+    monkeypatch.setitem(sys.modules, "paredown.pipeline.report.closing_table", table)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:
@@ -83,7 +84,7 @@ def test_a_missed_limit_still_gives_the_table(call: Call, write_stage: Write, wr
     ],
 )
 def test_exit_codes(call: Call, write_stage: Write, write_recipe: Write, body: str, code: int, last: str) -> None:
-    write_stage("first", "from paredown.models.spec import InputError, MissingError\n" + body)
+    write_stage("first", "from paredown.models.errors import InputError, MissingError\n" + body)
     write_recipe("- first.py")
     got, out, err = call("run", "demo.yaml", "--json")
     assert (got, out) == (code, "")
@@ -154,7 +155,7 @@ def test_list_names_everything(call: Call) -> None:
 
 
 def test_list_says_what_is_missing_and_how_to_install_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(discovery, "_installed", lambda module: False)
+    monkeypatch.setattr(plugins, "_installed", lambda module: False)
     code, out, _ = call("list")
     assert code == 0
     for name, extra in (("neural_compressor", "neural-compressor"), ("openvino", "openvino")):
@@ -167,7 +168,7 @@ def test_torch_is_not_imported_before_it_is_needed(arguments: list[str]) -> None
     script = f"""
 import sys
 from paredown.pipeline.cli import main
-from paredown.stages import discovery
+from paredown.stages import plugins as discovery
 try:
     main({arguments})
 except SystemExit:

@@ -3,18 +3,10 @@
 import json
 
 from paredown.pipeline.gate.budgets import Budgets, Gates
-from paredown.pipeline.reference import (
-    GATES_PAGE,
-    PAGE,
-    SCHEMA,
-    gates_reference,
-    recipe_reference,
-    schema,
-    schema_text,
-)
-from paredown.stages import discovery
+from paredown.pipeline.reference import GATES_PAGE, PAGE, SCHEMA, gates_reference, recipe_reference, schema, schema_text
+from paredown.stages import plugins
 
-MEND = "run: python -m paredown.pipeline.recipe"
+MEND = "run: python -m paredown.pipeline.reference"
 
 
 def test_the_committed_schema_is_current() -> None:
@@ -38,8 +30,8 @@ def test_the_schema_says_what_may_be_written() -> None:
     assert set(page["required"]) == {"model", "data", "limits"}
     assert page["additionalProperties"] is False
     entries = page["properties"]["pipeline"]["items"]["anyOf"]
-    assert entries[0]["enum"] == discovery.names("stages")
-    assert set(entries[1]["properties"]) == set(discovery.names("stages"))
+    assert entries[0]["enum"] == plugins.names("stages")
+    assert set(entries[1]["properties"]) == set(plugins.names("stages"))
     assert "Step" not in page["$defs"]
     text = json.dumps(page)
     assert all(f'"{name}"' in text for name in page["$defs"])

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis.strategies import SearchStrategy
 
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
 from paredown.pipeline.cli import main
 
 TIMES = int(os.environ.get("PAREDOWN_FUZZ", "1"))

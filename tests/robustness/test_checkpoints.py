@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from paredown.models.load import ModelSpec, load_model
-from paredown.models.weights import fit, read_state
+from paredown.models.loading.checkpoint import fit, read_state
+from paredown.models.loading.model import ModelSpec, load_model
 
 NAMES = ("new.pth", "old.pth", "one.safetensors")
 NET = "from torch import nn\n\n\ndef net(classes):\n    return nn.Linear(4, classes)\n"

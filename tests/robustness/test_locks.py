@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from paredown.models.spec import InputError
-from paredown.pipeline.diff import explain, told
-from paredown.pipeline.gate.pin import read_pin
-from paredown.pipeline.lock import read_lock
+from paredown.models.errors import InputError
+from paredown.pipeline.commands.diff import explain, told
+from paredown.pipeline.gate.baseline_pin import read_pin
+from paredown.pipeline.lock.lock import read_lock
 
 LOCK = Path(__file__).parents[2] / "recipes" / "quickstart.lock"
 ODD = (None, True, -1, 2**70, 1e308, "", "\x1b[2J", "../../etc", "x" * 600, [], {}, [[]], {"": {}}, ["a"] * 50)

@@ -14,9 +14,9 @@ from google.protobuf.internal.encoder import _VarintBytes
 from hypothesis import strategies as st
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
-from paredown.models.onnx_file import files_of, open_checked
-from paredown.models.onnx_graph import load
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
+from paredown.models.onnx.checked_file import files_of, open_checked
+from paredown.models.onnx.edit import load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 NUMBERS = (0, 1, -1, 7, 99, 10**6, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63))

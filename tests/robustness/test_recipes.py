@@ -9,11 +9,11 @@ import pytest
 import yaml
 from hypothesis import strategies as st
 
+from paredown.models.errors import InputError, MissingError
 from paredown.models.files import write_whole
-from paredown.models.spec import InputError, MissingError
 from paredown.pipeline.gate.budgets import read_gates
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.sparseml_import import import_recipe
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.sparseml.importer import import_recipe
 
 OURS = """\
 name: demo

@@ -11,13 +11,15 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from paredown.pipeline.plan import budget_rows, read_plan, site_rows
-from paredown.pipeline.products import DOCUMENTS, told_as_damage
-from paredown.pipeline.recipe import load_recipe
-from paredown.pipeline.report import closing_table, render
-from paredown.pipeline.sparseml_export import export_recipe
-from paredown.pipeline.store import MANIFEST, Store, _check
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.report.closing_table import closing_table
+from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
+from paredown.pipeline.report.report import render
+from paredown.pipeline.run.run_folder import told_as_damage
+from paredown.pipeline.run.store import MANIFEST, Store, _check
+from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
+from paredown.stages.products.product_files import DOCUMENTS
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 2**70, 1e308, float("nan"), float("inf"), "", "x", [], {}, [[]], {"a": {}}, [None] * 3),

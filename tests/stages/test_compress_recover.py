@@ -14,20 +14,21 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from paredown.models.data import Data, open_data
-from paredown.models.onnx_graph import weights
-from paredown.models.spec import InputError, LimitError
+from paredown.models.data.dataset import Data, open_data
+from paredown.models.errors import InputError, LimitError
+from paredown.models.onnx.edit import weights
 from paredown.stages import export
-from paredown.stages.base import State, Target
-from paredown.stages.compress import reestimate_batch_norm
-from paredown.stages.footprint import form_of
-from paredown.stages.original import load_weights, save_weights, teacher
-from paredown.stages.profile import ProfileStage, load_profile
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.teacher import load_weights, save_weights, teacher
+from paredown.stages.base import State
+from paredown.stages.limits import Target
+from paredown.stages.planning.footprint import form_of
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.plan import load_choice
+from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
-from paredown.stages.search import load_choice
-from paredown.stages.student import Lowered, compressed, load_ranges
-from paredown.stages.subject import load_subject
-from paredown.stages.training import Schedule
+from paredown.stages.training.loop import Schedule
+from paredown.stages.training.student import Lowered, compressed, load_ranges, reestimate_batch_norm
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)

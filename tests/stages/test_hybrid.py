@@ -12,18 +12,19 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.data import open_data
-from paredown.models.graph import channel_source
-from paredown.pipeline.report import render
-from paredown.stages.base import Bound, Limits, State
-from paredown.stages.distillation import feature_points
-from paredown.stages.original import teacher
-from paredown.stages.search import load_choice, load_layers
-from paredown.stages.structure import picks_of
-from paredown.stages.student import compressed
-from paredown.stages.subject import load_subject
-from paredown.stages.training import Schedule
-from paredown.stages.transforms.base import Subject
+from paredown.models.data.dataset import open_data
+from paredown.models.network.trace import channel_source
+from paredown.pipeline.report.report import render
+from paredown.stages.analysis.plan_network import picks_of
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.teacher import teacher
+from paredown.stages.base import State
+from paredown.stages.limits import Bound, Limits
+from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.training.distillation import feature_points
+from paredown.stages.training.loop import Schedule
+from paredown.stages.training.student import compressed
 
 LIMITS = Limits(latency_p50=Bound(value=0.12, unit="x"), size=Bound(value=0.6, unit="x"))
 SHORT = Schedule(epochs=1, lr=1e-3)

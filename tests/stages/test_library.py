@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.data import open_data
-from paredown.models.graph import analyse
-from paredown.models.spec import InputError
-from paredown.models.supernet import KEEP, Replacements
-from paredown.stages import shelf
+from paredown.models.compression.supernet import KEEP, Replacements
+from paredown.models.data.dataset import open_data
+from paredown.models.errors import InputError
+from paredown.models.network.trace import analyse
+from paredown.stages.analysis.replacements import load_library, load_replacements
+from paredown.stages.analysis.teacher import teacher
 from paredown.stages.base import State
-from paredown.stages.discovery import load
-from paredown.stages.library import Library, load_library, load_replacements
-from paredown.stages.original import teacher
+from paredown.stages.blocks import trained_cache
+from paredown.stages.library import Library
+from paredown.stages.plugins import load
 
 FEW = {"basic": {"ratios": [0.5, 1]}, "depthwise_separable": {"kernels": [3]}, "identity": {}}
 
@@ -64,13 +65,13 @@ def state(started: State, tmp_path_factory: pytest.TempPathFactory) -> State:
 def trained(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The candidates that were really trained, by name and steps."""
     seen: list[str] = []
-    store = shelf._store
+    store = trained_cache._store
 
     def noted(module: nn.Module, error: float, path: Path) -> None:
         seen.append(path.stem)
         store(module, error, path)
 
-    monkeypatch.setattr(shelf, "_store", noted)
+    monkeypatch.setattr(trained_cache, "_store", noted)
     yield seen
 
 

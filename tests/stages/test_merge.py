@@ -12,33 +12,37 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.blocks import find_blocks, neighbours
-from paredown.models.data import open_data
-from paredown.models.graph import Network, analyse
-from paredown.models.load import ModelSpec
-from paredown.models.supernet import ABSORBED, KEEP
-from paredown.pipeline.blocks import Became, Offer
-from paredown.stages import cost, library
-from paredown.stages.base import Bound, Limits, State
-from paredown.stages.blockwise import record, relative_error
-from paredown.stages.budget import build
-from paredown.stages.discovery import load
-from paredown.stages.distillation import feature_points
-from paredown.stages.hunt import Hunt
-from paredown.stages.library import load_library, load_replacements
-from paredown.stages.meter import Meter
-from paredown.stages.original import teacher
-from paredown.stages.problem import cost as plan_cost
-from paredown.stages.problem import is_plan
-from paredown.stages.profile import load_profile, random_choice
-from paredown.stages.search import load_choice
-from paredown.stages.sensitivity import Judge, load_losses
+from paredown.models.compression.supernet import ABSORBED, KEEP
+from paredown.models.data.dataset import open_data
+from paredown.models.loading.model import ModelSpec
+from paredown.models.network.blocks import find_blocks, neighbours
+from paredown.models.network.trace import Network, analyse
+from paredown.pipeline.report.replaced_blocks import Became, Offer
+from paredown.stages import library
+from paredown.stages.analysis.plan_network import even_picks, picks_of, under
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.replacements import load_library, load_replacements
+from paredown.stages.analysis.teacher import teacher
+from paredown.stages.base import State
+from paredown.stages.limits import Bound, Limits
+from paredown.stages.planning import latency_model
+from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.problem_builder import build
+from paredown.stages.planning.search_loop import Hunt
+from paredown.stages.planning.sites import existing, random_choice, sites_of
+from paredown.stages.plugins import load
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.losses import load_losses
+from paredown.stages.products.plan import load_choice
 from paredown.stages.solvers.milp import Milp
+from paredown.stages.solvers.problem import cost as plan_cost
+from paredown.stages.solvers.problem import is_plan
 from paredown.stages.solvers.random import RandomSearch
-from paredown.stages.structure import even_picks, existing, picks_of, sites_of, under
-from paredown.stages.student import compressed
-from paredown.stages.subject import load_subject
-from paredown.stages.training import Schedule
+from paredown.stages.training.blockwise import record, relative_error
+from paredown.stages.training.distillation import feature_points
+from paredown.stages.training.loop import Schedule
+from paredown.stages.training.student import compressed
 
 PAIR = '''
 
@@ -220,7 +224,7 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
         whole = existing(problem.sites, whole)
         assert is_plan(problem, whole)
         seen.add(whole["substitute:again"])
-        predicted = cost.predict(subject, transforms, profile, whole)
+        predicted = latency_model.predict(subject, transforms, profile, whole)
         assert plan_cost(problem, whole)["latency"] == pytest.approx(predicted["latency"])
     assert {KEEP, ABSORBED} <= seen
 

@@ -7,26 +7,26 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.spec import InputError, LimitError
-from paredown.pipeline.products import read_notes
-from paredown.stages.base import State, Target
-from paredown.stages.budget import budgets
-from paredown.stages.cost import Sample
-from paredown.stages.evidence import Evidence
-from paredown.stages.hunt import Hunt
-from paredown.stages.meter import Meter
-from paredown.stages.profile import load_profile
+from paredown.models.errors import InputError, LimitError
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.base import State
+from paredown.stages.limits import Target
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.problem_builder import budgets
+from paredown.stages.planning.search_loop import Hunt
+from paredown.stages.products.cost_profile import Sample, load_profile
+from paredown.stages.products.evidence import Evidence
+from paredown.stages.products.losses import load_losses
+from paredown.stages.products.product_files import read_notes
 from paredown.stages.search import Search
-from paredown.stages.sensitivity import load_losses
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.subject import load_subject
-from paredown.stages.transforms.base import Choice
+from paredown.stages.solvers.problem import Choice
 
 Run = Callable[..., State]
 
 ABORT = """
     def latency(self, models, threads, batch, rounds, runs, seed=0):
-        from paredown.models.spec import InputError
+        from paredown.models.errors import InputError
 
         for model in models:
             constants = weights(onnx.load(model))

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
 from paredown.stages.base import State
-from paredown.stages.problem import Candidate, Site
+from paredown.stages.products.plan import load_choice, load_layers, load_quantization
 from paredown.stages.replay import Replay, Trace, check_plan
-from paredown.stages.search import load_choice, load_layers, load_quantization
+from paredown.stages.solvers.problem import Candidate, Site
 
 BLOCK = Site("substitute:block", (Candidate("keep"), Candidate("wide")), ordered=False)
 INNER = Site("narrow:block.conv", (Candidate("32"), Candidate("16")), ("substitute:block", "keep"))

@@ -9,15 +9,16 @@ from typing import Any
 import onnx
 import pytest
 
-from paredown.models.spec import LimitError
-from paredown.stages.base import Bound, Limits, State
-from paredown.stages.cost import Sample
-from paredown.stages.meter import Meter
-from paredown.stages.problem import is_plan
-from paredown.stages.profile import load_profile
-from paredown.stages.search import Search, load_choice
-from paredown.stages.structure import sites_of
-from paredown.stages.subject import load_subject
+from paredown.models.errors import LimitError
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.base import State
+from paredown.stages.limits import Bound, Limits
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.sites import sites_of
+from paredown.stages.products.cost_profile import Sample, load_profile
+from paredown.stages.products.plan import load_choice
+from paredown.stages.search import Search
+from paredown.stages.solvers.problem import is_plan
 
 TIGHT, LOOSE = 0.3, 0.8
 
@@ -222,8 +223,8 @@ def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Pa
 
 
 def test_a_plan_is_one_of_the_problem(planned: State) -> None:
-    from paredown.stages.budget import build
-    from paredown.stages.sensitivity import load_losses
+    from paredown.stages.planning.problem_builder import build
+    from paredown.stages.products.losses import load_losses
 
     subject, (profile, transforms) = load_subject(planned), load_profile(planned)
     problem = build(subject, transforms, profile, load_losses(planned), {"latency": 1.0})
@@ -236,7 +237,7 @@ WORST = '''
 from typing import ClassVar
 
 from paredown.models.spec import Spec
-from paredown.stages.problem import Solution, cost, first_plan, loss
+from paredown.stages.solvers.problem import Solution, cost, first_plan, loss
 
 
 class Worst(Spec):

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
+from paredown.stages.analysis.prepared_model import Subject
 from paredown.stages.base import State
-from paredown.stages.coefficients import Losses, fit
-from paredown.stages.problem import Candidate, Site
-from paredown.stages.profile import random_choice
-from paredown.stages.sensitivity import Judge, load_losses
-from paredown.stages.structure import sites_of
-from paredown.stages.transforms.base import Choice, Subject
+from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.loss_model import fit
+from paredown.stages.planning.sites import random_choice, sites_of
+from paredown.stages.products.losses import Losses, load_losses
+from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 

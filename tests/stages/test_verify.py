@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from paredown.models.spec import LimitError
-from paredown.stages.base import Bound, Limits, State
-from paredown.stages.evidence import Evidence, Latency
-from paredown.stages.measure import runtime_of
-from paredown.stages.search import load_choice
+from paredown.models.errors import LimitError
+from paredown.stages.base import State
+from paredown.stages.limits import Bound, Limits
+from paredown.stages.measuring.target import runtime_of
+from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.plan import load_choice
 from paredown.stages.verify import Verify, checks, clear
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from paredown.models.onnx_graph import copy_of, save
-from paredown.models.qdq import quantize, units
+from paredown.models.compression.qdq import quantize, units
+from paredown.models.onnx.edit import copy_of, save
 from paredown.pipeline.gate.budgets import Gates, read_gates
-from paredown.stages.transforms.base import Subject
+from paredown.stages.analysis.prepared_model import Subject
 
 RUNTIME = '''
 """For tests: a layer's time is its multiply-adds, int8 at half of them; every call of latency drifts and has noise."""
@@ -21,7 +21,7 @@ from functools import cache
 
 import numpy as np
 
-from paredown.models.onnx_facts import facts_of
+from paredown.models.onnx.facts import facts_of
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
 from paredown.pipeline.gate.budgets import DEFAULT, Limit, read_gates
 
 

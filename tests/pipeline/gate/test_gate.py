@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paredown.models.errors import InputError
 from paredown.models.files import digest_file
-from paredown.models.spec import InputError
+from paredown.models.progress import silent
+from paredown.pipeline.gate.baseline_pin import pinned, update_baseline
 from paredown.pipeline.gate.budgets import Budgets, Gates
-from paredown.pipeline.gate.checks import Check, Outcome
 from paredown.pipeline.gate.gate import Request, gate
-from paredown.pipeline.gate.pin import pinned, update_baseline
-from paredown.stages.base import silent
+from paredown.pipeline.gate.outcome import Check, Outcome
 
 Bench = Any
 
@@ -100,7 +100,7 @@ def _by_limit(found: Outcome) -> list[Check]:
 
 
 def test_a_model_that_answers_otherwise_is_no_twin(bench: Bench, images: dict[str, Any], models: Any) -> None:
-    from paredown.models.onnx_graph import layer_weight, save, set_weight
+    from paredown.models.onnx.edit import layer_weight, save, set_weight
 
     turned = models["fp32"]
     set_weight(turned, "fc.weight", -layer_weight(turned, "fc"))

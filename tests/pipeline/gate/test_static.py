@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from paredown.models.onnx_facts import facts_of
-from paredown.models.onnx_graph import save
-from paredown.models.spec import InputError
+from paredown.models.errors import InputError
+from paredown.models.onnx.edit import save
+from paredown.models.onnx.facts import facts_of
 from paredown.pipeline.gate.budgets import Budgets
-from paredown.pipeline.gate.checks import Check
+from paredown.pipeline.gate.outcome import Check
 from paredown.pipeline.gate.static import static_checks
 
 Bench = Any

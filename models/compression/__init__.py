@@ -1,0 +1,1 @@
+"""What compresses a network: channels, sparsity, int8, resolution and replacements, in torch and in ONNX."""

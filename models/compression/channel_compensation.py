@@ -1,0 +1,64 @@
+"""What removed channels did is carried over to those that stay.
+
+A removed channel is predicted, pixel by pixel, as a linear combination of the channels that stay: least squares from
+the second moments of what a layer reads. Its weights are then added to theirs. For 1x1 convolutions and linear layers
+that is the best that can be done with that layer's weights alone (the reconstruction of He et al., Channel pruning,
+2017); for larger kernels it leaves the correlations between pixels aside, which keeps the moments small.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx import Interpreter, Node
+
+from paredown.models.network.trace import Network
+
+Moments = Mapping[str, Tensor]
+"""Layer to (C, C), the second moments of the channels that it reads, with a ridge on the diagonal."""
+
+RIDGE = 1e-3
+"""Of the mean square of a channel."""
+NOISE = 0.1
+"""More ridge, times channels / pixels: with few pixels the moments themselves are uncertain."""
+
+
+def second_moments(network: Network, layers: Collection[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Of what the named layers read on batches of images (N, 3, H, W)."""
+    wanted = {layer.value: layer.name for layer in network.layers if layer.name in layers}
+    sums: dict[str, Tensor] = {}
+    pixels: dict[str, int] = {}
+
+    class Recorder(Interpreter):
+        def run_node(self, n: Node) -> Any:
+            if n.name in wanted:
+                read = _rows(self.fetch_args_kwargs_from_env(n)[0][0])
+                sums[wanted[n.name]] = sums.get(wanted[n.name], 0) + read.T @ read
+                pixels[wanted[n.name]] = pixels.get(wanted[n.name], 0) + len(read)
+            return super().run_node(n)
+
+    with torch.no_grad():
+        for batch in batches if wanted else ():
+            Recorder(network.graph).run(batch)
+    return {name: _ridged(total / pixels[name], pixels[name]) for name, total in sums.items()}
+
+
+def _rows(x: Tensor) -> Tensor:
+    """(N, C, H, W) or (N, C) as (pixels, C)."""
+    return x.movedim(1, -1).flatten(0, -2)
+
+
+def _ridged(moment: Tensor, pixels: int) -> Tensor:
+    ridge = (RIDGE + NOISE * len(moment) / pixels) * moment.diagonal().mean() + 1e-8
+    return moment + ridge * torch.eye(len(moment))
+
+
+def carried(weight: Tensor, kept: Sequence[int], moment: Tensor) -> Tensor:
+    """The weight (out, C, ...) with the part of the removed channels added to the `kept` ones; theirs is zero."""
+    gone = sorted(set(range(len(moment))) - set(kept))
+    stay = list(kept)
+    share = torch.linalg.solve(moment[stay][:, stay], moment[stay][:, gone])  # (kept, gone)
+    fresh = torch.zeros_like(weight)
+    fresh[:, stay] = weight[:, stay] + torch.einsum("og...,kg->ok...", weight[:, gone], share.to(weight.dtype))
+    return fresh

@@ -1,0 +1,1 @@
+"""The network as it was traced: layers, values, blocks, shapes."""

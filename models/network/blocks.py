@@ -1,0 +1,127 @@
+"""The blocks of a network: where one module takes one feature map, returns one, and could be another module."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+from torch import nn
+from torch.fx import Node
+
+from paredown.models.network.shape import Shape
+from paredown.models.network.trace import Network, operator
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "hardtanh": nn.ReLU6,
+    "clamp": nn.ReLU6,
+    "silu": nn.SiLU,
+    "hardswish": nn.Hardswish,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+}
+"""Traced operator to module."""
+
+CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block stands: all that a replacement must know.
+
+    `nonlinearity` is the one that the network itself uses there (a key of `ACTIVATIONS`); `closing` says whether the
+    block ends with it.
+    """
+
+    name: str
+    shape_in: Shape
+    shape_out: Shape
+    nonlinearity: str
+    closing: bool
+
+    def activation(self) -> nn.Module:
+        """The network's own activation, as a fresh module."""
+        return ACTIVATIONS[self.nonlinearity]()
+
+    @property
+    def stride(self) -> int:
+        return -(-self.shape_in[1] // self.shape_out[1])
+
+    @property
+    def same_shape(self) -> bool:
+        return self.shape_in == self.shape_out
+
+
+def neighbours(network: Network, places: tuple[Place, ...]) -> tuple[tuple[Place, Place], ...]:
+    """Blocks that follow each other, the second one reading nothing but what the first computes, all else reading it
+    behind the second, and leaving its shape as it is: one replacement can stand for both."""
+    nodes = {place.name: _nodes(network, place.name) for place in places}
+    return tuple(
+        (one, two)
+        for one, two in pairwise(places)
+        if two.same_shape and _only_between(nodes[one.name], nodes[two.name])
+    )
+
+
+def _only_between(first: list[Node], second: list[Node]) -> bool:
+    """Whether what leaves the first nodes goes to the second ones only, and nothing else does."""
+    before, behind = set(first), set(second)
+    leaving = [node for node in first if any(user not in before for user in node.users)]
+    read = {a for n in second for a in n.all_input_nodes if a not in behind and a.op != "get_attr"}
+    return read == set(leaving) and all(user in before | behind for node in leaving for user in node.users)
+
+
+def find_blocks(network: Network) -> tuple[Place, ...]:
+    """The outermost modules with at least two convolutions and at most one residual addition, in order.
+
+    Left out: plain containers, and modules that do not take one feature map to one, at a whole stride.
+    """
+    paths = dict.fromkeys(path for node in network.graph.graph.nodes for path in _stack(node) if path)
+    found: dict[str, Place] = {}
+    for path in sorted(paths, key=lambda p: p.count(".")):
+        inside = any(path.startswith(f"{outer}.") for outer in found)
+        if not inside and type(network.module.get_submodule(path)) not in CONTAINERS:
+            place = _place(path, _nodes(network, path))
+            if place is not None:
+                found[path] = place
+    return tuple(found[path] for path in paths if path in found)
+
+
+def _nodes(network: Network, path: str) -> list[Node]:
+    return [node for node in network.graph.graph.nodes if path in _stack(node)]
+
+
+def _place(path: str, nodes: list[Node]) -> Place | None:
+    counts = Counter(operator(node) for node in nodes)
+    joins = [n for n in nodes if operator(n) == "add" and all(isinstance(arg, Node) for arg in n.args[:2])]
+    if counts["conv2d"] < 2 or len(joins) > 1:
+        return None
+    inner = set(nodes)
+    read = dict.fromkeys(a for n in nodes for a in n.all_input_nodes if a not in inner and a.op != "get_attr")
+    told = [node for node in nodes if any(user not in inner for user in node.users)]
+    if len(read) != 1 or len(told) != 1:
+        return None
+    values = [node.meta["val"] for node in (*read, *told)]
+    if any(value.ndim != 4 for value in values):
+        return None
+    shapes = [(int(v.shape[1]), int(v.shape[2]), int(v.shape[3])) for v in values]
+    if not _whole_stride(*shapes):
+        return None
+    used = [name for name in counts if name in ACTIVATIONS]
+    return Place(
+        name=path,
+        shape_in=shapes[0],
+        shape_out=shapes[1],
+        nonlinearity=max(used, key=lambda name: counts[name], default="relu"),
+        closing=operator(told[0]) in ACTIVATIONS,
+    )
+
+
+def _whole_stride(before: Shape, after: Shape) -> bool:
+    """Height and width shrink by the same whole factor, as padded convolutions shrink them."""
+    stride = -(-before[1] // after[1])
+    return all(-(-old // stride) == new for old, new in zip(before[1:], after[1:], strict=True))
+
+
+def _stack(node: Node) -> Iterator[str]:
+    return (str(path) for path, _ in node.meta.get("nn_module_stack", {}).values())

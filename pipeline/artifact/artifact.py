@@ -1,0 +1,77 @@
+"""What an ONNX file and the manifest beside it say. Strangers may have made both: nothing is taken on trust."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from paredown.models.errors import InputError
+from paredown.models.files import digest_file, read_json
+from paredown.stages.products.manifest import FILES, LARGEST_JSON, MANIFEST, Essentials, Manifest, told
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file and what is said of it; `essentials` is None for models that paredown did not make, `manifest` where there
+    is none that describes this very file. `warnings` are lines for people."""
+
+    file: Path
+    sha256: str
+    model: "ModelProto"
+    essentials: Essentials | None
+    manifest: Manifest | None
+    warnings: tuple[str, ...] = ()
+
+
+def read_artifact(path: Path) -> Artifact:
+    """Reads an ONNX file, `.gz` or not, or the one in an artifact's or a run's folder.
+
+    Raises InputError, one line, for what is no such file.
+    """
+    from paredown.models.onnx.metadata import embedded
+
+    file = find(path)
+    model = opened(file)
+    said = embedded(model)
+    essentials = told(Essentials, said, f"{file}: what it says of itself was not written by paredown") if said else None
+    digest = digest_file(file)
+    manifest, warnings = beside(file, digest)
+    return Artifact(file, digest, model, essentials, manifest, warnings)
+
+
+def find(path: Path) -> Path:
+    """The model that `path` means: a file, or a folder that holds an artifact or has one in `artifact/`."""
+    if not path.is_dir():
+        return path
+    for folder in (path, path / "artifact"):
+        for name in FILES:
+            if (folder / name).is_file():
+                return folder / name
+    raise InputError(f"{path}: no artifact in it; looked for {' and '.join(FILES)}, also in artifact/")
+
+
+def opened(file: Path) -> "ModelProto":
+    """The model as data; nothing of it is run. Raises InputError where it is none, or larger than a model can be."""
+    from paredown.models.onnx.checked_file import content, parsed
+    from paredown.models.onnx.wire import RefusedError
+
+    try:
+        return parsed(content(file))
+    except RefusedError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
+    """The manifest beside a file where it describes that very file, or why it is not used."""
+    path = file.parent / MANIFEST
+    if not path.is_file():
+        return None, ()
+    try:
+        manifest = told(Manifest, read_json(path, LARGEST_JSON), f"{path}: no manifest of paredown")
+    except InputError as error:
+        return None, (str(error),)
+    if digest not in (value for name, value in manifest.sha256.items() if "/" not in name):
+        return None, (f"{path} describes another file: none of its digests is that of {file.name}",)
+    return manifest, ()

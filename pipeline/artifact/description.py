@@ -1,0 +1,136 @@
+"""What a model is, as data and in words: of any ONNX file, and more of those that say it of themselves."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from paredown.pipeline.artifact.artifact import Artifact
+from paredown.stages.products.manifest import Accuracy, Essentials, Manifest
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from paredown.models.onnx.facts import Facts
+
+Fact = tuple[str, str]
+MOST, DIGITS = 8, 16
+"""Names in a list, and digits of a recipe's digest, that people are told."""
+SPLITS = ("train", "calibration", "validation", "test")
+
+
+def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
+    """All that is known, as plain data; `essentials` and `evidence` are null where there are none."""
+    graph = artifact.model.graph
+    return {
+        "file": str(artifact.file),
+        "sha256": artifact.sha256,
+        "bytes": facts.bytes,
+        "opset": facts.opset,
+        "inputs": _inputs(artifact.model),
+        "outputs": [_value(one) for one in graph.output],
+        "parameters": facts.parameters,
+        "macs": facts.macs,
+        "ops": dict(facts.ops),
+        "made_by_paredown": artifact.essentials is not None,
+        "essentials": artifact.essentials and artifact.essentials.model_dump(mode="json"),
+        "evidence": artifact.manifest and artifact.manifest.model_dump(mode="json"),
+        "warnings": list(artifact.warnings),
+    }
+
+
+def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
+    """(label, words), the most important first."""
+    yield "file", f"{artifact.file}, {facts.bytes:,} bytes"
+    yield "sha256", artifact.sha256
+    if artifact.essentials is None:
+        ours = artifact.model.producer_name == "paredown"
+        yield (
+            "made by",
+            "paredown, but it is no artifact: it says nothing of itself" if ours else "not made by paredown",
+        )
+        yield "inputs", _listed(_inputs(artifact.model), "; ")
+        yield "outputs", _listed([_value(one) for one in artifact.model.graph.output], "; ")
+    else:
+        yield from _essential(artifact.essentials)
+    yield "graph", f"opset {facts.opset}, {facts.parameters:,} parameters, {_macs(facts)}"
+    yield "operators", _counts(facts.ops)
+
+
+def _essential(said: Essentials) -> Iterator[Fact]:
+    weights = f", weights {said.model['weights']}" if "weights" in said.model else ""
+    source = said.model.get("source", "a model not told")
+    maker = f"paredown {said.versions.get('paredown', '')}".rstrip()
+    yield "made by", f"{maker}, from {source}{weights}"
+    if said.recipe:
+        yield "recipe", f"{said.recipe.get('name', '')}, sha256 {said.recipe.get('sha256', '')[:DIGITS]}"
+    if said.input:
+        yield "input", str(said.input)
+    yield "classes", f"{len(said.classes)}: {_listed(said.classes, ', ')}"
+    for transform, picked in said.plan.items():
+        yield transform, _counts({f"{name} at": len(places) for name, places in picked.items()})
+    yield "made for", _target(said.target)
+    yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in said.limits.items()) or "none told"
+    yield "data", _data(said)
+    if said.accuracy:
+        yield "accuracy", _accuracy(said.accuracy)
+    if "agreement" in said.parity:
+        yield "parity", f"same answer as torch on {100 * said.parity['agreement']:.2f} % of validation images"
+
+
+def _target(said: Mapping[str, str | int]) -> str:
+    """The version names the runtime too."""
+    others = [f"{name} {said[name]}" for name in ("threads", "batch", "container") if name in said]
+    return ", ".join([str(said.get("version") or said.get("runtime") or "a runtime not told"), *others])
+
+
+def _data(said: Essentials) -> str:
+    images = ", ".join(f"{said.images[split]} {split}" for split in SPLITS if split in said.images)
+    licence = said.data.get("licence") or "not told"
+    return f"{said.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
+
+
+def _accuracy(said: Accuracy) -> str:
+    """Of original and artifact, split by split."""
+    splits = sorted(said.before.keys() & said.after.keys() & said.images.keys())
+    told = (f"{name} {said.before[name]:.2f} -> {said.after[name]:.2f} % of {said.images[name]}" for name in splits)
+    return "; ".join(f"{one} images" for one in told)
+
+
+def _number(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _macs(facts: "Facts") -> str:
+    return "multiply-adds not known" if facts.macs is None else f"{facts.macs / 1e6:,.1f} million multiply-adds"
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    return _listed([f"{name} {count}" for name, count in Counter(found).most_common()], ", ")
+
+
+def _listed(words: Sequence[str], between: str) -> str:
+    return between.join(words[:MOST]) + (f"{between}and {len(words) - MOST} more" if len(words) > MOST else "")
+
+
+def _inputs(model: "ModelProto") -> list[str]:
+    """Without the constants that old files list among them."""
+    constants = {one.name for one in model.graph.initializer}
+    return [_value(one) for one in model.graph.input if one.name not in constants]
+
+
+def _value(value: Any) -> str:
+    """`x: 1 x 3 x 224 x 224`; sizes that are not fixed are names or ?."""
+    sizes = value.type.tensor_type.shape.dim
+    return f"{value.name}: {' x '.join(str(size.dim_value or size.dim_param or '?') for size in sizes)}"
+
+
+def evidence_lines(manifest: Manifest) -> Iterator[Fact]:
+    """On what the evidence rests."""
+    measured = manifest.artifact
+    yield "measured", ", ".join([f"on {measured.runtime}", *(f"{k} {v}" for k, v in measured.machine.items())])
+    if timed := measured.latency:
+        spread = f"their p50 spreads over {timed.spread:.3g} ms"
+        yield "latency", f"{timed.runs} runs in {timed.rounds} rounds, in turns with the original; {spread}"
+    limited = [check for check in manifest.checks if check.holds is not None]
+    missed = [check.name for check in limited if not check.holds]
+    yield "verdict", f"missed: {', '.join(missed)}" if missed else f"all {len(limited)} limits hold"

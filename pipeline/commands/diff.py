@@ -1,0 +1,84 @@
+"""`paredown diff`: what changed from one run to another, in words; what weighs most comes first."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import click
+
+from paredown.models.errors import InputError
+
+Lines = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """The second run as seen from the first, as lines: what became of the artifact, what that cost and gained, which
+    sites changed by kind of change, and what else differs."""
+
+    summary: Lines
+    gains: Lines
+    sites: Mapping[str, Lines]
+    recipe: Lines
+    inputs: Lines
+    decisions: Lines
+    surroundings: Lines
+
+
+@click.command("diff")
+@click.argument("first", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def diff_verb(first: Path, second: Path, as_json: bool) -> None:
+    """Explain two runs in words.
+
+    FIRST and SECOND are locks, or folders of runs such as runs/demo.
+    """
+    found = explain(first, second)
+    click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False) if as_json else "\n".join(told(found)))
+
+
+def explain(first: Path, second: Path) -> Explained:
+    """Raises InputError for what is no lock and no folder of a finished run."""
+    from paredown.pipeline.lock import changes
+    from paredown.pipeline.lock.lock import read_lock
+
+    a, b = (read_lock(lock_in(path)) for path in (first, second))
+    sites = changes.by_kind(a.plan, b.plan)
+    return Explained(
+        summary=tuple(changes.summary(a, b, sites)),
+        gains=tuple(changes.gains(a, b)),
+        sites=sites,
+        recipe=changes.changed(a.recipe, b.recipe, also=("options.",)),
+        inputs=changes.changed(a.inputs, b.inputs),
+        decisions=changes.decided(a, b),
+        surroundings=changes.changed(a.surroundings, b.surroundings),
+    )
+
+
+def lock_in(path: Path) -> Path:
+    """The lock that `path` is, or that the run in the folder `path` has left there."""
+    from paredown.pipeline.lock.lock import RUN_LOCK
+
+    if path.is_dir() and not (path / RUN_LOCK).is_file():
+        raise InputError(f"{path} holds no {RUN_LOCK}: no run in it has ended with an artifact")
+    return path / RUN_LOCK if path.is_dir() else path
+
+
+def told(found: Explained, most: int = 12) -> Iterator[str]:
+    """All of it, under headings; of many sites that changed alike the first ones are named."""
+    yield from found.summary
+    yield from _listed("costs and gains", found.gains)
+    for kind, names in found.sites.items():
+        more = f", and {len(names) - most} more" if len(names) > most else ""
+        yield f"\n{kind} ({len(names)}):"
+        yield f"  {', '.join(names[:most])}{more}"
+    for heading in ("recipe", "inputs", "decisions", "surroundings"):
+        yield from _listed(heading, getattr(found, heading))
+
+
+def _listed(heading: str, lines: Lines) -> Iterator[str]:
+    if lines:
+        yield f"\n{heading}:"
+        yield from (f"  {line}" for line in lines)

@@ -1,0 +1,49 @@
+"""What several verbs share: their arguments, and how lines and tables are printed."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from paredown.pipeline.printable import harmless
+
+RECIPE_ARGUMENT = click.argument("recipe", type=click.Path(path_type=Path))
+OUT_OPTION = click.option(
+    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
+)
+
+
+def show_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(list(rows), indent=2))
+    else:
+        print_table(rows)
+
+
+def print_table(rows: Sequence[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(*(rows[0] if rows else ()), box=None)
+    for row in rows:
+        table.add_row(*(escape(_cell(cell)) for cell in row.values()))
+    Console(file=sys.stdout).print(table)
+
+
+def _cell(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case float():
+            return f"{value:.4g}"
+    return harmless(str(value))
+
+
+def tell(line: str) -> None:
+    click.echo(line, err=True)

@@ -1,0 +1,194 @@
+"""`paredown run`, `plan` and `report`: runs a recipe, and shows what came of it."""
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from paredown.models.errors import InputError, LimitError
+from paredown.pipeline.commands.exit_codes import run_guarded
+from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, print_table, show_rows, tell
+
+if TYPE_CHECKING:
+    from paredown.pipeline.recipe.recipe import Recipe
+    from paredown.pipeline.run.runner import Decided
+
+
+@click.command("run")
+@RECIPE_ARGUMENT
+@OUT_OPTION
+@click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON.")
+@click.option("--locked", is_flag=True, help="Make the artifact of the recipe's lock again, without searching.")
+def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool) -> None:
+    """Run a recipe, or go on with it."""
+    from paredown.pipeline.recipe.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    if locked:
+        _guarded(lambda: _run_locked(loaded, recipe, out, as_json), out / loaded.name)
+    elif loaded.front:
+        _guarded(lambda: _run_front(loaded, recipe, out, as_json), out / loaded.name)
+    else:
+        _guarded(lambda: _run(loaded, out, None, lambda f: _close(loaded, recipe, f, as_json)), out / loaded.name)
+
+
+@click.command("plan")
+@RECIPE_ARGUMENT
+@OUT_OPTION
+def plan_verb(recipe: Path, out: Path) -> None:
+    """Search only, and print the plan."""
+    from paredown.pipeline.recipe.recipe import along, load_recipe
+
+    loaded = load_recipe(recipe)
+    for model in along(loaded):
+        _guarded(functools.partial(_run, model, out, "search", _print_plan), out / loaded.name)
+
+
+@click.command("report")
+@RECIPE_ARGUMENT
+@OUT_OPTION
+def report_verb(recipe: Path, out: Path) -> None:
+    """Write the last run's report and model card again."""
+    from paredown.pipeline.recipe.recipe import along, load_recipe
+    from paredown.pipeline.report.model_card import write_card
+    from paredown.pipeline.report.report import render
+
+    for model in along(load_recipe(recipe)):
+        folder = out / model.name
+        if not folder.is_dir():
+            raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
+        click.echo(str(render(folder)))
+        if card := write_card(model.card, folder):
+            tell(f"model card: {card}")
+
+
+def _guarded(action: Callable[[], None], logs: Path) -> None:
+    """Runs an action whose log of an unexpected failure belongs into the run's folder."""
+    if code := run_guarded(action, logs):
+        raise click.exceptions.Exit(code)
+
+
+def _run(
+    recipe: "Recipe",
+    out: Path,
+    until: str | None,
+    close: Callable[[Path], None],
+    decided: "Decided | None" = None,
+) -> None:
+    """Runs the stages and shows the outcome, also that of a run which a limit ended."""
+    from paredown.pipeline.commands.progress_bars import shown
+    from paredown.pipeline.run.runner import run, writes
+    from paredown.stages.products.product_files import read_notes
+
+    refusal: LimitError | None = None
+    with contextlib.redirect_stdout(sys.stderr), shown() as progress:
+        try:
+            run(recipe, out, until, progress, decided)
+        except LimitError as error:
+            refusal = error
+    try:
+        if writes():
+            for line in read_notes(out / recipe.name):
+                tell(f"warning: {line}")
+            close(out / recipe.name)
+    finally:
+        if refusal:  # it comes first, whatever else goes wrong
+            raise refusal
+
+
+def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
+    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
+    from paredown.pipeline.recipe.recipe import along
+    from paredown.pipeline.report import front
+    from paredown.pipeline.run.runner import writes
+
+    models, refusals = along(loaded), list[str]()
+    for model in models:
+        try:
+            _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
+        except LimitError as error:
+            refusals.append(f"{model.limits.latency_p50}: {error}")
+    if writes():
+        show_rows(front.compared(models, out), as_json)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
+    """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
+    from paredown.pipeline.lock import locked_run
+    from paredown.pipeline.report import front
+    from paredown.pipeline.report.closing_table import closing_table
+    from paredown.pipeline.run.runner import writes
+
+    every, refusals = locked_run.locked(loaded, recipe, out), list[str]()
+    for one in every:
+        folder = out / one.recipe.name
+        for line in one.warnings:
+            tell(f"warning: {one.file}: {line}")
+        with _noted(refusals), one.threads():
+            _run(one.recipe, out, None, functools.partial(_describe, one.recipe), one.decided())
+        with _noted(refusals):
+            if writes() and (folder / "artifact").is_dir():
+                tell(one.outcome(folder))
+    if writes() and loaded.front:
+        show_rows(front.compared([one.recipe for one in every], out), as_json)
+    elif writes():
+        show_rows([asdict(row) for row in closing_table(out / loaded.name)], as_json)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+@contextlib.contextmanager
+def _noted(refusals: list[str]) -> Iterator[None]:
+    """Goes on behind a limit that is not met, which is told at the end."""
+    try:
+        yield
+    except LimitError as error:
+        refusals.append(str(error))
+
+
+def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
+    """Prints the closing table, writes the report and the lock, and says where things are."""
+    from paredown.pipeline.report.closing_table import closing_table
+
+    rows = [asdict(row) for row in closing_table(folder)]
+    show_rows(rows, as_json)
+    _write(loaded, recipe, folder)
+
+
+def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
+    """Writes report, model card and lock, and says where they and the artifact are."""
+    from paredown.pipeline.lock.collect import write_lock
+
+    artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
+    if artifact is not None:
+        tell(f"artifact: {artifact}")
+        tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
+    _describe(loaded, folder)
+
+
+def _describe(loaded: "Recipe", folder: Path) -> None:
+    """Writes report and model card, and says where they are."""
+    from paredown.pipeline.report.model_card import write_card
+    from paredown.pipeline.report.report import render
+
+    tell(f"report: {render(folder)}")
+    if card := write_card(loaded.card, folder):
+        tell(f"model card: {card}")
+
+
+def _print_plan(folder: Path) -> None:
+    from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
+    from paredown.pipeline.run.run_folder import told_as_damage
+
+    with told_as_damage(folder):
+        plan = read_plan(folder)
+        for rows in (budget_rows(plan), site_rows(plan)):
+            if rows:
+                print_table(rows)

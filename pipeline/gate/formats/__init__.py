@@ -1,0 +1,1 @@
+"""The forms that a gate's outcome is written in."""

@@ -1,0 +1,122 @@
+"""The outcome as Markdown, for comments and for step summaries."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from paredown.pipeline.gate.amounts import named
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, told
+from paredown.pipeline.gate.outcome import Check, Outcome, Table
+
+COMMENT = 65_536
+"""Characters that GitHub takes in a comment."""
+LEFT_OUT = "More did not fit here; the JSON form has everything."
+_SPECIAL = re.compile(
+    r"[^\w .,;:()/+%=-]"  # all that can be markup anywhere
+    r"|(?<![a-z0-9])_|_(?![a-z0-9])|:(?! )"  # emphasis; links and emoji
+    r"|^[-+=]|(?<=^\d)[.)](?= )|(?<=^\d\d)[.)](?= )|(?<=^\d{3})[.)](?= )"  # lists and headings
+    r"|(?<=\bwww)\.",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Most:
+    """How much of the details is shown: rows of a table, checks, and further facts."""
+
+    rows: int
+    checks: int
+    facts: int
+
+
+STEPS = (
+    Most(10**6, 10**6, 10**6),
+    Most(15, 10**6, 30),
+    Most(0, 10**6, 10),
+    Most(0, 200, 10),
+    Most(0, 50, 5),
+    Most(0, 12, 3),
+    Most(0, 3, 1),
+)
+"""What is left out first, until the text fits: rows of tables, then the tables and facts, then checks that pass."""
+
+
+def markdown(outcome: Outcome, most: int = COMMENT) -> str:
+    """The verdict, every check, and the rest in sections that fold; in UTF-8 at most `most` bytes, and complete in its
+    form also where something had to be left out. Empty where nothing fits."""
+    for step in STEPS:
+        text = "\n\n".join(_blocks(outcome, step)) + "\n"
+        if len(text.encode()) <= most:
+            return text
+    short = f"**Gate: {outcome.verdict}**. {LEFT_OUT}\n"
+    return short if len(short.encode()) <= most else ""
+
+
+def escaped(text: str, longest: int = 1000) -> str:
+    """Text that Markdown shows as it is: no markup, no HTML, no table cell, no link and no mention is made of it."""
+
+    def entity(found: re.Match[str]) -> str:
+        return f"&#{ord(found[0])};" if found[0].isascii() else found[0]
+
+    return _SPECIAL.sub(entity, printable(text, longest)).replace("&#64;", "&#64;&#8203;")
+
+
+def _blocks(outcome: Outcome, most: Most) -> Iterator[str]:
+    yield f"### Gate: {outcome.verdict}"
+    yield escaped(headline(outcome).partition(": ")[2])
+    shown = _chosen(outcome.checks, most.checks)
+    yield _grid(
+        ("check", "baseline", "model", "change", "limit", "verdict"), [_row(check) for check in shown], "lrrrll"
+    )
+    if reasons := [f"* {escaped(sentence(check))}" for check in shown if check.verdict != "pass"]:
+        yield "\n".join(reasons)
+    facts = list(_facts(outcome))
+    left_out = len(shown) < len(outcome.checks) or len(facts) > most.facts
+    yield _folded("How it was measured", "\n".join(f"* {escaped(fact)}" for fact in facts[: most.facts]))
+    for one in outcome.tables:
+        left_out |= len(one.rows) > most.rows
+        if rows := one.rows[: most.rows]:
+            yield _folded(one.title, _listed(Table(one.title, rows)))
+    if left_out:
+        yield LEFT_OUT
+
+
+def _chosen(checks: Sequence[Check], most: int) -> Sequence[Check]:
+    """Those that fail first, where not all fit."""
+    if len(checks) <= most:
+        return checks
+    return sorted(checks, key=lambda check: ("fail", "inconclusive", "not comparable", "pass").index(check.verdict))[
+        :most
+    ]
+
+
+def _facts(outcome: Outcome) -> Iterator[str]:
+    yield from outcome.facts
+    if outcome.runtime:
+        yield f"runtime: {outcome.runtime}"
+        yield f"machine: {named(outcome.machine)}"
+    yield from (f"sha256 of {name}: {digest}" for name, digest in sorted(outcome.sha256.items()))
+    yield f"{outcome.seconds:.1f} s"
+
+
+def _row(check: Check) -> Sequence[str]:
+    values = told(check.before, check.unit), told(check.after, check.unit)
+    verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
+    return (*map(escaped, (printable(check.name), *values, change(check), limit(check))), verdict)
+
+
+def _listed(one: Table) -> str:
+    keys = tuple(one.rows[0])
+    sides = "".join("r" if any(isinstance(row.get(key), int | float) for row in one.rows) else "l" for key in keys)
+    return _grid(
+        [escaped(key) for key in keys], [[escaped(cell(key, row.get(key))) for key in keys] for row in one.rows], sides
+    )
+
+
+def _grid(names: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> str:
+    rule = ["---:" if side == "r" else "---" for side in sides]
+    return "\n".join(f"| {' | '.join(row)} |" for row in (names, rule, *rows))
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{escaped(title)}</summary>\n\n{body}\n\n</details>"

@@ -1,0 +1,77 @@
+"""The outcome as a table that people read at a terminal; also with 80 columns, and without colours."""
+
+import re
+import sys
+from collections.abc import Iterator
+from io import StringIO
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from paredown.pipeline.gate.amounts import named
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, told
+from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
+
+STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red"}
+UNDECIDED = "yellow"
+FLAT = ("check", "verdict", "limit")
+"""Columns of text; the others hold numbers and are set right."""
+
+
+def table(outcome: Outcome) -> str:
+    """The checks, what is to be said of those that did not pass, what was asked for beside them, and the verdict."""
+    file = StringIO()
+    console = Console(file=file, force_terminal=sys.stdout.isatty() or None, highlight=False, emoji=False)
+    console.print(_checks(outcome))
+    for check in outcome.checks:
+        if check.verdict != "pass":
+            console.print(Padding(Text(sentence(check)), (1, 0, 0, 0)))
+    for one in outcome.tables:
+        console.print(Padding(_listed(one), (1, 0, 0, 0)))
+    console.print()
+    for line in _facts(outcome):
+        console.print(Text(line, style="dim"))
+    console.print(Text(headline(outcome), style=_style(outcome.verdict)))
+    return harmless("\n".join(line.rstrip() for line in file.getvalue().splitlines())) + "\n"
+
+
+def harmless(text: str) -> str:
+    """The same for people, without what CI systems take for commands of theirs: `::` that starts a line, and `##`."""
+    return re.sub(r"(?m)^(\s*):(?=:)", r"\1: ", text.replace("##", "# #"))
+
+
+def _facts(outcome: Outcome) -> Iterator[str]:
+    yield from (printable(fact, 1000) for fact in outcome.facts)
+    where = [part for part in (printable(outcome.runtime), printable(named(outcome.machine), 1000)) if part]
+    yield "; ".join([*where, f"{outcome.seconds:.1f} s"])
+
+
+def _checks(outcome: Outcome) -> Grid:
+    grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("check", "baseline", "model", "change", "limit", "verdict"):
+        grid.add_column(name, justify="left" if name in FLAT else "right", overflow="fold")
+    for check in outcome.checks:
+        grid.add_row(*map(Text, _row(check)), Text(check.verdict, style=_style(check.verdict)))
+    return grid
+
+
+def _row(check: Check) -> tuple[str, ...]:
+    values = told(check.before, check.unit), told(check.after, check.unit)
+    return (printable(check.name), *values, change(check), limit(check))
+
+
+def _listed(one: Table) -> Grid:
+    grid = Grid(title=Text(printable(one.title)), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    keys = tuple(one.rows[0]) if one.rows else ()
+    for key in keys:
+        number = any(isinstance(row.get(key), int | float) for row in one.rows)
+        grid.add_column(Text(printable(key)), justify="right" if number else "left", overflow="fold")
+    for row in one.rows:
+        grid.add_row(*(Text(cell(key, row.get(key))) for key in keys))
+    return grid
+
+
+def _style(verdict: Verdict) -> str:
+    return STYLES.get(verdict, UNDECIDED)

@@ -1,0 +1,114 @@
+"""A gate's outcome in words. What comes out of strangers' files is made printable here, for all forms of output."""
+
+import re
+from math import isfinite
+
+from paredown.pipeline.gate.amounts import amount
+from paredown.pipeline.gate.outcome import Check, Outcome
+
+LONGEST = 160
+"""Characters of one name; of a longer one the middle is left out."""
+NAMED = 6
+"""Layers that a sentence names; the JSON form has all that the check has."""
+TOLD = 3
+"""Checks that the headline names."""
+_MORE = re.compile(r"and (\d+) more")
+"""How a check ends a list of layers that it shortened."""
+
+
+def printable(text: object, longest: int = LONGEST) -> str:
+    """One line; control characters, which could steer a terminal or break a form, are written as escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
+    half = longest // 2
+    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"
+
+
+def told(value: float | None, unit: str, signed: bool = False) -> str:
+    """A value with its unit; a dash where there is none."""
+    if value is None:
+        return "-"
+    if not isfinite(value):
+        return f"{value} {unit}".strip()
+    return f"{'+' if signed and value > 0 else ''}{amount(value, unit)}"
+
+
+def change(check: Check) -> str:
+    """From the baseline to the model: a factor, or a difference where a factor says nothing."""
+    if check.before is None or check.after is None:
+        return ""
+    if check.unit == "%" or check.ratio is None:
+        return told(check.after - check.before, check.unit, signed=True)
+    return f"{check.ratio:,.3f}x"
+
+
+def limit(check: Check) -> str:
+    """The limit as it is written; of one that is a floor, the floor."""
+    return f"≥ {told(check.allowed, check.unit)}" if check.least else printable(check.limit)
+
+
+def sentence(check: Check) -> str:
+    """What a check found: by how much it misses, how sure that is, and which layers are responsible."""
+    why = printable(check.because, 1000).rstrip(".")
+    if check.verdict == "fail" and (check.least or not why):
+        why = "; ".join(part for part in (missed(check), why) if part)
+    return f"{printable(check.name)}: {why or check.verdict}{f'; layers: {layers(check)}' if check.layers else ''}"
+
+
+def layers(check: Check, most: int = NAMED) -> str:
+    """The responsible layers, worst first."""
+    listed, more = list(check.layers), 0
+    if listed and (shortened := _MORE.fullmatch(listed[-1])):
+        more = int(shortened[1])
+        listed.pop()
+    named = [printable(layer) for layer in listed[:most]]
+    more += len(listed) - len(named)
+    return ", ".join(named) + (f" and {more:,} more" if more else "")
+
+
+def missed(check: Check) -> str:
+    """By how much, in one phrase; empty where the values are not known."""
+    if check.after is None or check.allowed is None:
+        return ""
+    factor = f"{change(check)}, " if check.ratio is not None and check.unit != "%" else ""
+    by = check.allowed - check.after if check.least else check.after - check.allowed
+    written = f"({factor}limit {printable(check.limit)})"
+    if by <= 0:  # the model's own value may be within while an interval is not
+        return f"{told(check.after, check.unit)} {written}"
+    return f"{told(by, check.unit)} {'under' if check.least else 'over'} {told(check.allowed, check.unit)} {written}"
+
+
+def headline(outcome: Outcome) -> str:
+    """The verdict in one line: what failed, by how much, and which layers; or what is undecided."""
+    verdict, model, count = outcome.verdict, printable(outcome.model), len(outcome.checks)
+    against = f" against {printable(outcome.baseline)}" if outcome.baseline else ""
+    failed = [check for check in outcome.checks if check.verdict == "fail"]
+    named = failed or [check for check in outcome.checks if check.verdict != "pass"]
+    if not named:
+        held = {0: "no budget is checked here", 1: f"{model} holds its one check"}
+        return f"{verdict}: {held.get(count, f'{model} holds all {count:,} checks')}{against if count else ''}"
+    did = "fails" if failed else "is undecided in"
+    parts = [_brief(check) for check in named[:TOLD]] + ([f"{len(named) - TOLD:,} more"] if named[TOLD:] else [])
+    share = "its one check" if count == 1 else f"{len(named):,} of {count:,} checks"
+    return f"{verdict}: {model} {did} {share}{against}: {'; '.join(parts)}"
+
+
+def _brief(check: Check) -> str:
+    if check.verdict != "fail":
+        return f"{printable(check.name)} {check.verdict}"
+    parts = [printable(check.name), missed(check), f"in {layers(check, 2)}" if check.layers else ""]
+    return " ".join(part for part in parts if part)
+
+
+UNITS = {"bytes": "B", "ms": "ms"}
+
+
+def cell(key: str, value: object) -> str:
+    """A value of a table: the last word of its column's name says the unit (`bytes`, `ms`), and `more …` is signed."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float():
+            return told(value, UNITS.get(key.split(" ")[-1], ""), signed=key.startswith("more"))
+    return printable(value)

@@ -1,0 +1,1 @@
+"""What a run resolved to, kept beside the recipe: written, compared, and followed again."""

@@ -1,0 +1,146 @@
+"""How two runs differ, from their locks: site by site, and in what they cost and gained."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from paredown.models.compression.supernet import KEEP
+from paredown.pipeline.lock.drift import ABSENT, differences, shown
+from paredown.pipeline.lock.lock import Check, Lock
+from paredown.pipeline.printable import printable
+from paredown.stages.transforms.sparsify import DENSE
+
+KINDS = (
+    *("blocks replaced", "blocks kept again", "blocks replaced otherwise"),
+    *("narrower", "wider", "fp32 to int8", "int8 to fp32", "sparser", "denser", "other pattern of zeros"),
+    *("smaller input", "larger input", "changed otherwise", "only in the first", "only in the second"),
+)
+"""In the order in which they are told."""
+NOISE = 0.02
+"""Of a time or of memory: a smaller change says nothing between two runs."""
+
+
+def by_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Kind of change to what changed so, as `block.conv1 64 -> 48`; kinds that did not happen are left out."""
+    found: dict[str, list[str]] = {}
+    for site in dict.fromkeys((*then, *now)):
+        a, b = then.get(site), now.get(site)
+        if a != b:
+            place = printable(site.partition(":")[2] or site)
+            words = f"{place} {printable(a)} -> {printable(b)}" if a and b else f"{place} {printable(a or b or '')}"
+            found.setdefault(kind_of(site, a, b), []).append(words)
+    return {kind: tuple(found[kind]) for kind in KINDS if kind in found}
+
+
+def kind_of(site: str, a: str | None, b: str | None) -> str:
+    """One of `KINDS`."""
+    if a is None or b is None:
+        return "only in the second" if a is None else "only in the first"
+    transform = site.partition(":")[0]
+    if transform == "substitute":
+        return "blocks replaced" if a == KEEP else "blocks kept again" if b == KEEP else "blocks replaced otherwise"
+    if transform == "quantize" and {a, b} == {"fp32", "int8"}:
+        return f"{a} to {b}"
+    numbers = {"narrow": ("narrower", "wider"), "resize": ("smaller input", "larger input")}
+    if transform in numbers and a.isdecimal() and b.isdecimal():
+        return numbers[transform][int(b) > int(a)]
+    if transform == "sparsify":
+        return "sparser" if zeros(b) > zeros(a) else "denser" if zeros(b) < zeros(a) else "other pattern of zeros"
+    return "changed otherwise"
+
+
+def zeros(candidate: str) -> float:
+    """The share of zeros that a candidate of `sparsify` makes; 0 for what does not say."""
+    from paredown.models.compression.sparsity import Sparsity
+    from paredown.models.errors import InputError
+
+    try:
+        return 0.0 if candidate == DENSE else Sparsity.parse(candidate).level
+    except (InputError, ValueError, ZeroDivisionError):
+        return 0.0
+
+
+def summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Whether it is the same file, what became of the plan, and what changed most in cost and quality."""
+    total, other = len({*then.plan, *now.plan}), sum(map(len, sites.values()))
+    counts = ", ".join(f"{len(names)} {kind}" for kind, names in sites.items())
+    plan = f"of {total} sites {other} changed: {counts}" if sites else "the plan is the same"
+    yield "The same artifact, byte for byte." if then.artifact == now.artifact else f"Another artifact; {plan}."
+    if large := list(_large(then, now)):
+        yield f"From the first to the second: {', '.join(large)}."
+    missed = [name for name, check in now.checks.items() if check.holds is False]
+    if missed:
+        yield f"The second misses its limit on {' and '.join(map(printable, missed))}."
+    if same_original(then, now) and then.surroundings.machine != now.surroundings.machine:
+        yield "The machines differ: latencies are compared as factors of the original's on the same machine."
+
+
+def gains(then: Lock, now: Lock) -> Iterator[str]:
+    """Every measure of both runs; those that only one of them has are told so."""
+    for name in dict.fromkeys((*then.checks, *now.checks)):
+        a, b = then.checks.get(name), now.checks.get(name)
+        if a and b:
+            yield f"{printable(name)}: {_measure(a)} -> {_measure(b)}, {_change(a, b, same_original(then, now))}"
+        else:
+            yield f"{printable(name)}: only in the {'first' if a else 'second'}"
+
+
+def same_original(then: Lock, now: Lock) -> bool:
+    """Whether both were compared with the same network, so that factors of its times can be compared."""
+    return then.products.get("baseline/model.onnx") == now.products.get("baseline/model.onnx") is not None
+
+
+def changed(then: Any, now: Any, also: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """One line for every field that differs; starts of names in `also` say nothing and are left out."""
+    lines = []
+    for path, a, b in differences(then, now):
+        for start in also:
+            path = path.removeprefix(start)
+        lines.append(_step(path, a, b))
+    return tuple(lines)
+
+
+def decided(then: Lock, now: Lock) -> tuple[str, ...]:
+    """What clocks, machines and solvers decided otherwise, beside the plan."""
+    lines = changed(then.decisions, now.decisions)
+    a, b = then.search, now.search
+    if a is None or b is None:
+        return lines if a is b else (*lines, f"the plan of the {'first' if a is None else 'second'} came from a lock")
+    loss = [f"{one.predicted.get('loss', 0.0):.3g}" for one in (a, b)]
+    told = [f"predicted loss: {loss[0]} -> {loss[1]} nats"] if loss[0] != loss[1] else []
+    return (*lines, *changed({"solver": a.solver}, {"solver": b.solver}), *told)
+
+
+def _step(name: str, a: Any, b: Any) -> str:
+    if a is ABSENT or b is ABSENT:
+        return f"{name}: {shown(b)}, only in the second" if a is ABSENT else f"{name}: {shown(a)}, only in the first"
+    return f"{name}: {shown(a)} -> {shown(b)}"
+
+
+def _large(then: Lock, now: Lock) -> Iterator[str]:
+    """Changes that are more than noise, the largest first; points of accuracy count as per cents."""
+    both = {name: (check, now.checks[name]) for name, check in then.checks.items() if name in now.checks}
+    by_factor = same_original(then, now)
+    moved = {name: _moved(a, b, by_factor) for name, (a, b) in both.items()}
+    for name in sorted(moved, key=lambda name: -abs(moved[name])):
+        if abs(moved[name]) > (0.001 if both[name][0].unit == "%" else NOISE):
+            yield f"{printable(name)} {_change(*both[name], by_factor)}"
+
+
+def _moved(a: Check, b: Check, by_factor: bool) -> float:
+    """Relative; times `by_factor` of the original's own, as milliseconds do not travel."""
+    if a.unit == "%":
+        return (b.after - a.after) / 100
+    if by_factor and a.unit == "ms" and a.before and b.before:
+        return (b.after / b.before) / (a.after / a.before) - 1 if a.after else 0.0
+    return b.after / a.after - 1 if a.after else 0.0
+
+
+def _measure(check: Check) -> str:
+    """`1.14 ms (0.445x of 2.55)`, or `85.8 % (85.2)`."""
+    before = f"{check.before:.4g}"
+    whole = before if check.unit == "%" or not check.before else f"{check.after / check.before:.3f}x of {before}"
+    return f"{check.after:.4g} {printable(check.unit)} ({whole})"
+
+
+def _change(a: Check, b: Check, by_factor: bool) -> str:
+    return f"{b.after - a.after:+.2f} points" if a.unit == "%" else f"{100 * _moved(a, b, by_factor):+.1f} %"

@@ -1,0 +1,210 @@
+"""What a run resolved to, gathered from the recipe, from the products in its folder, and from this machine."""
+
+import json
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, cast
+
+from paredown.models.data.dataset import fingerprint_data, open_data
+from paredown.models.data.splits import SPLITS
+from paredown.models.files import digest_file
+from paredown.models.loading.model import FILE, weights_path
+from paredown.models.loading.user_code import split_source
+from paredown.pipeline.lock.lock import (
+    RUN_LOCK,
+    Asked,
+    Check,
+    Decisions,
+    Images,
+    Inputs,
+    Lock,
+    Searched,
+    Surroundings,
+    lock_path,
+    save_lock,
+)
+from paredown.pipeline.recipe.recipe import Recipe
+from paredown.pipeline.run.keys import Keys, code, engines_named, texts, version_of
+from paredown.pipeline.run.run_folder import Run, read_run
+from paredown.pipeline.run.store import MANIFEST
+from paredown.stages import plugins
+from paredown.stages.limits import Limits
+from paredown.stages.products.product_files import DECIDED
+from paredown.stages.runtimes.base import Runtime
+from paredown.stages.training.loop import computes_on
+
+
+def resolved(recipe: Recipe, folder: Path) -> Lock:
+    """The lock of the run in `folder`, which ended with an artifact."""
+    run = read_run(folder)
+    manifest = run.document("artifact")
+    return Lock(
+        format=2,
+        recipe=asked(recipe),
+        inputs=inputs(recipe, folder.parent / ".cache"),
+        surroundings=surroundings(recipe, manifest["artifact"]["runtime"], manifest["artifact"]["machine"]),
+        decisions=_decisions(recipe, run),
+        plan=run.document("plan").get("choice", {}),
+        search=_searched(recipe, run, folder),
+        products={
+            f"{product}/{file}": sha
+            for product, files in DECIDED.items()
+            for file, sha in digests(folder / product).items()
+            if file in files
+        },
+        artifact={name: sha for name, sha in manifest["sha256"].items() if "/" not in name},
+        checks={check["name"]: Check(**{k: check[k] for k in Check.model_fields}) for check in manifest["checks"]},
+    )
+
+
+def asked(recipe: Recipe) -> Asked:
+    """What a person wrote, without what would be so anyway; comments and spelling do not count."""
+    parts = recipe.model_dump(mode="json", exclude_defaults=True, include={"model", "data", "target"})
+    bounds = {name: getattr(recipe.limits, name) for name in Limits.model_fields}
+    limits = {name: b if isinstance(b, float) else str(b) for name, b in bounds.items() if b is not None}
+    steps: dict[str, Any] = {
+        step.name: cast(Any, step.stage).model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
+    }
+    return Asked(
+        name=recipe.name,
+        seed=recipe.seed,
+        stages=tuple(steps),
+        options={**parts, "limits": limits, "pipeline": {name: told for name, told in steps.items() if told}},
+    )
+
+
+def inputs(recipe: Recipe, cache: Path) -> Inputs:
+    """Reads all that the recipe names; images are decoded if they are not in `cache`."""
+    data = open_data(recipe.data, recipe.root, cache, recipe.seed)
+    splits = {name: getattr(data, name) for name in SPLITS}
+    return Inputs(
+        **files_of(recipe),
+        data=data.fingerprint,
+        splits={name: Images(count=len(split), sha256=split.digest()) for name, split in splits.items()},
+        classes=tuple(map(plain, data.classes)),
+        licence=plain(data.licence),
+    )
+
+
+def files_of(recipe: Recipe) -> dict[str, Any]:
+    """`model`, `weights` and `files` of `Inputs`: what the recipe names beside its images."""
+    spec, root = recipe.model, recipe.root
+    held = spec.weights not in (None, "hub")
+    named = [recipe.target.runtime, *recipe.target.compare, *(step.name for step in recipe.pipeline)]
+    named += texts([cast(Any, step.stage).model_dump(mode="json") for step in recipe.pipeline])
+    plugins = {name: root / Path(name).expanduser() for name in named if name.endswith(".py")}
+    return {
+        "model": digest_file(split_source(spec.source, root)[0]) if FILE.fullmatch(spec.source) else None,
+        "weights": digest_file(weights_path(spec, root)) if held else None,
+        "files": {name: digest_file(file) for name, file in sorted(plugins.items()) if file.is_file()},
+    }
+
+
+def data_now(recipe: Recipe) -> str:
+    """The fingerprint of the images as they are now, without decoding them."""
+    return fingerprint_data(recipe.data, recipe.root, recipe.seed)
+
+
+def surroundings(recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None) -> Surroundings:
+    """Versions and machine; runtime and machine are those that are here where none are told."""
+    target = cast(Runtime, plugins.load("runtimes", recipe.target.runtime, recipe.root)())
+    told = target.machine() if machine is None else machine
+    return Surroundings(
+        paredown=metadata.version("paredown"),
+        paredown_code=code(),
+        packages=packages(recipe),
+        runtime=plain(target.version() if runtime is None else runtime),
+        machine={name: plain(str(value)) for name, value in told.items()},
+        weight_bits=target.weight_bits(),
+        width_multiple=target.width_multiple(),
+    )
+
+
+def packages(recipe: Recipe) -> dict[str, str]:
+    """Of Python, of all that paredown needs, and of what the runtimes and engines of the recipe need."""
+    needed = [re.split(r"[^\w.-]", one)[0] for one in metadata.requires("paredown") or () if "extra ==" not in one]
+    found: dict[str, object] = {"python": platform.python_version()}
+    found |= {name: version_of(name) for name in needed}
+    keys, engines = Keys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
+    found |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
+    found |= keys.installed("engines", engines)
+    return {name: plain(str(value)) for name, value in _flat(found)}
+
+
+def _flat(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Of an interpreter of its own each package by itself."""
+    for name, value in found.items():
+        if isinstance(value, dict):
+            pairs = (line.partition("==") for line in value.get("packages", ()))
+            yield from ((f"{name}/{package}", version) for package, _, version in pairs)
+        else:
+            yield name, value
+
+
+def _decisions(recipe: Recipe, run: Run) -> Decisions:
+    profile, library = run.document("profile"), run.document("library")
+    epochs = [*(run.document("original") or ()), *(run.document("recovered") or ())]
+    took_part = tuple(profile.get("transforms", ()))
+    wanted = [name for step in recipe.pipeline if hasattr(step.stage, "names") for name in step.stage.names()]
+    kept: dict[str, list[str]] = {}
+    for tried in (*library.get("blocks", {}).values(), *library.get("merged", {}).values()):
+        kept.setdefault(tried["place"]["name"], []).extend(tried["kept"])
+    return Decisions(
+        **_trained(epochs),
+        transforms=took_part,
+        left_out=tuple(name for name in wanted if name not in took_part),
+        pinned={site: names[0] for site, names in profile.get("sites", {}).items() if len(names) == 1},
+        replacements={block: tuple(names) for block, names in kept.items()},
+        quantization=run.document("plan").get("quantization", {}),
+        warnings=tuple(plain(note, 5000) for note in run.notes),
+    )
+
+
+def _trained(epochs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What training ran on: one of each, but for a run that was killed and went on elsewhere."""
+    ran = epochs or [computes_on()]
+    every = {name: tuple(dict.fromkeys(epoch[name] for epoch in ran)) for name in ("device", "threads", "processes")}
+    every["device"] = tuple(map(plain, every["device"]))
+    return {"bf16": {epoch["phase"]: epoch["bf16"] for epoch in epochs}, **every}
+
+
+def _searched(recipe: Recipe, run: Run, folder: Path) -> Searched | None:
+    plan, profile = run.document("plan"), run.document("profile")
+    if not plan or plan.get("replayed"):
+        return None
+    named = next((getattr(step.stage, "solver", {}) for step in recipe.pipeline if step.stage.gives == "plan"), {})
+    return Searched(
+        solver={named: {}} if isinstance(named, str) else named,
+        limits=plan.get("limits", {}),
+        predicted=plan.get("predicted") or {},
+        measured=plan.get("measured") or {},
+        gap=plan.get("gap"),
+        plans_measured=len(plan.get("measured_plans", ())),
+        latency_table=digests(folder / "profile").get("profile.json"),
+        samples=len(profile.get("samples", ())),
+        baseline_ms=profile.get("baseline_ms"),
+    )
+
+
+def digests(product: Path) -> dict[str, str]:
+    """File to sha256 of a product, as the store noted them when it was made; empty where it is not there."""
+    file = product / MANIFEST
+    listed = json.loads(file.read_text())["files"] if file.exists() else {}
+    return {name: entry["sha256"] for name, entry in sorted(listed.items())}
+
+
+def plain(text: str, most: int = 500) -> str:
+    """In one line, and not longer than a lock may hold."""
+    return "".join(c if c.isprintable() else " " for c in text)[:most]
+
+
+def write_lock(recipe: Recipe, recipe_file: Path, folder: Path, suffix: str = "") -> Path:
+    """Writes `<recipe><suffix>.lock`, and the same into `folder`, whose run must have ended with an artifact."""
+
+    path, lock = lock_path(recipe_file, suffix), resolved(recipe, folder)
+    for place in (folder / RUN_LOCK, path):
+        save_lock(lock, place)
+    return path

@@ -1,0 +1,124 @@
+"""Writes a first recipe that a person then edits."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from paredown.models.errors import InputError
+from paredown.pipeline.recipe.recipe import DEFAULT, load_recipe
+
+_LIBRARIES = ("timm/", "torchvision/")
+
+_NOTES = {"fit": "  # trains a classifier for the data's classes; leave it out where the model has them"}
+
+_PAGE = """\
+# Says what must hold; `paredown check {file}` tells whether it can be run, `paredown run {file}` runs it.
+# Every key is explained in docs/recipe.md.
+{heading}seed: 0
+
+model:
+  source: {model}{weights}
+
+data:
+  source: {data}
+  image_size: {image_size}
+  # The pixel statistics that the model was trained with; these are ImageNet's.
+  mean: [0.485, 0.456, 0.406]
+  std: [0.229, 0.224, 0.225]
+  augment: flip  # none, flip or dihedral
+
+target:
+  runtime: onnxruntime
+  threads: 1
+  batch: 1
+{target}
+# Hard limits: a factor of the original's own value (x), or absolute (ms, MiB, KiB).
+limits:
+{limits}
+  # latency_p95: 12 ms
+  # peak_memory: 80 MiB
+
+# The stages in order. A stage with options is written `- search: {{option: value}}`.
+pipeline:
+{stages}
+"""
+
+_LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a first recipe says beside model and data, as lines of YAML: comments at its head, the limits, what follows
+    the names of stages, and more of the target."""
+
+    heading: Sequence[str] = ()
+    limits: Sequence[str] = _LIMITS
+    stages: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    target: Sequence[str] = ()
+
+
+def write_recipe(model: str, data: str, file: Path, image_size: int = 224, contents: Contents | None = None) -> None:
+    """Writes a commented recipe for `model` and `data`; relative paths are meant from the current folder.
+
+    A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
+    the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
+    """
+    write_new(page(model, data, file, image_size, contents or Contents()), file)
+    try:
+        load_recipe(file)
+    except Exception:
+        file.unlink()
+        raise
+
+
+def write_new(text: str, file: Path) -> None:
+    """Writes a file that is not there yet; raises InputError where it is."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("x", encoding="utf-8") as handle:
+            handle.write(text)
+    except FileExistsError as error:
+        raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
+
+
+def page(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:
+    """The text of such a recipe."""
+    library = model.startswith(_LIBRARIES)
+    names = ["fit", *DEFAULT] if library else list(DEFAULT)
+    hub = "\n  weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
+    path = "\n  # weights: path/to/checkpoint.pth"
+    return _PAGE.format(
+        file=file,
+        model=_scalar(model if library else _from(file.parent, model)),
+        weights=hub if library else path,
+        data=_scalar(data if data.startswith("package:") else _from(file.parent, data)),
+        image_size=image_size,
+        heading="".join(f"# {line}\n" for line in contents.heading),
+        target="".join(f"  {line}\n" for line in contents.target),
+        limits="\n".join(f"  {line}" for line in contents.limits),
+        stages="\n".join(_stage(name, contents.stages.get(name, ())) for name in names),
+    )
+
+
+def _stage(name: str, options: Sequence[str]) -> str:
+    lines = [f"  - {name}:", *(f"      {line}" for line in options)] if options else [f"  - {name}"]
+    return "\n".join(lines) + _NOTES.get(name, "")
+
+
+def _from(folder: Path, path: str) -> str:
+    """A path from the current folder as a path from the recipe's folder."""
+    expanded = os.path.expanduser(path)  # noqa: PTH111  # `file.py:factory` is no path as a whole
+    return expanded if os.path.isabs(expanded) else os.path.relpath(expanded, folder)  # noqa: PTH117
+
+
+def _scalar(text: str) -> str:
+    """Text as a YAML value, quoted only where YAML would read it as something else."""
+    try:
+        plain = yaml.safe_load(f"key: {text}") == {"key": text}
+    except yaml.YAMLError:
+        plain = False
+    return text if plain else json.dumps(text, ensure_ascii=False)

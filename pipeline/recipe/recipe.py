@@ -1,0 +1,222 @@
+"""The recipe: YAML in, a frozen and checked `Recipe` out, every complaint with file and line."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
+
+from paredown.models.data.dataset import DataSpec
+from paredown.models.errors import InputError, MissingError
+from paredown.models.files import key as digest_of
+from paredown.models.loading.model import ModelSpec
+from paredown.models.spec import Spec
+from paredown.pipeline.recipe.faults import Fault, parse
+from paredown.pipeline.recipe.yaml_lines import Document, Place, read
+from paredown.stages import plugins
+from paredown.stages.base import Stage
+from paredown.stages.limits import Bound, Limits, Target
+
+DEFAULT = ("baseline", "profile", "sensitivity", "search", "compress", "recover", "export", "verify")
+"""The pipeline of a recipe that names none."""
+
+
+_CONTRACT = ("needs", "uses", "gives", "reads", "run")
+
+
+class Step(Spec):
+    """One entry of the pipeline: a stage's name in the recipe, and the stage with its options."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    name: str
+    stage: SkipValidation[Stage]
+
+
+class ComparedTarget(Target):
+    """Where the artifact will run."""
+
+    compare: tuple[str, ...] = Field(
+        default=(),
+        description="further runtimes on which verify times both models; nothing is chosen on them",
+    )
+
+
+class Card(Spec):
+    """What only the owner of the model knows, for the model card; nothing is made from it."""
+
+    licence: str | None = Field(default=None, description="of the artifact's weights: an SPDX name, or in words")
+    contact: str | None = Field(default=None, description="who answers questions about the model")
+    intended_use: str | None = Field(default=None, description="what it is for, and for whom")
+    out_of_scope: str | None = Field(default=None, description="what it must not be used for")
+    ethics: str | None = Field(default=None, description="whom errors could harm, and what is done about it")
+
+
+class Recipe(Spec):
+    """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
+        description="name of the run's folder: letters, digits, . _ - (default: the file's name)",
+    )
+    seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of every random choice")
+    model: ModelSpec = Field(description="the model to pare down")
+    data: DataSpec = Field(description="the images that it must be good at")
+    target: ComparedTarget = Field(ComparedTarget(), description="where the artifact will run")
+    limits: Limits = Field(description="what the artifact must hold; at least one")
+    pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
+        description="the stages in order, each a name or `name: {options}`"
+    )
+    front: tuple[Bound, ...] = Field(
+        (),
+        description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
+    )
+    card: Card = Field(Card(), description="what the model card says of use, licence and owner")
+    root: Path
+
+    def told(self) -> dict[str, Any]:
+        """What stages are told of it: fields of their `State`."""
+        target = Target(**self.target.model_dump(exclude={"compare"}))
+        parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
+        named = {"name": self.name, "sha256": self.digest()}
+        return {**parts, "target": target, "compare": self.target.compare, "recipe": named}
+
+    def digest(self) -> str:
+        """sha256 over what it asks for, in hex: comments, order, and what is said although it is the default anyway do
+        not change it, nor do its name and its place."""
+        said = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
+        return digest_of({**said, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
+
+
+def _options(step: Step) -> dict[str, Any]:
+    assert isinstance(step.stage, Spec)
+    return step.stage.model_dump(mode="json")
+
+
+def load_recipe(file: Path | str) -> Recipe:
+    """Reads and checks a recipe. Raises InputError with one line per fault (`file:line: what; allowed: ...`),
+    or MissingError where a stage's optional dependency is not installed."""
+    document = read(Path(file))
+    if not isinstance(document.data, dict):
+        raise InputError(f"{file}:1: a recipe is a mapping with the keys {', '.join(_keys())}")
+    root = document.file.parent
+    steps, faults = _steps(document, root)
+    written = {key: value for key, value in document.data.items() if key in _keys()}
+    faults += [
+        Fault((key,), f"{key} is not known; {plugins.choices(key, _keys())}")
+        for key in document.data
+        if key not in written
+    ]
+    written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem)}
+    recipe, more = parse(Recipe, written, document, ())
+    faults += more + (_faults_of(recipe) if recipe and not faults else [])
+    if faults or recipe is None:
+        raise InputError("\n".join(_lines(document, faults)))
+    return recipe
+
+
+def along(recipe: Recipe) -> tuple[Recipe, ...]:
+    """The recipe once per limit of its `front`, under names of their own; the recipe itself where it lists none.
+
+    All share what does not depend on limits: the original, the profile and the sensitivities are made once.
+    """
+    return tuple(_at(recipe, bound) for bound in recipe.front) or (recipe,)
+
+
+def _at(recipe: Recipe, bound: Bound) -> Recipe:
+    limits = recipe.limits.model_copy(update={"latency_p50": bound})
+    name = f"{recipe.name}-{str(bound).replace(' ', '')}"
+    return recipe.model_copy(update={"name": name, "limits": limits, "front": ()})
+
+
+def chain_faults(steps: Sequence[Step]) -> list[Fault]:
+    """Products that a stage needs and no earlier stage gives, that come too late, or that are given twice."""
+    faults, given = [], dict[str, str]()
+    for i, step in enumerate(steps):
+        later = {after.stage.gives: after.name for after in steps[i + 1 :]}
+        faults += [Fault(("pipeline", i), text) for text in _link_faults(step, given, later)]
+        given[step.stage.gives] = step.name
+    return faults
+
+
+def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
+    stage, name = step.stage, step.name
+    for need in (*stage.needs, *getattr(stage, "also_needs", tuple)()):
+        if need not in given:
+            so_far = f"given so far: {', '.join(given) or 'nothing'}"
+            yield f"{name} needs '{need}', which no stage before it gives; {so_far}"
+    for use in stage.uses:
+        if use in later and use not in given:
+            yield f"{name} uses '{use}', which comes too late; put {later[use]} before it"
+    if stage.gives in given:
+        yield f"{name} gives '{stage.gives}', which {given[stage.gives]} gave already"
+
+
+def _keys() -> list[str]:
+    return [name for name in Recipe.model_fields if name != "root"]
+
+
+def _lines(document: Document, faults: Iterable[Fault]) -> list[str]:
+    numbered = sorted((document.line(fault.place), fault.text) for fault in faults)
+    return [f"{document.file}:{line}: {text}" for line, text in numbered]
+
+
+def _faults_of(recipe: Recipe) -> list[Fault]:
+    """What only shows once everything is read."""
+    faults = chain_faults(recipe.pipeline)
+    if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
+        faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
+    names = [str(bound) for bound in recipe.front]
+    if len(set(names)) < len(names) or any(bound.unit == "MiB" for bound in recipe.front):
+        faults.append(Fault(("front",), f"front lists {', '.join(names)}; allowed: different factors or times in ms"))
+    return faults + list(_runtime_faults(recipe))
+
+
+def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
+    """Runtimes that do not exist, or are named twice."""
+    named: list[tuple[Place, str]] = [(("target", "runtime"), recipe.target.runtime)]
+    named += [(("target", "compare", i), name) for i, name in enumerate(recipe.target.compare)]
+    for i, (place, name) in enumerate(named):
+        try:
+            plugins.source("runtimes", name, recipe.root)
+        except InputError as error:
+            yield Fault(place, str(error))
+        if name in (other for _, other in named[:i]):
+            yield Fault(place, f"target.compare names {name}, on which the artifact is measured already")
+
+
+def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:
+    entries = document.data.get("pipeline", list(DEFAULT))
+    if not isinstance(entries, list) or not entries:
+        return [], [Fault(("pipeline",), f"pipeline must be a list of stages, got {entries!r}")]
+    steps, faults = [], []
+    for i, entry in enumerate(entries):
+        step, wrong = _step(entry, ("pipeline", i), document, root)
+        steps += [step] if step else []
+        faults += wrong
+    return steps, faults
+
+
+def _step(entry: Any, place: Place, document: Document, root: Path) -> tuple[Step | None, list[Fault]]:
+    pair = {entry: {}} if isinstance(entry, str) else entry
+    if not isinstance(pair, dict) or len(pair) != 1:
+        return None, [Fault(place, f"a stage is written `name` or `name: {{options}}`, got {entry!r}")]
+    ((name, options),) = pair.items()
+    try:
+        cls = stage_class(name, root)
+    except MissingError as error:
+        raise MissingError(f"{document.file}:{document.line(place)}: {error}") from error
+    except InputError as error:
+        return None, [Fault(place, str(error))]
+    stage, faults = parse(cls, {} if options is None else options, document, (*place, name))
+    return (Step(name=name, stage=stage) if stage else None), faults
+
+
+def stage_class(name: str, root: Path) -> Any:
+    """The class of a stage; raises InputError where a file does not keep to the contract of stages."""
+    cls = plugins.load("stages", name, root)
+    lacking = [part for part in _CONTRACT if not hasattr(cls, part)]
+    if not issubclass(cls, Spec) or lacking:
+        wrong = f"lacks {', '.join(lacking)}" if lacking else "must be a paredown.models.spec.Spec"
+        raise InputError(f"the stage {name}: {cls.__name__} {wrong}")
+    return cls

@@ -1,0 +1,137 @@
+"""The model card of a finished run: Markdown with the front matter that model hubs read, and the plan's picture.
+
+The headings are those that model cards have had since Mitchell et al. (2019). What only the owner knows comes from the
+recipe's `card`, and is marked where it is not filled in.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from paredown.models.files import write_whole
+from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.recipe.recipe import Card
+from paredown.pipeline.report import provenance, report
+from paredown.pipeline.report.closing_table import change, table_of
+from paredown.pipeline.report.plan_drawing import summary
+from paredown.pipeline.report.plan_picture import plan_svg
+from paredown.pipeline.report.replaced_blocks import became, told
+from paredown.pipeline.report.svg import short
+from paredown.pipeline.run.run_folder import Run, read_run, told_as_damage
+from paredown.stages.products.manifest import Fed
+
+CARD, PICTURE = "model-card.md", "plan.svg"
+_SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
+
+
+def write_card(card: Card, folder: Path) -> Path | None:
+    """Writes `model-card.md` and `plan.svg` into a run's folder, each in one step.
+
+    Without an artifact there is nothing to describe, and those of an earlier one are taken away. Raises MachineError
+    where they cannot be written.
+    """
+    run = read_run(folder)
+    with told_as_damage(folder), machine(folder / CARD):
+        if not run.document("artifact"):
+            for name in (CARD, PICTURE):
+                (folder / name).unlink(missing_ok=True)
+            return None
+        if rows := report.plan_rows(run):
+            write_whole(folder / PICTURE, plan_svg(rows))
+        write_whole(folder / CARD, _text(card, run))
+    return folder / CARD
+
+
+def _text(card: Card, run: Run) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,  # Markdown, not HTML: `plain` makes words of others harmless
+    )
+    environment.filters["plain"] = plain
+    rows, table = report.plan_rows(run), table_of(run)
+    text = environment.get_template("model-card.md").render(
+        run=run,
+        verdict=report.verdict(run, table),
+        front_matter=yaml.safe_dump(front_matter(card, run), sort_keys=False, allow_unicode=True, width=120),
+        details=[*_details(run)],
+        owner=lambda field: _filled(card, field),
+        table=[(row, change(row)) for row in table],
+        number=lambda value: "-" if value is None else short(value),
+        facts=dict(provenance.facts(run)),
+        training=[*_training(run)],
+        summary=summary(rows),
+        told=told(became(run)) if became(run) else "",
+        pictured=bool(rows),
+    )
+    return re.sub(r"\n{3,}", "\n\n", text)
+
+
+def front_matter(card: Card, run: Run) -> dict[str, Any]:
+    """What model hubs read at a card's head; what is not known is left out."""
+    found: dict[str, Any] = {}
+    if card.licence and _SPDX.fullmatch(card.licence):
+        found["license"] = card.licence.lower()
+    elif card.licence:
+        found |= {"license": "other", "license_name": card.licence}
+    layers = run.document("plan").get("layers", ())
+    tags = ["onnx", "paredown"]
+    tags += ["int8"] if any(layer["bits"] == 8 for layer in layers) else []
+    tags += ["sparse"] if any(layer.get("sparsity") for layer in layers) else []
+    return found | {
+        "pipeline_tag": "image-classification",
+        "library_name": "onnx",
+        "tags": tags,
+        "metrics": ["accuracy"],
+    }
+
+
+def plain(words: str) -> str:
+    """Words of others on one line, which Markdown shows as they are."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(words).split()))
+
+
+def _filled(card: Card, field: str) -> str:
+    value = getattr(card, field)
+    return plain(value) if value else f"**Not filled in** (`card: {{{field}: …}}` in the recipe)"
+
+
+def _details(run: Run) -> Iterator[tuple[str, str]]:
+    manifest = run.document("artifact")
+    model, target, classes = manifest["model"], manifest["target"], manifest["data"]["classes"]
+    yield "what it is", "an image classifier as an ONNX file, made smaller and faster from an original"
+    weights = f", weights {Path(model['weights']).name}" if model.get("weights") else ""
+    yield "original", f"{model['source']}{weights}"
+    yield "made by", f"paredown {manifest['paredown']}"
+    if recipe := manifest.get("recipe"):
+        yield "recipe", f"{recipe['name']}, sha256 {recipe['sha256']}"
+    yield "runtime", f"{target['runtime']}, batch {target['batch']}, threads {target['threads']}"
+    if fed := manifest.get("input"):
+        yield "input", str(Fed.model_validate(fed))
+    yield "output", f"one logit for each of {len(classes)} classes, in the order of the manifest"
+    files = [name for name in manifest["sha256"] if "/" not in name]
+    yield "files", ", ".join(f"artifact/{name}" for name in sorted(files))
+
+
+def _training(run: Run) -> Iterator[str]:
+    """One line per training phase."""
+    epochs = [*run.document("original"), *run.document("recovered")]
+    for phase, group in groupby(epochs, key=lambda epoch: str(epoch["phase"])):
+        found = list(group)
+        best = max(epoch["accuracy"] for epoch in found)
+        count = f"{len(found)} epoch{'' if len(found) == 1 else 's'}"
+        yield f"{_PHASES.get(phase, phase)}: {count}, best accuracy on validation {best:.2f} %"
+
+
+_PHASES = {
+    "fit": "fit, the original learns the data",
+    "distil": "distil, the pared-down network learns from the original",
+    "quantize": "quantize, the same with int8 imitated",
+}

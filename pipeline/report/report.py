@@ -1,0 +1,138 @@
+"""The report of a run: one offline HTML file that people read, and the table that closes a run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from paredown.models.files import write_whole
+from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.report import provenance, sections
+from paredown.pipeline.report.charts import gauge
+from paredown.pipeline.report.closing_table import Row, _signed, change, table_of
+from paredown.pipeline.report.plan_drawing import LayerRow, pictures, rows_of, summary
+from paredown.pipeline.report.replaced_blocks import became, told
+from paredown.pipeline.report.svg import short
+from paredown.pipeline.run.run_folder import Run, read_run, told_as_damage
+from paredown.stages.products.product_files import DOCUMENTS, STAGES
+
+OPTIONAL = ("original", "library")
+"""Products that many recipes do without."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`kind` is held, missed or open."""
+
+    kind: str
+    headline: str
+    detail: str
+
+
+def render(folder: Path) -> Path:
+    """Writes `folder/report.html`, in one step, and returns it. Raises MachineError where it cannot be written."""
+    with told_as_damage(folder):
+        page = _page(read_run(folder))
+    path = folder / "report.html"
+    with machine(path):
+        write_whole(path, page)
+    return path
+
+
+def plan_rows(run: Run) -> tuple[LayerRow, ...]:
+    """The plan's layers in order of depth."""
+    return rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
+
+
+def _page(run: Run) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters |= {"short": short, "duration": sections.duration, "compared": provenance.words}
+    table, rows = table_of(run), plan_rows(run)
+    return environment.get_template("report.html").render(
+        run=run,
+        verdict=verdict(run, table),
+        gains=gains(table) if run.document("artifact") else [],
+        after="artifact" if run.document("artifact") else "plan",
+        note=_note(run),
+        table=[(row, gauge(row.before, row.after, row.limit, row.holds), change(row)) for row in table],
+        rows=rows,
+        summary=summary(rows),
+        pictures=pictures(rows),
+        sections=sections.all_of(run),
+        compared=provenance.lines(run),
+        facts=provenance.facts(run),
+        blocks=became(run),
+        told=told(became(run)),
+        absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name not in OPTIONAL],
+    )
+
+
+def verdict(run: Run, table: Sequence[Row]) -> Verdict:
+    """The line at the head: whether every limit holds, and which one does not."""
+    missed = [row for row in table if row.holds is False]
+    limited = [row for row in table if row.limit is not None]
+    ended = " ".join(f"{line[:1].upper()}{line[1:]}." for line in run.refusals.values())
+    if run.refusals and not run.document("artifact"):
+        stage = STAGES.get(next(iter(run.refusals)), next(iter(run.refusals)))
+        return Verdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
+    if not run.document("artifact"):
+        return Verdict(
+            "open", "Not finished", "There is no verified artifact yet; the same command goes on with the run."
+        )
+    if missed:
+        names = " and ".join(row.name for row in missed)
+        return Verdict(
+            "missed", f"{len(missed)} of {len(limited)} limits missed: {names}", " ".join(map(_miss, missed))
+        )
+    if ended:
+        return Verdict("missed", "Refused by verify", ended)
+    if not limited:
+        return Verdict("open", "No limit was set", "The artifact was measured, but the recipe limits nothing.")
+    count = "The one limit holds" if len(limited) == 1 else f"All {len(limited)} limits hold"
+    return Verdict(
+        "held", count, "Measured on the finished artifact, in turns with the original, on the runtime that ships."
+    )
+
+
+def _note(run: Run) -> str:
+    """What the table's numbers are."""
+    if run.document("artifact"):
+        return "Original and artifact were measured in turns, on the same machine, by the same run."
+    if run.document("plan"):
+        return (
+            "There is no artifact: the numbers after are the plan's, and its limits are the recipe's less the margin "
+            "that the search keeps free."
+        )
+    return "There is neither an artifact nor a plan yet."
+
+
+def _miss(row: Row) -> str:
+    assert row.after is not None and row.limit is not None
+    side = "under its floor" if row.unit == "%" else "over its limit"
+    numbers = (
+        f"{row.name[0].upper()}{row.name[1:]} is {short(row.after)} {row.unit}, {side} of {short(row.limit)} {row.unit}"
+    )
+    return f"{numbers}." if row.unit == "%" else f"{numbers} by {100 * (row.after / row.limit - 1):.1f} %."
+
+
+def gains(table: Sequence[Row]) -> list[tuple[str, str]]:
+    """The large numbers under the headline: (number, what it says)."""
+    named: Mapping[str, Row] = {row.name: row for row in table if row.before and row.after}
+    words = {
+        "latency p50": ("faster", "slower"),
+        "size": ("smaller file", "larger file"),
+        "peak memory": ("less peak memory", "more peak memory"),
+    }
+    factors = [(_factor(named[name]), said) for name, said in words.items() if name in named]
+    found = [(f"{max(factor, 1 / factor):.2f}x", said[factor < 1]) for factor, said in factors]
+    if accuracy := named.get("test accuracy"):
+        found.append((_signed(accuracy), "points of test accuracy"))
+    return found
+
+
+def _factor(row: Row) -> float:
+    assert row.before and row.after
+    return row.before / row.after

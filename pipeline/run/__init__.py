@@ -1,0 +1,5 @@
+"""The ordered run: its loop, its store of products, and what it leaves."""
+
+from paredown.pipeline.run.runner import run
+
+__all__ = ["run"]

@@ -1,0 +1,133 @@
+"""What decides a stage's product, as one digest: if any of it changes, the product is made again."""
+
+import hashlib
+import platform
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import paredown.models
+import paredown.stages
+from paredown.models.data.dataset import fingerprint_data
+from paredown.models.files import key
+from paredown.models.loading.model import fingerprint_model
+from paredown.models.spec import Spec
+from paredown.pipeline.recipe.recipe import Recipe, Step
+from paredown.stages import plugins
+from paredown.stages.runtimes.support.machine import processor
+
+_DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The keys of one run of a recipe; the model's and the data's files are read once. Where a lock decides with how
+    many `threads` torch computes, they count too."""
+
+    recipe: Recipe
+    threads: int | None = None
+
+    def of(self, step: Step, products: Mapping[str, str]) -> str:
+        """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
+        the code of stages and plugins, and of the versions of the libraries below it."""
+        stage = step.stage
+        assert isinstance(stage, Spec)
+        parts: dict[str, object] = {
+            "stage": step.name,
+            "options": stage.model_dump(mode="json"),
+            "reads": {name: self.read(name) for name in stage.reads},
+            "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
+        }
+        plugins = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
+        engines = self.installed("engines", engines_named(step))
+        parts |= {} if self.threads is None else {"threads": self.threads}
+        return key({**parts, "plugins": plugins, "engines": engines, "code": code(), "versions": _versions()})
+
+    def read(self, name: str) -> object:
+        """What stands for a field of `State`."""
+        value = self.recipe.told()[name]
+        said = value.model_dump(mode="json") if isinstance(value, Spec) else value
+        match name:
+            case "model":
+                return [said, self.model]
+            case "data":
+                return [said, self.data]
+            case "target":
+                # A store that moved to another machine measures again.
+                return [said, processor(), self.installed("runtimes", [value.runtime])]
+            case "compare":
+                return [said, self.installed("runtimes", value)]
+        return said
+
+    @cached_property
+    def model(self) -> str:
+        return fingerprint_model(self.recipe.model, self.recipe.root)
+
+    @cached_property
+    def data(self) -> str:
+        return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
+
+    def installed(self, kind: plugins.Kind, names: Iterable[str]) -> dict[str, object]:
+        """The versions of the optional packages below runtimes or engines, also in their sidecars; others are in every
+        key."""
+        named, root = sorted(names), self.recipe.root
+        modules = {module for name in named for module in plugins.requires(kind, name, root)}
+        sidecars = [sidecar for name in named if (sidecar := plugins.sidecar(kind, name, root))]
+        return {module: version_of(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
+
+    def file(self, name: str) -> str | None:
+        """Digest of a plugin that the recipe names by its path."""
+        path = self.recipe.root / Path(name).expanduser()
+        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def engines_named(step: Step) -> set[str]:
+    """The engines that a stage's options name, as they are written there."""
+    assert isinstance(step.stage, Spec)
+    return set(texts(step.stage.model_dump(mode="json"))) & _engines()
+
+
+def texts(value: Any) -> Iterator[str]:
+    """Every text in nested plain data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from (text for pair in value.items() for item in pair for text in texts(item))
+    elif isinstance(value, list | tuple):
+        yield from (text for item in value for text in texts(item))
+
+
+@cache
+def _engines() -> set[str]:
+    """All names under which options can ask for an engine."""
+    names = plugins.names("engines")
+    return {*names, *(name.replace("_", "-") for name in names)}
+
+
+@cache
+def code() -> str:
+    """Digest of the sources that make products."""
+    digest = hashlib.sha256()
+    for package in (paredown.models, paredown.stages):
+        root = Path(str(package.__file__)).parent
+        for file in sorted(root.rglob("*.py")):
+            digest.update(f"{package.__name__}/{file.relative_to(root)}\n".encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+@cache
+def _versions() -> dict[str, str | None]:
+    """Of Python and the libraries that decide products, read without importing them."""
+    return {"python": platform.python_version()} | {name: version_of(name) for name in _DISTRIBUTIONS}
+
+
+def version_of(name: str) -> str | None:
+    """Of an installed distribution; None where there is none."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

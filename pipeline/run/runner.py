@@ -1,0 +1,204 @@
+"""The one loop over a recipe's stages: what did not change is not made again, what was killed goes on."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from paredown.models.errors import InputError, LimitError, MachineError, MissingError
+from paredown.models.files import write_whole
+from paredown.models.progress import Progress, silent
+from paredown.pipeline.machine_errors import REMOVED, machine
+from paredown.pipeline.recipe.recipe import Recipe, Step
+from paredown.pipeline.run.allocator import keep_pages
+from paredown.pipeline.run.keys import Keys, engines_named
+from paredown.pipeline.run.store import Store
+from paredown.stages import plugins
+from paredown.stages.base import State
+
+REFUSAL = "limit.txt"
+"""In a kept product: why its stage refused to let the run go on."""
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What a lock decides of a run: the pipeline in the place of the recipe's, and the threads of torch, if any."""
+
+    pipeline: tuple[Step, ...]
+    threads: int | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run writes: the store it shares with other runs, and the folder that shows its own products."""
+
+    store: Store
+    shown: Path
+
+    def link(self, step: Step) -> Path:
+        return self.shown / step.stage.gives
+
+
+def run(
+    recipe: Recipe,
+    folder: Path,
+    until: str | None = None,
+    progress: Progress = silent,
+    decided: Decided | None = None,
+) -> State:
+    """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
+    products. Raises the stages' ParedownErrors; the next call goes on where this one ended.
+
+    What is `decided` stands in for what stages would else decide.
+    """
+    keep_pages()
+    pipeline = decided.pipeline if decided else recipe.pipeline
+    steps, keys = _steps_until(pipeline, until), Keys(recipe, decided.threads if decided else None)
+    _refuse_missing(recipe, steps)
+    place = Place(Store(folder / ".store"), folder / recipe.name)
+    state = _first_state(recipe, folder, progress)
+    with ExitStack() as stack:
+        if writes():
+            stack.enter_context(place.store.lock())
+            _forget(place, pipeline)
+        made: dict[str, str] = {}
+        for i, step in enumerate(steps):
+            told = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
+            made[step.stage.gives] = digest = keys.of(step, made)
+            product = _product(place, step, digest, _seen_by(step, state, told), pipeline[i:])
+            if writes():
+                _note_seconds(place, pipeline)
+            state = state.with_product(step.stage.gives, product)
+            _go_on(product)
+    return state
+
+
+def _product(place: Place, step: Step, digest: str, state: State, rest: tuple[Step, ...]) -> Path:
+    """The stage's product: the stored one where there is one, else made now."""
+    stored = place.store.get(digest, repair=writes())
+    if not writes():
+        return stored or _follow(place.store, step, digest, state)
+    if place.store.published(place.link(step)) != digest:
+        for later in rest:  # what is shown never mixes two versions of a recipe
+            place.store.unpublish(place.link(later))
+    state.progress("unchanged" if stored else "starts", float(stored is not None), 1)
+    product = stored or _make(place, step, digest, state)
+    place.store.publish(digest, place.link(step))
+    return product
+
+
+def _make(place: Place, step: Step, digest: str, state: State) -> Path:
+    """Runs a stage in its scratch folder and checks its product in, also one that a refusing stage kept."""
+    out, start = place.store.work(digest), time.monotonic()
+    (out / REFUSAL).unlink(missing_ok=True)
+    try:
+        with machine(out), kept(out):
+            _run_stage(step, replace(state, out=out))
+    except LimitError as error:
+        if not error.keep:
+            raise
+        with machine(out):
+            (out / REFUSAL).write_text(f"{error}\n")
+    return place.store.commit(digest, time.monotonic() - start)
+
+
+@contextmanager
+def kept(folder: Path) -> Iterator[None]:
+    """Raises MachineError where the folder was removed meanwhile, even if another one is there now: half of a product
+    must not be checked in as the whole."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        yield
+        if os.fstat(handle).st_nlink == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise MachineError(f"{folder}: {REMOVED}")
+    finally:
+        os.close(handle)
+
+
+def _run_stage(step: Step, state: State) -> None:
+    """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says."""
+    try:
+        step.stage.run(state)
+    except Exception as error:
+        if gone := [folder for folder in (state.out, *state.products.values()) if not folder.is_dir()]:
+            raise MachineError(f"{gone[0]}: {REMOVED}") from error
+        raise
+
+
+def _go_on(product: Path) -> None:
+    """Raises the LimitError of a stage that kept its product; that holds for stored products too."""
+    if (product / REFUSAL).exists():
+        raise LimitError((product / REFUSAL).read_text().strip(), keep=True)
+
+
+def _follow(store: Store, step: Step, digest: str, state: State) -> Path:
+    """What ranks other than 0 do: take part in a distributed stage, and wait for rank 0's product."""
+    if getattr(step.stage, "distributed", False):
+        step.stage.run(replace(state, out=store.work(digest)))
+    while (product := store.get(digest, repair=False)) is None:
+        time.sleep(0.2)
+    return product
+
+
+def _steps_until(pipeline: tuple[Step, ...], until: str | None) -> tuple[Step, ...]:
+    names = [step.name for step in pipeline]
+    if until is None:
+        return pipeline
+    if until not in names:
+        raise InputError(f"the recipe has no stage {until!r}; its stages: {', '.join(names)}")
+    return pipeline[: names.index(until) + 1]
+
+
+def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
+    """What only a later stage needs must not turn out to be missing after hours of training."""
+    compares = any("compare" in step.stage.reads for step in steps)
+    wanted: list[tuple[plugins.Kind, str]] = [("runtimes", name) for name in recipe.target.compare if compares]
+    wanted.append(("runtimes", recipe.target.runtime))
+    wanted += [("engines", name) for step in steps for name in sorted(engines_named(step))]
+    for kind, name in wanted:
+        if line := plugins.missing(kind, name, recipe.root):
+            raise MissingError(line)
+
+
+def _first_state(recipe: Recipe, folder: Path, progress: Progress) -> State:
+    return State(**recipe.told(), cache=folder / ".cache", out=folder, progress=progress)
+
+
+def writes() -> bool:
+    """Whether this process writes products: always, but only rank 0 under torchrun."""
+    return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
+
+
+def _forget(place: Place, pipeline: tuple[Step, ...]) -> None:
+    """Takes away shown products of stages that the run no longer has."""
+    gives = {step.stage.gives for step in pipeline}
+    for link in place.shown.glob("*"):
+        if link.name not in gives and place.store.published(link):
+            place.store.unpublish(link)
+
+
+def _seen_by(step: Step, state: State, progress: Progress) -> State:
+    """The state with the products that the stage declares and no others: only those are in its key."""
+    declared = {*step.stage.needs, *step.stage.uses}
+    products = {name: folder for name, folder in state.products.items() if name in declared}
+    return replace(state, products=products, progress=progress)
+
+
+def _prefixed(progress: Progress, stage: str) -> Progress:
+    """`3/8 search: <what the stage says>`; most stages start with their own name, which is not said twice."""
+    own = f"{stage.partition(' ')[2]}: "
+    return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
+
+
+def _note_seconds(place: Place, pipeline: tuple[Step, ...]) -> None:
+    """Writes `timings.json`: stage name -> seconds that its shown product took to make."""
+    file = place.shown / "timings.json"
+    shown = {step.name: place.store.published(place.link(step)) for step in pipeline}
+    with machine(file):
+        noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
+        write_whole(file, json.dumps(noted, indent=2) + "\n")

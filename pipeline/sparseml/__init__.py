@@ -1,0 +1,1 @@
+"""Recipes of SparseML, in and out."""

@@ -1,0 +1,139 @@
+"""The original as the subject of a search: traced, its channels grouped and ranked, its values' ranges calibrated."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from paredown.models.compression.channel_compensation import second_moments
+from paredown.models.compression.channel_groups import channel_groups
+from paredown.models.compression.channel_importance import channel_order
+from paredown.models.compression.pruned_weights import Packed, load_pruned, prune_all, save_pruned
+from paredown.models.compression.qdq import Range, quantized_values, units
+from paredown.models.compression.sparsity import Sparsity
+from paredown.models.compression.supernet import attach, branches
+from paredown.models.data.dataset import Data, Split, open_data
+from paredown.models.network.trace import ChannelGroup, Layer, analyse
+from paredown.models.onnx.edit import save
+from paredown.models.onnx.export import export
+from paredown.stages.analysis.plan_network import even_picks, site_of, under
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.replacements import load_replacements
+from paredown.stages.analysis.teacher import teacher
+from paredown.stages.base import State
+from paredown.stages.engines.base import Engine, Tuned
+from paredown.stages.measuring.target import portable, runtime_of
+
+
+def measure_subject(
+    state: State,
+    images: int,
+    blocks: bool,
+    engine: Engine,
+    sparsities: Callable[[Layer], Sequence[Sparsity]] = lambda _: (),
+) -> Subject:
+    """Traces, calibrates on `images` calibration images, and writes down what later stages cannot trace again.
+
+    The engine tunes on the original alone. With `blocks` the network is the supernet of the original and of all that
+    the stage `library` has left. Layers are pruned, with reconstruction, to all `sparsities` that are named for them.
+    """
+    data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+    state.progress("profile: trace", 0, 1)
+    bare = _bare(state, data, blocks)
+    state.progress("profile: calibrate", 0, 1)
+    batches = list(_batches(data, data.calibration.take(images, state.seed)))
+    seen = [x for x, _ in batches]
+    tuned = engine.tune(under(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed)))
+    ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
+    wanted, pruned = {layer.name: sparsities(layer) for layer in bare.network.layers}, dict[str, dict[str, Packed]]()
+    wanted = {name: offers for name, offers in wanted.items() if offers}
+    for picks in even_picks(bare.branches):
+        one = under(bare, {site_of(block): name for block, name in picks.items()})
+        ranges = engine.ranges(one.network, seen, _values(one) - ranges.keys(), tuned.refused) | ranges
+        order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
+        readers = {name for group in one.groups for name in group.inputs} - moments.keys()
+        moments = second_moments(one.network, readers, seen) | moments
+        pruned |= prune_all(one.network, wanted, seen, pruned, state.progress)
+    if blocks:
+        save(bare.model, state.out / "supernet.onnx")
+    groups = [asdict(group) for group in bare.groups]
+    saved = {"ranges": ranges, "order": order, "groups": groups, "blocks": blocks, "tuned": asdict(tuned)}
+    (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
+    save_file(moments, state.out / "moments.safetensors")
+    save_pruned(pruned, state.out / "pruned.safetensors")
+    return replace(bare, ranges=ranges, order=order, moments=moments, pruned=pruned, tuned=tuned)
+
+
+def load_subject(state: State) -> Subject:
+    """The subject as the profile stage measured it."""
+    saved = json.loads((state.product("profile") / "subject.json").read_text())
+    data = open_data(state.data, state.root, state.cache, state.seed)
+    groups = tuple(ChannelGroup(**{k: _frozen(v) for k, v in group.items()}) for group in saved["groups"])
+    file = state.product("profile") / "supernet.onnx" if saved["blocks"] else _baseline(state)
+    return replace(
+        _traced(state, data, saved["blocks"]),
+        model=onnx.load(file),
+        groups=groups,
+        order={name: tuple(channels) for name, channels in saved["order"].items()},
+        ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
+        moments=load_file(state.product("profile") / "moments.safetensors"),
+        pruned=load_pruned(state.product("profile") / "pruned.safetensors"),
+        tuned=Tuned(tuple(saved["tuned"]["refused"]), saved["tuned"]["told"]),
+    )
+
+
+def _batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+    """(images (N, 3, H, W), labels (N,))"""
+    return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32))
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _baseline(state: State) -> Path:
+    return portable(state.product("baseline"))
+
+
+def _bare(state: State, data: Data, blocks: bool) -> Subject:
+    """The subject without ranges and order. Finding the groups takes a while, and so does exporting the supernet; the
+    original was exported by the baseline."""
+    subject = _traced(state, data, blocks)
+    network = subject.network
+    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
+    return replace(
+        subject,
+        model=export(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
+        groups=channel_groups(network.module, network.shape, keep=[head]),
+    )
+
+
+def _traced(state: State, data: Data, blocks: bool) -> Subject:
+    """The subject without what is measured or takes long."""
+    runtime, size = runtime_of(state), state.data.image_size
+    original = teacher(state, data)
+    replacements = load_replacements(state, original) if blocks else {}
+    network = analyse(attach(original, replacements), (3, size, size))
+    return Subject(
+        network=network,
+        model=onnx.ModelProto(),
+        groups=(),
+        order={},
+        ranges={},
+        bits=runtime.weight_bits(),
+        multiple=runtime.width_multiple(),
+        branches=branches(network.graph, network.module),
+        replacements=replacements,
+    )
+
+
+def _values(subject: Subject) -> set[str]:
+    """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
+    made = {name for layer in subject.network.layers for name in (layer.value, layer.output)}
+    return made | set(quantized_values(subject.model, units(subject.model)).values())

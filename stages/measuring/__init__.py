@@ -1,0 +1,1 @@
+"""Measuring ONNX files on the target."""

@@ -1,0 +1,1 @@
+"""What the search knows and does: costs, losses, the problem, the loop."""

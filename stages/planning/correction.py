@@ -1,0 +1,61 @@
+"""What whole plans that were measured teach the cost model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.planning import footprint, latency_model
+from paredown.stages.products.cost_profile import Profile, Sample
+from paredown.stages.transforms.base import Transform
+
+Floats = NDArray[np.float64]
+
+ALIKE = 0.1
+"""Relative difference of latencies, as a standard deviation, up to which plans teach something about each other."""
+
+
+def corrected(
+    subject: Subject,
+    transforms: Sequence[Transform],
+    profile: Profile,
+    samples: Sequence[Sample],
+    chosen: int = 0,
+    at: float | None = None,
+) -> Profile:
+    """The profile with its weights fitted to all samples; the last `chosen` of them, plans of a solver, set the size
+    offset.
+
+    `at` ms is where the model must be right: plans of about that latency count more, a solver's up to three times as
+    much again, as one linear model is not as right for the slowest as for the fastest plans.
+    """
+    unit = replace(profile, weights=(1.0,) * len(latency_model.TERMS))
+    rows = np.array([latency_model.terms(subject, transforms, unit, sample.choice) for sample in samples])
+    latencies = np.array([sample.latency for sample in samples])
+    closest = [sample for sample in samples[-max(chosen, 1) :] if sample.choice] or [samples[-1]]
+    return replace(
+        profile,
+        weights=latency_model.fit_weights(rows, latencies, _importance(latencies, chosen, at)),
+        size_offset=max(
+            sample.size - footprint.size_mib(subject, transforms, sample.choice, profile.shares) for sample in closest
+        ),
+        samples=tuple(samples),
+    )
+
+
+def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
+    """(samples,) How much each one counts."""
+    if at is None:
+        return np.ones(len(latencies))
+    close: Floats = np.exp(-np.square(np.log(latencies / at) / ALIKE) / 2)
+    solved = np.arange(len(latencies)) >= len(latencies) - chosen
+    return (1 + close) * (1 + 2 * close * solved)
+
+
+def met(subject: Subject, transforms: Sequence[Transform], profile: Profile, sample: Sample) -> Profile:
+    """The profile scaled so that it predicts this sample exactly: where a search stands, a bias of the whole fit is no
+    reason to solve again for a plan that was just measured as too slow."""
+    ratio = sample.latency / latency_model.predict(subject, transforms, profile, sample.choice)["latency"]
+    return replace(profile, weights=tuple(weight * ratio for weight in profile.weights))

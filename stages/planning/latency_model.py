@@ -1,0 +1,156 @@
+"""What a plan costs on the target: predicted from a profile, corrected by whole plans that were measured.
+
+A layer's time is fitted, per kernel (precision and sparsity), to the runtime's own profile of a few whole variants:
+time = a macs + b inputs + c outputs + d. Where int8 meets fp32, conversion costs time per element and per border.
+Isolated layers are never timed: their sum is far off. The terms are then scaled to whole plans that were really
+measured.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import lsq_linear, nnls
+
+from paredown.models.network.trace import Layer
+from paredown.stages.analysis.dataflow import borders
+from paredown.stages.analysis.plan_network import under
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.planning.footprint import form_of, live_mib, pixels, size_mib
+from paredown.stages.products.cost_profile import Profile
+from paredown.stages.solvers.problem import Choice, Costs
+from paredown.stages.transforms.base import Transform
+
+MILLION = 1e6
+TERMS = (
+    "dense fp32",
+    "depthwise fp32",
+    "dense int8",
+    "depthwise int8",
+    "sparse fp32",
+    "sparse int8",
+    "join",
+    "border elements",
+    "borders",
+    "constant",
+)
+"""What a plan's latency is the weighted sum of; the weights are 1 until plans have been measured."""
+
+
+def features(layer: Layer, form: Form) -> NDArray[np.float64]:
+    """(macs, input elements, output elements, 1), the first three in millions."""
+    groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, pixels(layer, form)
+    macs = made * layer.kernel * form.channels_in * form.channels_out / groups
+    elements = read * form.channels_in, made * form.channels_out
+    return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
+
+
+def fit_kernels(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[str, tuple[float, ...]]:
+    """Coefficients per kernel from (form, ms) pairs.
+
+    Sparse kernels are measured at one width only: they are taken to be so many times as fast as the dense kernel at
+    every width.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    for kernel, pairs in _by_kernel(times).items():
+        precision = pairs[0][0].precision
+        dense = found.get(precision)
+        if kernel == precision or dense is None:
+            found[kernel] = fit_layer(layer, pairs)
+        else:
+            share = float(np.mean([ms / max(features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs]))
+            found[kernel] = tuple(value * share for value in dense)
+    return found
+
+
+def _by_kernel(times: Sequence[tuple[Form, float]]) -> dict[str, list[tuple[Form, float]]]:
+    """Dense kernels first."""
+    found: dict[str, list[tuple[Form, float]]] = {}
+    for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
+        found.setdefault(form.kernel, []).append((form, ms))
+    return found
+
+
+def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float, ...]:
+    """Non-negative coefficients of `features` from (form, ms) pairs, in relative error."""
+    rows = np.array([features(layer, form) / max(ms, 1e-4) for form, ms in times])
+    scale = np.maximum(rows.max(axis=0), 1e-12)
+    solution, _ = nnls(rows / scale, np.ones(len(rows)))
+    return tuple(float(value) for value in solution / scale)
+
+
+def layer_ms(profile: Profile, layer: Layer, form: Form) -> float:
+    """Uncorrected ms of one layer in context."""
+    return float(features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
+
+
+def _kernel(profile: Profile, layer: Layer, form: Form) -> str:
+    return form.kernel if form.kernel in profile.layers[layer.name] else form.precision
+
+
+def corrected_ms(profile: Profile, layer: Layer, form: Form) -> float:
+    """Ms of one layer in context, scaled by what whole plans taught."""
+    return profile.weights[term_of(profile, layer, form)] * layer_ms(profile, layer, form)
+
+
+def term_of(profile: Profile, layer: Layer, form: Form) -> int:
+    if layer.op == "add":
+        return TERMS.index("join")
+    sparse = _kernel(profile, layer, form) != form.precision
+    kind = "sparse" if sparse else "depthwise" if layer.depthwise else "dense"
+    return TERMS.index(f"{kind} {form.precision}")
+
+
+def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
+    """(million elements converted, borders) between two layers."""
+    return (0.0, 0.0) if producer.bits == form.bits else (crossing(consumer, form), 1.0)
+
+
+def crossing(consumer: Layer, form: Form) -> float:
+    """Million elements that a layer reads: what is converted where they were made in another precision."""
+    return pixels(consumer, form)[0] * form.channels_in / MILLION
+
+
+def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:
+    """The latency terms of a whole plan, in the order of TERMS."""
+    subject = under(subject, choice)
+    forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
+    total = np.zeros(len(TERMS))
+    for layer in subject.network.layers:
+        total[term_of(profile, layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
+    for producer, consumer, _ in borders(subject):
+        elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
+        total[-3] += elements * ELEMENT_MS
+        total[-2] += count * BORDER_MS
+    total[-1] = CONSTANT_MS
+    return total
+
+
+ELEMENT_MS, BORDER_MS, CONSTANT_MS = 0.6, 0.01, 0.05
+"""A first guess per million elements, per border and per inference: the weights correct it at once."""
+
+STIFFNESS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 0.5, 0.3, 0.3])
+"""How strongly each weight is held near 1, in units of a 5 % error of one plan."""
+
+
+def fit_weights(
+    rows: NDArray[np.float64], measured: NDArray[np.float64], importance: NDArray[np.float64]
+) -> tuple[float, ...]:
+    """Weights of the terms (plans, terms) that explain the measured ms (plans,): ridge towards 1, in relative error."""
+    scaled = rows / measured[:, None] / 0.05 * importance[:, None]
+    matrix = np.vstack([scaled, np.diag(STIFFNESS)])
+    target = np.concatenate([importance / 0.05, STIFFNESS])
+    solution = lsq_linear(matrix, target, bounds=(0.0, 10.0)).x
+    return tuple(float(value) for value in solution)
+
+
+def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> Costs:
+    """Latency (ms), size and peak memory (MiB) of a plan."""
+    size = size_mib(subject, transforms, choice, profile.shares) + profile.size_offset
+    loaded = size_mib(subject, transforms, choice)
+    live = max(live_mib(subject, transforms, choice).values())
+    return {
+        "latency": float(terms(subject, transforms, profile, choice) @ np.array(profile.weights)),
+        "size": size,
+        "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
+    }

@@ -1,0 +1,99 @@
+"""How losses of single candidates add up in whole plans: coefficients fitted to plans that were really evaluated.
+
+The idea is SPDY's (Frantar and Alistarh, 2022). First one coefficient per transform, then one per site, held near its
+transform's by a ridge. Few plans cannot determine many sites, so the strength of the ridge is what predicts plans best
+that were left out of the fit; infinite strength, no coefficients per site at all, is among the choices.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from paredown.stages.products.losses import Losses
+from paredown.stages.solvers.problem import Choice, Site
+
+Floats = NDArray[np.float64]
+
+SMALL = 1e-4
+"""Nats under which a loss is noise."""
+RIDGES = (0.03, 0.1, 0.3, 1.0, 3.0)
+LEAST, MOST = 0.25, 4.0
+"""What a coefficient may be."""
+FEW = 3
+"""Kinds of change up to which the grid is fine: it has as many dimensions."""
+GAIN = 0.95
+"""Coefficients per site must bring the squared error of left-out plans under this share of what it is without."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Coefficients by transform and by site; `error` is the mean squared relative error, and `spearman` the rank
+    correlation of predicted and measured (None where there is none), of plans that sites' coefficients, not those of
+    transforms, were fitted without."""
+
+    kinds: Mapping[str, float]
+    sites: Mapping[str, float]
+    error: float
+    spearman: float | None
+
+
+def kind(site: str) -> str:
+    """The transform that a site belongs to."""
+    return site.partition(":")[0]
+
+
+def fit(sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]) -> Fit:
+    """Coefficients that make summed losses explain whole plans; all 1 where there are less than four plans."""
+    names = [site.name for site in sites]
+    kinds = sorted({kind(name) for name in names})
+    if len(plans) < 4:
+        return Fit(dict.fromkeys(kinds, 1.0), dict.fromkeys(names, 1.0), float("inf"), None)
+    losses, real = _losses(names, singles, plans), np.array(measured, dtype=np.float64)
+    by_kind = _fit_kinds(np.array([losses[:, [kind(n) == k for n in names]].sum(1) for k in kinds]).T, real)
+    whole = np.array([by_kind[kinds.index(kind(name))] for name in names])
+    factors, left_out = _fit_sites(losses * whole, real)
+    return Fit(
+        kinds=dict(zip(kinds, map(float, by_kind), strict=True)),
+        sites=dict(zip(names, map(float, np.clip(whole * factors, LEAST, MOST)), strict=True)),
+        error=float(np.square((left_out - real) / (real + SMALL)).mean()),
+        spearman=float(spearmanr(left_out, real).statistic) if np.ptp(left_out) > 0 and np.ptp(real) > 0 else None,
+    )
+
+
+def _losses(names: Sequence[str], singles: Losses, plans: Sequence[Choice]) -> Floats:
+    """(plans, sites) of what each plan's picks cost alone."""
+    return np.array([[singles[n][plan[n]] if n in plan else 0.0 for n in names] for plan in plans], dtype=np.float64)
+
+
+def _fit_kinds(rows: Floats, measured: Floats) -> Floats:
+    """One coefficient per column, on a grid, in relative error; where the plans say nothing they stay at 1."""
+    logs = np.log(measured + SMALL)
+
+    def misfit(weights: Floats) -> float:
+        error = np.square(np.log(rows @ weights + SMALL) - logs).mean()
+        return float(error + 1e-6 * np.square(np.log(weights)).sum())
+
+    steps = np.geomspace(LEAST, MOST, 17 if rows.shape[1] <= FEW else 7)
+    grid = np.stack(np.meshgrid(*[steps] * rows.shape[1]), -1).reshape(-1, rows.shape[1])
+    return min(grid, key=misfit)
+
+
+def _fit_sites(rows: Floats, measured: Floats) -> tuple[Floats, Floats]:
+    """A factor per column, and what is predicted for each plan by the others.
+
+    Kernel ridge regression of what is left over, whose leave-one-out residuals have a closed form.
+    """
+    scale = measured + SMALL
+    scaled = rows / scale[:, None]
+    rest = measured / scale - scaled.sum(1)
+    best, residual, factors = np.square(rest).mean() * GAIN, rest, np.ones(rows.shape[1])
+    for ridge in RIDGES:
+        inverse = np.linalg.inv(scaled @ scaled.T + ridge * np.eye(len(rows)))
+        left_out = (inverse @ rest) / inverse.diagonal()
+        if np.square(left_out).mean() < best:
+            best, residual = np.square(left_out).mean(), left_out
+            factors = 1 + scaled.T @ inverse @ rest
+    return factors, measured - residual * scale

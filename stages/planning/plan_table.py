@@ -1,0 +1,97 @@
+"""A plan told layer by layer and block by block, for the stages after the search and for people."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from paredown.models.compression.supernet import KEEP, Branch
+from paredown.models.network.trace import Layer
+from paredown.stages.analysis.plan_network import owner, picks_of, site_of, under
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.products.cost_profile import Profile
+from paredown.stages.transforms.base import Transform
+
+
+def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
+    """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
+    forms = _forms(meter.subject, meter.transforms, choice)
+    times = [
+        {
+            "baseline_ms": latency_model.corrected_ms(profile, layer, plain),
+            "ms": latency_model.corrected_ms(profile, layer, form),
+        }
+        for layer, plain, form in forms
+    ]
+    untimed = layers_untimed(meter.subject, meter.transforms, choice)
+    return [{**told, **ms} for told, ms in zip(untimed, times, strict=True)]
+
+
+def layers_untimed(
+    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The same without times, which need no profile."""
+    return [
+        {
+            "name": layer.name,
+            "op": layer.op,
+            "module": layer.module,
+            "depthwise": layer.depthwise,
+            "channels_in": plain.channels_in,
+            "channels_out": plain.channels_out,
+            "kept_in": form.channels_in,
+            "kept_out": form.channels_out,
+            "bits": form.bits,
+            "sparsity": form.sparsity.level if form.sparsity else 0.0,
+            "pattern": form.sparsity.pattern if form.sparsity else "",
+        }
+        for layer, plain, form in _forms(subject, transforms, choice)
+    ]
+
+
+def _forms(
+    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
+) -> list[tuple[Layer, Form, Form]]:
+    """Every layer that the plan leaves, as it was, and as the plan has it."""
+    form = partial(footprint.form_of, subject, transforms)
+    return [(layer, form(layer, {}), form(layer, choice)) for layer in under(subject, choice).network.layers]
+
+
+def blocks(
+    meter: Meter, profile: Profile, losses: Mapping[str, Mapping[str, float]], choice: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """What became of every block that could be replaced, and what each of its candidates would have cost alone; the
+    block itself comes first."""
+    picked = picks_of(choice)
+    return [
+        {
+            "name": branch.block,
+            "picked": picked.get(branch.block, KEEP),
+            "candidates": [
+                {
+                    "name": name,
+                    "loss": losses[site_of(branch.block)][name],
+                    "ms": _branch_ms(meter, profile, branch, name),
+                }
+                for name in branch.values
+            ],
+        }
+        for branch in meter.subject.branches
+    ]
+
+
+def _branch_ms(meter: Meter, profile: Profile, branch: Branch, name: str) -> dict[str, float]:
+    """Predicted ms of a candidate's layers at their whole width, by the bits that all of them can have."""
+    subject, pick = meter.subject, (site_of(branch.block), name)
+    own = [layer for layer in subject.network.layers if owner(subject, layer) == pick]
+    plain = {layer: footprint.form_of(subject, meter.transforms, layer, {}) for layer in own}
+    kernels = {32: "fp32", 8: "int8"}
+    every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in subject.network.layers)]
+    return {
+        str(bits): sum(
+            latency_model.corrected_ms(profile, layer, replace(form, bits=bits)) for layer, form in plain.items()
+        )
+        for bits in every
+    }

@@ -1,0 +1,79 @@
+"""Sites that are decided before the search: a transform says which, and the search sees only that candidate of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from paredown.models.errors import InputError
+from paredown.stages.analysis.plan_network import PREFIX, owner
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_needed
+from paredown.stages.transforms.base import Transform
+
+
+def open_sites(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+    """All sites as a search may decide them; of a pinned one the pinned candidate alone is left."""
+    pins = {site: name for transform in transforms for site, name in pins_of(subject, transform).items()}
+    return tuple(
+        _pinned(site, pins[site.name]) if site.name in pins else site for site in sites_of(subject, transforms)
+    )
+
+
+def pins_of(subject: Subject, transform: Transform) -> Mapping[str, str]:
+    """Site to the candidate that it must have; a transform without `pinned` leaves all of them free."""
+    found: Mapping[str, str] = transform.pinned(subject) if hasattr(transform, "pinned") else {}
+    return found
+
+
+def _pinned(site: Site, name: str) -> Site:
+    left = tuple(candidate for candidate in site.candidates if candidate.name == name)
+    if not left:
+        allowed = ", ".join(candidate.name for candidate in site.candidates)
+        raise InputError(f"{site.name} cannot be {name!r}; allowed: {allowed}")
+    return replace(site, candidates=left)
+
+
+def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
+    """A plan at random whose neighbouring sites tend to agree, as those of good plans do."""
+    choice: dict[str, str] = {}
+    needed: set[Pick] = set()
+    last: dict[str, float] = {}
+    for site in sites:
+        kind = site.name.partition(":")[0]
+        if kind not in last or rng.random() < 0.2:
+            last[kind] = rng.random()
+        fitting = allowed(site, choice, needed)
+        picked = fitting[int(last[kind] * len(fitting))]
+        choice[site.name] = picked.name
+        needed |= still_needed(picked, choice)
+    return existing(sites, choice)
+
+
+def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+    """All transforms' sites with their owners: a site whose layers all need the same pick exists only with it."""
+    sites = tuple(site for transform in transforms for site in transform.sites(subject))
+    if not subject.branches:
+        return sites
+    needs: dict[str, set[Pick | None]] = {site.name: set() for site in sites}
+    for layer in subject.network.layers:
+        for name in (name for transform in transforms for name in transform.touching(subject, layer)):
+            if not name.startswith(PREFIX):
+                needs[name].add(owner(subject, layer))
+    return tuple(replace(s, owner=next(iter(needs[s.name]))) if len(needs[s.name]) == 1 else s for s in sites)
+
+
+def existing(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
+    """The choice without picks whose needs it does not meet, and without the sites whose owner it does not pick."""
+    choice = _met(sites, choice)
+    first = {site.name: site.candidates[0].name for site in sites}
+    owners = {site.name: site.owner for site in sites}
+    there = {n: owner is None or choice.get(owner[0], first[owner[0]]) == owner[1] for n, owner in owners.items()}
+    return {site: name for site, name in choice.items() if there[site]}
+
+
+def _met(sites: Sequence[Site], choice: Choice) -> Choice:
+    """Less and less is left, until all needs are met."""
+    needs = {(site.name, c.name): set(c.needs) for site in sites for c in site.candidates if c.needs}
+    left = {pick for pick in choice.items() if pick not in needs or needs[pick] & set(choice.items())}
+    return choice if len(left) == len(choice) else _met(sites, {s: n for s, n in choice.items() if (s, n) in left})

@@ -1,0 +1,1 @@
+"""What stages leave for each other: one file per product."""

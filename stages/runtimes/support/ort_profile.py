@@ -1,0 +1,81 @@
+"""Maps what onnxruntime's profiler reports back to the nodes of the file.
+
+onnxruntime renames what it rewrites: a convolution in the blocked layout takes the name of the value that
+it gives after fusion (`relu_1_nchwc`), a quantized one a number (`features.0.0_token_7`), and so on.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+KERNEL = "_kernel_time"
+BLOCKED = re.compile(r"(_bn|_mul)?_nchwc$")
+RENAMED = re.compile(r"^fused |_token_\d+$|/duplicated$|/\w+Fusion/?$")
+ANCHORS = ("Conv", "Gemm", "MatMul")
+ABSORBED = frozenset(
+    (
+        *("Relu", "Clip", "LeakyRelu", "PRelu", "Elu", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish"),
+        *("Add", "Mul", "BatchNormalization"),
+    )
+)
+"""Nodes that onnxruntime fuses into the convolution before them."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """The file's nodes: `nodes` by name, `producers` by the value that they give."""
+
+    nodes: Mapping[str, Any]
+    producers: Mapping[str, Any]
+
+
+def names_of(model: Path) -> Names:
+    """The names in an ONNX file."""
+    from paredown.models.onnx.edit import load
+
+    graph = load(model).graph
+    return Names(
+        {node.name: node for node in graph.node if node.name},
+        {value: node for node in graph.node for value in node.output},
+    )
+
+
+def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Microseconds of every kernel call in order, by the name in the file, `+<op type>` or `+<op type>@<name>`."""
+    names = names_of(model)
+    calls = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)]
+    told = [file_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
+    durations: dict[str, list[int]] = defaultdict(list)
+    for before, name, after, call in zip(["", *told], told, [*told[1:], ""], calls, strict=False):
+        durations[_needed(before, name, after)].append(call["dur"])
+    return durations
+
+
+def _needed(before: str, name: str, after: str) -> str:
+    """The name with the node that makes onnxruntime change the layout: one that cannot read the blocked layout, or one
+    that did not write it although the next one wants it."""
+    cause = {"+ReorderOutput": after, "+ReorderInput": before}.get(name, "")
+    return f"{name}@{cause}" if cause and not cause.startswith("+") else name
+
+
+def file_name(executed: str, op: str, names: Names) -> str:
+    """The name in the file of an executed node, or `+<op>` where onnxruntime inserted it."""
+    name, shorter = "", executed
+    while name != shorter:
+        name, shorter = shorter, RENAMED.sub("", shorter, count=1)
+        if name in names.nodes:
+            return name
+        if BLOCKED.search(name) and BLOCKED.sub("", name) in names.producers:
+            return anchor(BLOCKED.sub("", name), op, names.producers) or f"+{op}"
+    return f"+{op}"
+
+
+def anchor(value: str, op: str, producers: Mapping[str, Any]) -> str:
+    """The name of the node that gave `value`; of the convolution that it was fused into where `op` is one."""
+    last = node = producers[value]
+    while op in ANCHORS and node.op_type in ABSORBED and node.input[0] in producers:
+        node = producers[node.input[0]]
+    return str(node.name if node.op_type == op else last.name)

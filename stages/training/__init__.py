@@ -1,0 +1,1 @@
+"""Training: the loop, the student, distillation, replacements on their own."""

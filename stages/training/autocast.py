@@ -1,0 +1,45 @@
+"""Whether to train in bf16: measured once, and then remembered, as a clock must not decide what weights come out."""
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from paredown.stages.runtimes.support.machine import cpuinfo, processor
+
+
+def remembered(folder: Path, subject: str, probe: Callable[[], bool]) -> bool:
+    """The answer that a probe gave for this subject on this processor before; asks it the first time."""
+    told = f"{processor()} {torch.get_num_threads()} {torch.__version__} {subject}"
+    file = folder / hashlib.sha256(told.encode()).hexdigest()
+    if not file.exists():
+        with torch.random.fork_rng():  # what the probe draws must not be missing when the answer is known
+            answer = probe()
+        folder.mkdir(parents=True, exist_ok=True)
+        fresh = file.with_suffix(f".{os.getpid()}")
+        fresh.write_text("yes" if answer else "no")
+        fresh.replace(file)
+    return file.read_text() == "yes"
+
+
+def bf16_pays(step: Callable[[], object]) -> bool:
+    """Whether bf16 autocast makes a training step faster here: measured, and only where the CPU computes in it."""
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported())
+    if not any(flag in cpuinfo() for flag in ("avx512_bf16", "amx_bf16", " bf16")):
+        return False
+    plain, short = (_step_seconds(step, enabled) for enabled in (False, True))
+    return short < 0.9 * plain
+
+
+def _step_seconds(step: Callable[[], object], enabled: bool) -> float:
+    times = []
+    with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+        for _ in range(3):
+            start = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - start)
+    return min(times)

@@ -1,0 +1,116 @@
+"""Learning from the teacher: its softened answers, and its features on the channels that the student kept.
+
+Logits after Hinton et al., Distilling the knowledge in a neural network, 2015. The student's channels are a known
+subset of the teacher's, so features are compared channel by channel, without projections between the two.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
+
+from paredown.models.compression.resolution import shrink
+from paredown.models.compression.supernet import KEEP
+from paredown.models.network.batch_norm import batch_norm_pairs
+from paredown.models.network.trace import channel_source
+from paredown.stages.analysis.plan_network import merges, picks_of
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.solvers.problem import Choice
+from paredown.stages.training.loop import home
+from paredown.stages.transforms.narrow import kept_channels
+
+Points = Mapping[str, list[int]]
+"""Module name to the teacher's channels that the student kept there."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What the parts of the loss weigh."""
+
+    logits: float
+    labels: float
+    features: float
+    temperature: float
+
+
+def feature_points(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+    """Where blocks end: those that may be replaced as a whole, else by their channels."""
+    return _block_ends(subject, choice) if subject.branches else _shared_ends(subject, choice, teacher)
+
+
+def _block_ends(subject: Subject, choice: Choice) -> dict[str, list[int]]:
+    """The blocks, kept or replaced: their module is there under the same name in teacher and student. One that does
+    the next block's work too ends where that one does."""
+    points, picked = {}, picks_of(choice)
+    for branch in (b for b in subject.branches if not merges(picked.get(b.block, KEEP))):
+        source = channel_source(subject.network, branch.values[KEEP])
+        group = next((group for group in subject.groups if source in group.outputs), None)
+        if group is not None:
+            points[branch.block] = kept_channels(subject, group, choice)
+    return points
+
+
+def _shared_ends(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+    """The batch norm after the last layer of each group that several layers share, and of the last group."""
+    norms = dict(batch_norm_pairs(teacher, subject.network.shape))
+    order = [layer.name for layer in subject.network.layers]
+    points = {}
+    for index, group in enumerate(sorted(subject.groups, key=lambda g: max(map(order.index, g.outputs)))):
+        shared = [name for name in group.outputs if not subject.network.layer(name).depthwise]
+        last = max(shared, key=order.index)
+        if (len(shared) > 1 or index == len(subject.groups) - 1) and last in norms:
+            points[norms[last]] = kept_channels(subject, group, choice)
+    return points
+
+
+class Distillation:
+    """A training loss; the teacher sees the very images that the student sees."""
+
+    def __init__(self, teacher: nn.Module, student: nn.Module, weights: Weights, points: Points) -> None:
+        self.teacher, self.weights = teacher.to(home()).eval(), weights
+        self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.points = {name: kept for name, kept in points.items() if weights.features and _has(student, name)}
+        self.told, self.learnt = dict[str, Tensor](), dict[str, Tensor]()
+        self.hooks = [*_watch(teacher, self.points, self.told), *_watch(student, self.points, self.learnt)]
+
+    def __call__(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        with torch.no_grad():
+            answer = self.teacher(images)
+        logits, w = student(images), self.weights
+        loss = w.logits * soft_loss(logits, answer, w.temperature) + w.labels * cross_entropy(logits, labels)
+        return loss + w.features * self._feature_loss() if self.points else loss
+
+    def _feature_loss(self) -> Tensor:
+        """Squared error in units of the teacher's variance, averaged over the points."""
+        errors = []
+        for name, kept in self.points.items():
+            if self.learnt[name].shape[1] != len(kept):
+                continue  # another transform than `narrow` changed this width
+            told = self.told[name][:, kept]
+            if told.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
+                told = shrink(told, self.learnt[name].shape[2:])
+            errors.append((self.learnt[name] - told).square().mean() / (told.var() + 1e-6))
+        return torch.stack(errors).mean() if errors else torch.zeros(())
+
+    def close(self) -> None:
+        for hook in self.hooks:
+            hook.remove()
+
+
+def soft_loss(logits: Tensor, answer: Tensor, temperature: float) -> Tensor:
+    """KL divergence at a temperature, scaled so that its gradient does not depend on it."""
+    soft = [log_softmax(x.float() / temperature, dim=1) for x in (logits, answer)]
+    return kl_div(soft[0], soft[1], reduction="batchmean", log_target=True) * temperature**2
+
+
+def _has(module: nn.Module, name: str) -> bool:
+    return name in dict(module.named_modules())
+
+
+def _watch(module: nn.Module, points: Points, seen: dict[str, Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
+    def keep(name: str):  # type: ignore[no-untyped-def]
+        return lambda _module, _args, output: seen.update({name: output})
+
+    return [module.get_submodule(name).register_forward_hook(keep(name)) for name in points]

@@ -1,0 +1,111 @@
+"""The network that a plan makes of the original: as a module that is trained, and as what its artifact computes."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from onnx import ModelProto
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from paredown.models.compression.fake_quant import insert
+from paredown.models.compression.qdq import Range, quantize, quantized_values
+from paredown.models.data.dataset import Data
+from paredown.models.network.batch_norm import fold_batch_norm, reestimate
+from paredown.models.network.trace import Network, analyse
+from paredown.models.onnx.export import export
+from paredown.stages.analysis.plan_network import under
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.teacher import load_weights, teacher
+from paredown.stages.base import State
+from paredown.stages.engines.base import Engine
+from paredown.stages.measuring.target import runtime_of
+from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.transforms.loading import engine_of, profiled_transforms
+from paredown.stages.transforms.sparsify import PREFIX
+
+
+def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
+    """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
+    transforms, choice = profiled_transforms(state), load_choice(state)
+    choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
+    subject, module = under(load_subject(state), choice), teacher(state, data)
+    for transform in transforms:
+        module = transform.apply(subject, choice, module)
+    return module
+
+
+def compressed(state: State, data: Data) -> nn.Module:
+    """The module that `compress` left."""
+    module = surgery(state, data)
+    load_weights(module, state.product("compressed") / "weights.safetensors")
+    return module
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A trained student: folded, traced and as fp32 ONNX, with the layers that become int8."""
+
+    network: Network
+    model: ModelProto
+    int8: tuple[str, ...]
+    bits: int
+
+    @classmethod
+    def of(cls, module: nn.Module, state: State) -> "Lowered":
+        size = state.data.image_size
+        network = analyse(module, (3, size, size))
+        model = export(network.module, network.shape, state.target.batch)
+        # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
+        pairs = zip(network.layers, load_layers(state), strict=True)
+        int8 = tuple(layer.name for layer, planned in pairs if planned["bits"] == 8)
+        return cls(network, model, int8, runtime_of(state).weight_bits())
+
+    @staticmethod
+    def fold(module: nn.Module, state: State) -> nn.Module:
+        """A copy without batch norm: the form whose weights `recover` leaves."""
+        size = state.data.image_size
+        return fold_batch_norm(module, (3, size, size))
+
+    def values(self) -> set[str]:
+        """The values whose ranges the artifact needs."""
+        named = {node.name for node in self.network.graph.graph.nodes}
+        return set(quantized_values(self.model, self.int8).values()) & named
+
+    def ranges(self, engine: Engine, images: Sequence[Tensor]) -> dict[str, Range]:
+        """As the engine calibrates the student, whose activations are no longer the original's."""
+        fp32 = [layer.name for layer in self.network.layers if layer.name not in self.int8]
+        return engine.ranges(self.network, images, self.values(), fp32)
+
+    def imitation(self, ranges: dict[str, Range]) -> GraphModule:
+        """What the artifact computes, in torch and with gradients."""
+        return insert(self.network.graph, ranges, self.int8, self.bits)
+
+    def artifact(self, ranges: dict[str, Range]) -> ModelProto:
+        return quantize(self.model, self.int8, ranges, self.bits) if self.int8 else self.model
+
+
+def planned_engine(state: State) -> Engine:
+    """The engine that calibrated the original."""
+    return engine_of(profiled_transforms(state), state.root)
+
+
+def calibration(data: Data) -> list[Tensor]:
+    return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
+
+
+def save_ranges(ranges: dict[str, Range], folder: Path) -> None:
+    (folder / "ranges.json").write_text(json.dumps(ranges, indent=1, sort_keys=True) + "\n")
+
+
+def load_ranges(folder: Path) -> dict[str, Range]:
+    return {name: (low, high) for name, (low, high) in json.loads((folder / "ranges.json").read_text()).items()}
+
+
+def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:
+    """New statistics from batches of training images."""
+    few = itertools.islice(data.training_batches(32, 0, seed), batches)
+    reestimate(module, (images for images, _, _ in few))

@@ -1,0 +1,145 @@
+"""Channel groups are found, checked and taken out without changing anything else."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.compression.channel_groups import channel_groups, prune, zero_channels
+from paredown.models.network.trace import ChannelGroup, analyse
+from paredown.stages.analysis.prepared_model import Subject
+
+SHAPE = (3, 12, 12)
+
+
+class Shuffled(nn.Module):
+    """A channel shuffle that a dependency graph does not see through, before a layer that it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 1), nn.Conv2d(8, 12, 1)
+        self.fc = nn.Linear(12, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        n, c, h, w = x.shape
+        x = x.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
+        out: torch.Tensor = self.fc(torch.relu(self.c(torch.relu(self.b(x)))).mean((2, 3)))
+        return out
+
+
+class Grouped(nn.Module):
+    """A grouped convolution, and a depthwise one that doubles its channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.grouped = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1, groups=4)
+        self.doubling, self.last = nn.Conv2d(8, 16, 3, padding=1, groups=8), nn.Conv2d(16, 24, 1)
+        self.fc = nn.Linear(24, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.doubling(torch.relu(self.grouped(torch.relu(self.a(x)))))
+        out: torch.Tensor = self.fc(torch.relu(self.last(x)).mean((2, 3)))
+        return out
+
+
+class Scaled(nn.Module):
+    """Channels times a free parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
+        self.scale = nn.Parameter(torch.full((1, 8, 1, 1), 0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.fc((self.a(x) * self.scale).mean((2, 3)))
+        return out
+
+
+def named(groups: tuple[ChannelGroup, ...]) -> dict[str, tuple[set[str], set[str]]]:
+    return {group.name: (set(group.outputs), set(group.inputs)) for group in groups}
+
+
+def test_groups_of_a_residual_network(subject: Subject) -> None:
+    assert named(subject.groups) == {
+        "pointwise.0": ({"pointwise.0"}, {"fc"}),
+        "block.conv1": ({"block.conv1"}, {"block.conv2"}),
+        "block.conv2": ({"block.conv2", "stem.0", "depthwise"}, {"block.conv1", "pointwise.0"}),
+    }
+    assert {group.name: group.width for group in subject.groups} == {
+        "pointwise.0": 48,
+        "block.conv1": 32,
+        "block.conv2": 16,
+    }
+
+
+def test_groups_of_kept_layers_are_left_out(subject: Subject) -> None:
+    groups = channel_groups(subject.network.module, subject.network.shape, ["fc", "stem.0"])
+    assert set(named(groups)) == {"pointwise.0", "block.conv1"}
+
+
+def test_the_classes_are_never_a_group(subject: Subject) -> None:
+    assert "fc" not in named(channel_groups(subject.network.module, subject.network.shape))
+
+
+@pytest.mark.parametrize("gone", [[0], [1, 5, 7], list(range(0, 16, 2))], ids=str)
+def test_removed_is_zeroed(subject: Subject, gone: list[int], tools: Any) -> None:
+    images = torch.randn(4, *tools.shape)
+    for group in subject.groups:
+        zeroed = copy.deepcopy(subject.network.module)
+        zero_channels(zeroed, group, gone)
+        stay = [channel for channel in range(group.width) if channel not in gone]
+        pruned = prune(subject.network.module, subject.network.shape, {group.name: stay})
+        torch.testing.assert_close(pruned(images), zeroed(images), rtol=1e-4, atol=1e-5)
+        assert not torch.equal(zeroed(images), subject.network.module(images))
+        assert pruned.get_parameter(f"{group.name}.weight").shape[0] == len(stay)
+
+
+def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, subject: Subject, tools: Any) -> None:
+    kept = {"block.conv2": range(8), "block.conv1": range(0, 32, 2), "pointwise.0": range(24)}
+    images = torch.randn(4, *tools.shape)
+    pruned = prune(net, tools.shape, kept)
+    assert pruned.get_submodule("block.bn1").num_features == 16
+    assert pruned.get_submodule("depthwise").groups == 8
+    folded = prune(subject.network.module, tools.shape, kept)
+    torch.testing.assert_close(pruned.eval()(images), folded(images), rtol=1e-4, atol=1e-5)
+    assert net.get_submodule("block.bn1").num_features == 32
+
+
+def test_all_channels_kept_is_the_same_module(net: nn.Module, tools: Any) -> None:
+    same = prune(net, tools.shape, {"block.conv1": range(32)})
+    assert all(torch.equal(a, b) for a, b in zip(same.parameters(), net.parameters(), strict=True))
+
+
+def test_a_shuffle_that_cannot_be_followed_is_left_alone() -> None:
+    network = analyse(Shuffled().eval(), SHAPE)
+    assert set(named(channel_groups(network.module, SHAPE, ["fc"]))) == {"b", "c"}
+
+
+def test_grouped_and_doubling_convolutions_are_left_alone() -> None:
+    network = analyse(Grouped().eval(), SHAPE)
+    assert set(named(channel_groups(network.module, SHAPE, ["fc"]))) == {"last"}
+
+
+def test_channels_that_a_free_parameter_scales_are_left_alone() -> None:
+    network = analyse(Scaled().eval(), SHAPE)
+    assert channel_groups(network.module, SHAPE, ["fc"]) == ()
+
+
+def test_frozen_parameters_stay_frozen(net: nn.Module, tools: Any) -> None:
+    frozen = ["stem.0.weight", "block.conv1.weight", "fc.bias"]
+    for name in frozen:
+        net.get_parameter(name).requires_grad_(False)
+    channel_groups(net, tools.shape, ["fc"])
+    pruned = prune(net, tools.shape, {"block.conv1": range(8)})
+    for module in (net, pruned):
+        assert sorted(n for n, p in module.named_parameters() if not p.requires_grad) == sorted(frozen)
+
+
+def test_a_classifier_that_reads_several_pixels_side_by_side_leaves_its_channels_alone() -> None:
+    module = nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 3)
+    )
+    assert [group.name for group in channel_groups(module.eval(), (3, 12, 12), keep=["5"])] == ["0"]

@@ -1,0 +1,137 @@
+"""Int8 in the graph: scales, which values are quantized, and what onnxruntime makes of it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, range_of, units, weight_scales
+from paredown.models.onnx.edit import copy_of, save, weights
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+
+FINITE = st.floats(-1e4, 1e4, allow_nan=False)
+
+
+@given(FINITE, FINITE)
+def test_zero_is_exact_and_the_range_is_kept(a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    scale, zero = activation_scale((low, high))
+    assert 0 <= zero <= 255
+    step = float(scale)
+    assert step > 0
+    for value in (low, high, 0.0):
+        integer = np.clip(round(value / step) + zero, 0, 255)
+        assert abs((integer - zero) * step - value) <= step * (1 + 1e-3)
+
+
+@given(st.floats(2.0**-23, 1e4, width=32), st.integers(0, 255))
+def test_a_scale_and_zero_point_come_back_exactly(scale: float, zero: int) -> None:
+    assert activation_scale(range_of(scale, zero)) == (np.float32(scale), zero)
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_weight_scales_use_all_integers_and_survive_dead_channels(bits: int) -> None:
+    weight = np.array([[[[-3.0]], [[1.0]]], [[[0.0]], [[0.0]]]], np.float32)
+    steps = weight_scales(weight, bits)
+    assert steps.dtype == np.float32
+    assert math.isclose(3.0 / steps[0], 2 ** (bits - 1) - 1, rel_tol=1e-6)
+    assert steps[1] > 0
+
+
+def test_units_are_layers_and_joins_but_not_biases(subject: Subject) -> None:
+    assert units(subject.model) == [layer.name for layer in subject.network.layers]
+
+
+def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(subject: Subject) -> None:
+    found = quantized_values(subject.model, ["block.conv1"])
+    layer = subject.network.layer("block.conv1")
+    assert set(found) == {layer.inputs[0], layer.output}
+    assert all(value == origin for value, origin in found.items())
+
+
+def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(subject: Subject) -> None:
+    found = quantized_values(subject.model, units(subject.model))
+    pool = next(node for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
+    (flat,) = (node for node in subject.model.graph.node if node.op_type in ("Reshape", "Flatten"))
+    assert found[pool.output[0]] == pool.output[0]
+    assert found[flat.output[0]] == pool.output[0]
+    assert "logits" not in found
+
+
+def test_nothing_else_is_quantized_before_an_int8_classifier(subject: Subject) -> None:
+    found = quantized_values(subject.model, ["fc"])
+    pool = next(node.output[0] for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
+    assert set(found.values()) == {pool}
+    assert len(found) == 1
+
+
+def test_every_quantized_value_is_calibrated(subject: Subject) -> None:
+    assert set(quantized_values(subject.model, units(subject.model)).values()) <= set(subject.ranges)
+
+
+def test_the_given_model_is_left_untouched(subject: Subject) -> None:
+    before = copy_of(subject.model)
+    quantize(subject.model, units(subject.model), subject.ranges, 7)
+    assert before == subject.model
+
+
+def test_int8_weights_are_stored_as_integers_once(subject: Subject) -> None:
+    model = quantize(subject.model, ["fc"], subject.ranges, 7)
+    stored = weights(model)
+    assert "fc.weight" not in stored
+    assert stored["fc.weight.q"].dtype == np.int8
+    assert np.abs(stored["fc.weight.q"]).max() == 63
+    assert stored["fc.bias.q"].dtype == np.int32
+    assert "stem.0.weight" in stored
+    onnx.checker.check_model(model)
+
+
+def executed(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
+    """Op types of the graph that onnxruntime runs, with their number."""
+    save(model, folder / "model.onnx")
+    kinds = [kind for kind, _ in OnnxRuntime().optimised(folder / "model.onnx")]
+    return {kind: kinds.count(kind) for kind in kinds}
+
+
+def test_all_int8_runs_in_integers_from_end_to_end(subject: Subject, tmp_path: Path) -> None:
+    kinds = executed(quantize(subject.model, units(subject.model), subject.ranges, 7), tmp_path)
+    assert kinds["QLinearConv"] == 5
+    assert kinds["QLinearAdd"] == 1
+    assert kinds["QLinearGlobalAveragePool"] == 1
+    assert not {"Conv", "FusedConv", "Gemm", "Add"} & set(kinds)
+    assert kinds["QuantizeLinear"] == 1
+
+
+@pytest.mark.parametrize("alone", ["block.conv1", "depthwise", "pointwise.0"])
+def test_a_lone_float_layer_between_int8_ones_stays_float(subject: Subject, tmp_path: Path, alone: str) -> None:
+    """onnxruntime would quantize it behind our back, per tensor."""
+    chosen = [name for name in units(subject.model) if name != alone]
+    kinds = executed(quantize(subject.model, chosen, subject.ranges, 7), tmp_path)
+    assert kinds["QLinearConv"] == 4
+    assert kinds.get("Conv", 0) + kinds.get("FusedConv", 0) == 1
+
+
+@pytest.mark.parametrize("alone", ["block.conv1", "fc"])
+def test_a_guarded_layer_computes_the_same(subject: Subject, tmp_path: Path, alone: str, tools: Any) -> None:
+    """The guard is a maximum with the lowest number: without it the answer is bit for bit the same."""
+    import onnxruntime
+
+    chosen = [name for name in units(subject.model) if name != alone]
+    model = quantize(subject.model, chosen, subject.ranges, 7)
+    plain = copy_of(model)
+    for node in list(plain.graph.node):
+        if node.name.endswith(".guard"):
+            node.op_type = "Identity"
+            del node.input[1:]
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    image = {"x": torch.randn(1, *tools.shape).numpy()}
+    answers = [onnxruntime.InferenceSession(m.SerializeToString(), options).run(None, image)[0] for m in (model, plain)]
+    assert np.array_equal(*answers)

@@ -1,0 +1,106 @@
+"""A shrunk input: the same in module, trace and ONNX, and refused where a size is written into the network."""
+
+import copy
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.compression.resolution import (
+    SHRUNK,
+    layer_pixels,
+    shrink,
+    shrink_before,
+    shrink_onnx,
+    shrink_trace,
+    takes,
+)
+from paredown.models.network.trace import analyse
+from paredown.models.onnx.edit import shapes
+from paredown.models.onnx.export import export
+from paredown.stages.analysis.prepared_model import Subject
+
+IMAGES = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+
+
+def test_half_the_side_is_the_mean_of_four_pixels() -> None:
+    maps = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(shrink(maps, (4, 4)), nn.functional.avg_pool2d(maps, 2))
+
+
+def test_a_module_keeps_its_names_and_its_input(net: nn.Module) -> None:
+    names = list(net.state_dict())
+    with torch.no_grad():
+        expected = net(shrink(IMAGES, (16, 16)))
+        module = copy.deepcopy(shrink_before(net, 16))
+        assert torch.equal(module(IMAGES), expected)
+    assert list(module.state_dict()) == names
+    assert analyse(module, (3, 24, 24)).shape == (3, 24, 24)
+
+
+def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: Subject) -> None:
+    graph, plain = shrink_trace(subject.network.graph, 16), subject.network.graph
+    with torch.no_grad():
+        assert torch.equal(graph(IMAGES), plain(shrink(IMAGES, (16, 16))))
+    assert {node.name for node in graph.graph.nodes} == {node.name for node in plain.graph.nodes} | {"image"}
+    assert next(node for node in graph.graph.nodes if node.name == "x").op == "call_function"
+    assert graph.get_parameter("fc.weight") is plain.get_parameter("fc.weight")
+
+
+def test_a_file_declares_what_it_did_and_computes_on_less(subject: Subject) -> None:
+    model = shrink_onnx(subject.model, 16)
+    onnx.checker.check_model(model, full_check=True)
+    known = shapes(onnx.shape_inference.infer_shapes(model))
+    assert known["x"] == (1, 3, 24, 24)
+    assert known[SHRUNK] == (1, 3, 16, 16)
+    assert known["conv2d"] == (1, 16, 8, 8)
+    assert [node.op_type for node in model.graph.node if "x" in node.input] == ["Resize"]
+
+
+def test_pixels_of_layers_are_those_of_the_smaller_maps(subject: Subject) -> None:
+    whole = {layer.name: (layer.pixels_in, layer.pixels_out) for layer in subject.network.layers}
+    assert layer_pixels(subject.network, 24) == whole
+    found = layer_pixels(subject.network, 20)  # maps of 20, 10 and 5
+    assert found["stem.0"] == (400, 100)
+    assert found["add"] == (100, 100)
+    assert found["depthwise"] == (100, 25)
+    assert found["fc"] == whole["fc"] == (1, 1)
+
+
+class Ends(nn.Module):
+    """A convolution, and an end that may know how large its map is."""
+
+    def __init__(self, end: str) -> None:
+        super().__init__()
+        pixels = {"pooled": 4, "uneven": 25, "wide": 144}.get(end, 1)
+        self.end, self.conv, self.fc = end, nn.Conv2d(3, 8, 3, 2, 1), nn.Linear(8 * pixels, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps = self.conv(x)
+        ends = {
+            "mean": lambda: maps.mean((2, 3)),
+            "view": lambda: maps.view(-1, 8, 144).mean(2),
+            "window": lambda: nn.functional.avg_pool2d(maps, 12).flatten(1),
+            "counted": lambda: maps.sum((2, 3)) / (maps.shape[2] * maps.shape[3]),
+            "pooled": lambda: nn.functional.adaptive_avg_pool2d(maps, 2).flatten(1),
+            "uneven": lambda: nn.functional.adaptive_avg_pool2d(maps, 5).flatten(1),
+            "wide": lambda: maps.flatten(1),
+        }
+        logits: torch.Tensor = self.fc(ends[self.end]())
+        return logits
+
+
+@pytest.mark.parametrize("end", ["view", "window", "counted", "pooled", "uneven", "wide"])
+def test_sizes_that_are_written_into_a_network_are_found(end: str) -> None:
+    """`counted` divides by the pixels that the trace was made with; `pooled` becomes a window in ONNX, `uneven` a table
+    of indices."""
+    network = analyse(Ends(end), (3, 24, 24))
+    model = export(network.module, network.shape)
+    assert not any(takes(network, model, side) for side in (16, 20))
+
+
+def test_what_only_averages_takes_any_size() -> None:
+    network = analyse(Ends("mean"), (3, 24, 24))
+    model = export(network.module, network.shape)
+    assert all(takes(network, model, side) for side in (8, 16, 20))

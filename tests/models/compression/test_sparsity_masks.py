@@ -1,0 +1,95 @@
+"""Zeros that are held while a network is trained, and that grow over epochs."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.compression.sparsity import Sparsity, by_magnitude
+from paredown.models.compression.sparsity_masks import Masks
+from paredown.models.data.dataset import Data
+from paredown.models.progress import silent
+from paredown.stages.training.loop import Schedule, Task, supervised, train
+
+BLOCKS, HALF = Sparsity("block4", 0.75), Sparsity("2:4", 0.5)
+LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}
+
+
+def task_of(data: Data, folder: Path, masks: Masks, epochs: int = 3) -> Task:
+    schedule = Schedule(epochs=epochs, lr=0.01, ema=0.5)
+    return Task("distil", data, schedule, supervised, folder, folder / "cache", 0, silent, masks)
+
+
+def zeros(module: nn.Module, layer: str) -> torch.Tensor:
+    return module.get_parameter(f"{layer}.weight") == 0
+
+
+def pruned(net: nn.Module) -> nn.Module:
+    for layer, sparsity in LAYERS.items():
+        weight = net.get_parameter(f"{layer}.weight")
+        weight.data = by_magnitude(weight.data, sparsity)
+    return net
+
+
+def test_zeros_stay_exactly_where_they_are(net: nn.Module, data: Data, tmp_path: Path) -> None:
+    before = {layer: zeros(pruned(net), layer) for layer in LAYERS}
+    old = net.get_parameter("block.conv1.weight").clone()
+    train(net, task_of(data, tmp_path, Masks(LAYERS)))
+    assert all(torch.equal(zeros(net, layer), before[layer]) for layer in LAYERS)
+    assert not torch.equal(net.get_parameter("block.conv1.weight"), old)
+
+
+def test_without_masks_they_would_not(net: nn.Module, data: Data, tmp_path: Path) -> None:
+    train(pruned(net), task_of(data, tmp_path, Masks()))
+    assert not zeros(net, "block.conv1").any()
+
+
+def test_sparsity_grows_along_a_cubic(net: nn.Module) -> None:
+    masks = Masks({"block.conv1": BLOCKS}, growth=3)
+    shares = []
+    for epoch in range(4):
+        kept = masks.impose(net, epoch)["block.conv1.weight"]
+        shares.append(1 - float(kept.mean()))
+        assert torch.equal(kept == 0, zeros(net, "block.conv1"))
+    assert shares == pytest.approx([0.75 * (1 - (2 / 3) ** 3), 0.75 * (1 - (1 / 3) ** 3), 0.75, 0.75], abs=0.01)
+
+
+def test_growth_does_not_prune_past_the_plan(net: nn.Module) -> None:
+    """Channels that were emptied on the way count as zeros, not as gone."""
+    layer = nn.Conv2d(16, 64, 1)
+    masks = Masks({"0": Sparsity("block4", 0.95)}, growth=8)
+    module = nn.Sequential(layer)
+    for epoch in range(8):
+        masks.impose(module, epoch)
+    assert float((layer.weight == 0).float().mean()) == pytest.approx(0.95, abs=0.01)
+
+
+def test_what_is_kept_has_all_zeros_although_an_earlier_epoch_may_have_been_better(
+    net: nn.Module, data: Data, tmp_path: Path
+) -> None:
+    curve = train(net, task_of(data, tmp_path, Masks({"block.conv1": BLOCKS}, growth=2), epochs=2))
+    assert len(curve) == 2
+    assert float(zeros(net, "block.conv1").float().mean()) == pytest.approx(0.75, abs=0.01)
+
+
+def test_a_stopped_growth_goes_on_to_the_same_weights(net: nn.Module, data: Data, tmp_path: Path) -> None:
+    whole, stopped = copy.deepcopy(net), copy.deepcopy(net)
+    masks = Masks({"block.conv1": BLOCKS}, growth=2)
+    for folder in ("whole", "stopped"):
+        (tmp_path / folder).mkdir()
+    train(whole, task_of(data, tmp_path / "whole", masks))
+    task = task_of(data, tmp_path / "stopped", masks)
+
+    def stop(text: str, done: float, total: float) -> None:
+        if done > 1.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(copy.deepcopy(net), replace(task, progress=stop))
+    train(stopped, task)
+    assert all(
+        torch.equal(a, b) for a, b in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True)
+    )

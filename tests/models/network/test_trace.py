@@ -1,0 +1,178 @@
+"""The traced network: what is folded, which layers are found, and how they are joined."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.errors import InputError
+from paredown.models.network.batch_norm import batch_norm_pairs, fold_batch_norm
+from paredown.models.network.trace import analyse, channel_source, operator
+from paredown.models.onnx.export import export
+from paredown.stages.analysis.prepared_model import Subject
+
+SHAPE = (3, 12, 12)
+
+
+class Net(nn.Module):
+    """Two convolutions and a norm, put together by `build`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.act, self.fc = nn.BatchNorm2d(8), nn.ReLU(inplace=True), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.fc(self.body(x).mean((2, 3)))
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.act(self.norm(self.a(x)))
+
+
+class PreActivation(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x)
+        return x + self.b(self.act(self.norm(x).clone()))
+
+
+class NormAfterActivation(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.norm(self.act(self.a(x))))
+
+
+class SharedNorm(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.b(self.norm(self.a(x))))
+
+
+class SharedLayer(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.b(self.b(self.a(x)))
+
+
+class TwoOutputs(Net):
+    def forward(self, x: torch.Tensor) -> Any:
+        return super().forward(x), x
+
+
+class Branching(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean() * self.a(x) if x.mean() > 0 else self.a(x)
+
+
+class FreeWeight(Net):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.conv2d(x, self.a.weight * 2)
+
+
+class Gated(Net):
+    """A squeeze-and-excitation gate, a concatenation and an addition."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.last = nn.Conv2d(8, 8, 1), nn.Conv2d(16, 8, 1)
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.a(x))
+        gated = x * torch.sigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+        return self.last(torch.cat([gated, self.b(x)], 1)) + gated
+
+
+@pytest.mark.parametrize("kind", [Net, PreActivation, NormAfterActivation, SharedNorm])
+def test_folding_changes_no_answer(kind: type[Net], tools: Any) -> None:
+    module = tools.warmed(kind(), SHAPE)
+    images = torch.randn(4, *SHAPE)
+    torch.testing.assert_close(fold_batch_norm(module, SHAPE)(images), module(images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "pairs"),
+    [(Net, [("a", "norm")]), (PreActivation, []), (NormAfterActivation, []), (SharedNorm, [])],
+)
+def test_only_a_norm_that_alone_reads_a_convolution_is_folded(kind: type[Net], pairs: list[tuple[str, str]]) -> None:
+    module = kind().eval()
+    assert batch_norm_pairs(module, SHAPE) == pairs
+
+
+def test_the_given_module_is_left_untouched(net: nn.Module, tools: Any) -> None:
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    analyse(net, tools.shape)
+    after = net.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_trace_computes_what_the_module_computes(net: nn.Module, subject: Subject, tools: Any) -> None:
+    images = torch.randn(5, *tools.shape)
+    torch.testing.assert_close(subject.network.graph(images), net(images), rtol=1e-4, atol=1e-5)
+
+
+def test_layers_in_order_with_their_sizes(subject: Subject) -> None:
+    layers = subject.network.layers
+    assert [(layer.name, layer.op) for layer in layers] == [
+        ("stem.0", "conv"),
+        ("block.conv1", "conv"),
+        ("block.conv2", "conv"),
+        ("add", "add"),
+        ("depthwise", "conv"),
+        ("pointwise.0", "conv"),
+        ("fc", "linear"),
+    ]
+    stem, deep = subject.network.layer("stem.0"), subject.network.layer("depthwise")
+    assert (stem.channels_in, stem.channels_out, stem.kernel, stem.groups) == (3, 16, 9, 1)
+    assert (stem.pixels_in, stem.pixels_out) == (24 * 24, 12 * 12)
+    assert (deep.groups, deep.depthwise, deep.pixels_out) == (16, True, 6 * 6)
+    assert subject.network.layer("fc").pixels_in == 1
+
+
+def test_values_have_the_names_that_the_exporter_gives_them(subject: Subject) -> None:
+    made = {value for node in subject.model.graph.node for value in node.output}
+    for layer in subject.network.layers:
+        assert layer.value in made or layer.name == "fc"
+        assert layer.output in made
+    assert subject.network.layer("fc").value == "logits"
+
+
+def test_an_output_is_the_value_behind_the_fused_activation(subject: Subject) -> None:
+    graph = {node.name: node for node in subject.network.graph.graph.nodes}
+    assert operator(graph[subject.network.layer("stem.0").output]) == "relu"
+    assert operator(graph[subject.network.layer("pointwise.0").output]) == "hardtanh"
+    assert operator(graph[subject.network.layer("add").output]) == "relu"
+
+
+def test_a_join_takes_the_channels_of_what_it_reads_first(subject: Subject) -> None:
+    assert channel_source(subject.network, subject.network.layer("add").inputs[0]) == "block.conv2"
+
+
+def test_channels_behind_gates_and_concatenations() -> None:
+    network = analyse(Gated().eval(), SHAPE)
+    assert channel_source(network, network.layer("last").inputs[0]) == ""
+    assert channel_source(network, network.layer("add").inputs[0]) == "last"
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (SharedLayer, "calls its layer 'b' more than once"),
+        (TwoOutputs, "returns 2 values"),
+        (Branching, "cannot be traced by torch.export"),
+        (FreeWeight, "the weight of 'conv2d' is not that of"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(kind: type[Net], said: str) -> None:
+    with pytest.raises(InputError, match=said) as caught:
+        analyse(kind().eval(), SHAPE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_leftover_norm_is_exported_right(tools: Any, tmp_path: Any) -> None:
+    """The exporter sees a norm that could not be folded."""
+    import onnxruntime
+
+    module = tools.warmed(PreActivation(), SHAPE)
+    network = analyse(module, SHAPE)
+    session = onnxruntime.InferenceSession(export(network.module, SHAPE).SerializeToString())
+    image = torch.randn(1, *SHAPE)
+    torch.testing.assert_close(torch.from_numpy(session.run(None, {"x": image.numpy()})[0]), module(image).detach())
+    assert [layer.name for layer in network.layers] == ["a", "b", "add", "fc"]

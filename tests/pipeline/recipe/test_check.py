@@ -1,0 +1,140 @@
+"""`paredown check`: everything that can be known before any work."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paredown.models.errors import InputError, MissingError
+from paredown.pipeline.recipe.check import check
+from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.stages import plugins
+
+Write = Callable[..., Path]
+
+NET = """
+import torch
+
+def make(classes=3):
+    layers = [torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(8, classes))
+"""
+
+
+@pytest.fixture
+def recipe(write_stage: Write, write_recipe: Write, tmp_path: Path) -> Path:
+    (tmp_path / "net.py").write_text(NET)
+    images = np.random.default_rng(0).integers(0, 255, (90, 32, 32, 3), dtype=np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(90) % 3)
+    write_stage("first", extra='solver: str = "milp"')
+    file = write_recipe("- first.py")
+    file.write_text(file.read_text().replace("source: images", "source: images.npz"))
+    return file
+
+
+def lines(recipe: Path) -> dict[str, str]:
+    found = (line.partition(": ") for line in check(load_recipe(recipe), recipe.parent / "cache"))
+    return {name: text for name, _, text in found}
+
+
+def test_what_holds_is_told(recipe: Path) -> None:
+    told = lines(recipe)
+    assert told["stages"] == "first.py"
+    assert told["plugins"] == "runtime.py, milp"
+    assert told["images"].endswith("3 classes")
+    assert told["model"] == "2 layers traced"
+    assert told["limits"] == "size 0.5x"
+
+
+def test_a_solver_that_does_not_exist(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- first.py: {solver: mlip}"))
+    with pytest.raises(InputError, match="solvers: 'mlip' is not known; did you mean 'milp'"):
+        lines(recipe)
+
+
+def test_a_plugin_that_is_not_installed(recipe: Path) -> None:
+    text = 'class R:\n    REQUIRES: dict[str, str] = {"no_such_module": "wings"}\n\nPLUGIN = R\n'
+    (recipe.parent / "runtime.py").write_text(text)
+    with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
+        lines(recipe)
+
+
+def test_a_runtime_to_compare_with_that_is_not_installed(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
+    (recipe.parent / "other.py").write_text((recipe.parent / "runtime.py").read_text())
+    assert lines(recipe)["plugins"] == "runtime.py, other.py, milp"
+    text = 'class R:\n    REQUIRES: dict[str, str] = {"no_such_module": "wings"}\n\nPLUGIN = R\n'
+    (recipe.parent / "other.py").write_text(text)
+    with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
+        lines(recipe)
+
+
+@pytest.mark.parametrize(("gone", "expected"), [("net.py", "net.py"), ("images.npz", "images.npz")])
+def test_files_that_are_not_there(recipe: Path, gone: str, expected: str) -> None:
+    loaded = load_recipe(recipe)
+    (recipe.parent / gone).unlink()
+    with pytest.raises(InputError, match=expected):
+        list(check(loaded, recipe.parent / "cache"))
+
+
+def test_weights_that_are_not_there(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("source: net.py:make", "source: net.py:make, weights: w.pth"))
+    with pytest.raises(InputError, match=r"w\.pth"):
+        lines(recipe)
+
+
+def test_a_model_with_other_classes(recipe: Path) -> None:
+    net = recipe.parent / "net.py"
+    net.write_text(NET.replace("def make(classes=3)", "def make()").replace("8, classes", "8, 5"))
+    with pytest.raises(InputError, match="fit"):
+        lines(recipe)
+
+
+def test_what_a_stage_says_of_the_model_is_told(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [basic]}"))
+    with pytest.raises(InputError, match="library: the model has no block that could be replaced"):
+        lines(recipe)
+
+
+def test_a_block_that_does_not_exist(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [bsic]}"))
+    with pytest.raises(InputError, match="blocks: 'bsic' is not known; did you mean 'basic'"):
+        lines(recipe)
+
+
+def profiled(recipe: Path, options: str) -> Path:
+    recipe.write_text(recipe.read_text().replace("- first.py", f"- baseline\n  - profile: {{transforms: {options}}}"))
+    return recipe
+
+
+@pytest.mark.parametrize("engine", ["neural-compressor", "{neural-compressor: {images: 64}}"])
+def test_an_engine_that_is_not_installed(recipe: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
+    found = plugins._installed
+    monkeypatch.setattr(plugins, "_installed", lambda module: module != "neural_compressor" and found(module))
+    line = "neural-compressor needs the module neural_compressor, which is not installed: pip install "
+    with pytest.raises(MissingError, match=rf'^{line}"paredown\[neural-compressor\]"$'):
+        lines(profiled(recipe, f"{{quantize: {{engine: {engine}}}}}"))
+
+
+def test_without_optional_packages_the_rest_works(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plugins, "_installed", lambda module: False)
+    assert lines(profiled(recipe, "{quantize: {engine: own}}"))["profile"] == "quantize"
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ("{engine: neural-compresor}", "engines: 'neural-compresor' is not known; did you mean 'neural_compressor'"),
+        ("{engine: {own: {}, other: {}}}", "quantize.engine names 2 engines"),
+        ("{layers: {'1': fp32}}", "quantize.layers: '1' fits none of the 2 layers; near: 0, 4"),
+        ("{layers: {'0': int4}}", "quantize: layers.0: "),
+    ],
+)
+def test_what_quantize_cannot_use(recipe: Path, options: str, line: str) -> None:
+    with pytest.raises(InputError, match=line):
+        lines(profiled(recipe, f"{{quantize: {options}}}"))
+
+
+def test_pinned_layers_are_counted(recipe: Path) -> None:
+    assert lines(profiled(recipe, "{quantize: {layers: {'.*': fp32}}}"))["profile"] == "quantize; 2 sites pinned"

@@ -1,0 +1,69 @@
+"""Which replacements are trained on: the unbeaten ones, thinned from the most exact to the cheapest."""
+
+import pytest
+import torch
+from torch import nn
+
+from paredown.models.network.blocks import Place
+from paredown.stages.blocks.scores import Score, measure, survivors
+from paredown.stages.planning.search_loop import halve
+
+
+def score(error: float, macs: float, elements: float = 1.0, parameters: float = 1.0) -> Score:
+    return Score(error, macs, elements, parameters, 0)
+
+
+def test_work_is_counted_where_the_block_stands() -> None:
+    place = Place("x", (4, 8, 8), (6, 4, 4), "relu", False)
+    module = nn.Sequential(nn.Conv2d(4, 4, 3, 2, 1, groups=4, bias=False), nn.Conv2d(4, 6, 1, bias=False))
+    found = measure(module, place, 0.5, 7)
+    assert found.macs == pytest.approx((4 * 16 * 9 + 6 * 16 * 4) / 1e6)
+    assert found.elements == pytest.approx((4 * 16 + 6 * 16) / 1e6)
+    assert found.parameters == (36 + 24) / 1e3
+    assert (found.error, found.steps) == (0.5, 7)
+
+
+def test_nothing_is_counted_twice_or_left_behind() -> None:
+    conv = nn.Conv2d(4, 4, 1)
+    place = Place("x", (4, 8, 8), (4, 8, 8), "relu", False)
+    assert measure(conv, place, 0, 0) == measure(conv, place, 0, 0)
+    assert not conv._forward_hooks
+    assert torch.is_grad_enabled()
+
+
+def test_one_is_beaten_only_in_everything() -> None:
+    assert score(0.1, 1).beats(score(0.2, 2))
+    assert not score(0.1, 3).beats(score(0.2, 2))
+    assert not score(0.1, 1, elements=5).beats(score(0.2, 2))
+    assert not score(0.1, 1).beats(score(0.1, 1))
+
+
+def test_the_front_survives_from_exact_to_cheap() -> None:
+    scores = {"exact": score(0.1, 9), "middle": score(0.3, 5), "cheap": score(0.8, 1), "beaten": score(0.4, 6)}
+    assert survivors(scores, 5) == ["exact", "middle", "cheap"]
+    assert survivors(scores, 2) == ["exact", "cheap"]
+    assert survivors(scores, 1) == ["exact"]
+
+
+def test_a_long_front_is_thinned_evenly() -> None:
+    scores = {f"c{i}": score(i / 10, 10 - i) for i in range(9)}
+    assert survivors(scores, 3) == ["c0", "c4", "c8"]
+    assert len(set(survivors(scores, 4))) == 4
+
+
+def test_the_best_is_left_after_ever_more_images() -> None:
+    asked: list[tuple[int, int]] = []
+
+    def score(name: int, images: int) -> float:
+        asked.append((name, images))
+        return {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}[name] + (0.2 if name == 1 and images > 32 else 0)
+
+    found = halve([0, 1, 2, 3], score, 32)
+    assert list(found) == [2, 0, 1, 3], "on more images the third is better than the first one"
+    assert asked == [(0, 32), (1, 32), (2, 32), (3, 32), (1, 64), (3, 64), (3, 128)]
+    assert found[1] == pytest.approx(0.4)
+
+
+def test_one_alone_wins_and_none_is_nothing() -> None:
+    assert halve([7], lambda name, images: 0.1, 8) == {7: 0.1}
+    assert halve([], lambda name, images: 0.1, 8) == {}

@@ -1,0 +1,133 @@
+"""The search problem says of every plan what the cost model predicts."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.limits import Bound, Limits
+from paredown.stages.planning import latency_model
+from paredown.stages.planning.problem_builder import budgets
+from paredown.stages.planning.sites import random_choice
+from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.solvers.problem import Charge, is_plan, loss, reached, validate
+from paredown.stages.solvers.problem import cost as plan_cost
+from paredown.stages.transforms.base import Transform
+from paredown.stages.transforms.narrow import Narrow
+from paredown.stages.transforms.quantize import Quantize
+from paredown.stages.transforms.resize import Resize
+
+BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [
+        (Narrow(), Quantize()),
+        (Quantize(),),
+        (Narrow(),),
+        (Narrow(levels=(0.5,), round_to=16), Quantize()),
+        (Resize(round_to=4), Narrow(), Quantize()),
+        (Resize(),),
+    ],
+    ids=["both", "quantize", "narrow", "few widths", "all three", "resize"],
+)
+def test_every_plan_costs_what_is_predicted(subject: Subject, tools: Any, transforms: tuple[Transform, ...]) -> None:
+    problem = tools.random_problem(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
+    validate(problem)
+    rng, profile = np.random.default_rng(0), tools.random_profile(subject)
+    drawn = [random_choice(problem.sites, rng) for _ in range(20)]
+    assert all(len({choice[site.name] for choice in drawn}) > 1 for site in problem.sites)
+    for choice in drawn:
+        assert is_plan(problem, choice)
+        predicted, found = latency_model.predict(subject, transforms, profile, choice), plan_cost(problem, choice)
+        assert found["latency"] == pytest.approx(predicted["latency"])
+        assert found["size"] == pytest.approx(predicted["size"])
+        assert reached(found, "memory") <= predicted["memory"] + 1e-9
+
+
+def test_memory_is_exact_where_the_peak_is(subject: Subject, tools: Any) -> None:
+    transforms = (Narrow(), Quantize())
+    problem = tools.random_problem(subject, transforms, {"memory": 100.0})
+    predicted = latency_model.predict(subject, transforms, tools.random_profile(subject), {})
+    plain = {site.name: site.candidates[0].name for site in problem.sites}
+    assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
+
+
+def test_only_what_has_pixels_depends_on_the_input(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Resize(), Quantize()), {"latency": 1.0})
+    scopes = {factor.sites for factor in problem.factors}
+    assert ("resize:input", "quantize:stem.0") in scopes
+    assert ("resize:input", "quantize:add") in scopes
+    assert ("quantize:fc",) in scopes
+    crossing = [charge for charge in problem.charges if (("quantize:block.conv2", "int8"),) in picks_in(charge)]
+    assert [charge.sites for charge in crossing] == [("resize:input",)], "a border's elements"
+
+
+def picks_in(charge: Charge) -> set[tuple[tuple[str, str], ...]]:
+    """The last terms of its occasions: what reads."""
+    return {tuple(occasion[-1]) for occasion in charge.when}
+
+
+def test_a_border_costs_the_same_from_either_side_and_nothing_within_one_precision(
+    subject: Subject, tools: Any
+) -> None:
+    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
+    plan = {site.name: "fp32" for site in problem.sites}
+    borders = replace(problem, factors=())
+    assert plan_cost(borders, plan) == problem.fixed
+    one, other = "quantize:block.conv1", "quantize:block.conv2"
+    between = [
+        charge for charge in problem.charges if any(len(o) == 2 and {one, other} == sites(o) for o in charge.when)
+    ]
+    (price,) = between[0].table.values()
+    for quantized in (one, other):
+        alone = replace(borders, charges=tuple(between))
+        more = plan_cost(alone, {**plan, quantized: "int8"})["latency"] - problem.fixed["latency"]
+        assert len(between) == 1 and more == pytest.approx(price["latency"])
+
+
+def sites(occasion: tuple[frozenset[tuple[str, str]], ...]) -> set[str]:
+    return {site for term in occasion for site, _ in term}
+
+
+def test_steps_are_only_there_for_a_memory_limit(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
+    assert set(plan_cost(problem, {})) <= {"latency", "size"}
+
+
+def test_losses_are_those_given(subject: Subject, tools: Any) -> None:
+    problem = tools.random_problem(subject, (Narrow(),), {"size": 1.0})
+    site = problem.sites[0]
+    choice = {s.name: s.candidates[0].name for s in problem.sites}
+    better = {**choice, site.name: site.candidates[-1].name}
+    assert loss(problem, better) - loss(problem, choice) == pytest.approx(
+        site.candidates[-1].loss - site.candidates[0].loss
+    )
+
+
+def test_limits_become_budgets_with_a_margin() -> None:
+    limits = Limits(
+        latency_p50=Bound(value=0.5, unit="x"), size=Bound(value=3, unit="MiB"), peak_memory=Bound(value=0.9, unit="x")
+    )
+    assert budgets(limits, BASELINE, 0.1) == pytest.approx({"latency": 1.8, "size": 2.7, "memory": 72.9})
+
+
+def test_a_p95_limit_is_held_through_the_median() -> None:
+    alone = Limits(latency_p95=Bound(value=3, unit="ms"))
+    assert budgets(alone, BASELINE, 0.0) == pytest.approx({"latency": 2.0})
+    both = Limits(latency_p95=Bound(value=3, unit="ms"), latency_p50=Bound(value=0.25, unit="x"))
+    assert budgets(both, BASELINE, 0.0) == pytest.approx({"latency": 1.0})
+
+
+def test_accuracy_is_no_budget() -> None:
+    assert budgets(Limits(accuracy_drop=1.0), BASELINE, 0.02) == {}
+
+
+def test_room_for_metadata_is_taken_off_the_size() -> None:
+    size = Limits(size=Bound(value=2, unit="MiB"))
+    assert budgets(size, BASELINE, 0.1, metadata=0.5) == pytest.approx({"size": 1.35})
+    assert budgets(size, BASELINE, 0.1, metadata=5) == pytest.approx({"size": 0.9})  # at most half of it
+    assert budgets(Limits(latency_p50=Bound(value=1, unit="x")), BASELINE, 0.0, metadata=5) == {"latency": 4.0}

@@ -1,0 +1,232 @@
+"""DeepSparse: whose time is whose, and, where its sidecar is installed, what it computes, refuses and survives."""
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import ModelProto
+
+from paredown.models.compression.conv_integer import conv_integer
+from paredown.models.compression.qdq import quantize, units
+from paredown.models.errors import InputError, MissingError, ParedownError
+from paredown.models.onnx.edit import copy_of, save
+from paredown.stages import plugins
+from paredown.stages.analysis.plan_network import picks_by_name
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.base import State
+from paredown.stages.limits import Limits, Target
+from paredown.stages.measuring.target import portable
+from paredown.stages.planning.plan_meter import Meter, _owner
+from paredown.stages.runtimes.deepsparse import DeepSparse
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+from paredown.stages.runtimes.sidecars import deepsparse_profile
+from paredown.stages.runtimes.sidecars.worker import Worker
+from paredown.stages.transforms.quantize import Quantize
+
+LACK = plugins.missing("runtimes", "deepsparse")
+
+real = pytest.mark.usefixtures("installed")
+
+
+@pytest.fixture
+def installed() -> None:
+    if LACK:
+        pytest.skip(LACK)
+
+
+def int8(subject: Subject) -> ModelProto:
+    return quantize(subject.model, units(subject.model), subject.ranges, 7)
+
+
+def written(model: ModelProto, file: Path) -> Path:
+    save(model, file)
+    return file
+
+
+def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: Subject, tmp_path: Path) -> None:
+    path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
+    made = {node.name: node.output[0] for node in onnx.load(path).graph.node}
+    pieces = [
+        ("Naive Subgraph 0", "<none>", 1.0),
+        ("pyramid_1", f"{made['block.conv1']},{made['block.conv2']},no_such_value", 6.0),
+        ("elementwise_2", made["fc.scaled"], 0.5),
+        ("gemm_3", made["fc"], 2.0),
+    ]
+    slow = [(kind, values, 10 * ms) for kind, values, ms in pieces]
+    times = deepsparse_profile.node_times(path, [pieces, slow, pieces])
+    # 16 channels to 32, and back: as many products each
+    expected = {"+Naive Subgraph": 1.0, "block.conv1": 3.0, "block.conv2": 3.0, "fc.scaled": 0.5, "fc": 2.0}
+    assert times == pytest.approx(expected)
+
+
+def test_work_is_multiply_adds(subject: Subject, tmp_path: Path) -> None:
+    for model in (subject.model, conv_integer(int8(subject))):
+        work = deepsparse_profile.multiply_adds(written(model, tmp_path / "model.onnx"))
+        assert work["stem.0"] == 3 * 16 * 9 * 12 * 12
+        assert work["depthwise"] == 16 * 9 * 6 * 6
+        assert work["fc"] == 48 * 3
+
+
+def test_what_stands_behind_an_integer_layer_counts_for_it(subject: Subject) -> None:
+    model = conv_integer(int8(subject))
+    owners = {node.name: _owner(model, node.name, picks_by_name(subject)) for node in model.graph.node}
+    for name in ("stem.0", "block.conv2", "depthwise", "fc"):
+        assert {owners[f"{name}{part}"] for part in ("", ".biased", ".cast", ".scaled")} == {name}
+    assert owners["mean"] == "pointwise.0"
+    assert {owners[node.name] for node in model.graph.node if node.op_type == "QuantizeLinear"} == {""}
+
+
+def test_it_turns_zeros_into_time_and_the_others_do_not() -> None:
+    assert DeepSparse().supports("sparse")
+    assert not OnnxRuntime().supports("sparse")
+
+
+@pytest.fixture
+def images(tools: Any) -> np.ndarray:
+    noise: np.ndarray = torch.randn(9, *tools.shape, generator=torch.Generator().manual_seed(3)).numpy()
+    return noise
+
+
+@real
+@pytest.mark.runtime
+def test_it_computes_what_onnxruntime_computes(subject: Subject, images: np.ndarray, tmp_path: Path) -> None:
+    runtime, found = DeepSparse(), dict[str, np.ndarray]()
+    for name, model in {"float": subject.model, "int8": int8(subject)}.items():
+        plain = OnnxRuntime().run(written(model, tmp_path / f"{name}.onnx"), [images], 2)
+        found[name] = runtime.run(written(runtime.lower(model), tmp_path / "lowered.onnx"), [images], 2)
+        assert np.abs(found[name] - plain).mean() < (1e-4 if name == "float" else 0.02) * plain.std()
+    assert np.abs(found["int8"] - found["float"]).mean() > 0
+
+
+@real
+@pytest.mark.runtime
+def test_killed_in_the_middle_of_a_measurement_it_measures_again(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
+    ask, killed = Worker._ask, list[int]()
+
+    def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
+        if verb == "round" and not killed:
+            process = worker._started().process
+            killed.append(process.pid)
+            threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
+        return ask(worker, verb, arguments)
+
+    monkeypatch.setattr(Worker, "_ask", sabotaged)
+    times = DeepSparse().latency([path, path], threads=1, batch=1, rounds=2, runs=40)
+    assert np.shape(times) == (2, 2, 40) and np.min(times) > 0
+    with pytest.raises(ProcessLookupError):
+        os.kill(killed[0], 0)
+
+
+@real
+@pytest.mark.runtime
+def test_killed_twice_it_is_an_error_that_names_the_file(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(conv_integer(subject.model), tmp_path / "model.onnx")
+    ask = Worker._ask
+
+    def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
+        if verb == "round":
+            threading.Timer(0.2, os.kill, (worker._started().process.pid, signal.SIGKILL)).start()
+        return ask(worker, verb, arguments)
+
+    monkeypatch.setattr(Worker, "_ask", sabotaged)
+    with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot .* died again .*: killed by SIGKILL"):
+        DeepSparse().latency([path], threads=1, batch=1, rounds=1, runs=40)
+
+
+@real
+@pytest.mark.runtime
+def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: Subject, tmp_path: Path) -> None:
+    model = conv_integer(int8(subject))
+    for node in model.graph.node:
+        if node.op_type == "ConvInteger":
+            del node.input[3]
+    sound, bad = written(conv_integer(subject.model), tmp_path / "sound.onnx"), written(model, tmp_path / "bad.onnx")
+    with pytest.raises(
+        InputError, match=r"bad\.onnx: deepsparse cannot use this file: .* died again .*: Assertion at .*ops"
+    ):
+        DeepSparse().latency([sound, bad], threads=1, batch=1, rounds=1, runs=2)
+    assert DeepSparse().latency([sound], threads=1, batch=1, rounds=1, runs=2)
+
+
+@real
+@pytest.mark.runtime
+def test_what_it_leaves_to_others_is_not_measured(subject: Subject, tmp_path: Path) -> None:
+    """The QDQ form at an opset that it reads."""
+    model = copy_of(int8(subject))
+    model.opset_import[0].version, model.ir_version = 17, 8
+    path = written(model, tmp_path / "model.onnx")
+    runtime, line = DeepSparse(), r"model\.onnx: .* not measured: it computes only \d+ % of the operators itself"
+    measures = (
+        lambda: runtime.latency([path], 1, 1, rounds=1, runs=1),
+        lambda: runtime.node_times(path, 1, 1, runs=1),
+        lambda: runtime.peak_memory(path, 1, 1),
+    )
+    for measure in measures:
+        with pytest.raises(InputError, match=line):
+            measure()
+
+
+@real
+@pytest.mark.runtime
+def test_a_form_that_it_does_not_read_is_refused(subject: Subject, images: np.ndarray, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot use this file: "):
+        DeepSparse().run(written(subject.model, tmp_path / "model.onnx"), [images], 1)
+
+
+@real
+@pytest.mark.runtime
+@pytest.mark.parametrize("lower", [False, True])
+def test_every_layer_of_a_float_model_has_its_time(subject: Subject, tmp_path: Path, lower: bool) -> None:
+    model = conv_integer(int8(subject) if lower else subject.model)
+    times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), 1, 1, runs=4)
+    layers = {name for name in units(subject.model) if name != "add"}
+    assert layers <= set(times) and min(times.values()) >= 0
+    assert all(name.startswith("+") or name in {node.name for node in model.graph.node} for name in times)
+
+
+@real
+@pytest.mark.runtime
+def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, run: Any, tmp_path: Path) -> None:
+    """What is planned from is portable, what is measured and shipped is not."""
+    state = replace(finished, target=Target(runtime="deepsparse"), compare=("onnxruntime",), limits=Limits())
+    state = replace(run(state, "baseline", tmp_path, rounds=1, runs=1), out=tmp_path)
+    subject = load_subject(state)
+    assert subject.model.opset_import[0].version == 20
+    sample, owned = Meter(subject, (Quantize(),), state, rounds=1, runs=2).profiled(
+        Quantize().uniform(subject)[0], memory=False
+    )
+    assert sample.latency > 0 and {"stem.0", "block.conv1", "depthwise", "fc"} <= set(owned)
+    state = run(state, "export", tmp_path, agreement=0.8)
+    state = run(state, "verify", tmp_path, rounds=1, runs=1)
+    for product in ("baseline", "exported", "artifact"):
+        folder = state.product(product)
+        assert portable(folder).name == "portable.onnx"
+        opsets = [onnx.load(folder / name).opset_import[0].version for name in ("model.onnx", "portable.onnx")]
+        assert opsets == [17, 20]
+    manifest = json.loads((state.product("artifact") / "manifest.json").read_text())
+    assert set(manifest["sha256"]) == {"model.onnx", "portable.onnx", "baseline/model.onnx"}
+    assert [one["runtime"].split()[0] for one in manifest["compare"]] == ["onnxruntime"]
+
+
+def test_without_its_sidecar_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAREDOWN_SIDECARS", str(tmp_path))
+    with pytest.raises(MissingError, match=r"paredown runtime install deepsparse|cannot run here"):
+        plugins.load("runtimes", "deepsparse")
+    path = tmp_path / "model.onnx"
+    with pytest.raises(ParedownError):
+        DeepSparse().latency([path], 1, 1, rounds=1, runs=1)

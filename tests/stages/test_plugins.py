@@ -1,0 +1,99 @@
+"""Discovery: a file is a plugin, and listing imports nothing."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paredown.models.errors import InputError, MissingError
+from paredown.stages import plugins
+
+PLUGIN = '''"""Does nothing, well."""
+from typing import ClassVar
+{top}
+
+class Mine:
+    REQUIRES: ClassVar[dict[str, str]] = {requires}
+
+
+PLUGIN = Mine
+'''
+
+
+def plugin(folder: Path, requires: str = "{}", top: str = "") -> str:
+    (folder / "mine.py").write_text(PLUGIN.format(requires=requires, top=top))
+    return "mine.py"
+
+
+def test_names_are_files_that_set_plugin() -> None:
+    assert {"milp", "random"} <= set(plugins.names("solvers"))
+    assert "onnxruntime" in plugins.names("runtimes")
+    for kind in plugins.KINDS:
+        listed = plugins.names(kind)
+        assert listed == sorted(listed)
+        assert not {"base", "discovery", "problem", "__init__"} & set(listed)
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    script = """
+import sys
+from paredown.stages import plugins as discovery
+for kind in discovery.KINDS:
+    for name in discovery.names(kind):
+        discovery.missing(kind, name), discovery.summary(kind, name)
+sys.exit(any(name in sys.modules for name in ("torch", "onnxruntime", "scipy", "onnx")))
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_load_gives_the_class() -> None:
+    assert plugins.load("solvers", "milp").__module__ == "paredown.stages.solvers.milp"
+
+
+def test_a_hyphen_stands_for_an_underscore() -> None:
+    """Packages have the one in their names, modules the other."""
+    assert plugins.load("engines", "neural_compressor") is plugins.load("engines", "neural-compressor")
+    assert plugins.source("engines", "neural-compressor").name == "neural_compressor.py"
+
+
+def test_an_unknown_name_is_told_with_what_is_near_and_allowed() -> None:
+    with pytest.raises(InputError, match=r"'mlip' is not known; did you mean 'milp'\? allowed: .*random, .*file\.py"):
+        plugins.load("solvers", "mlip")
+
+
+@pytest.mark.parametrize("name", ["../base", "base", "__init__", "solvers/milp", ""])
+def test_what_is_no_plugin_cannot_be_loaded(name: str) -> None:
+    with pytest.raises(InputError, match="is not known"):
+        plugins.load("solvers", name)
+
+
+def test_a_file_is_loaded_once_per_content(tmp_path: Path) -> None:
+    first = plugins.load("solvers", plugin(tmp_path), tmp_path)
+    assert first.__name__ == "Mine"
+    assert plugins.load("solvers", "mine.py", tmp_path) is first
+    assert plugins.load("solvers", str(tmp_path / "mine.py")) is first
+    plugin(tmp_path, top="A = 1")
+    assert plugins.load("solvers", "mine.py", tmp_path) is not first
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["mine.py"], "no byte code beside it"
+
+
+def test_what_is_missing_is_told_without_importing(tmp_path: Path) -> None:
+    plugin(tmp_path, requires='{"json": "core", "no_such_module.part": "wings"}', top="import no_such_module")
+    line = 'mine.py needs the module no_such_module.part, which is not installed: pip install "paredown[wings]"'
+    assert plugins.missing("solvers", "mine.py", tmp_path) == line
+    with pytest.raises(MissingError) as caught:
+        plugins.load("solvers", "mine.py", tmp_path)
+    assert str(caught.value) == line
+    plugin(tmp_path, requires='{"json": "core"}')
+    assert plugins.missing("solvers", "mine.py", tmp_path) is None
+
+
+def test_the_summary_is_the_file_s_first_line(tmp_path: Path) -> None:
+    assert plugins.summary("solvers", plugin(tmp_path), tmp_path) == "Does nothing, well."
+
+
+def test_choices() -> None:
+    assert plugins.choices("sise", ["size", "time"]) == "did you mean 'size'? allowed: size, time"
+    assert plugins.choices("zzz", ["size"]) == "allowed: size"
+    assert plugins.choices("zzz", []) == "allowed: nothing"

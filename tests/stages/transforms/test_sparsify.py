@@ -1,0 +1,240 @@
+"""Sparsity through the whole pipeline: chosen per layer, held in training, counted in the artifact."""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from paredown.models.compression.sparsity import Sparsity
+from paredown.models.errors import InputError, LimitError
+from paredown.models.onnx.edit import load, save, zero_shares
+from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.base import State
+from paredown.stages.export import check_zeros
+from paredown.stages.limits import Bound, Limits, Target
+from paredown.stages.measuring.target import stored
+from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.products.product_files import read_notes
+from paredown.stages.recover import Recover
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
+from paredown.stages.training.loop import Schedule
+from paredown.stages.transforms.narrow import Narrow
+from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
+
+Run = Callable[..., State]
+
+SHORT = Schedule(epochs=2, lr=1e-3)
+
+
+@pytest.fixture(scope="module")
+def skipping(started: State, run: Run, tmp_path_factory: pytest.TempPathFactory) -> State:
+    """A state on a runtime to which zeros are no work, planned with sparsity and precision."""
+    root = tmp_path_factory.mktemp("sparse")
+    text = (started.root / "exact.py").read_text()
+    text = text.replace("float(value.size * pixels)", "float(np.count_nonzero(value) * pixels)")
+    text = text.replace(
+        "    def version", "    def supports(self, feature):\n        return True\n\n    def version", 1
+    )
+    (root / "skipping.py").write_text(text)
+    state = replace(started, target=Target(runtime=str(root / "skipping.py")), limits=limits("0.3x"), out=root)
+    sparsify = {"levels": [0.5, 0.75, 0.9], "patterns": ["block4"]}
+    state = run(state, "baseline", root, rounds=1, runs=1)
+    state = run(state, "profile", root, transforms={"sparsify": sparsify, "quantize": {}}, plans=4, images=32)
+    state = run(state, "sensitivity", root, images=8, plans=8)
+    return run(state, "search", root, front=0, rounds=4)
+
+
+@pytest.fixture(scope="module")
+def pared(skipping: State, run: Run) -> State:
+    root = skipping.out
+    state = run(skipping, "compress", root, batches=2)
+    state = run(state, "recover", root, distil=SHORT, quantize=SHORT)
+    state = run(state, "export", root, agreement=0.5)
+    return run(state, "verify", root, rounds=1, runs=1)
+
+
+def limits(latency: str) -> Limits:
+    return Limits(latency_p50=Bound.model_validate(latency))
+
+
+def test_sites_are_layers_that_the_pattern_fits(subject: Subject) -> None:
+    sites = {site.name: [c.name for c in site.candidates] for site in Sparsify(levels=(0.9, 0.5)).sites(subject)}
+    # The stem reads three channels, the depthwise convolution one.
+    assert set(sites) == {f"sparsify:{n}" for n in ("block.conv1", "block.conv2", "pointwise.0", "fc")}
+    assert sites["sparsify:fc"] == ["dense", "block4@0.5", "block4@0.9"]
+    every = Sparsify(levels=(0.5,), patterns=("unstructured", "2:4", "block4")).sites(subject)
+    assert {site.name for site in every} == {*sites, "sparsify:stem.0"}
+    assert not next(site for site in every if site.name == "sparsify:fc").ordered
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"levels": [0.5, 1.0]}, "above 0 and under 1"),
+        ({"levels": []}, "one or more"),
+        ({"patterns": ["block8"]}, "block8"),
+        ({"layers": {"fc": "block8@0.5"}}, "no sparsity"),
+        ({"layers": {"fc": 1.5}}, "layers"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        Sparsify(**options)
+
+
+def test_layers_can_be_pinned(subject: Subject) -> None:
+    transform = Sparsify(levels=(0.5,), layers={"fc": "dense", "block[.].*": 0.85, "pointwise.0": "2:4"})
+    assert transform.pinned(subject) == {
+        "sparsify:fc": "dense",
+        "sparsify:block.conv1": "block4@0.85",
+        "sparsify:block.conv2": "block4@0.85",
+        "sparsify:pointwise.0": "2:4",
+    }
+    sites = {site.name: {c.name for c in site.candidates} for site in transform.sites(subject)}
+    assert all(name in sites[site] for site, name in transform.pinned(subject).items())
+    with pytest.raises(InputError, match="'heads' fits none"):
+        Sparsify(layers={"heads": 0.5}).pinned(subject)
+
+
+def test_reconstruction_is_made_once_and_kept(skipping: State) -> None:
+    subject = load_subject(skipping)
+    weight = subject.network.module.get_parameter("block.conv1.weight").detach()
+    for name in ("block4@0.5", "block4@0.9"):
+        sparsity = Sparsify().pruned(subject, "block.conv1", Sparsity.parse(name), weight)
+        assert np.array_equal(sparsity, subject.pruned["block.conv1"][name].dense())
+    magnitude = Sparsify(method="magnitude").pruned(subject, "block.conv1", Sparsity.parse("block4@0.5"), weight)
+    assert not np.array_equal(magnitude, subject.pruned["block.conv1"]["block4@0.5"].dense())
+    changed = Sparsify().pruned(subject, "block.conv1", Sparsity.parse("block4@0.5"), weight * 1.5)
+    assert np.array_equal(changed, magnitude * 1.5)
+
+
+def test_the_plan_is_layer_wise_and_predicted_as_it_is_measured(skipping: State) -> None:
+    plan = json.loads((skipping.product("plan") / "plan.json").read_text())
+    layers = {layer["name"]: layer for layer in load_layers(skipping)}
+    sparse = sparse_layers(load_choice(skipping))
+    assert sparse
+    for name, layer in layers.items():
+        expected = sparse.get(name)
+        assert (layer["sparsity"], layer["pattern"]) == ((expected.level, "block4") if expected else (0.0, ""))
+    assert plan["predicted"]["latency"] == pytest.approx(plan["measured"]["latency"], rel=0.1)
+    assert plan["measured"]["latency"] <= 0.3 * plan["baseline"]["latency"]["p50"]
+
+
+def test_zeros_are_in_the_artifact_that_was_trained(pared: State) -> None:
+    planned = sparse_layers(load_choice(pared))
+    found = zero_shares(load(stored(pared.product("artifact"))))
+    assert planned
+    for name, sparsity in planned.items():
+        assert found[name] >= sparsity.level - 0.01
+    manifest = json.loads((pared.product("artifact") / "manifest.json").read_text())
+    assert manifest["zeros"] == {name: found[name] for name in manifest["zeros"]}
+    assert set(manifest["zeros"]) == set(planned)
+
+
+def test_sparsity_may_grow_while_it_is_recovered(skipping: State, run: Run, tmp_path: Path) -> None:
+    state = run(skipping, "compress", tmp_path, batches=1)
+    state = run(state, "recover", tmp_path, gradual=2, distil=SHORT, quantize=SHORT)
+    state = run(state, "export", tmp_path, agreement=0.5)
+    found = zero_shares(load(stored(state.product("exported"))))
+    for name, sparsity in sparse_layers(load_choice(state)).items():
+        assert found[name] >= sparsity.level - 0.01
+
+
+def test_growth_cannot_take_longer_than_the_training() -> None:
+    with pytest.raises(ValueError, match=r"gradual \(3\) is more than the epochs of distil \(2\)"):
+        Recover(gradual=3, distil=SHORT)
+
+
+def test_lost_zeros_are_an_error() -> None:
+    wide = {"kept_in": 64, "kept_out": 64}
+    planned = [{"name": "a", "sparsity": 0.8, **wide}, {"name": "add", "sparsity": 0.0, **wide}]
+    check_zeros({"a": 0.795}, planned)
+    check_zeros({"a": 0.6875}, [{"name": "a", "sparsity": 0.7, "kept_in": 16, "kept_out": 8}])  # of 32 blocks 22
+    with pytest.raises(LimitError, match=r"the layer a has 70\.0 % zeros where the plan has 80\.0 %"):
+        check_zeros({"a": 0.7}, planned)
+
+
+def test_where_zeros_gain_nothing_they_are_left_out_with_the_numbers(started: State, run: Run, tmp_path: Path) -> None:
+    state = replace(started, target=Target(runtime=str(started.root / "exact.py")))
+    transforms = {"sparsify": {"levels": [0.9]}, "quantize": {}}
+    state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
+    assert [type(one).__name__ for one in load_profile(state)[1]] == ["Quantize"]
+    (line,) = read_notes(tmp_path)
+    assert "sparsify is left out" in line and "`narrow` removes whole channels" in line
+    assert "With block4@0.9 everywhere this network takes 1.00x of the time and 1.00x of the bytes" in line
+
+
+def test_alone_it_is_refused_there(started: State, run: Run, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="finds nothing in this model to change; sparsify is left out"):
+        run(started, "profile", tmp_path, transforms={"sparsify": {"levels": [0.9]}}, plans=0, images=8)
+
+
+def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path: Path) -> None:
+    target = Target(runtime=str(tmp_path / "exact.py"), container="gzip")
+    state = replace(started, target=target, limits=Limits(size=Bound.model_validate("0.22x")))
+    transforms = {"sparsify": {"levels": [0.5, 0.8, 0.9], "patterns": ["unstructured"]}, "quantize": {}}
+    (tmp_path / "exact.py").write_text(
+        (started.root / "exact.py")
+        .read_text()
+        .replace("onnx.load(path)", "load(path)")
+        .replace("import shapes, weights", "import load, shapes, weights")
+    )
+    state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
+    profile, _ = load_profile(state)
+    assert all(set(kernels) == {"fp32", "int8"} for kernels in profile.layers.values())
+    shares = profile.shares["block.conv1"]
+    assert shares["int8 unstructured@0.9"] < shares["int8 unstructured@0.5"] < shares["int8"] <= 1.01
+    state = run(state, "sensitivity", tmp_path, images=8, plans=4)
+    state = run(state, "search", tmp_path, front=0)
+    plan = json.loads((state.product("plan") / "plan.json").read_text())
+    assert sparse_layers(plan["choice"])
+    assert plan["predicted"]["size"] == pytest.approx(plan["measured"]["size"], rel=0.1)
+    state = run(state, "compress", tmp_path, batches=1)
+    state = run(state, "recover", tmp_path, distil=Schedule(epochs=1), quantize=Schedule(epochs=1))
+    state = run(state, "export", tmp_path, agreement=0.5)
+    state = run(state, "verify", tmp_path, rounds=1, runs=1)
+    file = stored(state.product("artifact"))
+    assert file.name == "model.onnx.gz"
+    assert file.stat().st_size <= 0.22 * stored(state.product("baseline")).stat().st_size
+    assert json.loads((file.parent / "manifest.json").read_text())["sha256"].keys() == {
+        "model.onnx.gz",
+        "baseline/model.onnx",
+    }
+
+
+def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: Subject, tmp_path: Path) -> None:
+    choice = {"narrow:block.conv1": "16", "sparsify:block.conv2": "block4@0.5", "sparsify:block.conv1": "block4@0.75"}
+    images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+    graph, model = copy.deepcopy(subject.network.graph), subject.model
+    for transform in (Narrow(), Sparsify()):
+        graph, model = transform.imitate(subject, choice, graph), transform.lower(subject, choice, model)
+    save(model, tmp_path / "model.onnx")
+    with torch.no_grad():
+        expected = graph(images).numpy()
+    assert np.allclose(OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1), expected, atol=1e-4)
+    found = zero_shares(model)
+    assert (found["block.conv1"], found["block.conv2"]) == (pytest.approx(0.75, abs=0.01), pytest.approx(0.5, abs=0.01))
+
+
+def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(subject: Subject) -> None:
+    layer, transform = subject.network.layer("block.conv2"), Sparsify()
+    choice = {"sparsify:block.conv2": "block4@0.5"}
+    assert transform.form(subject, layer, Form(30, 16), choice) == Form(30, 16)
+    assert transform.form(subject, layer, Form(28, 16), choice).sparsity == Sparsity("block4", 0.5)
+
+
+def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(subject: Subject) -> None:
+    assert "sparsify:stem.0" not in Sparsify(layers={".*": 0.8}).pinned(subject)
+    with pytest.raises(InputError, match=r"stem\.0 cannot be block4@0\.8: its channels do not fit"):
+        Sparsify(layers={"stem.0": 0.8}).pinned(subject)
+    assert Sparsify(layers={"fc": "block4@0.80"}).pinned(subject) == {"sparsify:fc": "block4@0.8"}
+    with pytest.raises(ValueError, match="a level needs a pattern"):
+        Sparsify(patterns=("2:4",), layers={"fc": 0.5})
