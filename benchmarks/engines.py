@@ -24,7 +24,7 @@ from paredown.models.onnx.edit import save
 from paredown.pipeline.commands.progress_bars import shown
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run.runner import run
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.measuring.measure import points
 from paredown.stages.measuring.target import portable
@@ -39,7 +39,7 @@ RESULTS = Path(__file__).parent / "results"
 
 def files_of(state: State, runtimes: Mapping[str, Runtime], folder: Path) -> dict[str, list[Path]]:
     """The three models in the form of every engine."""
-    subject, quantize = load_subject(state), Quantize()
+    subject, quantize = load_prepared_model(state), Quantize()
     (int8,) = quantize.uniform(subject)
     baseline, artifact = (load_model(portable(state.product(name))) for name in ("baseline", "artifact"))
     models = (baseline, quantize.lower(subject, int8, baseline), artifact)

@@ -31,7 +31,7 @@ import click
 import numpy as np
 
 from paredown.pipeline.cli import main as paredown
-from paredown.pipeline.run.store import MANIFEST, Store
+from paredown.pipeline.run.store import MANIFEST, ProductStore
 
 HERE = Path(__file__).resolve().parent
 RECIPE = """\
@@ -65,8 +65,8 @@ class Project:
     runs: Path
 
     @property
-    def store(self) -> Store:
-        return Store(self.runs / ".store")
+    def store(self) -> ProductStore:
+        return ProductStore(self.runs / ".store")
 
     def fresh(self, runs: Path) -> "Project":
         return Project(self.root, runs)

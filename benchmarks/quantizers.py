@@ -28,7 +28,7 @@ from paredown.pipeline.commands.progress_bars import shown
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages import plugins
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target import runtime_of
@@ -47,7 +47,7 @@ def quantized(engine: Engine, state: State, data: Data) -> tuple[Path, str]:
         return ((torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in data.batches(split, 32))
 
     side, images = state.data.image_size, calibration(data)
-    network = analyse(teacher(state, data), (3, side, side))
+    network = analyse(load_teacher(state, data), (3, side, side))
     model = export(network.module, network.shape, state.target.batch)
     tuned = engine.tune(network, images, labelled)
     int8 = tuple(name for name in units(model) if name not in tuned.refused)

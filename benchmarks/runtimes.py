@@ -23,9 +23,9 @@ from paredown.models.onnx.edit import save
 from paredown.pipeline.commands.progress_bars import shown
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
-from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.plugins import load
 from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.plan import load_choice
@@ -61,7 +61,7 @@ def lowered(state: State, folder: Path) -> Planned:
     """The plan of a state as an ONNX file in `folder`."""
     _, transforms = load_profile(state)
     choice, file = load_choice(state), folder / f"{state.target.runtime}.onnx"
-    save(Meter(load_subject(state), transforms, replace(state, out=folder)).lower(choice), file)
+    save(PlanMeter(load_prepared_model(state), transforms, replace(state, out=folder)).lower(choice), file)
     plan: dict[str, Any] = json.loads((state.product("plan") / "plan.json").read_text())
     return Planned(state.target.runtime, choice, plan["predicted"]["loss"], file)
 

@@ -30,7 +30,7 @@ _WORDS = {
 
 
 @contextmanager
-def machine(where: Path) -> Iterator[None]:
+def machine_errors(where: Path) -> Iterator[None]:
     """Turns what the machine refuses (disk, permissions, memory) into one MachineError line."""
     try:
         yield

@@ -8,7 +8,7 @@ from paredown.models.data.dataset import open_data
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export
 from paredown.models.spec import Spec
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.measuring.measure import evidence, scored
 from paredown.stages.measuring.target import runtime_of, write
@@ -30,7 +30,7 @@ class Baseline(Spec):
         shape = (3, state.data.image_size, state.data.image_size)
         state.progress("baseline: export", 0, 3)
         runtime, target = runtime_of(state), state.target
-        model = export(fold_batch_norm(teacher(state, data), shape), shape, target.batch)
+        model = export(fold_batch_norm(load_teacher(state, data), shape), shape, target.batch)
         path = write(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], target.threads, target.batch, self.rounds, self.runs)[0]

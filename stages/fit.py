@@ -9,7 +9,7 @@ from paredown.models.data.dataset import open_data
 from paredown.models.loading.model import load_model
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
-from paredown.stages.training.loop import Schedule, Task, supervised, train, world
+from paredown.stages.training.loop import Schedule, Task, rank_and_size, supervised, train
 
 
 class Fit(Schedule):
@@ -28,7 +28,7 @@ class Fit(Schedule):
         module = load_model(state.model, len(data.classes), state.root, head="replace")
         task = Task("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
         curve = train(module, task)
-        if world()[0] > 0:
+        if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
         (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")

@@ -21,14 +21,14 @@ from paredown.models.network.blocks import find_blocks, neighbours
 from paredown.models.network.trace import Network, analyse
 from paredown.models.spec import Spec
 from paredown.stages.analysis.replacements import Span
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.blocks.base import check_user_blocks
 from paredown.stages.blocks.scores import Score, measure, survivors
 from paredown.stages.blocks.trained_cache import Shelf, digest_module
 from paredown.stages.plugins import source
 from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
-from paredown.stages.training.loop import home
+from paredown.stages.training.loop import training_device
 from paredown.stages.training.parallel import side_by_side, workers_for
 
 FORMAT = 3
@@ -73,10 +73,10 @@ class Library(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
-        original, size = teacher(state, data), state.data.image_size
+        original, size = load_teacher(state, data), state.data.image_size
         spans = self._spans(analyse(original, (3, size, size)))
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
-        original.to(home())
+        original.to(training_device())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
         images, alone = self._images(data, state), Lock()
 
@@ -89,7 +89,7 @@ class Library(Spec):
 
         found: dict[str, dict[str, Any]] = {"blocks": {}, "merged": {}}
         kept = dict[str, Tensor]()
-        results = side_by_side(learnt, spans, min(workers_for(home()), self._that_fit(spans)))
+        results = side_by_side(learnt, spans, min(workers_for(training_device()), self._that_fit(spans)))
         for index, (span, (told, weights)) in enumerate(zip(spans, results, strict=True)):
             state.progress(f"library: {span.first.name}", index + 1, len(spans))
             found["merged" if span.merged else "blocks"][span.first.name] = told
@@ -146,7 +146,7 @@ class Library(Spec):
         for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, last)):
             taken.append(steps)
             for name in left:
-                module, key = candidates[name].to(home()), shelf.key(place, name, fresh[name], taken)
+                module, key = candidates[name].to(training_device()), shelf.key(place, name, fresh[name], taken)
                 error = shelf.trained(key, module, partial(self._train, steps, learnt, judged))
                 scores[name] = replace(scores[name], error=error, steps=steps)
             left = survivors({name: scores[name] for name in left}, most)

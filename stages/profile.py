@@ -13,16 +13,16 @@ from pydantic import Field
 from paredown.models.errors import InputError
 from paredown.models.network.trace import Layer, Network
 from paredown.models.spec import Spec
-from paredown.stages.analysis.plan_network import under
-from paredown.stages.analysis.prepare import measure_subject
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepare import prepare_model
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.measuring.target import runtime_of
 from paredown.stages.planning import footprint, latency_model
-from paredown.stages.planning.correction import corrected
-from paredown.stages.planning.plan_meter import Meter, packed_shares
+from paredown.stages.planning.correction import refitted
+from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
 from paredown.stages.planning.sites import open_sites, pins_of, random_choice, sites_of
-from paredown.stages.products.cost_profile import Profile, Sample, offered
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, offered
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
@@ -51,12 +51,12 @@ class ProfileStage(Spec):
         named = self.load_transforms(state.root)
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
         transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
-        subject = measure_subject(state, self.images, self._blocks(), engine, sparsities(transforms))
+        subject = prepare_model(state, self.images, self._blocks(), engine, sparsities(transforms))
         notes = [left_out(subject, named[name], state) for name in named if name not in paying]
         if not sites_of(subject, transforms):
             nothing = f"{', '.join(self.names())} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
-        meter = Meter(subject, transforms, state)
+        meter = PlanMeter(subject, transforms, state)
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
         (state.out / "profile.json").write_text(
@@ -69,7 +69,7 @@ class ProfileStage(Spec):
         replacements are not known yet: with these, pins are looked up when the stage runs."""
         transforms = tuple(self.load_transforms(root).values())
         engine_of(transforms, root)
-        bare = Subject(network, ModelProto(), (), {}, {}, 8, 8)
+        bare = PreparedModel(network, ModelProto(), (), {}, {}, 8, 8)
         pins = [] if self._blocks() else [site for one in transforms for site in pins_of(bare, one)]
         return f"{', '.join(self.names())}" + (f"; {len(pins)} sites pinned" if pins else "")
 
@@ -88,11 +88,11 @@ class ProfileStage(Spec):
     def load_transforms(self, root: Path) -> dict[str, Transform]:
         return load_transforms(self.names(), root)
 
-    def _profile(self, meter: "Meter", state: State) -> Profile:
+    def _profile(self, meter: "PlanMeter", state: State) -> CostProfile:
         every = meter.variants()
         # Zeros that are not skipped take as long as weights.
         variants = every if meter.runtime.supports("sparse") else [v for v in every if not sparse_layers(v)]
-        layers: dict[str, list[tuple[Form, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
+        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
@@ -113,9 +113,9 @@ class ProfileStage(Spec):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
             drawn = meter.attempt(random_choice(sites, rng))
             samples += [drawn] if drawn else []
-        return corrected(meter.subject, meter.transforms, profile, samples)
+        return refitted(meter.subject, meter.transforms, profile, samples)
 
-    def _check_kernels(self, meter: Meter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
+    def _check_kernels(self, meter: PlanMeter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
         """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
         wanted = {"fp32"} | {"int8" for transform in meter.transforms if transform.FEATURE == "int8"}
         for layer, kernels in fitted.items():
@@ -124,13 +124,13 @@ class ProfileStage(Spec):
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
 
 
-def _forms(meter: Meter, choice: Choice) -> list[tuple[Layer, Form]]:
+def _forms(meter: PlanMeter, choice: Choice) -> list[tuple[Layer, LayerForm]]:
     """What a choice makes of every layer that it leaves."""
-    subject = under(meter.subject, choice)
+    subject = network_of_plan(meter.subject, choice)
     return [(n, footprint.form_of(subject, meter.transforms, n, choice)) for n in subject.network.layers]
 
 
-def _shares(meter: Meter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
+def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
     """Per layer and kernel what the target's container leaves of the bytes; nothing where there is none."""
     found: dict[str, dict[str, float]] = {}
     for choice in variants if meter.state.target.container != "plain" else ():
@@ -141,8 +141,8 @@ def _shares(meter: Meter, variants: Sequence[Choice]) -> dict[str, dict[str, flo
 
 
 def _with_memory(
-    meter: Meter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[Sample]
-) -> Profile:
+    meter: PlanMeter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[PlanSample]
+) -> CostProfile:
     """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
     rows = [
         (
@@ -157,7 +157,7 @@ def _with_memory(
     plain = samples[0]
     offset = plain.size - footprint.size_mib(meter.subject, meter.transforms, plain.choice)
     ones = (1.0,) * len(latency_model.TERMS)
-    return Profile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
+    return CostProfile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
 
 def pays(name: str, transform: Transform, state: State) -> bool:
@@ -174,10 +174,10 @@ def pays(name: str, transform: Transform, state: State) -> bool:
     return supported
 
 
-def left_out(subject: Subject, transform: Transform, state: State) -> str:
+def left_out(subject: PreparedModel, transform: Transform, state: State) -> str:
     """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
     *_, choice = ({}, *transform.uniform(subject))
-    meter = Meter(subject, (transform,), state)
+    meter = PlanMeter(subject, (transform,), state)
     before, after = meter.sample({}), meter.sample(choice)
     gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
     return (

@@ -10,13 +10,13 @@ from paredown.models.compression.qdq import Range
 from paredown.models.compression.sparsity_masks import Masks
 from paredown.models.data.dataset import Data, open_data
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.teacher import save_weights, teacher
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import State
 from paredown.stages.products.plan import load_choice
 from paredown.stages.products.training_curve import Epoch
 from paredown.stages.training.distillation import Distillation, Weights, feature_points
-from paredown.stages.training.loop import Schedule, Task, train, world
+from paredown.stages.training.loop import Schedule, Task, rank_and_size, train
 from paredown.stages.training.student import (
     Lowered,
     calibration,
@@ -58,13 +58,13 @@ class Recover(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        original, student = teacher(state, data), self._student(data, state)
+        original, student = load_teacher(state, data), self._student(data, state)
         curve = self._distil(original, student, data, state)
         lowered = Lowered.of(student, state)
         ranges = lowered.ranges(planned_engine(state), calibration(data))
         if lowered.int8:
             curve += self._quantize(original, lowered, ranges, data, state)
-        if world()[0] > 0:
+        if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(lowered.network.module, state.out / "weights.safetensors")
         save_ranges(ranges, state.out)
@@ -81,7 +81,7 @@ class Recover(Spec):
         return module
 
     def _distil(self, original: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
-        points = feature_points(load_subject(state), load_choice(state), original) if self.features else {}
+        points = feature_points(load_prepared_model(state), load_choice(state), original) if self.features else {}
         curve = self._train("distil", original, student, points, self.distil, data, state)
         reestimate_batch_norm(student, data, 16, state.seed)
         return curve

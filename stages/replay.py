@@ -8,7 +8,7 @@ from pydantic import Field
 
 from paredown.models.errors import InputError
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_subject, measure_subject
+from paredown.stages.analysis.prepare import load_prepared_model, prepare_model
 from paredown.stages.base import State
 from paredown.stages.planning.plan_table import layers_untimed
 from paredown.stages.planning.sites import open_sites
@@ -32,7 +32,7 @@ class Trace(Spec):
     def run(self, state: State) -> None:
         transforms = tuple(load_transforms(self.transforms, state.root).values())
         engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
-        subject = measure_subject(state, self.images, blocks, engine, sparsities(transforms))
+        subject = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
         told = offered(self.transforms, open_sites(subject, transforms))
         (state.out / "profile.json").write_text(json.dumps(told, indent=1) + "\n")
 
@@ -48,7 +48,7 @@ class Replay(Spec):
     plan: dict[str, str] = Field(description="site to candidate")
 
     def run(self, state: State) -> None:
-        subject, transforms = load_subject(state), profiled_transforms(state)
+        subject, transforms = load_prepared_model(state), profiled_transforms(state)
         sites = open_sites(subject, transforms)
         check_plan(sites, self.plan)
         told = {

@@ -10,13 +10,13 @@ from pydantic import Field
 from paredown.models.data.dataset import open_data
 from paredown.models.errors import InputError, LimitError
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
-from paredown.stages.measuring.embedded_facts import room
+from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.planning.problem_builder import budgets
-from paredown.stages.planning.search_loop import Found, Hunt, three
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.problem_builder import search_limits
+from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, cost_summary
 from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import make
 from paredown.stages.products.cost_profile import load_profile
@@ -52,13 +52,15 @@ class Search(Spec):
     )
 
     def run(self, state: State) -> None:
-        subject, (profile, transforms) = load_subject(state), load_profile(state)
+        subject, (profile, transforms) = load_prepared_model(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline") / "evidence.json")
         data = open_data(state.data, state.root, state.cache, state.seed)
-        reserved = room(data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(subject, transforms)))
-        limits = budgets(state.limits, baseline, self.margin, reserved)
+        reserved = metadata_room_mib(
+            data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(subject, transforms))
+        )
+        limits = search_limits(state.limits, baseline, self.margin, reserved)
         solver = self.load_solver(state)
-        hunt = Hunt(self, Meter(subject, transforms, state), solver, load_losses(state), limits)
+        hunt = SearchLoop(self, PlanMeter(subject, transforms, state), solver, load_losses(state), limits)
         found = hunt.settle(profile)
         refusal = _refusal(found, limits)
         if not refusal:
@@ -107,11 +109,11 @@ def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:
 
 
 def _reached(solution: Solution, limits: Mapping[str, float]) -> str:
-    nearest = three(solution.costs)
+    nearest = cost_summary(solution.costs)
     return ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
 
 
-def _refusal(found: Found, limits: Mapping[str, float]) -> str:
+def _refusal(found: MeasuredPlan, limits: Mapping[str, float]) -> str:
     """Why the search must end here; empty where a measured plan holds every limit."""
     if not found.solution.feasible:
         return _impossible(found.solution, limits)

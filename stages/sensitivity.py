@@ -10,11 +10,11 @@ from pydantic import Field
 
 from paredown.models.data.dataset import open_data
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
-from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import Fit, fit
-from paredown.stages.planning.sites import existing, random_choice, sites_of
+from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
 from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.losses import Losses
 from paredown.stages.solvers.problem import Choice, Site
@@ -43,10 +43,10 @@ class Sensitivity(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        subject, (_, transforms) = load_subject(state), load_profile(state)
+        subject, (_, transforms) = load_prepared_model(state), load_profile(state)
         split = data.calibration.take(self.images, state.seed)
         images = torch.from_numpy(next(data.batches(split, len(split)))[0])
-        judge = Judge(subject, transforms, images)
+        judge = TeacherComparison(subject, transforms, images)
         sites = sites_of(subject, transforms)
         singles = self._singles(judge, sites, state)
         fitted, plans = self._whole_plans(judge, sites, singles, state)
@@ -60,7 +60,7 @@ class Sensitivity(Spec):
         }
         (state.out / "sensitivity.json").write_text(json.dumps(result, indent=1) + "\n")
 
-    def _singles(self, judge: "Judge", sites: Sequence[Site], state: State) -> Losses:
+    def _singles(self, judge: "TeacherComparison", sites: Sequence[Site], state: State) -> Losses:
         losses: Losses = {}
         needs = {(site.name, c.name): dict(c.needs[:1]) for site in sites for c in site.candidates}
         for index, site in enumerate(sites):
@@ -78,7 +78,9 @@ class Sensitivity(Spec):
                 _monotone(losses[site.name])
         return losses
 
-    def _whole_plans(self, judge: "Judge", sites: Sequence[Site], singles: Losses, state: State) -> tuple[Fit, int]:
+    def _whole_plans(
+        self, judge: "TeacherComparison", sites: Sequence[Site], singles: Losses, state: State
+    ) -> tuple[Fit, int]:
         """The coefficients, and how many plans it took until more no longer improved them."""
         rng, plans, measured = np.random.default_rng(state.seed + 1), list[Choice](), list[float]()
         fitted = fit(sites, singles, plans, measured)
@@ -104,7 +106,7 @@ def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Ch
     """The plan with all but a few sites left as they are: harsh plans all look equally ruined without training."""
     share = rng.uniform(0.05, 0.4)
     few = {site.name: choice[site.name] for site in sites if site.name in choice and rng.random() < share}
-    return existing(sites, few)
+    return without_absent_sites(sites, few)
 
 
 PLUGIN = Sensitivity

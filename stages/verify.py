@@ -18,7 +18,7 @@ from paredown.models.onnx.metadata import embed
 from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.embedded_facts import essentials, fed, split_sizes, versions
+from paredown.stages.measuring.embedded_facts import essentials, input_spec, split_sizes, versions
 from paredown.stages.measuring.measure import comparisons, evidence, scored
 from paredown.stages.measuring.paired_ratio import Paired
 from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
@@ -156,7 +156,7 @@ def _manifest(state: State, data: Data, before: Evidence, after: Evidence, table
     return {
         "paredown": metadata.version("paredown"),
         "recipe": dict(state.recipe),
-        "input": fed(state, data),
+        "input": input_spec(state, data),
         "model": state.model.model_dump(mode="json"),
         "target": state.target.model_dump(mode="json"),
         "limits": state.limits.model_dump(mode="json"),

@@ -22,17 +22,17 @@ from paredown.models.loading.model import ModelSpec
 from paredown.models.network.blocks import Place
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.plan_network import even_picks, site_of, under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.blocks.base import unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
 from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.planning.latency_model import TERMS
-from paredown.stages.planning.problem_builder import build
+from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import load
-from paredown.stages.products.cost_profile import Profile
+from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import Problem
 from paredown.stages.training.loop import Schedule
 from paredown.stages.transforms.base import Transform
@@ -165,7 +165,7 @@ def warmed(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> nn.Module:
 
 def subject_of(
     module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8, replacements: Replacements | None = None
-) -> Subject:
+) -> PreparedModel:
     """A subject that is calibrated on noise, with channels in an order of importance drawn at random."""
     network = analyse(attach(module, replacements or {}), shape)
     model = export(network.module, shape)
@@ -175,12 +175,12 @@ def subject_of(
     rng = np.random.default_rng(0)
     order = {group.name: tuple(int(i) for i in rng.permutation(group.width)) for group in groups}
     found = branches(network.graph, network.module)
-    bare = Subject(network, model, groups, order, {}, 7, multiple, found, replacements or {})
+    bare = PreparedModel(network, model, groups, order, {}, 7, multiple, found, replacements or {})
     ranges: dict[str, Range] = {}
     moments: dict[str, torch.Tensor] = {}
     pruned: dict[str, dict[str, Packed]] = {}
-    for picks in even_picks(found):
-        one = under(bare, {site_of(block): name for block, name in picks.items()})
+    for picks in covering_picks(found):
+        one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
         values = set(quantized_values(one.model, units(one.model)).values())
         ranges = {**observe(one.network.graph, [images], values), **ranges}
         moments = {**second_moments(one.network, {n for g in one.groups for n in g.inputs}, [images]), **moments}
@@ -199,7 +199,7 @@ def replacements_of() -> dict[str, dict[str, nn.Module]]:
     return {"block": {name: warmed(module, place.shape_in) for name, module in made.items()}}
 
 
-def random_profile(subject: Subject) -> Profile:
+def random_profile(subject: PreparedModel) -> CostProfile:
     """Coefficients and weights drawn at random."""
     rng = np.random.default_rng(1)
     layers = {
@@ -207,16 +207,16 @@ def random_profile(subject: Subject) -> Profile:
         for layer in subject.network.layers
     }
     weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))
-    return Profile(layers, 1.0, weights, 0.02, 45.0, 1.7)
+    return CostProfile(layers, 1.0, weights, 0.02, 45.0, 1.7)
 
 
-def random_problem(subject: Subject, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
+def random_problem(subject: PreparedModel, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
     """The search problem of that profile, with losses drawn at random."""
     rng = np.random.default_rng(2)
     losses = {
         site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates} for site in sites_of(subject, transforms)
     }
-    return build(subject, transforms, random_profile(subject), losses, limits)
+    return build_problem(subject, transforms, random_profile(subject), losses, limits)
 
 
 def run_stage(state: State, name: str, folder: Path | None = None, **options: object) -> State:
@@ -237,8 +237,8 @@ class Tools:
     runtime_source: str
     coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
     warmed: Callable[..., nn.Module]
-    subject_of: Callable[..., Subject]
-    random_profile: Callable[[Subject], Profile]
+    subject_of: Callable[..., PreparedModel]
+    random_profile: Callable[[PreparedModel], CostProfile]
     random_problem: Callable[..., Problem]
 
 
@@ -262,12 +262,12 @@ def net(_net: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def subject(_net: nn.Module) -> Subject:
+def subject(_net: nn.Module) -> PreparedModel:
     return subject_of(copy.deepcopy(_net))
 
 
 @pytest.fixture(scope="session")
-def supernet(_net: nn.Module) -> Subject:
+def supernet(_net: nn.Module) -> PreparedModel:
     """The same with three replacements beside its residual block."""
     return subject_of(copy.deepcopy(_net), replacements=replacements_of())
 

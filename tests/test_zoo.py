@@ -18,7 +18,7 @@ from paredown.models.compression.qdq import UNIT_RANGE, quantize, quantized_valu
 from paredown.models.loading.model import ModelSpec, load_model
 from paredown.models.network.trace import ChannelGroup, Network, analyse
 from paredown.models.onnx.edit import save
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.footprint import size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.narrow import Narrow
@@ -49,7 +49,7 @@ class Member:
     network: Network
     groups: tuple[ChannelGroup, ...]
     kept: dict[str, list[int]]
-    student: Subject
+    student: PreparedModel
 
 
 @pytest.fixture(scope="module", params=ZOO)
@@ -119,9 +119,9 @@ def test_its_export_computes_what_torch_computes(member: Member, images: torch.T
 
 def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.Tensor, tmp_path: Path) -> None:
     subject, chosen = member.student, units(member.student.model)
-    expected = answers(insert(subject.network.graph, subject.ranges, chosen, subject.bits), images)
+    expected = answers(insert(subject.network.graph, subject.ranges, chosen, subject.weight_bits), images)
     plain = answers(subject.network.graph, images)
-    got = run(quantize(subject.model, chosen, subject.ranges, subject.bits), images, tmp_path)
+    got = run(quantize(subject.model, chosen, subject.ranges, subject.weight_bits), images, tmp_path)
     assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
     assert np.abs(got - expected).mean() < 0.2 * plain.std()
     size = size_mib(subject, [Quantize()], Quantize().uniform(subject)[0])

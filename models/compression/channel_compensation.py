@@ -54,7 +54,7 @@ def _ridged(moment: Tensor, pixels: int) -> Tensor:
     return moment + ridge * torch.eye(len(moment))
 
 
-def carried(weight: Tensor, kept: Sequence[int], moment: Tensor) -> Tensor:
+def compensated_weight(weight: Tensor, kept: Sequence[int], moment: Tensor) -> Tensor:
     """The weight (out, C, ...) with the part of the removed channels added to the `kept` ones; theirs is zero."""
     gone = sorted(set(range(len(moment))) - set(kept))
     stay = list(kept)

@@ -41,7 +41,7 @@ class Masks:
         return replace(sparsity, level=sparsity.level * (1 - (1 - (epoch + 1) / self.growth) ** 3))
 
 
-def hold(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+def reapply(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Sets to zero again what an optimizer's step has moved."""
     with torch.no_grad():
         for name, mask in masks.items():

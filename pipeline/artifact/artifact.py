@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, read_json
-from paredown.stages.products.manifest import FILES, LARGEST_JSON, MANIFEST, Essentials, Manifest, told
+from paredown.stages.products.manifest import FILES, LARGEST_JSON, MANIFEST, EmbeddedFacts, Manifest, parse_foreign
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -20,7 +20,7 @@ class Artifact:
     file: Path
     sha256: str
     model: "ModelProto"
-    essentials: Essentials | None
+    essentials: EmbeddedFacts | None
     manifest: Manifest | None
     warnings: tuple[str, ...] = ()
 
@@ -35,7 +35,11 @@ def read_artifact(path: Path) -> Artifact:
     file = find(path)
     model = opened(file)
     said = embedded(model)
-    essentials = told(Essentials, said, f"{file}: what it says of itself was not written by paredown") if said else None
+    essentials = (
+        parse_foreign(EmbeddedFacts, said, f"{file}: what it says of itself was not written by paredown")
+        if said
+        else None
+    )
     digest = digest_file(file)
     manifest, warnings = beside(file, digest)
     return Artifact(file, digest, model, essentials, manifest, warnings)
@@ -69,7 +73,7 @@ def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
     if not path.is_file():
         return None, ()
     try:
-        manifest = told(Manifest, read_json(path, LARGEST_JSON), f"{path}: no manifest of paredown")
+        manifest = parse_foreign(Manifest, read_json(path, LARGEST_JSON), f"{path}: no manifest of paredown")
     except InputError as error:
         return None, (str(error),)
     if digest not in (value for name, value in manifest.sha256.items() if "/" not in name):

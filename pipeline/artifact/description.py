@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paredown.pipeline.artifact.artifact import Artifact
-from paredown.stages.products.manifest import Accuracy, Essentials, Manifest
+from paredown.stages.products.manifest import Accuracy, EmbeddedFacts, Manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -56,7 +56,7 @@ def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
     yield "operators", _counts(facts.ops)
 
 
-def _essential(said: Essentials) -> Iterator[Fact]:
+def _essential(said: EmbeddedFacts) -> Iterator[Fact]:
     weights = f", weights {said.model['weights']}" if "weights" in said.model else ""
     source = said.model.get("source", "a model not told")
     maker = f"paredown {said.versions.get('paredown', '')}".rstrip()
@@ -83,7 +83,7 @@ def _target(said: Mapping[str, str | int]) -> str:
     return ", ".join([str(said.get("version") or said.get("runtime") or "a runtime not told"), *others])
 
 
-def _data(said: Essentials) -> str:
+def _data(said: EmbeddedFacts) -> str:
     images = ", ".join(f"{said.images[split]} {split}" for split in SPLITS if split in said.images)
     licence = said.data.get("licence") or "not told"
     return f"{said.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_file, write_whole
 from paredown.pipeline.artifact.artifact import beside
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.stages.products.manifest import MANIFEST
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _sign(file: Path, private: "EllipticCurvePrivateKey") -> Path:
     from cryptography.hazmat.primitives.hashes import SHA256
 
     signature = private.sign(bytes.fromhex(digest_file(file)), ECDSA(Prehashed(SHA256())))
-    with machine(signature_of(file)):
+    with machine_errors(signature_of(file)):
         write_whole(signature_of(file), signature)
     return signature_of(file)
 

@@ -36,7 +36,7 @@ def diff_verb(first: Path, second: Path, as_json: bool) -> None:
     FIRST and SECOND are locks, or folders of runs such as runs/demo.
     """
     found = explain(first, second)
-    click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False) if as_json else "\n".join(told(found)))
+    click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False) if as_json else "\n".join(diff_lines(found)))
 
 
 def explain(first: Path, second: Path) -> Explained:
@@ -66,7 +66,7 @@ def lock_in(path: Path) -> Path:
     return path / RUN_LOCK if path.is_dir() else path
 
 
-def told(found: Explained, most: int = 12) -> Iterator[str]:
+def diff_lines(found: Explained, most: int = 12) -> Iterator[str]:
     """All of it, under headings; of many sites that changed alike the first ones are named."""
     yield from found.summary
     yield from _listed("costs and gains", found.gains)

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from paredown.models.errors import ParedownError
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.printable import harmless
 
 UNEXPECTED = 1
@@ -24,7 +24,7 @@ def run_guarded(action: Callable[[], None], logs: Path | None = None) -> int:
     An unexpected failure is written with its traceback into the folder `logs`, or a temporary one.
     """
     try:
-        with machine(logs or Path.cwd()):
+        with machine_errors(logs or Path.cwd()):
             action()
     except ParedownError as error:
         _say(f"error: {error}")

@@ -16,7 +16,7 @@ from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, print
 
 if TYPE_CHECKING:
     from paredown.pipeline.recipe.recipe import Recipe
-    from paredown.pipeline.run.runner import Decided
+    from paredown.pipeline.run.runner import LockOverrides
 
 
 @click.command("run")
@@ -42,10 +42,10 @@ def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool) -> None:
 @OUT_OPTION
 def plan_verb(recipe: Path, out: Path) -> None:
     """Search only, and print the plan."""
-    from paredown.pipeline.recipe.recipe import along, load_recipe
+    from paredown.pipeline.recipe.recipe import expand_front, load_recipe
 
     loaded = load_recipe(recipe)
-    for model in along(loaded):
+    for model in expand_front(loaded):
         _guarded(functools.partial(_run, model, out, "search", _print_plan), out / loaded.name)
 
 
@@ -54,11 +54,11 @@ def plan_verb(recipe: Path, out: Path) -> None:
 @OUT_OPTION
 def report_verb(recipe: Path, out: Path) -> None:
     """Write the last run's report and model card again."""
-    from paredown.pipeline.recipe.recipe import along, load_recipe
+    from paredown.pipeline.recipe.recipe import expand_front, load_recipe
     from paredown.pipeline.report.model_card import write_card
     from paredown.pipeline.report.report import render
 
-    for model in along(load_recipe(recipe)):
+    for model in expand_front(load_recipe(recipe)):
         folder = out / model.name
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
@@ -78,11 +78,11 @@ def _run(
     out: Path,
     until: str | None,
     close: Callable[[Path], None],
-    decided: "Decided | None" = None,
+    decided: "LockOverrides | None" = None,
 ) -> None:
     """Runs the stages and shows the outcome, also that of a run which a limit ended."""
     from paredown.pipeline.commands.progress_bars import shown
-    from paredown.pipeline.run.runner import run, writes
+    from paredown.pipeline.run.runner import is_rank_zero, run
     from paredown.stages.products.product_files import read_notes
 
     refusal: LimitError | None = None
@@ -92,7 +92,7 @@ def _run(
         except LimitError as error:
             refusal = error
     try:
-        if writes():
+        if is_rank_zero():
             for line in read_notes(out / recipe.name):
                 tell(f"warning: {line}")
             close(out / recipe.name)
@@ -103,17 +103,17 @@ def _run(
 
 def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
     """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
-    from paredown.pipeline.recipe.recipe import along
+    from paredown.pipeline.recipe.recipe import expand_front
     from paredown.pipeline.report import front
-    from paredown.pipeline.run.runner import writes
+    from paredown.pipeline.run.runner import is_rank_zero
 
-    models, refusals = along(loaded), list[str]()
+    models, refusals = expand_front(loaded), list[str]()
     for model in models:
         try:
             _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
         except LimitError as error:
             refusals.append(f"{model.limits.latency_p50}: {error}")
-    if writes():
+    if is_rank_zero():
         show_rows(front.compared(models, out), as_json)
     if refusals:
         raise LimitError("; ".join(refusals))
@@ -124,7 +124,7 @@ def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> Non
     from paredown.pipeline.lock import locked_run
     from paredown.pipeline.report import front
     from paredown.pipeline.report.closing_table import closing_table
-    from paredown.pipeline.run.runner import writes
+    from paredown.pipeline.run.runner import is_rank_zero
 
     every, refusals = locked_run.locked(loaded, recipe, out), list[str]()
     for one in every:
@@ -134,11 +134,11 @@ def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> Non
         with _noted(refusals), one.threads():
             _run(one.recipe, out, None, functools.partial(_describe, one.recipe), one.decided())
         with _noted(refusals):
-            if writes() and (folder / "artifact").is_dir():
+            if is_rank_zero() and (folder / "artifact").is_dir():
                 tell(one.outcome(folder))
-    if writes() and loaded.front:
+    if is_rank_zero() and loaded.front:
         show_rows(front.compared([one.recipe for one in every], out), as_json)
-    elif writes():
+    elif is_rank_zero():
         show_rows([asdict(row) for row in closing_table(out / loaded.name)], as_json)
     if refusals:
         raise LimitError("; ".join(refusals))
@@ -185,9 +185,9 @@ def _describe(loaded: "Recipe", folder: Path) -> None:
 
 def _print_plan(folder: Path) -> None:
     from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
-    from paredown.pipeline.run.run_folder import told_as_damage
+    from paredown.pipeline.run.run_folder import as_damage
 
-    with told_as_damage(folder):
+    with as_damage(folder):
         plan = read_plan(folder)
         for rows in (budget_rows(plan), site_rows(plan)):
             if rows:

@@ -10,7 +10,7 @@ from paredown.models.errors import InputError
 from paredown.models.files import digest_file, read_json, resolve, write_whole
 from paredown.models.onnx.facts import Facts, facts_of
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 
 LARGEST = 16 * 2**20
 """Bytes of a lock."""
@@ -67,7 +67,7 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
         raise InputError(f"{model} keeps weights in other files; a baseline must be one file")
     before = lock.read_text(encoding="utf-8") if lock.is_file() else ""
     after = json.dumps(_described(gates.baseline, model, facts), indent=1, sort_keys=True) + "\n"
-    with machine(path):
+    with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and path.samefile(model)):
             write_whole(path, model.read_bytes())

@@ -11,7 +11,7 @@ from paredown.models.onnx.facts import Facts, facts_of
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.breakdown import why
 from paredown.pipeline.gate.budgets import MEASURED, Gates
-from paredown.pipeline.gate.layer_pairs import slower
+from paredown.pipeline.gate.layer_pairs import layers_that_slowed
 from paredown.pipeline.gate.outcome import Check, Outcome
 from paredown.pipeline.gate.quality import quality_checks
 from paredown.pipeline.gate.static import shortened, static_checks
@@ -106,7 +106,9 @@ def _blamed(check: Check, model: Facts, baseline: Facts | None, times: Times) ->
     """A latency that is over its limit, with the layers that take longer."""
     if check.verdict != "fail" or not check.name.startswith("latency"):
         return check
-    return replace(check, layers=shortened([f"{layer} +{ms:.3f} ms" for layer, ms in slower(model, baseline, times)]))
+    return replace(
+        check, layers=shortened([f"{layer} +{ms:.3f} ms" for layer, ms in layers_that_slowed(model, baseline, times)])
+    )
 
 
 def _facts(request: Request, found: Paired | None) -> Iterator[str]:

@@ -43,7 +43,7 @@ def paired(model: Facts, baseline: Facts) -> list[Pair]:
     return [*pairs, *((None, layer) for place, layer in enumerate(baseline.layers) if place not in taken)]
 
 
-def grown(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float]) -> list[tuple[str, float]]:
+def layers_that_grew(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float]) -> list[tuple[str, float]]:
     """(layer, how much more it has of `measure` than in the baseline) of those that grew, largest first."""
     found = []
     for layer, before in paired(model, baseline):
@@ -53,7 +53,9 @@ def grown(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float])
     return sorted(found, key=lambda one: -one[1])
 
 
-def slower(model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str, float]]) -> list[tuple[str, float]]:
+def layers_that_slowed(
+    model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str, float]]
+) -> list[tuple[str, float]]:
     """(layer, ms that it takes more than in the baseline) of those that matter, largest first; without a baseline the
     ms of all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
     pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]

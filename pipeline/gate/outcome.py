@@ -55,7 +55,7 @@ class Outcome:
 
     @property
     def verdict(self) -> Verdict:
-        return together(check.verdict for check in self.checks)
+        return combined_verdict(check.verdict for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Table:
     rows: tuple[Mapping[str, Any], ...]
 
 
-def together(verdicts: Iterable[Verdict]) -> Verdict:
+def combined_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """Fail wins over inconclusive, which wins over pass. What cannot be compared says nothing, and so does no check."""
     found = set(verdicts)
     if "fail" in found:

@@ -7,7 +7,7 @@ from paredown.models.errors import InputError
 from paredown.models.onnx.facts import Facts, LayerFacts
 from paredown.pipeline.gate.amounts import amount
 from paredown.pipeline.gate.budgets import Budgets, Limit
-from paredown.pipeline.gate.layer_pairs import grown
+from paredown.pipeline.gate.layer_pairs import layers_that_grew
 from paredown.pipeline.gate.outcome import Check
 
 NAMED = 5
@@ -33,12 +33,12 @@ def static_checks(budgets: Budgets, model: Facts, baseline: Facts | None) -> Ite
     for op, limit in budgets.ops.items():
         before = float(baseline.ops.get(op, 0)) if baseline else None
         layers = _more(partial(_is, op), None, model, baseline)
-        yield exact(f"ops {op}", limit, "", before, model.ops.get(op, 0), layers)
+        yield count_check(f"ops {op}", limit, "", before, model.ops.get(op, 0), layers)
     if budgets.operators is not None:
         yield _allowed(budgets.operators, model)
 
 
-def exact(name: str, limit: Limit, unit: str, before: float | None, after: float, layers: Sequence[str]) -> Check:
+def count_check(name: str, limit: Limit, unit: str, before: float | None, after: float, layers: Sequence[str]) -> Check:
     """A value without any doubt against its limit; `layers` are named where it is over."""
     allowed = limit.value if limit.unit != "x" else limit.value * (before or 0.0)
     holds = after <= allowed * (1 + 1e-12)  # a factor is rounded, bytes and counts are not
@@ -67,7 +67,7 @@ def _counted(name: str, limit: Limit, model: Facts, baseline: Facts | None) -> C
     before, after = _value(baseline, name) if baseline else None, _value(model, name)
     unit, one_each = "B" if name == "bytes" else "", name == "unquantized"
     layers = _more(MEASURES[name], None if one_each else unit, model, baseline)
-    return exact(name, limit, unit, before, after, layers)
+    return count_check(name, limit, unit, before, after, layers)
 
 
 def _value(facts: Facts, name: str) -> float:
@@ -86,7 +86,7 @@ def _more(measure: Callable[[LayerFacts], float], unit: str | None, model: Facts
     """Layers with more of something than in the baseline; without one those that have most. The text says how much in
     `unit`; None where it is one each."""
     if baseline:
-        found = grown(model, baseline, measure)
+        found = layers_that_grew(model, baseline, measure)
     else:
         found = [(str(layer), float(measure(layer))) for layer in model.layers if measure(layer)]
     sign = "+" if baseline else ""

@@ -71,7 +71,7 @@ def latency_checks(gates: Gates, found: Paired, machine: Mapping[str, str]) -> I
         if name not in QUANTILES:
             continue
         old, new = (float(np.percentile(times, QUANTILES[name])) for times in (found.old, found.new))
-        told = Value(name.replace("_", " "), "ms", old, new, _rests_on(name, found))
+        told = Measured(name.replace("_", " "), "ms", old, new, _rests_on(name, found))
         if limit.unit == "x":
             ratio = found.p50 if name == "latency_p50" else found.p95
             check = relative(told, limit, ratio, found.control)
@@ -91,7 +91,7 @@ def _rests_on(name: str, found: Paired) -> str:
 
 
 @dataclass(frozen=True)
-class Value:
+class Measured:
     """What was measured: the baseline's and the model's value in `unit`, and what they rest on."""
 
     name: str
@@ -101,7 +101,7 @@ class Value:
     rests_on: str
 
 
-def relative(told: Value, limit: Limit, ratio: Interval, control: Interval | None = None) -> Check:
+def relative(told: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> Check:
     """A ratio to the baseline against a factor. Where two sessions of one model differ, nothing can be compared."""
     allowed, verdict = limit.value * told.before, judged(ratio, limit.value)
     seen = 100 * (limit.value * ratio.value / ratio.low - 1)
@@ -114,7 +114,9 @@ def relative(told: Value, limit: Limit, ratio: Interval, control: Interval | Non
     return Check(told.name, "relative", str(limit), told.unit, told.before, told.after, allowed, verdict, because)
 
 
-def absolute(told: Value, limit: Limit, found: Interval, meant: Mapping[str, str], machine: Mapping[str, str]) -> Check:
+def absolute(
+    told: Measured, limit: Limit, found: Interval, meant: Mapping[str, str], machine: Mapping[str, str]
+) -> Check:
     """A value against a limit that was set for a kind of machine; elsewhere it says nothing."""
     if unknown := sorted(set(meant) - set(machine)):
         raise InputError(f"machine.{unknown[0]} is not known; allowed: {', '.join(machine)}")
@@ -140,7 +142,7 @@ def _ends(found: Interval, unit: str) -> str:
 def _memory_checks(gates: Gates, subjects: Subjects, machine: Mapping[str, str], progress: Progress) -> Iterator[Check]:
     """Peaks of fresh processes, which hardly differ: the ends are those of the ratios that were seen."""
     old, new = _peaks(gates, subjects, progress)
-    told = Value(
+    told = Measured(
         "peak memory", "B", float(np.median(old)), float(np.median(new)), f"{PAIRS} fresh processes of each model"
     )
     for name, limit in gates.budgets.limits():

@@ -15,20 +15,20 @@ from paredown.models.loading.model import FILE, weights_path
 from paredown.models.loading.user_code import split_source
 from paredown.pipeline.lock.lock import (
     RUN_LOCK,
-    Asked,
     Check,
     Decisions,
+    Environment,
     Images,
     Inputs,
     Lock,
+    RecipeRecord,
     Searched,
-    Surroundings,
     lock_path,
     save_lock,
 )
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.run.keys import Keys, code, engines_named, texts, version_of
-from paredown.pipeline.run.run_folder import Run, read_run
+from paredown.pipeline.run.keys import ProductKeys, code, engines_named, texts, version_of
+from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
 from paredown.pipeline.run.store import MANIFEST
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
@@ -37,15 +37,15 @@ from paredown.stages.runtimes.base import Runtime
 from paredown.stages.training.loop import computes_on
 
 
-def resolved(recipe: Recipe, folder: Path) -> Lock:
+def collect_lock(recipe: Recipe, folder: Path) -> Lock:
     """The lock of the run in `folder`, which ended with an artifact."""
-    run = read_run(folder)
+    run = read_run_folder(folder)
     manifest = run.document("artifact")
     return Lock(
         format=2,
-        recipe=asked(recipe),
+        recipe=recipe_record(recipe),
         inputs=inputs(recipe, folder.parent / ".cache"),
-        surroundings=surroundings(recipe, manifest["artifact"]["runtime"], manifest["artifact"]["machine"]),
+        surroundings=environment_now(recipe, manifest["artifact"]["runtime"], manifest["artifact"]["machine"]),
         decisions=_decisions(recipe, run),
         plan=run.document("plan").get("choice", {}),
         search=_searched(recipe, run, folder),
@@ -60,7 +60,7 @@ def resolved(recipe: Recipe, folder: Path) -> Lock:
     )
 
 
-def asked(recipe: Recipe) -> Asked:
+def recipe_record(recipe: Recipe) -> RecipeRecord:
     """What a person wrote, without what would be so anyway; comments and spelling do not count."""
     parts = recipe.model_dump(mode="json", exclude_defaults=True, include={"model", "data", "target"})
     bounds = {name: getattr(recipe.limits, name) for name in Limits.model_fields}
@@ -68,7 +68,7 @@ def asked(recipe: Recipe) -> Asked:
     steps: dict[str, Any] = {
         step.name: cast(Any, step.stage).model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
     }
-    return Asked(
+    return RecipeRecord(
         name=recipe.name,
         seed=recipe.seed,
         stages=tuple(steps),
@@ -108,11 +108,13 @@ def data_now(recipe: Recipe) -> str:
     return fingerprint_data(recipe.data, recipe.root, recipe.seed)
 
 
-def surroundings(recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None) -> Surroundings:
+def environment_now(
+    recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None
+) -> Environment:
     """Versions and machine; runtime and machine are those that are here where none are told."""
     target = cast(Runtime, plugins.load("runtimes", recipe.target.runtime, recipe.root)())
     told = target.machine() if machine is None else machine
-    return Surroundings(
+    return Environment(
         paredown=metadata.version("paredown"),
         paredown_code=code(),
         packages=packages(recipe),
@@ -128,7 +130,7 @@ def packages(recipe: Recipe) -> dict[str, str]:
     needed = [re.split(r"[^\w.-]", one)[0] for one in metadata.requires("paredown") or () if "extra ==" not in one]
     found: dict[str, object] = {"python": platform.python_version()}
     found |= {name: version_of(name) for name in needed}
-    keys, engines = Keys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
+    keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
     found |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
     found |= keys.installed("engines", engines)
     return {name: plain(str(value)) for name, value in _flat(found)}
@@ -144,7 +146,7 @@ def _flat(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
             yield name, value
 
 
-def _decisions(recipe: Recipe, run: Run) -> Decisions:
+def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
     profile, library = run.document("profile"), run.document("library")
     epochs = [*(run.document("original") or ()), *(run.document("recovered") or ())]
     took_part = tuple(profile.get("transforms", ()))
@@ -171,7 +173,7 @@ def _trained(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     return {"bf16": {epoch["phase"]: epoch["bf16"] for epoch in epochs}, **every}
 
 
-def _searched(recipe: Recipe, run: Run, folder: Path) -> Searched | None:
+def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
     plan, profile = run.document("plan"), run.document("profile")
     if not plan or plan.get("replayed"):
         return None
@@ -204,7 +206,7 @@ def plain(text: str, most: int = 500) -> str:
 def write_lock(recipe: Recipe, recipe_file: Path, folder: Path, suffix: str = "") -> Path:
     """Writes `<recipe><suffix>.lock`, and the same into `folder`, whose run must have ended with an artifact."""
 
-    path, lock = lock_path(recipe_file, suffix), resolved(recipe, folder)
+    path, lock = lock_path(recipe_file, suffix), collect_lock(recipe, folder)
     for place in (folder / RUN_LOCK, path):
         save_lock(lock, place)
     return path

@@ -6,14 +6,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.spec import Spec
-from paredown.pipeline.lock.lock import Asked, Inputs, Lock, Surroundings
+from paredown.pipeline.lock.lock import Environment, Inputs, Lock, RecipeRecord
 from paredown.pipeline.printable import printable
 from paredown.stages.products.product_files import DECIDED
 
 ABSENT = object()
 
 
-def recipe_drift(then: Lock, now: Asked) -> list[str]:
+def recipe_drift(then: Lock, now: RecipeRecord) -> list[str]:
     """Of what the recipe says: `recipe: limits.size is "0.3x", the lock has "0.25x"`."""
     flat = ({**asked.model_dump(mode="json", exclude={"options"}), **asked.options} for asked in (then.recipe, now))
     return _told("recipe", *flat)
@@ -33,7 +33,7 @@ def split_drift(then: Inputs, now: Inputs) -> list[str]:
     ]
 
 
-def surroundings_drift(then: Surroundings, now: Surroundings) -> list[str]:
+def surroundings_drift(then: Environment, now: Environment) -> list[str]:
     """Of versions and of the machine."""
     return _told("", then, now)
 

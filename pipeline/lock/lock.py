@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat, JsonValue, StringConstraints, Validatio
 from paredown.models.errors import InputError
 from paredown.models.files import read_text, write_whole
 from paredown.models.spec import Spec
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.printable import printable
 
 LARGEST = 16 * 2**20
@@ -26,7 +26,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Numbers = dict[Text, FiniteFloat]
 
 
-class Asked(Spec):
+class RecipeRecord(Spec):
     """The recipe: its name, and all that differs from paredown's defaults. Stages stand under their names."""
 
     name: Text
@@ -54,7 +54,7 @@ class Inputs(Spec):
     licence: Text
 
 
-class Surroundings(Spec):
+class Environment(Spec):
     """What a run was made with: versions, and the machine as far as a runtime depends on it."""
 
     paredown: Text
@@ -114,9 +114,9 @@ class Lock(Spec):
     where the plan itself came from a lock."""
 
     format: Literal[2]
-    recipe: Asked
+    recipe: RecipeRecord
     inputs: Inputs
-    surroundings: Surroundings
+    surroundings: Environment
     decisions: Decisions
     plan: dict[Text, Text]
     search: Searched | None
@@ -145,7 +145,7 @@ def read_lock(file: Path) -> Lock:
 
 def save_lock(lock: Lock, path: Path) -> None:
     """In one step. Raises MachineError where it cannot be written."""
-    with machine(path):
+    with machine_errors(path):
         write_whole(path, json.dumps(lock.model_dump(mode="json"), indent=1, sort_keys=True) + "\n")
 
 

@@ -10,10 +10,10 @@ import torch
 
 from paredown.models.errors import InputError, LimitError
 from paredown.pipeline.lock import drift
-from paredown.pipeline.lock.collect import asked, data_now, files_of, inputs, resolved, surroundings
+from paredown.pipeline.lock.collect import collect_lock, data_now, environment_now, files_of, inputs, recipe_record
 from paredown.pipeline.lock.lock import RUN_LOCK, Decisions, Lock, lock_path, read_lock, save_lock
-from paredown.pipeline.recipe.recipe import Recipe, Step, along
-from paredown.pipeline.run.runner import Decided
+from paredown.pipeline.recipe.recipe import Recipe, Step, expand_front
+from paredown.pipeline.run.runner import LockOverrides
 from paredown.stages.profile import ProfileStage
 from paredown.stages.replay import Replay, Trace
 from paredown.stages.training.loop import Schedule, computes_on
@@ -28,10 +28,10 @@ class Locked:
     lock: Lock
     warnings: tuple[str, ...]
 
-    def decided(self) -> Decided:
+    def decided(self) -> LockOverrides:
         """The recipe's pipeline with the lock's decisions in it, and as many threads as the lock's run had."""
         threads = self.lock.decisions.threads
-        return Decided(tuple(_steps(self.recipe, self.lock)), threads[0] if len(threads) == 1 else None)
+        return LockOverrides(tuple(_steps(self.recipe, self.lock)), threads[0] if len(threads) == 1 else None)
 
     @contextmanager
     def threads(self) -> Iterator[None]:
@@ -48,7 +48,7 @@ class Locked:
 
         Writes what this run resolved to into the folder; the lock itself stays as it is.
         """
-        now = resolved(self.recipe, folder)
+        now = collect_lock(self.recipe, folder)
         save_lock(now, folder / RUN_LOCK)
         if now.artifact == self.lock.artifact:
             return f"the artifact is that of {self.file}: sha256 {', '.join(now.artifact.values())}"
@@ -61,7 +61,8 @@ def locked(loaded: Recipe, recipe_file: Path, out: Path) -> tuple[Locked, ...]:
     Raises InputError, one line for each, for inputs that are not those of the lock.
     """
     return tuple(
-        _locked(model, lock_path(recipe_file, model.name.removeprefix(loaded.name)), out) for model in along(loaded)
+        _locked(model, lock_path(recipe_file, model.name.removeprefix(loaded.name)), out)
+        for model in expand_front(loaded)
     )
 
 
@@ -69,12 +70,12 @@ def _locked(recipe: Recipe, file: Path, out: Path) -> Locked:
     if not file.exists():
         raise InputError(f"{file} does not exist; a run without --locked that ends with an artifact writes it")
     lock = read_lock(file)
-    other = [*drift.recipe_drift(lock, asked(recipe)), *drift.file_drift(lock.inputs, files_of(recipe))]
+    other = [*drift.recipe_drift(lock, recipe_record(recipe)), *drift.file_drift(lock.inputs, files_of(recipe))]
     if not other and data_now(recipe) != lock.inputs.data:
         other = drift.split_drift(lock.inputs, inputs(recipe, out / ".cache"))
     if other:
         raise InputError("\n".join(f"{file}: {line}" for line in other))
-    warnings = drift.surroundings_drift(lock.surroundings, surroundings(recipe))
+    warnings = drift.surroundings_drift(lock.surroundings, environment_now(recipe))
     return Locked(recipe, file, lock, (*warnings, *_elsewhere(lock.decisions)))
 
 

@@ -115,7 +115,7 @@ def load_recipe(file: Path | str) -> Recipe:
     return recipe
 
 
-def along(recipe: Recipe) -> tuple[Recipe, ...]:
+def expand_front(recipe: Recipe) -> tuple[Recipe, ...]:
     """The recipe once per limit of its `front`, under names of their own; the recipe itself where it lists none.
 
     All share what does not depend on limits: the original, the profile and the sensitivities are made once.

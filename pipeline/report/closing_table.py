@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from paredown.pipeline.run.run_folder import Run, read_run, told_as_damage
+from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Row:
 
 def closing_table(folder: Path) -> tuple[Row, ...]:
     """What the run in `folder` proved; where it has no artifact, what is known of the original and of the plan."""
-    with told_as_damage(folder):
-        return table_of(read_run(folder))
+    with as_damage(folder):
+        return table_of(read_run_folder(folder))
 
 
-def table_of(run: Run) -> tuple[Row, ...]:
+def table_of(run: RunFolder) -> tuple[Row, ...]:
     """See `closing_table`."""
     checks = run.document("artifact").get("checks")
     if checks:
@@ -36,7 +36,7 @@ def table_of(run: Run) -> tuple[Row, ...]:
     return tuple(_planned(run)) if run.document("baseline") else ()
 
 
-def _planned(run: Run) -> Iterator[Row]:
+def _planned(run: RunFolder) -> Iterator[Row]:
     """The original's rows, with the plan's own numbers and limits where a search has ended.
 
     The plan's limits are those of the recipe less the search's margin, so a plan over them may still hold those of the
@@ -62,7 +62,7 @@ def _planned(run: Run) -> Iterator[Row]:
         )
 
 
-def _fits(after: float | None, limit: float | None, run: Run) -> bool | None:
+def _fits(after: float | None, limit: float | None, run: RunFolder) -> bool | None:
     if not after or limit is None:
         return None
     return True if after <= limit else False if "plan" in run.refusals else None

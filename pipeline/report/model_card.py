@@ -14,16 +14,16 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paredown.models.files import write_whole
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.recipe.recipe import Card
 from paredown.pipeline.report import provenance, report
 from paredown.pipeline.report.closing_table import change, table_of
 from paredown.pipeline.report.plan_drawing import summary
 from paredown.pipeline.report.plan_picture import plan_svg
-from paredown.pipeline.report.replaced_blocks import became, told
+from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
-from paredown.pipeline.run.run_folder import Run, read_run, told_as_damage
-from paredown.stages.products.manifest import Fed
+from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
+from paredown.stages.products.manifest import InputSpec
 
 CARD, PICTURE = "model-card.md", "plan.svg"
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
@@ -36,8 +36,8 @@ def write_card(card: Card, folder: Path) -> Path | None:
     Without an artifact there is nothing to describe, and those of an earlier one are taken away. Raises MachineError
     where they cannot be written.
     """
-    run = read_run(folder)
-    with told_as_damage(folder), machine(folder / CARD):
+    run = read_run_folder(folder)
+    with as_damage(folder), machine_errors(folder / CARD):
         if not run.document("artifact"):
             for name in (CARD, PICTURE):
                 (folder / name).unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def write_card(card: Card, folder: Path) -> Path | None:
     return folder / CARD
 
 
-def _text(card: Card, run: Run) -> str:
+def _text(card: Card, run: RunFolder) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -68,13 +68,13 @@ def _text(card: Card, run: Run) -> str:
         facts=dict(provenance.facts(run)),
         training=[*_training(run)],
         summary=summary(rows),
-        told=told(became(run)) if became(run) else "",
+        told=replacement_sentence(replaced_blocks(run)) if replaced_blocks(run) else "",
         pictured=bool(rows),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def front_matter(card: Card, run: Run) -> dict[str, Any]:
+def front_matter(card: Card, run: RunFolder) -> dict[str, Any]:
     """What model hubs read at a card's head; what is not known is left out."""
     found: dict[str, Any] = {}
     if card.licence and _SPDX.fullmatch(card.licence):
@@ -103,7 +103,7 @@ def _filled(card: Card, field: str) -> str:
     return plain(value) if value else f"**Not filled in** (`card: {{{field}: …}}` in the recipe)"
 
 
-def _details(run: Run) -> Iterator[tuple[str, str]]:
+def _details(run: RunFolder) -> Iterator[tuple[str, str]]:
     manifest = run.document("artifact")
     model, target, classes = manifest["model"], manifest["target"], manifest["data"]["classes"]
     yield "what it is", "an image classifier as an ONNX file, made smaller and faster from an original"
@@ -114,13 +114,13 @@ def _details(run: Run) -> Iterator[tuple[str, str]]:
         yield "recipe", f"{recipe['name']}, sha256 {recipe['sha256']}"
     yield "runtime", f"{target['runtime']}, batch {target['batch']}, threads {target['threads']}"
     if fed := manifest.get("input"):
-        yield "input", str(Fed.model_validate(fed))
+        yield "input", str(InputSpec.model_validate(fed))
     yield "output", f"one logit for each of {len(classes)} classes, in the order of the manifest"
     files = [name for name in manifest["sha256"] if "/" not in name]
     yield "files", ", ".join(f"artifact/{name}" for name in sorted(files))
 
 
-def _training(run: Run) -> Iterator[str]:
+def _training(run: RunFolder) -> Iterator[str]:
     """One line per training phase."""
     epochs = [*run.document("original"), *run.document("recovered")]
     for phase, group in groupby(epochs, key=lambda epoch: str(epoch["phase"])):

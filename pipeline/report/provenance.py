@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from paredown.pipeline.report.svg import short
-from paredown.pipeline.run.run_folder import Run
+from paredown.pipeline.run.run_folder import RunFolder
 
 Fact = tuple[str, str]
 CLASSES = 12
 """Class names that are listed; of more classes only their number is told."""
 
 
-def facts(run: Run) -> list[tuple[str, list[Fact]]]:
+def facts(run: RunFolder) -> list[tuple[str, list[Fact]]]:
     """(heading, facts) in the order in which they are read; headings without facts are left out."""
     manifest = run.document("artifact")
     before = manifest.get("baseline") or run.document("baseline")
@@ -160,7 +160,7 @@ class Line:
         return self.before * self.ratio
 
 
-def lines(run: Run) -> tuple[Line, ...]:
+def lines(run: RunFolder) -> tuple[Line, ...]:
     """The target's runtime first, then the others; nothing where the recipe compares none."""
     manifest = run.document("artifact")
     return tuple(_lines(manifest)) if manifest.get("compare") else ()

@@ -8,8 +8,8 @@ from typing import Any
 
 from paredown.models.compression.supernet import ABSORBED, KEEP
 from paredown.pipeline.report.svg import short
-from paredown.pipeline.run.run_folder import Run
-from paredown.stages.analysis.plan_network import merges
+from paredown.pipeline.run.run_folder import RunFolder
+from paredown.stages.analysis.plan_network import is_merged
 from paredown.stages.blocks.trained_cache import kind_of
 
 NEGLIGIBLE = 1e-4
@@ -41,7 +41,7 @@ class Offer:
 
 
 @dataclass(frozen=True)
-class Became:
+class ReplacedBlock:
     """A block, what stands in its place, what else was offered, and how many replacements were tried."""
 
     name: str
@@ -59,7 +59,7 @@ class Became:
         if self.now.name == ABSORBED:
             return f"{self.before} does its work too"
         if self.now.name != KEEP:
-            also = f", standing for {self.behind} too" if merges(self.now.name) else ""
+            also = f", standing for {self.behind} too" if is_merged(self.now.name) else ""
             return f"{_saving(self.now)} for {short(self.now.loss)} nats{also}"
         cheaper = [offer for offer in self.offers if offer.saves > 0 and offer.name != ABSORBED]
         if not cheaper:
@@ -68,7 +68,7 @@ class Became:
         return f"at best {best.words}: {_saving(best)} for {short(best.loss)} nats"
 
 
-def became(run: Run) -> tuple[Became, ...]:
+def replaced_blocks(run: RunFolder) -> tuple[ReplacedBlock, ...]:
     """Every block that could be replaced, in order of depth; empty where the search had no replacements."""
     library, blocks = run.document("library"), run.document("plan").get("blocks", ())
     around = [{"name": ""}, *blocks, {"name": ""}]
@@ -78,39 +78,47 @@ def became(run: Run) -> tuple[Became, ...]:
     )
 
 
-def _became(block: Mapping[str, Any], before: str, behind: Mapping[str, Any], library: Mapping[str, Any]) -> Became:
+def _became(
+    block: Mapping[str, Any], before: str, behind: Mapping[str, Any], library: Mapping[str, Any]
+) -> ReplacedBlock:
     alone, both = (library.get(part, {}).get(block["name"], {}) for part in ("blocks", "merged"))
     tried = {KEEP: alone.get("keep", {}), **alone.get("candidates", {}), **both.get("candidates", {})}
     kinds = [Path(name).stem for name in library.get("plugins", ())]
     kept = _ms(block["candidates"][0])
     next_kept = _ms(behind["candidates"][0]) if behind["name"] else 0.0
     offers = tuple(
-        _offer(told, tried.get(told["name"], {}), kinds, kept + next_kept * merges(told["name"]), block["picked"])
-        for told in block["candidates"]
+        _offer(
+            offer,
+            tried.get(offer["name"], {}),
+            kinds,
+            kept + next_kept * is_merged(offer["name"]),
+            block["picked"],
+        )
+        for offer in block["candidates"]
     )
     now = next(offer for offer in offers if offer.picked)
-    return Became(block["name"], offers[0], now, offers, len(tried) - 1, before, behind["name"])
+    return ReplacedBlock(block["name"], offers[0], now, offers, len(tried) - 1, before, behind["name"])
 
 
 def _offer(
-    told: Mapping[str, Any], score: Mapping[str, float], kinds: Sequence[str], instead_of: float, picked: str
+    offer: Mapping[str, Any], score: Mapping[str, float], kinds: Sequence[str], instead_of: float, picked: str
 ) -> Offer:
     return Offer(
-        name=told["name"],
-        kind=kind_of(told["name"], kinds),
-        ms=_ms(told),
-        loss=told["loss"],
+        name=offer["name"],
+        kind=kind_of(offer["name"], kinds),
+        ms=_ms(offer),
+        loss=offer["loss"],
         error=score.get("error", 0.0),
         instead_of=instead_of,
         macs=score.get("macs"),
         parameters=score.get("parameters"),
-        picked=told["name"] == picked,
+        picked=offer["name"] == picked,
     )
 
 
-def _ms(told: Mapping[str, Any]) -> float:
+def _ms(offer: Mapping[str, Any]) -> float:
     """Predicted, in int8 where the plan may use it."""
-    return float(told["ms"].get("8", told["ms"]["32"]))
+    return float(offer["ms"].get("8", offer["ms"]["32"]))
 
 
 def _saving(offer: Offer) -> str:
@@ -119,7 +127,7 @@ def _saving(offer: Offer) -> str:
     return f"{'saves' if offer.saves >= 0 else 'costs'} {abs(offer.saves):.3f} ms ({share})"
 
 
-def told(blocks: Sequence[Became]) -> str:
+def replacement_sentence(blocks: Sequence[ReplacedBlock]) -> str:
     """The plan's blocks in one sentence."""
     replaced = [block for block in blocks if block.now.name != KEEP]
     tried = sum(block.tried for block in blocks)

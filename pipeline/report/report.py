@@ -7,14 +7,14 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paredown.models.files import write_whole
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
 from paredown.pipeline.report.charts import gauge
 from paredown.pipeline.report.closing_table import Row, _signed, change, table_of
 from paredown.pipeline.report.plan_drawing import LayerRow, pictures, rows_of, summary
-from paredown.pipeline.report.replaced_blocks import became, told
+from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
-from paredown.pipeline.run.run_folder import Run, read_run, told_as_damage
+from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.product_files import DOCUMENTS, STAGES
 
 OPTIONAL = ("original", "library")
@@ -32,20 +32,20 @@ class Verdict:
 
 def render(folder: Path) -> Path:
     """Writes `folder/report.html`, in one step, and returns it. Raises MachineError where it cannot be written."""
-    with told_as_damage(folder):
-        page = _page(read_run(folder))
+    with as_damage(folder):
+        page = _page(read_run_folder(folder))
     path = folder / "report.html"
-    with machine(path):
+    with machine_errors(path):
         write_whole(path, page)
     return path
 
 
-def plan_rows(run: Run) -> tuple[LayerRow, ...]:
+def plan_rows(run: RunFolder) -> tuple[LayerRow, ...]:
     """The plan's layers in order of depth."""
     return rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
 
 
-def _page(run: Run) -> str:
+def _page(run: RunFolder) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
@@ -64,13 +64,13 @@ def _page(run: Run) -> str:
         sections=sections.all_of(run),
         compared=provenance.lines(run),
         facts=provenance.facts(run),
-        blocks=became(run),
-        told=told(became(run)),
+        blocks=replaced_blocks(run),
+        told=replacement_sentence(replaced_blocks(run)),
         absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name not in OPTIONAL],
     )
 
 
-def verdict(run: Run, table: Sequence[Row]) -> Verdict:
+def verdict(run: RunFolder, table: Sequence[Row]) -> Verdict:
     """The line at the head: whether every limit holds, and which one does not."""
     missed = [row for row in table if row.holds is False]
     limited = [row for row in table if row.limit is not None]
@@ -97,7 +97,7 @@ def verdict(run: Run, table: Sequence[Row]) -> Verdict:
     )
 
 
-def _note(run: Run) -> str:
+def _note(run: RunFolder) -> str:
     """What the table's numbers are."""
     if run.document("artifact"):
         return "Original and artifact were measured in turns, on the same machine, by the same run."

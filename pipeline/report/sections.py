@@ -9,7 +9,7 @@ from typing import Any
 from paredown.pipeline.report import charts
 from paredown.pipeline.report.charts import Tried
 from paredown.pipeline.report.svg import short
-from paredown.pipeline.run.run_folder import Run
+from paredown.pipeline.run.run_folder import RunFolder
 
 Legend = tuple[tuple[str, str], ...]
 """(class of the swatch, what it stands for)."""
@@ -36,7 +36,7 @@ class Section:
     legend: Legend = ()
 
 
-def all_of(run: Run) -> dict[str, Section]:
+def all_of(run: RunFolder) -> dict[str, Section]:
     """Every section by name."""
     return {s.name: s for s in (_front(run), _curves(run), _agreement(run), _stages(run))}
 
@@ -56,7 +56,7 @@ def tried(plan: Mapping[str, Any]) -> tuple[Tried, ...]:
     )
 
 
-def _front(run: Run) -> Section:
+def _front(run: RunFolder) -> Section:
     name, title, plan = "front", "What each millisecond costs in quality", run.document("plan")
     curve = list(dict.fromkeys((point["latency"], point["loss"]) for point in plan.get("front", ())))
     plans = tried(plan)
@@ -75,7 +75,7 @@ def _front(run: Run) -> Section:
     return Section(name, title, "", chart, tuple(says), (("curve", "predicted Pareto front"), *PLANS))
 
 
-def _unsearched(run: Run) -> str:
+def _unsearched(run: RunFolder) -> str:
     """Why a plan holds no front; what the solver proved about it."""
     if run.document("plan").get("replayed"):
         return "No Pareto front: the plan is that of a lock, nothing was searched."
@@ -87,7 +87,7 @@ def _unsearched(run: Run) -> str:
     return f"{text} Proved by the solver: {reached}." if reached else text
 
 
-def _curves(run: Run) -> Section:
+def _curves(run: RunFolder) -> Section:
     name, title = "curves", "Training"
     fitted, recovered = run.document("original"), run.document("recovered")
     run_through = [*fitted, *recovered]
@@ -123,7 +123,7 @@ def _by_phase(epochs: list[Mapping[str, Any]]) -> dict[str, list[float]]:
     return found
 
 
-def _agreement(run: Run) -> Section:
+def _agreement(run: RunFolder) -> Section:
     name, title = "agreement", "Were the predictions right?"
     plans, says = tried(run.document("plan")), tuple(_quality(run))
     if not plans:
@@ -140,7 +140,7 @@ def _agreement(run: Run) -> Section:
     return Section(name, title, "", charts.agreement(plans), (words, *says), legend)
 
 
-def _quality(run: Run) -> Iterator[str]:
+def _quality(run: RunFolder) -> Iterator[str]:
     found = run.document("sensitivity")
     if found.get("spearman") is not None:
         yield (
@@ -152,7 +152,7 @@ def _quality(run: Run) -> Iterator[str]:
         yield lack
 
 
-def _stages(run: Run) -> Section:
+def _stages(run: RunFolder) -> Section:
     name, title = "stages", "Time per stage"
     if not run.timings:
         return Section(name, title, "No times: the run has noted none.")

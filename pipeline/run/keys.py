@@ -23,7 +23,7 @@ _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-prunin
 
 
 @dataclass(frozen=True)
-class Keys:
+class ProductKeys:
     """The keys of one run of a recipe; the model's and the data's files are read once. Where a lock decides with how
     many `threads` torch computes, they count too."""
 

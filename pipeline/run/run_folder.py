@@ -14,7 +14,7 @@ from paredown.stages.products.product_files import DOCUMENTS, LONGEST, STAGES, _
 
 
 @dataclass(frozen=True)
-class Run:
+class RunFolder:
     """A run's folder as data; `refusals` maps a product to the line with which its stage ended the run, `notes` are
     lines that a person should read."""
 
@@ -38,13 +38,13 @@ class Run:
         return f"{text} The run ended in {ended[0]}, for the reason at the top." if ended else text
 
 
-def read_run(folder: Path) -> Run:
+def read_run_folder(folder: Path) -> RunFolder:
     """Reads `runs/<recipe name>/`; products that are not there are left out."""
     present = tuple(name for name in DOCUMENTS if (folder / name).is_dir())
     files = {name: folder / name / DOCUMENTS[name] for name in present if DOCUMENTS[name]}
     refusals = {name: folder / name / REFUSAL for name in present}
     timings = folder / "timings.json"
-    return Run(
+    return RunFolder(
         name=folder.resolve().name,
         documents={name: read_json(file) for name, file in files.items() if _there(file)},
         present=present,
@@ -63,7 +63,7 @@ def read_json(file: Path) -> Any:
 
 
 @contextmanager
-def told_as_damage(folder: Path) -> Iterator[None]:
+def as_damage(folder: Path) -> Iterator[None]:
     """Around what shows a run's documents: where they are not what stages write, the failure becomes an InputError."""
     try:
         yield

@@ -12,11 +12,11 @@ from pathlib import Path
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError
 from paredown.models.files import write_whole
 from paredown.models.progress import Progress, silent
-from paredown.pipeline.machine_errors import REMOVED, machine
+from paredown.pipeline.machine_errors import REMOVED, machine_errors
 from paredown.pipeline.recipe.recipe import Recipe, Step
 from paredown.pipeline.run.allocator import keep_pages
-from paredown.pipeline.run.keys import Keys, engines_named
-from paredown.pipeline.run.store import Store
+from paredown.pipeline.run.keys import ProductKeys, engines_named
+from paredown.pipeline.run.store import ProductStore
 from paredown.stages import plugins
 from paredown.stages.base import State
 
@@ -25,7 +25,7 @@ REFUSAL = "limit.txt"
 
 
 @dataclass(frozen=True)
-class Decided:
+class LockOverrides:
     """What a lock decides of a run: the pipeline in the place of the recipe's, and the threads of torch, if any."""
 
     pipeline: tuple[Step, ...]
@@ -33,10 +33,10 @@ class Decided:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunPlace:
     """Where a run writes: the store it shares with other runs, and the folder that shows its own products."""
 
-    store: Store
+    store: ProductStore
     shown: Path
 
     def link(self, step: Step) -> Path:
@@ -48,7 +48,7 @@ def run(
     folder: Path,
     until: str | None = None,
     progress: Progress = silent,
-    decided: Decided | None = None,
+    decided: LockOverrides | None = None,
 ) -> State:
     """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
     products. Raises the stages' ParedownErrors; the next call goes on where this one ended.
@@ -57,31 +57,31 @@ def run(
     """
     keep_pages()
     pipeline = decided.pipeline if decided else recipe.pipeline
-    steps, keys = _steps_until(pipeline, until), Keys(recipe, decided.threads if decided else None)
+    steps, keys = _steps_until(pipeline, until), ProductKeys(recipe, decided.threads if decided else None)
     _refuse_missing(recipe, steps)
-    place = Place(Store(folder / ".store"), folder / recipe.name)
+    place = RunPlace(ProductStore(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)
     with ExitStack() as stack:
-        if writes():
+        if is_rank_zero():
             stack.enter_context(place.store.lock())
-            _forget(place, pipeline)
+            unpublish_stale(place, pipeline)
         made: dict[str, str] = {}
         for i, step in enumerate(steps):
             told = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
             made[step.stage.gives] = digest = keys.of(step, made)
             product = _product(place, step, digest, _seen_by(step, state, told), pipeline[i:])
-            if writes():
+            if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
-            _go_on(product)
+            raise_refusal(product)
     return state
 
 
-def _product(place: Place, step: Step, digest: str, state: State, rest: tuple[Step, ...]) -> Path:
+def _product(place: RunPlace, step: Step, digest: str, state: State, rest: tuple[Step, ...]) -> Path:
     """The stage's product: the stored one where there is one, else made now."""
-    stored = place.store.get(digest, repair=writes())
-    if not writes():
-        return stored or _follow(place.store, step, digest, state)
+    stored = place.store.get(digest, repair=is_rank_zero())
+    if not is_rank_zero():
+        return stored or wait_for_rank_zero(place.store, step, digest, state)
     if place.store.published(place.link(step)) != digest:
         for later in rest:  # what is shown never mixes two versions of a recipe
             place.store.unpublish(place.link(later))
@@ -91,23 +91,23 @@ def _product(place: Place, step: Step, digest: str, state: State, rest: tuple[St
     return product
 
 
-def _make(place: Place, step: Step, digest: str, state: State) -> Path:
+def _make(place: RunPlace, step: Step, digest: str, state: State) -> Path:
     """Runs a stage in its scratch folder and checks its product in, also one that a refusing stage kept."""
     out, start = place.store.work(digest), time.monotonic()
     (out / REFUSAL).unlink(missing_ok=True)
     try:
-        with machine(out), kept(out):
+        with machine_errors(out), fails_if_removed(out):
             _run_stage(step, replace(state, out=out))
     except LimitError as error:
         if not error.keep:
             raise
-        with machine(out):
+        with machine_errors(out):
             (out / REFUSAL).write_text(f"{error}\n")
     return place.store.commit(digest, time.monotonic() - start)
 
 
 @contextmanager
-def kept(folder: Path) -> Iterator[None]:
+def fails_if_removed(folder: Path) -> Iterator[None]:
     """Raises MachineError where the folder was removed meanwhile, even if another one is there now: half of a product
     must not be checked in as the whole."""
     handle = os.open(folder, os.O_RDONLY)
@@ -130,13 +130,13 @@ def _run_stage(step: Step, state: State) -> None:
         raise
 
 
-def _go_on(product: Path) -> None:
+def raise_refusal(product: Path) -> None:
     """Raises the LimitError of a stage that kept its product; that holds for stored products too."""
     if (product / REFUSAL).exists():
         raise LimitError((product / REFUSAL).read_text().strip(), keep=True)
 
 
-def _follow(store: Store, step: Step, digest: str, state: State) -> Path:
+def wait_for_rank_zero(store: ProductStore, step: Step, digest: str, state: State) -> Path:
     """What ranks other than 0 do: take part in a distributed stage, and wait for rank 0's product."""
     if getattr(step.stage, "distributed", False):
         step.stage.run(replace(state, out=store.work(digest)))
@@ -169,12 +169,12 @@ def _first_state(recipe: Recipe, folder: Path, progress: Progress) -> State:
     return State(**recipe.told(), cache=folder / ".cache", out=folder, progress=progress)
 
 
-def writes() -> bool:
+def is_rank_zero() -> bool:
     """Whether this process writes products: always, but only rank 0 under torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
 
 
-def _forget(place: Place, pipeline: tuple[Step, ...]) -> None:
+def unpublish_stale(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
     """Takes away shown products of stages that the run no longer has."""
     gives = {step.stage.gives for step in pipeline}
     for link in place.shown.glob("*"):
@@ -195,10 +195,10 @@ def _prefixed(progress: Progress, stage: str) -> Progress:
     return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
 
 
-def _note_seconds(place: Place, pipeline: tuple[Step, ...]) -> None:
+def _note_seconds(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
     """Writes `timings.json`: stage name -> seconds that its shown product took to make."""
     file = place.shown / "timings.json"
     shown = {step.name: place.store.published(place.link(step)) for step in pipeline}
-    with machine(file):
+    with machine_errors(file):
         noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
         write_whole(file, json.dumps(noted, indent=2) + "\n")

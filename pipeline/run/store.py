@@ -18,7 +18,7 @@ from typing import Any
 
 from paredown.models.errors import MachineError
 from paredown.models.files import _sha256
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.printable import harmless
 
 MANIFEST = "MANIFEST.json"
@@ -27,7 +27,7 @@ _HASHED_ON_READ = 64 * 2**20
 
 
 @dataclass(frozen=True)
-class Store:
+class ProductStore:
     """The store in `folder`. Everything that it cannot write is a MachineError."""
 
     folder: Path
@@ -35,7 +35,7 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Held by one run at a time; the system lets go of it when the process ends, however it ends."""
-        with machine(self.folder):
+        with machine_errors(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = os.fdopen(os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "r+")
         with file:
@@ -48,14 +48,14 @@ class Store:
     def work(self, key: str) -> Path:
         """The scratch folder of a product in the making; it survives a kill."""
         folder = self.folder / "work" / key
-        with machine(folder):
+        with machine_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def get(self, key: str, repair: bool = True) -> Path | None:
         """The product's folder, or None. A damaged one counts as missing; `repair` moves it away."""
         folder = self._object(key)
-        with machine(folder):
+        with machine_errors(folder):
             if not folder.is_dir():
                 return None
             fault = _fault(folder, key)
@@ -66,7 +66,7 @@ class Store:
     def commit(self, key: str, seconds: float = 0.0) -> Path:
         """Checks the scratch folder in as the product and returns its place; `seconds` is what it took."""
         work, place = self.folder / "work" / key, self._object(key)
-        with machine(work):
+        with machine_errors(work):
             (work / MANIFEST).unlink(missing_ok=True)
             manifest = _describe(work, key, seconds)
             _write_synced(work / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
@@ -84,7 +84,7 @@ class Store:
     def publish(self, key: str, link: Path) -> None:
         """Makes `link` show the product, replacing what it showed before in one step."""
         product, fresh = self._object(key), link.with_name(f".{link.name}.new")
-        with machine(link):
+        with machine_errors(link):
             link.parent.mkdir(parents=True, exist_ok=True)
             _remove(fresh)
             try:
@@ -105,7 +105,7 @@ class Store:
 
     def unpublish(self, link: Path) -> None:
         """Takes away what `publish` made; the product stays in the store."""
-        with machine(link):
+        with machine_errors(link):
             _remove(link)
 
     def _object(self, key: str) -> Path:

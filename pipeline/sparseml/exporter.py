@@ -12,7 +12,7 @@ from paredown.models.compression.supernet import KEEP
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.report.plan_rows import read_plan
-from paredown.pipeline.run.run_folder import told_as_damage
+from paredown.pipeline.run.run_folder import as_damage
 from paredown.stages.recover import Recover
 
 _EVERY_EPOCH = 0.25
@@ -64,7 +64,7 @@ def export_recipe(recipe: Recipe, file: Path, out: Path, style: str) -> tuple[st
     plan = read_plan(out / recipe.name)
     if "layers" not in plan:
         raise InputError(f"{out / recipe.name} holds no plan; make one with: paredown plan {file}")
-    with told_as_damage(out / recipe.name):
+    with as_damage(out / recipe.name):
         return _exported(recipe, file, plan, style)
 
 

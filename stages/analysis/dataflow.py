@@ -7,8 +7,8 @@ from torch.fx import Node
 from paredown.models.compression.supernet import Branch
 from paredown.models.network.trace import Layer
 from paredown.models.network.weak_cache import remembered_per_object
-from paredown.stages.analysis.plan_network import owner, site_of
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import owner_of_layer, site_of
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Pick
 
 Gate = tuple[str, frozenset[str]]
@@ -19,7 +19,7 @@ Gates = frozenset[Gate]
 
 
 @remembered_per_object
-def borders(subject: Subject) -> tuple[tuple[Layer, Layer, Gates], ...]:
+def borders(subject: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
     """(producer, consumer, gates) of layers that exchange a value where all gates are open.
 
     The gates are blocks between the two that compute nothing there (an identity), not those that the layers need
@@ -29,11 +29,11 @@ def borders(subject: Subject) -> tuple[tuple[Layer, Layer, Gates], ...]:
 
 
 @remembered_per_object
-def readings(subject: Subject) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
+def readings(subject: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
     """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
     made = {layer.value: layer for layer in subject.network.layers}
     return tuple(
-        (layer, tuple((made[name], _without(gates, owner(subject, made[name]))) for name, gates in found))
+        (layer, tuple((made[name], _without(gates, owner_of_layer(subject, made[name]))) for name, gates in found))
         for layer in subject.network.layers
         for found in (_read(subject, value, made) for value in dict.fromkeys(layer.inputs))
     )
@@ -44,7 +44,7 @@ def _without(gates: Gates, owner: Pick | None) -> Gates:
     return frozenset(gate for gate in gates if owner is None or gate[0] != owner[0])
 
 
-def _read(subject: Subject, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
+def _read(subject: PreparedModel, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
     """The layers' values behind a value that is read, directly or behind operations that are no layers."""
     nodes = {node.name: node for node in subject.network.graph.graph.nodes}
     joins = {branch.join: branch for branch in subject.branches}
@@ -68,13 +68,15 @@ def _gates(branch: Branch) -> dict[str, Gate]:
 
 
 @remembered_per_object
-def steps(subject: Subject) -> dict[str, int]:
+def steps(subject: PreparedModel) -> dict[str, int]:
     """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
     place, found = 0, dict[str, int]()
-    for block, layers in groupby(subject.network.layers, key=lambda layer: (owner(subject, layer) or ("",))[0]):
+    for block, layers in groupby(
+        subject.network.layers, key=lambda layer: (owner_of_layer(subject, layer) or ("",))[0]
+    ):
         counts: dict[Pick | None, int] = {}
         for layer in layers:
-            pick = owner(subject, layer)
+            pick = owner_of_layer(subject, layer)
             found[layer.name] = place + counts.get(pick, 0)
             counts[pick] = counts.get(pick, 0) + 1
         place += max(counts.values())
@@ -83,7 +85,7 @@ def steps(subject: Subject) -> dict[str, int]:
 
 
 @remembered_per_object
-def lifetimes(subject: Subject) -> dict[str, tuple[int, int]]:
+def lifetimes(subject: PreparedModel) -> dict[str, tuple[int, int]]:
     """Layer to the first and last step of the schedule at which its output is alive."""
     place = steps(subject)
     ends = {name: (index, index) for name, index in place.items()}

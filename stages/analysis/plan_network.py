@@ -1,8 +1,8 @@
 """Which network a plan leaves: replaced blocks change which layers there are, everything else only changes layers.
 
-The subject of a search over substitutes is a supernet (`models.supernet`). A plan picks one branch per block; `under`
-cuts out the network that is left, so that whatever works on a plan sees an ordinary network. The functions below it
-say, for all plans at once, which layers exist only with which pick.
+The subject of a search over substitutes is a supernet (`models.supernet`). A plan picks one branch per block;
+`network_of_plan` cuts out the network that is left, so that whatever works on a plan sees an ordinary network. The
+functions below it say, for all plans at once, which layers exist only with which pick.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from itertools import pairwise, zip_longest
 from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, select, select_onnx
 from paredown.models.network.trace import ChannelGroup, Layer, Network, module_of
 from paredown.models.network.weak_cache import remembered_per_object
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice, Pick
 
 PREFIX = "substitute:"
@@ -26,13 +26,13 @@ def picks_of(choice: Choice) -> dict[str, str]:
     return {site.removeprefix(PREFIX): name for site, name in sites}
 
 
-def under(subject: Subject, choice: Choice) -> Subject:
+def network_of_plan(subject: PreparedModel, choice: Choice) -> PreparedModel:
     """The subject of the plan's own network, which has no branches; the same object for the same picks."""
     return _under(subject, tuple(sorted(picks_of(choice).items()))) if subject.branches else subject
 
 
 @lru_cache(maxsize=32)
-def _under(subject: Subject, picks: tuple[tuple[str, str], ...]) -> Subject:
+def _under(subject: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
     network = select(subject.network, subject.branches, dict(picks))
     return replace(
         subject,
@@ -53,11 +53,11 @@ def present_groups(groups: Sequence[ChannelGroup], network: Network) -> tuple[Ch
     return tuple(group for group in left if group.outputs)
 
 
-def even_picks(found: Sequence[Branch]) -> tuple[Picks, ...]:
+def covering_picks(found: Sequence[Branch]) -> tuple[Picks, ...]:
     """Few networks that show every branch: first the original, then each block's first replacement, and so on; at last
     every other block merged with the next one, and then those between."""
-    alone = [[{b.block: n} for n in b.values if n not in (KEEP, ABSORBED) and not merges(n)] for b in found]
-    both = [[{a.block: n, b.block: ABSORBED} for n in a.values if merges(n)] for a, b in pairwise(found)]
+    alone = [[{b.block: n} for n in b.values if n not in (KEEP, ABSORBED) and not is_merged(n)] for b in found]
+    both = [[{a.block: n, b.block: ABSORBED} for n in a.values if is_merged(n)] for a, b in pairwise(found)]
     return ({}, *_in_turn(alone), *_in_turn(both[::2]), *_in_turn(both[1::2]))
 
 
@@ -71,25 +71,25 @@ def site_of(block: str) -> str:
     return PREFIX + block
 
 
-def merges(candidate: str) -> bool:
+def is_merged(candidate: str) -> bool:
     """Whether a block's candidate stands for the next block too."""
     return candidate.startswith(MERGED)
 
 
 @remembered_per_object
-def owner(subject: Subject, layer: Layer) -> Pick | None:
+def owner_of_layer(subject: PreparedModel, layer: Layer) -> Pick | None:
     """The pick that a layer needs to exist; None where it is always there."""
     return _pick_at(subject, layer.module)
 
 
-def _pick_at(subject: Subject, module: str) -> Pick | None:
+def _pick_at(subject: PreparedModel, module: str) -> Pick | None:
     found = ((branch, branch.candidate(module)) for branch in subject.branches)
     return next(((site_of(branch.block), name) for branch, name in found if name is not None), None)
 
 
 @remembered_per_object
-def picks_by_name(subject: Subject) -> dict[str, Pick]:
+def picks_by_name(subject: PreparedModel) -> dict[str, Pick]:
     """Layer or value to the pick that it needs to exist, of those that need one."""
-    picks = {layer.name: owner(subject, layer) for layer in subject.network.layers}
+    picks = {layer.name: owner_of_layer(subject, layer) for layer in subject.network.layers}
     picks |= {node.name: _pick_at(subject, module_of(node)) for node in subject.network.graph.graph.nodes}
     return {name: pick for name, pick in picks.items() if pick is not None}

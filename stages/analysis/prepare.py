@@ -22,22 +22,22 @@ from paredown.models.data.dataset import Data, Split, open_data
 from paredown.models.network.trace import ChannelGroup, Layer, analyse
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.plan_network import even_picks, site_of, under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.analysis.replacements import load_replacements
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine, Tuned
 from paredown.stages.measuring.target import portable, runtime_of
 
 
-def measure_subject(
+def prepare_model(
     state: State,
     images: int,
     blocks: bool,
     engine: Engine,
     sparsities: Callable[[Layer], Sequence[Sparsity]] = lambda _: (),
-) -> Subject:
+) -> PreparedModel:
     """Traces, calibrates on `images` calibration images, and writes down what later stages cannot trace again.
 
     The engine tunes on the original alone. With `blocks` the network is the supernet of the original and of all that
@@ -49,12 +49,14 @@ def measure_subject(
     state.progress("profile: calibrate", 0, 1)
     batches = list(_batches(data, data.calibration.take(images, state.seed)))
     seen = [x for x, _ in batches]
-    tuned = engine.tune(under(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed)))
+    tuned = engine.tune(
+        network_of_plan(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed))
+    )
     ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
     wanted, pruned = {layer.name: sparsities(layer) for layer in bare.network.layers}, dict[str, dict[str, Packed]]()
     wanted = {name: offers for name, offers in wanted.items() if offers}
-    for picks in even_picks(bare.branches):
-        one = under(bare, {site_of(block): name for block, name in picks.items()})
+    for picks in covering_picks(bare.branches):
+        one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
         ranges = engine.ranges(one.network, seen, _values(one) - ranges.keys(), tuned.refused) | ranges
         order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
         readers = {name for group in one.groups for name in group.inputs} - moments.keys()
@@ -67,10 +69,10 @@ def measure_subject(
     (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
     save_file(moments, state.out / "moments.safetensors")
     save_pruned(pruned, state.out / "pruned.safetensors")
-    return replace(bare, ranges=ranges, order=order, moments=moments, pruned=pruned, tuned=tuned)
+    return replace(bare, ranges=ranges, channel_ranking=order, moments=moments, pruned=pruned, tuned=tuned)
 
 
-def load_subject(state: State) -> Subject:
+def load_prepared_model(state: State) -> PreparedModel:
     """The subject as the profile stage measured it."""
     saved = json.loads((state.product("profile") / "subject.json").read_text())
     data = open_data(state.data, state.root, state.cache, state.seed)
@@ -80,7 +82,7 @@ def load_subject(state: State) -> Subject:
         _traced(state, data, saved["blocks"]),
         model=onnx.load(file),
         groups=groups,
-        order={name: tuple(channels) for name, channels in saved["order"].items()},
+        channel_ranking={name: tuple(channels) for name, channels in saved["order"].items()},
         ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
         moments=load_file(state.product("profile") / "moments.safetensors"),
         pruned=load_pruned(state.product("profile") / "pruned.safetensors"),
@@ -101,7 +103,7 @@ def _baseline(state: State) -> Path:
     return portable(state.product("baseline"))
 
 
-def _bare(state: State, data: Data, blocks: bool) -> Subject:
+def _bare(state: State, data: Data, blocks: bool) -> PreparedModel:
     """The subject without ranges and order. Finding the groups takes a while, and so does exporting the supernet; the
     original was exported by the baseline."""
     subject = _traced(state, data, blocks)
@@ -114,26 +116,26 @@ def _bare(state: State, data: Data, blocks: bool) -> Subject:
     )
 
 
-def _traced(state: State, data: Data, blocks: bool) -> Subject:
+def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
     """The subject without what is measured or takes long."""
     runtime, size = runtime_of(state), state.data.image_size
-    original = teacher(state, data)
+    original = load_teacher(state, data)
     replacements = load_replacements(state, original) if blocks else {}
     network = analyse(attach(original, replacements), (3, size, size))
-    return Subject(
+    return PreparedModel(
         network=network,
         model=onnx.ModelProto(),
         groups=(),
-        order={},
+        channel_ranking={},
         ranges={},
-        bits=runtime.weight_bits(),
-        multiple=runtime.width_multiple(),
+        weight_bits=runtime.weight_bits(),
+        width_multiple=runtime.width_multiple(),
         branches=branches(network.graph, network.module),
         replacements=replacements,
     )
 
 
-def _values(subject: Subject) -> set[str]:
+def _values(subject: PreparedModel) -> set[str]:
     """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
     made = {name for layer in subject.network.layers for name in (layer.value, layer.output)}
     return made | set(quantized_values(subject.model, units(subject.model)).values())

@@ -15,24 +15,24 @@ from paredown.stages.engines.base import Tuned
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class PreparedModel:
     """The original, ready to be changed.
 
-    `model` is the folded network as ONNX; `order` lists every group's channels, the most important first; `ranges`
-    holds the calibrated range of every value that could be quantized, under the names that torch and ONNX share;
-    `moments` are those of what layers read that could lose channels; `pruned` holds the weights of layers that could
-    become sparse; `tuned` is what the engine of int8 decided.
-    `bits` of int8 weights and the `multiple` of fast channel counts are the runtime's. Where blocks can be replaced the
-    network is a supernet with all its `branches`, until `structure.under` cuts a plan's own network out of it.
+    `model` is the folded network as ONNX; `channel_ranking` lists every group's channels, the most important first;
+    `ranges` holds the calibrated range of every value that could be quantized, under the names that torch and ONNX
+    share; `moments` are those of what layers read that could lose channels; `pruned` holds the weights of layers that
+    could become sparse; `tuned` is what the engine of int8 decided.
+    The `weight_bits` of int8 and the `width_multiple` of fast channel counts are the runtime's. Where blocks can be
+    replaced the network is a supernet with all its `branches`, until `network_of_plan` cuts a plan's own network out.
     """
 
     network: Network
     model: ModelProto
     groups: tuple[ChannelGroup, ...]
-    order: Mapping[str, tuple[int, ...]]
+    channel_ranking: Mapping[str, tuple[int, ...]]
     ranges: Mapping[str, Range]
-    bits: int
-    multiple: int
+    weight_bits: int
+    width_multiple: int
     branches: tuple[Branch, ...] = ()
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
@@ -41,7 +41,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Form:
+class LayerForm:
     """What a plan makes of one layer: all that its time, size and memory depend on.
 
     `pixels` are height x width of what it reads and of what it computes; None: as many as in the original.

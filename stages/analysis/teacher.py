@@ -10,7 +10,7 @@ from paredown.models.loading.model import load_model
 from paredown.stages.base import State
 
 
-def teacher(state: State, data: Data) -> nn.Module:
+def load_teacher(state: State, data: Data) -> nn.Module:
     """The untouched original in evaluation mode: as fitted by this run, or as the recipe's weights have it."""
     fitted = state.products.get("original")
     module = load_model(state.model, len(data.classes), state.root, head="replace" if fitted else "keep")

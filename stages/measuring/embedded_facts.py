@@ -28,7 +28,7 @@ def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scor
     target = state.target
     return {
         "model": _named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
-        "input": fed(state, data),
+        "input": input_spec(state, data),
         "classes": list(data.classes),
         "recipe": dict(state.recipe),
         "plan": grouped(choice),
@@ -43,7 +43,7 @@ def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scor
     }
 
 
-def fed(state: State, data: Data) -> dict[str, Any]:
+def input_spec(state: State, data: Data) -> dict[str, Any]:
     """How the model wants its images: pixels scaled to `range`, less `mean`, over `std`, per channel."""
     shape = [state.target.batch, 3, state.data.image_size, state.data.image_size]
     return {"shape": shape, "channels": "RGB", "range": [0, 1], "mean": list(data.mean), "std": list(data.std)}
@@ -58,7 +58,7 @@ def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
     return found
 
 
-def room(classes: Sequence[str], sites: Iterable[tuple[str, Sequence[str]]]) -> float:
+def metadata_room_mib(classes: Sequence[str], sites: Iterable[tuple[str, Sequence[str]]]) -> float:
     """MiB that an artifact's metadata takes at most; `sites` are names with their candidates."""
     places = sum(len(written([name, max(candidates, key=len)])) + 2 for name, candidates in sites)
     return (FIXED + len(written(list(classes))) + places) / MIB

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning import footprint, latency_model
-from paredown.stages.products.cost_profile import Profile, Sample
+from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.transforms.base import Transform
 
 Floats = NDArray[np.float64]
@@ -17,14 +17,14 @@ ALIKE = 0.1
 """Relative difference of latencies, as a standard deviation, up to which plans teach something about each other."""
 
 
-def corrected(
-    subject: Subject,
+def refitted(
+    subject: PreparedModel,
     transforms: Sequence[Transform],
-    profile: Profile,
-    samples: Sequence[Sample],
+    profile: CostProfile,
+    samples: Sequence[PlanSample],
     chosen: int = 0,
     at: float | None = None,
-) -> Profile:
+) -> CostProfile:
     """The profile with its weights fitted to all samples; the last `chosen` of them, plans of a solver, set the size
     offset.
 
@@ -54,7 +54,9 @@ def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
     return (1 + close) * (1 + 2 * close * solved)
 
 
-def met(subject: Subject, transforms: Sequence[Transform], profile: Profile, sample: Sample) -> Profile:
+def scaled_to(
+    subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, sample: PlanSample
+) -> CostProfile:
     """The profile scaled so that it predicts this sample exactly: where a search stands, a bias of the whole fit is no
     reason to solve again for a plan that was just measured as too slow."""
     ratio = sample.latency / latency_model.predict(subject, transforms, profile, sample.choice)["latency"]

@@ -7,16 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
-from paredown.stages.analysis.plan_network import under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
 
 
-class Judge:
+class TeacherComparison:
     """Compares changed networks with the teacher on the same images (N, 3, H, W)."""
 
-    def __init__(self, subject: Subject, transforms: Sequence[Transform], images: Tensor) -> None:
+    def __init__(self, subject: PreparedModel, transforms: Sequence[Transform], images: Tensor) -> None:
         self.subject, self.transforms, self.images = subject, transforms, images
         self.teacher = self._log_probabilities({})
 
@@ -25,9 +25,9 @@ class Judge:
         return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
 
     def _log_probabilities(self, choice: Choice) -> Tensor:
-        subject = under(self.subject, choice)
+        subject = network_of_plan(self.subject, choice)
         graph = subject.network.graph
-        with restored(graph):
+        with restored_parameters(graph):
             for transform in self.transforms:
                 graph = transform.imitate(subject, choice, graph)
             with torch.no_grad():
@@ -35,7 +35,7 @@ class Judge:
 
 
 @contextmanager
-def restored(module: nn.Module) -> Iterator[None]:
+def restored_parameters(module: nn.Module) -> Iterator[None]:
     """Gives a module back the parameters that it had; a copy of a traced network takes twenty times as long."""
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     try:

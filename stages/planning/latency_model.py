@@ -14,10 +14,10 @@ from scipy.optimize import lsq_linear, nnls
 
 from paredown.models.network.trace import Layer
 from paredown.stages.analysis.dataflow import borders
-from paredown.stages.analysis.plan_network import under
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning.footprint import form_of, live_mib, pixels, size_mib
-from paredown.stages.products.cost_profile import Profile
+from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import Choice, Costs
 from paredown.stages.transforms.base import Transform
 
@@ -37,7 +37,7 @@ TERMS = (
 """What a plan's latency is the weighted sum of; the weights are 1 until plans have been measured."""
 
 
-def features(layer: Layer, form: Form) -> NDArray[np.float64]:
+def features(layer: Layer, form: LayerForm) -> NDArray[np.float64]:
     """(macs, input elements, output elements, 1), the first three in millions."""
     groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, pixels(layer, form)
     macs = made * layer.kernel * form.channels_in * form.channels_out / groups
@@ -45,7 +45,7 @@ def features(layer: Layer, form: Form) -> NDArray[np.float64]:
     return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
 
 
-def fit_kernels(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[str, tuple[float, ...]]:
+def fit_kernels(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> dict[str, tuple[float, ...]]:
     """Coefficients per kernel from (form, ms) pairs.
 
     Sparse kernels are measured at one width only: they are taken to be so many times as fast as the dense kernel at
@@ -63,15 +63,15 @@ def fit_kernels(layer: Layer, times: Sequence[tuple[Form, float]]) -> dict[str, 
     return found
 
 
-def _by_kernel(times: Sequence[tuple[Form, float]]) -> dict[str, list[tuple[Form, float]]]:
+def _by_kernel(times: Sequence[tuple[LayerForm, float]]) -> dict[str, list[tuple[LayerForm, float]]]:
     """Dense kernels first."""
-    found: dict[str, list[tuple[Form, float]]] = {}
+    found: dict[str, list[tuple[LayerForm, float]]] = {}
     for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
         found.setdefault(form.kernel, []).append((form, ms))
     return found
 
 
-def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float, ...]:
+def fit_layer(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[float, ...]:
     """Non-negative coefficients of `features` from (form, ms) pairs, in relative error."""
     rows = np.array([features(layer, form) / max(ms, 1e-4) for form, ms in times])
     scale = np.maximum(rows.max(axis=0), 1e-12)
@@ -79,21 +79,21 @@ def fit_layer(layer: Layer, times: Sequence[tuple[Form, float]]) -> tuple[float,
     return tuple(float(value) for value in solution / scale)
 
 
-def layer_ms(profile: Profile, layer: Layer, form: Form) -> float:
+def layer_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
     """Uncorrected ms of one layer in context."""
     return float(features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
 
 
-def _kernel(profile: Profile, layer: Layer, form: Form) -> str:
+def _kernel(profile: CostProfile, layer: Layer, form: LayerForm) -> str:
     return form.kernel if form.kernel in profile.layers[layer.name] else form.precision
 
 
-def corrected_ms(profile: Profile, layer: Layer, form: Form) -> float:
+def corrected_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
     """Ms of one layer in context, scaled by what whole plans taught."""
     return profile.weights[term_of(profile, layer, form)] * layer_ms(profile, layer, form)
 
 
-def term_of(profile: Profile, layer: Layer, form: Form) -> int:
+def term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
     if layer.op == "add":
         return TERMS.index("join")
     sparse = _kernel(profile, layer, form) != form.precision
@@ -101,19 +101,21 @@ def term_of(profile: Profile, layer: Layer, form: Form) -> int:
     return TERMS.index(f"{kind} {form.precision}")
 
 
-def border_terms(consumer: Layer, producer: Form, form: Form) -> tuple[float, float]:
+def border_terms(consumer: Layer, producer: LayerForm, form: LayerForm) -> tuple[float, float]:
     """(million elements converted, borders) between two layers."""
     return (0.0, 0.0) if producer.bits == form.bits else (crossing(consumer, form), 1.0)
 
 
-def crossing(consumer: Layer, form: Form) -> float:
+def crossing(consumer: Layer, form: LayerForm) -> float:
     """Million elements that a layer reads: what is converted where they were made in another precision."""
     return pixels(consumer, form)[0] * form.channels_in / MILLION
 
 
-def terms(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> NDArray[np.float64]:
+def terms(
+    subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice
+) -> NDArray[np.float64]:
     """The latency terms of a whole plan, in the order of TERMS."""
-    subject = under(subject, choice)
+    subject = network_of_plan(subject, choice)
     forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
     total = np.zeros(len(TERMS))
     for layer in subject.network.layers:
@@ -144,7 +146,7 @@ def fit_weights(
     return tuple(float(value) for value in solution)
 
 
-def predict(subject: Subject, transforms: Sequence[Transform], profile: Profile, choice: Choice) -> Costs:
+def predict(subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice) -> Costs:
     """Latency (ms), size and peak memory (MiB) of a plan."""
     size = size_mib(subject, transforms, choice, profile.shares) + profile.size_offset
     loaded = size_mib(subject, transforms, choice)

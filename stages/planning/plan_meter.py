@@ -13,12 +13,12 @@ from paredown.models.compression.conv_integer import INTEGER
 from paredown.models.compression.qdq import units
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import LEVEL, consumers, producers, save, stored_weights
-from paredown.stages.analysis.plan_network import picks_by_name, under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.measuring.target import SUFFIX, runtime_of
 from paredown.stages.planning.footprint import form_of
-from paredown.stages.products.cost_profile import Sample
+from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.runtimes.base import Runtime, ratio
 from paredown.stages.solvers.problem import Choice, Pick
@@ -29,13 +29,13 @@ LEAST = 0.2
 
 
 @dataclass(frozen=True)
-class Meter:
+class PlanMeter:
     """Lowers plans of a subject to ONNX and measures them against the baseline.
 
     `refusals` gets a line for every plan that the runtime could not run: engines have bugs that one plan in many meets.
     """
 
-    subject: Subject
+    subject: PreparedModel
     transforms: tuple[Transform, ...]
     state: State
     rounds: int = 9
@@ -58,7 +58,7 @@ class Meter:
 
     def lower(self, choice: Choice) -> ModelProto:
         """The plan as the runtime takes it."""
-        subject = under(self.subject, choice)
+        subject = network_of_plan(self.subject, choice)
         model = subject.model
         for transform in self.transforms:
             model = transform.lower(subject, choice, model)
@@ -73,18 +73,18 @@ class Meter:
         finally:
             self.file.unlink(missing_ok=True)
 
-    def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample:
+    def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample:
         """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
         with self.written(self.lower(choice)) as path:
             return self._sample(path, choice, memory, rounds or self.rounds)
 
-    def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> Sample:
+    def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> PlanSample:
         target = self.state.target
         both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
         peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
-        return Sample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
+        return PlanSample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
 
-    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
+    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample | None:
         """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""
         try:
             return self.sample(choice, memory, rounds)
@@ -106,7 +106,7 @@ class Meter:
     def file(self) -> Path:
         return self.state.out / f"plan.onnx{SUFFIX[self.state.target.container]}"
 
-    def profiled(self, choice: Choice, memory: bool) -> tuple[Sample, dict[str, float]] | None:
+    def profiled(self, choice: Choice, memory: bool) -> tuple[PlanSample, dict[str, float]] | None:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
         between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
         model, target = self.lower(choice), self.state.target
@@ -134,7 +134,7 @@ class Meter:
         return [choice for choice in every if not self._sparse_and_smaller(choice)]
 
     def _sparse_and_smaller(self, choice: Choice) -> bool:
-        subject = under(self.subject, choice)
+        subject = network_of_plan(self.subject, choice)
         forms = [(layer, form_of(subject, self.transforms, layer, choice)) for layer in subject.network.layers]
         whole = all(
             (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms

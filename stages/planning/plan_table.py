@@ -7,15 +7,15 @@ from typing import Any
 
 from paredown.models.compression.supernet import KEEP, Branch
 from paredown.models.network.trace import Layer
-from paredown.stages.analysis.plan_network import owner, picks_of, site_of, under
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.plan_network import network_of_plan, owner_of_layer, picks_of, site_of
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning import footprint, latency_model
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.products.cost_profile import Profile
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.transforms.base import Transform
 
 
-def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
+def layers(meter: PlanMeter, profile: CostProfile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
     forms = _forms(meter.subject, meter.transforms, choice)
     times = [
@@ -30,7 +30,7 @@ def layers(meter: Meter, profile: Profile, choice: Mapping[str, str]) -> list[di
 
 
 def layers_untimed(
-    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
+    subject: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The same without times, which need no profile."""
     return [
@@ -52,15 +52,15 @@ def layers_untimed(
 
 
 def _forms(
-    subject: Subject, transforms: Sequence[Transform], choice: Mapping[str, str]
-) -> list[tuple[Layer, Form, Form]]:
+    subject: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
+) -> list[tuple[Layer, LayerForm, LayerForm]]:
     """Every layer that the plan leaves, as it was, and as the plan has it."""
     form = partial(footprint.form_of, subject, transforms)
-    return [(layer, form(layer, {}), form(layer, choice)) for layer in under(subject, choice).network.layers]
+    return [(layer, form(layer, {}), form(layer, choice)) for layer in network_of_plan(subject, choice).network.layers]
 
 
 def blocks(
-    meter: Meter, profile: Profile, losses: Mapping[str, Mapping[str, float]], choice: Mapping[str, str]
+    meter: PlanMeter, profile: CostProfile, losses: Mapping[str, Mapping[str, float]], choice: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """What became of every block that could be replaced, and what each of its candidates would have cost alone; the
     block itself comes first."""
@@ -82,10 +82,10 @@ def blocks(
     ]
 
 
-def _branch_ms(meter: Meter, profile: Profile, branch: Branch, name: str) -> dict[str, float]:
+def _branch_ms(meter: PlanMeter, profile: CostProfile, branch: Branch, name: str) -> dict[str, float]:
     """Predicted ms of a candidate's layers at their whole width, by the bits that all of them can have."""
     subject, pick = meter.subject, (site_of(branch.block), name)
-    own = [layer for layer in subject.network.layers if owner(subject, layer) == pick]
+    own = [layer for layer in subject.network.layers if owner_of_layer(subject, layer) == pick]
     plain = {layer: footprint.form_of(subject, meter.transforms, layer, {}) for layer in own}
     kernels = {32: "fp32", 8: "int8"}
     every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in subject.network.layers)]

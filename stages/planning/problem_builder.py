@@ -6,13 +6,13 @@ from dataclasses import replace
 
 from paredown.models.network.trace import Layer
 from paredown.stages.analysis.dataflow import Gates, lifetimes, readings
-from paredown.stages.analysis.plan_network import owner
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import owner_of_layer
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Limits
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.footprint import form_of, output_bytes, stored_bytes, weight_bytes
 from paredown.stages.planning.sites import open_sites
-from paredown.stages.products.cost_profile import Profile
+from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.solvers.problem import Charge, Choice, Costs, Factor, Pick, Problem, Site, Term
 from paredown.stages.transforms.base import Transform
@@ -22,7 +22,7 @@ BUSY = 1 / 16
 channels in a quarter of the bytes is the most that the other steps can lose."""
 
 
-def budgets(limits: Limits, baseline: Evidence, margin: float, metadata: float = 0.0) -> dict[str, float]:
+def search_limits(limits: Limits, baseline: Evidence, margin: float, metadata: float = 0.0) -> dict[str, float]:
     """The limits as budgets of the search: `latency` ms, `size` MiB, `memory` MiB, each tightened by `margin`.
 
     A p95 limit is held through p50, by the baseline's own p95 / p50. `metadata` MiB of the size are left for what the
@@ -43,10 +43,10 @@ def budgets(limits: Limits, baseline: Evidence, margin: float, metadata: float =
     return {name: min(v for n, v in found if n == name) * (1 - margin) for name, _ in found}
 
 
-def build(
-    subject: Subject,
+def build_problem(
+    subject: PreparedModel,
     transforms: Sequence[Transform],
-    profile: Profile,
+    profile: CostProfile,
     losses: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float],
 ) -> Problem:
@@ -70,14 +70,14 @@ def build(
     return Problem(sites, needed, limits, summed, tuple(table.charges()))
 
 
-def _busy_steps(subject: Subject, transforms: Sequence[Transform]) -> list[int]:
+def _busy_steps(subject: PreparedModel, transforms: Sequence[Transform]) -> list[int]:
     """The steps at which the peak can be; of a block's branches only the largest counts, as only one of them runs."""
     held: dict[tuple[int, Pick | None], float] = {}
     for layer in subject.network.layers:
         mib = output_bytes(layer, form_of(subject, transforms, layer, {})) / MIB
         first, last = lifetimes(subject)[layer.name]
         for step in range(first, last + 1):
-            held[step, owner(subject, layer)] = held.get((step, owner(subject, layer)), 0.0) + mib
+            held[step, owner_of_layer(subject, layer)] = held.get((step, owner_of_layer(subject, layer)), 0.0) + mib
     largest: dict[tuple[int, str], float] = {}
     for (step, pick), mib in held.items():
         block = pick[0] if pick else ""
@@ -93,9 +93,9 @@ class _Tables:
 
     def __init__(
         self,
-        subject: Subject,
+        subject: PreparedModel,
         transforms: Sequence[Transform],
-        profile: Profile,
+        profile: CostProfile,
         sites: Mapping[str, Site],
         steps: Sequence[int],
     ) -> None:
@@ -122,7 +122,7 @@ class _Tables:
         """Whether only one of the sources is there in any plan: behind the same gates, candidates of one block."""
         by_gates: dict[Gates, list[Pick | None]] = {}
         for producer, gates in sources:
-            by_gates.setdefault(gates, []).append(owner(self.subject, producer))
+            by_gates.setdefault(gates, []).append(owner_of_layer(self.subject, producer))
         return all(
             len(picks) == 1
             or (None not in picks and len({p[0] for p in picks if p}) == 1 and len(set(picks)) == len(picks))
@@ -151,7 +151,7 @@ class _Tables:
                 found[bits] = found.get(bits, frozenset()) | {(site, candidate.name)}
             if len(found) > 1:
                 return found
-        pick = owner(self.subject, layer)
+        pick = owner_of_layer(self.subject, layer)
         return {plain: frozenset({pick} if pick else ())}
 
     def _deciding(self, consumer: Layer) -> tuple[str, ...]:
@@ -180,7 +180,7 @@ class _Tables:
     def _existing(self, scope: tuple[str, ...], layer: Layer) -> tuple[tuple[str, ...], dict[str, str]]:
         """The scope with the site whose pick makes the layer exist, and that pick; a site in the scope that exists with
         it only speaks for it."""
-        pick = owner(self.subject, layer)
+        pick = owner_of_layer(self.subject, layer)
         if pick is None or pick in {self.sites[site].owner for site in scope}:
             return scope, {}
         return (pick[0], *scope), dict([pick])

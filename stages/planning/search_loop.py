@@ -10,12 +10,12 @@ import torch
 
 from paredown.models.data.dataset import open_data
 from paredown.stages.planning import latency_model
-from paredown.stages.planning.correction import corrected, met
-from paredown.stages.planning.judge import Judge
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.planning.problem_builder import build
-from paredown.stages.planning.sites import existing
-from paredown.stages.products.cost_profile import Profile, Sample
+from paredown.stages.planning.correction import refitted, scaled_to
+from paredown.stages.planning.judge import TeacherComparison
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.problem_builder import build_problem
+from paredown.stages.planning.sites import without_absent_sites
+from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.products.losses import Losses
 from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Problem, Solution, is_plan, loss, with_limits
@@ -47,19 +47,19 @@ class Options(Protocol):
 
 
 @dataclass(frozen=True)
-class Found:
+class MeasuredPlan:
     """A solved plan, what was predicted and what was measured of it, and the profile corrected by it."""
 
-    profile: Profile
+    profile: CostProfile
     solution: Solution
-    sample: Sample | None
+    sample: PlanSample | None
     holds: bool
     error: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         return {
             "choice": dict(self.solution.choice),
-            "predicted": {**three(self.solution.costs), "loss": self.solution.loss},
+            "predicted": {**cost_summary(self.solution.costs), "loss": self.solution.loss},
             "measured": self.sample and _measured(self.sample),
             "feasible": self.solution.feasible,
             "least": dict(self.solution.least),
@@ -68,21 +68,21 @@ class Found:
         }
 
 
-class Hunt:
+class SearchLoop:
     """The loop of solving and measuring, and the record of every plan that was measured."""
 
     def __init__(
-        self, options: Options, meter: Meter, solver: Solver, losses: Losses, limits: Mapping[str, float]
+        self, options: Options, meter: PlanMeter, solver: Solver, losses: Losses, limits: Mapping[str, float]
     ) -> None:
         self.options, self.meter, self.solver = options, meter, solver
         self.losses, self.limits, self.measured = losses, limits, list[dict[str, Any]]()
         self.refused = list[Mapping[str, str]]()
         self.profiled = 0
 
-    def problem(self, profile: Profile) -> Problem:
-        return build(self.meter.subject, self.meter.transforms, profile, self.losses, self.limits)
+    def problem(self, profile: CostProfile) -> Problem:
+        return build_problem(self.meter.subject, self.meter.transforms, profile, self.losses, self.limits)
 
-    def settle(self, profile: Profile) -> Found:
+    def settle(self, profile: CostProfile) -> MeasuredPlan:
         """Solve and measure until prediction and measurement agree on a plan that holds the limits.
 
         Of the plans that hold, the one of least loss is kept; there may be none when the rounds are used up.
@@ -109,18 +109,22 @@ class Hunt:
             return replace(best, profile=profile)
         return found or self._unmeasured(profile)
 
-    def _unmeasured(self, profile: Profile) -> Found:
+    def _unmeasured(self, profile: CostProfile) -> MeasuredPlan:
         """The solver's answer without keeping away from plans that could not be run: only that proves anything."""
-        return Found(profile, self.solver.solve(self.problem(profile)), None, holds=False)
+        return MeasuredPlan(profile, self.solver.solve(self.problem(profile)), None, holds=False)
 
-    def known(self, profile: Profile) -> Found | None:
+    def known(self, profile: CostProfile) -> MeasuredPlan | None:
         """The best plan that holds the limits of those that the profile measured, measured again; None without one.
 
         Only few are tried: one that fails was near the limits, and the next is likely to be as near.
         """
         problem = self.problem(profile)
         whole = {site.name: site.candidates[0].name for site in problem.sites}
-        plans = [existing(problem.sites, {**whole, **s.choice}) for s in profile.samples if self._seems_to_hold(s)]
+        plans = [
+            without_absent_sites(problem.sites, {**whole, **s.choice})
+            for s in profile.samples
+            if self._seems_to_hold(s)
+        ]
         allowed = [plan for plan in plans if is_plan(problem, plan)]  # the others go against a pinned site
         for plan in sorted(allowed, key=lambda choice: loss(problem, choice))[: KNOWN * self.options.known]:
             solution = Solution(plan, loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
@@ -129,12 +133,12 @@ class Hunt:
                 return found
         return None
 
-    def _seems_to_hold(self, sample: Sample) -> bool:
+    def _seems_to_hold(self, sample: PlanSample) -> bool:
         """By what was measured of it; memory was not always."""
         real = _measured(sample)
         return all(real[name] <= limit for name, limit in self.limits.items() if name in real)
 
-    def measure(self, profile: Profile, solution: Solution) -> Found | None:
+    def measure(self, profile: CostProfile, solution: Solution) -> MeasuredPlan | None:
         """Measure a plan and correct the profile by it; one that seems to hold must hold in a second, longer sample.
 
         Of many plans measured briefly the lucky one looks best, so the sample that chose a plan cannot prove it. None
@@ -150,22 +154,22 @@ class Hunt:
         samples = (*profile.samples, sample)
         near = len(samples) - self.profiled
         at, subject, transforms = self.limits.get("latency", sample.latency), self.meter.subject, self.meter.transforms
-        fixed = met(subject, transforms, corrected(subject, transforms, profile, samples, near, at), sample)
+        fixed = scaled_to(subject, transforms, refitted(subject, transforms, profile, samples, near, at), sample)
         record = {
-            "predicted": three(solution.costs),
+            "predicted": cost_summary(solution.costs),
             "measured": _measured(sample),
             "loss": solution.loss,
             "holds": holds,
         }
         self.measured.append(record)
-        return Found(fixed, solution, sample, holds, error)
+        return MeasuredPlan(fixed, solution, sample, holds, error)
 
-    def _holds(self, sample: Sample) -> bool:
+    def _holds(self, sample: PlanSample) -> bool:
         """Within every limit, with half of the margin still free."""
         margin, real = self.options.margin, _measured(sample)
         return all(real[name] <= limit / (1 - margin) * (1 - margin / 2) for name, limit in self.limits.items())
 
-    def shortlist(self, first: Found) -> Found:
+    def shortlist(self, first: MeasuredPlan) -> MeasuredPlan:
         """Plans far apart can be near in predicted loss: the one that really disturbs the network least wins."""
         found, problem = [first], self.problem(first.profile)
         for index in range(self.options.alternatives):
@@ -180,20 +184,20 @@ class Hunt:
             record["disturbance"] = scores.get(index)
         return found[next(reversed(scores))]
 
-    def _disturbance(self, found: Sequence[Found]) -> Callable[[int, int], float]:
+    def _disturbance(self, found: Sequence[MeasuredPlan]) -> Callable[[int, int], float]:
         """Of a plan by its place, on so many validation images: KL from the original, in nats."""
         state = self.meter.state
         data = open_data(state.data, state.root, state.cache, state.seed)
 
         @cache
-        def judge(images: int) -> Judge:
+        def judge(images: int) -> TeacherComparison:
             split = data.validation.take(images, state.seed)
             batch = torch.from_numpy(next(data.batches(split, len(split)))[0])
-            return Judge(self.meter.subject, self.meter.transforms, batch)
+            return TeacherComparison(self.meter.subject, self.meter.transforms, batch)
 
         return lambda index, images: judge(images).loss(found[index].solution.choice)
 
-    def front(self, profile: Profile, count: int) -> list[dict[str, float]]:
+    def front(self, profile: CostProfile, count: int) -> list[dict[str, float]]:
         """The least loss for a row of latency budgets, the other limits as they are."""
         problem, points = self.problem(profile), []
         whole = latency_model.predict(self.meter.subject, self.meter.transforms, profile, {})["latency"]
@@ -203,17 +207,17 @@ class Hunt:
             budget = whole * (0.2 + 0.8 * index / max(1, count - 1))
             solution = self.solver.solve(with_limits(problem, {**others, "latency": budget}))
             if solution.feasible:
-                points.append({**three(solution.costs), "loss": solution.loss})
+                points.append({**cost_summary(solution.costs), "loss": solution.loss})
         return points
 
 
-def three(costs: Mapping[str, float]) -> dict[str, float]:
+def cost_summary(costs: Mapping[str, float]) -> dict[str, float]:
     """Latency, size and the peak of the memory steps."""
     peak = max((value for name, value in costs.items() if name.startswith("memory@")), default=0.0)
     return {"latency": costs["latency"], "size": costs["size"], "memory": peak}
 
 
-def _measured(sample: Sample) -> dict[str, float]:
+def _measured(sample: PlanSample) -> dict[str, float]:
     """The same of a sample; without memory where that was not measured."""
     memory = {} if sample.peak_memory is None else {"memory": sample.peak_memory}
     return {"latency": sample.latency, "size": sample.size, **memory}

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from paredown.models.errors import InputError
-from paredown.stages.analysis.plan_network import PREFIX, owner
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import PREFIX, owner_of_layer
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_needed
 from paredown.stages.transforms.base import Transform
 
 
-def open_sites(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+def open_sites(subject: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
     """All sites as a search may decide them; of a pinned one the pinned candidate alone is left."""
     pins = {site: name for transform in transforms for site, name in pins_of(subject, transform).items()}
     return tuple(
@@ -20,7 +20,7 @@ def open_sites(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site,
     )
 
 
-def pins_of(subject: Subject, transform: Transform) -> Mapping[str, str]:
+def pins_of(subject: PreparedModel, transform: Transform) -> Mapping[str, str]:
     """Site to the candidate that it must have; a transform without `pinned` leaves all of them free."""
     found: Mapping[str, str] = transform.pinned(subject) if hasattr(transform, "pinned") else {}
     return found
@@ -47,10 +47,10 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
         picked = fitting[int(last[kind] * len(fitting))]
         choice[site.name] = picked.name
         needed |= still_needed(picked, choice)
-    return existing(sites, choice)
+    return without_absent_sites(sites, choice)
 
 
-def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+def sites_of(subject: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
     """All transforms' sites with their owners: a site whose layers all need the same pick exists only with it."""
     sites = tuple(site for transform in transforms for site in transform.sites(subject))
     if not subject.branches:
@@ -59,11 +59,11 @@ def sites_of(subject: Subject, transforms: Sequence[Transform]) -> tuple[Site, .
     for layer in subject.network.layers:
         for name in (name for transform in transforms for name in transform.touching(subject, layer)):
             if not name.startswith(PREFIX):
-                needs[name].add(owner(subject, layer))
+                needs[name].add(owner_of_layer(subject, layer))
     return tuple(replace(s, owner=next(iter(needs[s.name]))) if len(needs[s.name]) == 1 else s for s in sites)
 
 
-def existing(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
+def without_absent_sites(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
     """The choice without picks whose needs it does not meet, and without the sites whose owner it does not pick."""
     choice = _met(sites, choice)
     first = {site.name: site.candidates[0].name for site in sites}

@@ -15,7 +15,7 @@ Shares = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Sample:
+class PlanSample:
     """A plan that was lowered and measured: ms (as a ratio times the baseline's p50), file MiB, peak MiB."""
 
     choice: Choice
@@ -25,7 +25,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Profile:
+class CostProfile:
     """What was measured once: coefficients per layer and kernel (see `features` and `Form.kernel`), and the baseline.
 
     Sparse layers have no kernel of their own where the runtime does not skip zeros: they take as long as dense ones.
@@ -41,18 +41,18 @@ class Profile:
     memory_floor: float
     memory_per_size: float
     shares: Shares = field(default_factory=dict)
-    samples: tuple[Sample, ...] = field(default=())
+    samples: tuple[PlanSample, ...] = field(default=())
 
 
-def load_profile(state: State) -> tuple[Profile, tuple[Transform, ...]]:
+def load_profile(state: State) -> tuple[CostProfile, tuple[Transform, ...]]:
     """The cost model, and the transforms that it was made for."""
     raw = json.loads((state.product("profile") / "profile.json").read_text())
     raw.pop("transforms")
     raw.pop("sites")
     raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
-    raw["samples"] = tuple(Sample(**sample) for sample in raw["samples"])
+    raw["samples"] = tuple(PlanSample(**sample) for sample in raw["samples"])
     raw["weights"] = tuple(raw["weights"])
-    return Profile(**raw), profiled_transforms(state)
+    return CostProfile(**raw), profiled_transforms(state)
 
 
 def offered(named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:

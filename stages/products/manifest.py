@@ -17,16 +17,16 @@ LARGEST_JSON = 64 * 2**20
 """Bytes of a manifest."""
 
 
-class Told(BaseModel):
+class ForeignData(BaseModel):
     """Data of others in a form that can be relied on; what this version does not know is left out."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
 
-T = TypeVar("T", bound=Told)
+T = TypeVar("T", bound=ForeignData)
 
 
-class Fed(Told):
+class InputSpec(ForeignData):
     """How the model wants its images, see `stages.essentials.fed`."""
 
     shape: tuple[int, ...]
@@ -41,7 +41,7 @@ class Fed(Told):
         return f"{shape}, {self.channels} in {low:g}..{high:g}, less {mean}, over {std}"
 
 
-class Accuracy(Told):
+class Accuracy(ForeignData):
     """Split to points, of the original and of the artifact, and to its number of images."""
 
     before: dict[str, float]
@@ -49,12 +49,12 @@ class Accuracy(Told):
     images: dict[str, int]
 
 
-class Essentials(Told):
+class EmbeddedFacts(ForeignData):
     """What an artifact says of itself, see `stages.essentials`."""
 
     model: dict[str, str]
     recipe: dict[str, str] = {}
-    input: Fed | None = None
+    input: InputSpec | None = None
     classes: tuple[str, ...] = ()
     plan: dict[str, dict[str, tuple[str, ...]]] = {}
     target: dict[str, str | int] = {}
@@ -67,7 +67,7 @@ class Essentials(Told):
     parity: dict[str, float] = {}
 
 
-class Check(Told):
+class Check(ForeignData):
     """One measure against its limit, see `stages.verify.Check`."""
 
     name: str
@@ -78,7 +78,7 @@ class Check(Told):
     holds: bool | None
 
 
-class Timed(Told):
+class Timed(ForeignData):
     """See `stages.evidence.Latency`."""
 
     spread: float
@@ -86,7 +86,7 @@ class Timed(Told):
     rounds: int
 
 
-class Measured(Told):
+class Measured(ForeignData):
     """The part of `stages.evidence.Evidence` that says on what it was measured."""
 
     latency: Timed | None = None
@@ -94,7 +94,7 @@ class Measured(Told):
     machine: dict[str, str]
 
 
-class Manifest(Told):
+class Manifest(ForeignData):
     """The evidence of a manifest."""
 
     checks: tuple[Check, ...]
@@ -102,7 +102,7 @@ class Manifest(Told):
     sha256: dict[str, str]
 
 
-def told(cls: type[T], said: Any, otherwise: str) -> T:
+def parse_foreign(cls: type[T], said: Any, otherwise: str) -> T:
     """`said` as a `cls`; raises InputError that starts with `otherwise` and names the first thing that is wrong."""
     try:
         return cls.model_validate(said)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from paredown.stages.solvers.problem import Charge, Costs, Factor, Pick, Problem, Site, Term, budgets, owners_first
+from paredown.stages.solvers.problem import Charge, Costs, Factor, Pick, Problem, Site, Term, cost_names, owners_first
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -35,7 +35,7 @@ class Linear:
     lower: Floats
     upper: Floats
     loss: Floats
-    budgets: tuple[str, ...]
+    cost_names: tuple[str, ...]
     costs: Floats
     fixed: Floats
     groups: Ints
@@ -97,7 +97,7 @@ def linearise(problem: Problem) -> Linear:
     owners = {site.name: site.owner for site in problem.sites}
     for part in parts:
         rows += _factor_rows(part, column, above) if part.when is None else _charge_rows(part, column, owners)
-    names = budgets(problem)
+    names = cost_names(problem)
     loss = np.zeros(size)
     loss[: len(pairs)] = [candidate.loss for site in problem.sites for candidate in site.candidates]
     starts = [column[site.name, site.candidates[0].name] for site in problem.sites]
@@ -110,7 +110,7 @@ def linearise(problem: Problem) -> Linear:
         lower=np.array([row.lower for row in rows]),
         upper=np.array([row.upper for row in rows]),
         loss=loss,
-        budgets=names,
+        cost_names=names,
         costs=_costs(problem, parts, names, column, size),
         fixed=np.array([problem.fixed.get(name, 0.0) for name in names]),
         groups=np.array([*starts, *(part.first for part in parts)], dtype=np.int64),

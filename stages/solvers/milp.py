@@ -148,7 +148,7 @@ def _objective(linear: Linear) -> Floats:
     starts = np.append(linear.groups, linear.loss.size)
     ranges = np.array([np.ptp(linear.loss[a:b]) for a, b in pairwise(starts)])
     typical = float(np.median(ranges[ranges > 0])) if ranges.any() else 1.0
-    families = [budget.split("@")[0] for budget in linear.budgets]
+    families = [budget.split("@")[0] for budget in linear.cost_names]
     spans = linear.ceiling(linear.costs) + linear.ceiling(-linear.costs)
     shares = np.array([1 / families.count(name) for name in families])
     weights = np.divide(shares, spans, out=np.zeros_like(spans), where=spans > 0)
@@ -161,7 +161,7 @@ def _limit_rows(linear: Linear, limit: str, value: float, prune: bool = True) ->
 
     Budgets under another one in every plan are left out, and with `prune` those always under the limit too.
     """
-    chosen = [number for number, budget in enumerate(linear.budgets) if bounds(limit, budget)]
+    chosen = [number for number, budget in enumerate(linear.cost_names) if bounds(limit, budget)]
     costs, fixed = linear.costs[chosen], linear.fixed[chosen]
     if prune:
         risky = linear.ceiling(costs) + fixed > value

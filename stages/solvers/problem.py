@@ -286,7 +286,7 @@ def _check_table(
 
 
 def _check_limits(problem: Problem) -> None:
-    names = budgets(problem)
+    names = cost_names(problem)
     for limit, value in problem.limits.items():
         if not value > 0:
             raise ValueError(f"the limit '{limit}' is {value}; limits are positive")
@@ -294,7 +294,7 @@ def _check_limits(problem: Problem) -> None:
             raise ValueError(f"the limit '{limit}' bounds no cost; costs are: {', '.join(names) or 'none'}")
 
 
-def budgets(problem: Problem) -> tuple[str, ...]:
+def cost_names(problem: Problem) -> tuple[str, ...]:
     """Every budget that something costs, sorted."""
     parts: tuple[Factor | Charge, ...] = (*problem.factors, *problem.charges)
     tables = (costs for part in parts for costs in part.table.values())

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.network.batch_norm import reestimate
-from paredown.stages.training.loop import home, warm_cosine
+from paredown.stages.training.loop import training_device, warm_cosine
 
 BATCH = 32
 HELD_OUT = 0.2
@@ -59,7 +59,7 @@ def record(teacher: nn.Module, first: str, last: str, batches: Iterable[Tensor])
     with torch.inference_mode():
         for batch in batches:
             with contextlib.suppress(_EnoughError):
-                teacher(batch.to(home()))
+                teacher(batch.to(training_device()))
     for hook in hooks:
         hook.remove()
     return Features(*(torch.cat(part).clone() for part in zip(*seen, strict=True)))

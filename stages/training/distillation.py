@@ -15,11 +15,11 @@ from paredown.models.compression.resolution import shrink
 from paredown.models.compression.supernet import KEEP
 from paredown.models.network.batch_norm import batch_norm_pairs
 from paredown.models.network.trace import channel_source
-from paredown.stages.analysis.plan_network import merges, picks_of
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import is_merged, picks_of
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.training.loop import home
-from paredown.stages.transforms.narrow import kept_channels
+from paredown.stages.training.loop import training_device
+from paredown.stages.transforms.narrow import channels_that_stay
 
 Points = Mapping[str, list[int]]
 """Module name to the teacher's channels that the student kept there."""
@@ -35,24 +35,24 @@ class Weights:
     temperature: float
 
 
-def feature_points(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def feature_points(subject: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
     """Where blocks end: those that may be replaced as a whole, else by their channels."""
     return _block_ends(subject, choice) if subject.branches else _shared_ends(subject, choice, teacher)
 
 
-def _block_ends(subject: Subject, choice: Choice) -> dict[str, list[int]]:
+def _block_ends(subject: PreparedModel, choice: Choice) -> dict[str, list[int]]:
     """The blocks, kept or replaced: their module is there under the same name in teacher and student. One that does
     the next block's work too ends where that one does."""
     points, picked = {}, picks_of(choice)
-    for branch in (b for b in subject.branches if not merges(picked.get(b.block, KEEP))):
+    for branch in (b for b in subject.branches if not is_merged(picked.get(b.block, KEEP))):
         source = channel_source(subject.network, branch.values[KEEP])
         group = next((group for group in subject.groups if source in group.outputs), None)
         if group is not None:
-            points[branch.block] = kept_channels(subject, group, choice)
+            points[branch.block] = channels_that_stay(subject, group, choice)
     return points
 
 
-def _shared_ends(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def _shared_ends(subject: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
     """The batch norm after the last layer of each group that several layers share, and of the last group."""
     norms = dict(batch_norm_pairs(teacher, subject.network.shape))
     order = [layer.name for layer in subject.network.layers]
@@ -61,7 +61,7 @@ def _shared_ends(subject: Subject, choice: Choice, teacher: nn.Module) -> dict[s
         shared = [name for name in group.outputs if not subject.network.layer(name).depthwise]
         last = max(shared, key=order.index)
         if (len(shared) > 1 or index == len(subject.groups) - 1) and last in norms:
-            points[norms[last]] = kept_channels(subject, group, choice)
+            points[norms[last]] = channels_that_stay(subject, group, choice)
     return points
 
 
@@ -69,7 +69,7 @@ class Distillation:
     """A training loss; the teacher sees the very images that the student sees."""
 
     def __init__(self, teacher: nn.Module, student: nn.Module, weights: Weights, points: Points) -> None:
-        self.teacher, self.weights = teacher.to(home()).eval(), weights
+        self.teacher, self.weights = teacher.to(training_device()).eval(), weights
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.points = {name: kept for name, kept in points.items() if weights.features and _has(student, name)}
         self.told, self.learnt = dict[str, Tensor](), dict[str, Tensor]()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from paredown.models.compression.sparsity_masks import Masks, hold
+from paredown.models.compression.sparsity_masks import Masks, reapply
 from paredown.models.data.dataset import Data, Split
 from paredown.models.progress import Progress
 from paredown.models.spec import Spec
@@ -68,7 +68,7 @@ def train(module: nn.Module, task: Task) -> list[Epoch]:
     epoch ends in a checkpoint `<phase>.pt` in the task's folder. A call that finds one goes on from it and ends
     in the same weights as a call that was never stopped.
     """
-    device = home()
+    device = training_device()
     module.to(device)
     run = _Run(module, task, steps=_steps(task))
     run.restore()
@@ -93,7 +93,7 @@ def accuracy(module: nn.Module, data: Data, split: Split, batch: int = 64) -> fl
     return 100 * right / len(split)
 
 
-def home() -> torch.device:
+def training_device() -> torch.device:
     """The device to train on: this process's GPU where there is one."""
     return (
         torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
@@ -102,12 +102,12 @@ def home() -> torch.device:
 
 def computes_on() -> dict[str, Any]:
     """`device`, `threads` and `processes` of this process's training."""
-    device = home()
+    device = training_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
     return {"device": name, "threads": torch.get_num_threads(), "processes": int(os.environ.get("WORLD_SIZE", 1))}
 
 
-def world() -> tuple[int, int]:
+def rank_and_size() -> tuple[int, int]:
     """(rank, size) of the torchrun job; joins it when that has not happened yet."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size > 1 and not dist.is_initialized():
@@ -116,7 +116,7 @@ def world() -> tuple[int, int]:
 
 
 def _steps(task: Task) -> int:
-    _, size = world()
+    _, size = rank_and_size()
     return max(1, len(task.data.train) // size // task.schedule.batch)
 
 
@@ -125,7 +125,7 @@ class _Run:
 
     def __init__(self, module: nn.Module, task: Task, steps: int) -> None:
         self.module, self.task, self.steps = module, task, steps
-        self.rank, self.size = world()
+        self.rank, self.size = rank_and_size()
         self.average = copy.deepcopy(module).eval()
         self.optimizer = torch.optim.AdamW(_parameters(module, task.schedule))
         self.epoch, self.step, self.curve = 0, 0, list[Epoch]()
@@ -140,7 +140,7 @@ class _Run:
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.train()
         self.masks = self.task.masks.impose(self.module, epoch)
-        hold(self.average, self.masks)
+        reapply(self.average, self.masks)
         batches = self.task.data.training_batches(schedule.batch, epoch, self.task.seed, self.rank, self.size)
         for index, (images, labels, _) in enumerate(batches):
             total += self._step(images, labels)
@@ -156,7 +156,7 @@ class _Run:
         self.epoch = epoch + 1
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
-        device = home()
+        device = training_device()
         images, labels = images.to(device), labels.to(device)
         if self.bf16 is None:
             self.bf16 = self._bf16(images, labels)
@@ -168,7 +168,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.optimizer.step()
-        hold(self.module, self.masks)
+        reapply(self.module, self.masks)
         self.step += 1
         self._update_average()
         return float(loss.detach())
@@ -182,7 +182,7 @@ class _Run:
         subject = f"{self.task.phase} {tuple(images.shape)} {self.module}"
         told = torch.tensor(self.rank == 0 and remembered(self.task.cache / "bf16", subject, lambda: bf16_pays(step)))
         if self.size > 1:
-            told = told.to(home())
+            told = told.to(training_device())
             dist.broadcast(told, 0)  # a clock of one's own may tell each rank something else
         return bool(told)
 
@@ -222,7 +222,7 @@ class _Run:
     def restore(self) -> None:
         if not self._path.exists():
             return
-        saved = torch.load(self._path, map_location=home(), weights_only=True)
+        saved = torch.load(self._path, map_location=training_device(), weights_only=True)
         self.module.load_state_dict(saved["module"])
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])

@@ -17,9 +17,9 @@ from paredown.models.data.dataset import Data
 from paredown.models.network.batch_norm import fold_batch_norm, reestimate
 from paredown.models.network.trace import Network, analyse
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.plan_network import under
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.teacher import load_weights, teacher
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.teacher import load_teacher, load_weights
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target import runtime_of
@@ -32,7 +32,7 @@ def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
     transforms, choice = profiled_transforms(state), load_choice(state)
     choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
-    subject, module = under(load_subject(state), choice), teacher(state, data)
+    subject, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
     for transform in transforms:
         module = transform.apply(subject, choice, module)
     return module

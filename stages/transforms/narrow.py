@@ -12,13 +12,13 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.channel_compensation import carried
+from paredown.models.compression.channel_compensation import compensated_weight
 from paredown.models.compression.channel_groups import prune, zero_channels
 from paredown.models.network.trace import ChannelGroup, Layer, channel_source
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 PREFIX = "narrow:"
@@ -39,7 +39,7 @@ class Narrow(Spec):
         None, ge=1, description="widths are multiples of this; left out: what the runtime likes"
     )
 
-    def sites(self, subject: Subject) -> tuple[Site, ...]:
+    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
         found = ((group, self.widths(subject, group)) for group in subject.groups)
         return tuple(
             Site(PREFIX + group.name, tuple(Candidate(str(width)) for width in widths))
@@ -47,17 +47,17 @@ class Narrow(Spec):
             if len(widths) > 1
         )
 
-    def widths(self, subject: Subject, group: ChannelGroup) -> tuple[int, ...]:
+    def widths(self, subject: PreparedModel, group: ChannelGroup) -> tuple[int, ...]:
         """The whole width, then the narrower ones, widest first."""
-        multiple = self.round_to or (min(8, subject.multiple) if group.width < SMALL else subject.multiple)
+        multiple = self.round_to or (min(8, subject.width_multiple) if group.width < SMALL else subject.width_multiple)
         rounded = {max(multiple, round(group.width * level / multiple) * multiple) for level in self.levels}
         return (group.width, *sorted((width for width in rounded if width < group.width), reverse=True))
 
-    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
         names = dict.fromkeys(g.name for g in _sides(subject, layer) if g and len(self.widths(subject, g)) > 1)
         return tuple(PREFIX + name for name in names)
 
-    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         inner, outer = _sides(subject, layer)
         return replace(
             form,
@@ -65,19 +65,19 @@ class Narrow(Spec):
             channels_out=kept_width(outer, choice) if outer else form.channels_out,
         )
 
-    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
         levels = (0.75, 0.5, 0.25)
         return tuple({site.name: _nearest(site, level) for site in self.sites(subject)} for level in levels)
 
-    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         for group in subject.groups:
-            gone = subject.order[group.name][kept_width(group, choice) :]
+            gone = subject.channel_ranking[group.name][kept_width(group, choice) :]
             if gone:
                 zero_channels(graph, group, gone)
-        carry(subject, choice, graph)
+        compensate(subject, choice, graph)
         return graph
 
-    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         model, constants = copy_of(model), weights(model)
         for name, node in weighted_nodes(model):
             self._slice(subject, choice, model, node, constants, subject.network.layer(name))
@@ -86,7 +86,7 @@ class Narrow(Spec):
 
     def _slice(
         self,
-        subject: Subject,
+        subject: PreparedModel,
         choice: Choice,
         model: ModelProto,
         node: NodeProto,
@@ -95,51 +95,51 @@ class Narrow(Spec):
     ) -> None:
         (inner, outer), weight = _sides(subject, layer), constants[node.input[1]]
         if outer:
-            weight = weight[kept_channels(subject, outer, choice)]
+            weight = weight[channels_that_stay(subject, outer, choice)]
         if inner and not layer.depthwise:
-            weight = _carried(subject, layer.name, inner, choice, torch.tensor(weight)).numpy()
-            weight = weight[:, kept_channels(subject, inner, choice)]
+            weight = _compensated(subject, layer.name, inner, choice, torch.tensor(weight)).numpy()
+            weight = weight[:, channels_that_stay(subject, inner, choice)]
         set_weight(model, node.input[1], weight)
         if outer and len(node.input) > 2:
-            set_weight(model, node.input[2], constants[node.input[2]][kept_channels(subject, outer, choice)])
+            set_weight(model, node.input[2], constants[node.input[2]][channels_that_stay(subject, outer, choice)])
         for attribute in node.attribute:
             if attribute.name == "group" and layer.depthwise:
                 attribute.i = len(weight)
 
-    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)
-        carry(subject, choice, module)
-        return prune(module, subject.network.shape, kept(subject, choice))
+        compensate(subject, choice, module)
+        return prune(module, subject.network.shape, kept_channels(subject, choice))
 
 
-def carry(subject: Subject, choice: Choice, module: nn.Module) -> None:
+def compensate(subject: PreparedModel, choice: Choice, module: nn.Module) -> None:
     """Lets the layers that read a narrowed group do without the channels that go, in place, their shapes unchanged."""
     for group in subject.groups:
         for name in group.inputs if kept_width(group, choice) < group.width else ():
             weight = module.get_parameter(f"{name}.weight")
             with torch.no_grad():
-                weight.copy_(_carried(subject, name, group, choice, weight))
+                weight.copy_(_compensated(subject, name, group, choice, weight))
 
 
-def _carried(subject: Subject, layer: str, group: ChannelGroup, choice: Choice, weight: Tensor) -> Tensor:
-    stay = kept_channels(subject, group, choice)
+def _compensated(subject: PreparedModel, layer: str, group: ChannelGroup, choice: Choice, weight: Tensor) -> Tensor:
+    stay = channels_that_stay(subject, group, choice)
     if layer not in subject.moments or len(stay) == group.width:
         return weight
-    return carried(weight, stay, subject.moments[layer])
+    return compensated_weight(weight, stay, subject.moments[layer])
 
 
-def kept(subject: Subject, choice: Choice) -> dict[str, list[int]]:
+def kept_channels(subject: PreparedModel, choice: Choice) -> dict[str, list[int]]:
     """The channels that stay, of every group that is narrowed, for each dense layer that makes them.
 
     For each, not for one: what joined them may have been a block that is replaced now.
     """
     narrowed = [group for group in subject.groups if kept_width(group, choice) < group.width]
     dense = {layer.name for layer in subject.network.layers if not layer.depthwise}
-    return {n: kept_channels(subject, group, choice) for group in narrowed for n in group.outputs if n in dense}
+    return {n: channels_that_stay(subject, group, choice) for group in narrowed for n in group.outputs if n in dense}
 
 
-def kept_channels(subject: Subject, group: ChannelGroup, choice: Choice) -> list[int]:
-    return sorted(subject.order[group.name][: kept_width(group, choice)])
+def channels_that_stay(subject: PreparedModel, group: ChannelGroup, choice: Choice) -> list[int]:
+    return sorted(subject.channel_ranking[group.name][: kept_width(group, choice)])
 
 
 def kept_width(group: ChannelGroup, choice: Choice) -> int:
@@ -147,7 +147,7 @@ def kept_width(group: ChannelGroup, choice: Choice) -> int:
 
 
 @remembered_per_object
-def _sides(subject: Subject, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
+def _sides(subject: PreparedModel, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
     """The groups of the channels that a layer reads and makes."""
     if layer.op == "add":
         name = channel_source(subject.network, layer.inputs[0])
@@ -157,7 +157,7 @@ def _sides(subject: Subject, layer: Layer) -> tuple[ChannelGroup | None, Channel
     return (making, making) if layer.depthwise else (reading, making)
 
 
-def _making(subject: Subject, name: str) -> ChannelGroup | None:
+def _making(subject: PreparedModel, name: str) -> ChannelGroup | None:
     return next((group for group in subject.groups if name in group.outputs), None)
 
 

@@ -13,7 +13,7 @@ from paredown.models.compression.fake_quant import insert
 from paredown.models.compression.qdq import quantize, quantized_values
 from paredown.models.network.trace import Layer
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.layer_patterns import matched
 
@@ -34,37 +34,37 @@ class Quantize(Spec):
         {}, description="layers by name or regular expression that are not the search's to choose; the first one counts"
     )
 
-    def sites(self, subject: Subject) -> tuple[Site, ...]:
+    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
         candidates = (Candidate(FLOAT), Candidate(INT8))
         return tuple(Site(PREFIX + layer.name, candidates) for layer in subject.network.layers)
 
-    def pinned(self, subject: Subject) -> Mapping[str, str]:
+    def pinned(self, subject: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, and those that the engine refuses."""
         said = matched([layer.name for layer in subject.network.layers], self.layers, "quantize.layers")
         return {PREFIX + name: bits for name, bits in {**dict.fromkeys(subject.tuned.refused, FLOAT), **said}.items()}
 
-    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,)
 
-    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         return replace(form, bits=8) if choice.get(PREFIX + layer.name) == INT8 else form
 
-    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
         return ({PREFIX + layer.name: INT8 for layer in subject.network.layers},)
 
-    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         chosen = int8_layers(choice)
         if not chosen:
             return graph
         origins = set(quantized_values(subject.model, chosen).values())
         ranges = {value: subject.ranges[value] for value in origins if value in subject.ranges}
-        return insert(graph, ranges, chosen, subject.bits)
+        return insert(graph, ranges, chosen, subject.weight_bits)
 
-    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         chosen = int8_layers(choice)
-        return quantize(model, chosen, subject.ranges, subject.bits) if chosen else model
+        return quantize(model, chosen, subject.ranges, subject.weight_bits) if chosen else model
 
-    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The module stays in float; recovery imitates int8 while it trains, and the artifact has it for real."""
         return module
 

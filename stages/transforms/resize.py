@@ -14,7 +14,7 @@ from paredown.models.compression.resolution import layer_pixels, shrink_before, 
 from paredown.models.network.trace import Layer
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 SITE = "resize:input"
@@ -29,54 +29,54 @@ class Resize(Spec):
     levels: tuple[float, ...] = Field((0.875, 0.75, 0.625), description="fractions of the input's side")
     round_to: int = Field(8, ge=1, description="sides are multiples of this, in pixels")
 
-    def sites(self, subject: Subject) -> tuple[Site, ...]:
+    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
         sides = self.sides(subject)
         return (Site(SITE, tuple(Candidate(str(side)) for side in sides)),) if len(sides) > 1 else ()
 
-    def sides(self, subject: Subject) -> tuple[int, ...]:
+    def sides(self, subject: PreparedModel) -> tuple[int, ...]:
         """The whole side in pixels, then the smaller ones that the network takes, largest first."""
         whole = subject.network.shape[1]
         rounded = {max(1, round(whole * level / self.round_to)) * self.round_to for level in self.levels}
         smaller = sorted((side for side in rounded if side < whole), reverse=True)
         return (whole, *(side for side in smaller if _taken(subject, side)))
 
-    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
-        plain = Form(layer.channels_in, layer.channels_out)
+    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+        plain = LayerForm(layer.channels_in, layer.channels_out)
         resized = ({SITE: str(side)} for side in self.sides(subject))
         return (SITE,) if any(self.form(subject, layer, plain, choice) != plain for choice in resized) else ()
 
-    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         side = chosen_side(subject, choice)
         if side is None:
             return form
         pixels = layer_pixels(subject.network, side)[layer.name]
         return form if pixels == (layer.pixels_in, layer.pixels_out) else replace(form, pixels=pixels)
 
-    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
         """The smallest side alone: between it and the whole, times are straight lines over pixels."""
         return tuple({site.name: site.candidates[-1].name} for site in self.sites(subject))
 
-    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         side = chosen_side(subject, choice)
         return graph if side is None else shrink_trace(graph, side)
 
-    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         side = chosen_side(subject, choice)
         return model if side is None else shrink_onnx(model, side)
 
-    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         side = chosen_side(subject, choice)
         return module if side is None else shrink_before(copy.deepcopy(module), side)
 
 
-def chosen_side(subject: Subject, choice: Choice) -> int | None:
+def chosen_side(subject: PreparedModel, choice: Choice) -> int | None:
     """The side in pixels that a plan shrinks images to; None where it leaves them as they are."""
     side = int(choice.get(SITE, subject.network.shape[1]))
     return side if side < subject.network.shape[1] else None
 
 
 @remembered_per_object
-def _taken(subject: Subject, side: int) -> bool:
+def _taken(subject: PreparedModel, side: int) -> bool:
     return takes(subject.network, subject.model, side)
 
 

@@ -17,7 +17,7 @@ from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.trace import Layer
 from paredown.models.onnx.edit import copy_of, layer_weight, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.layer_patterns import matched
 
@@ -95,7 +95,7 @@ class Sparsify(Spec):
         pattern = next((p for p in self.patterns if not n_of_m(p)), "unstructured")
         return Sparsity.parse(said) if isinstance(said, str) else Sparsity(pattern, float(said or 0))
 
-    def pinned(self, subject: Subject) -> Mapping[str, str]:
+    def pinned(self, subject: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, of those that its pattern fits.
 
         Raises InputError for a layer that is named, and not only met by an expression, but cannot be so.
@@ -111,7 +111,7 @@ class Sparsify(Spec):
                 raise InputError(f"sparsify.layers: {name} cannot be {wanted}: its channels do not fit; allowed: dense")
         return found
 
-    def sites(self, subject: Subject) -> tuple[Site, ...]:
+    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
         found = ((layer, self.offers(layer)) for layer in subject.network.layers)
         return tuple(
             Site(
@@ -123,27 +123,27 @@ class Sparsify(Spec):
             if offers
         )
 
-    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,) if self.offers(layer) else ()
 
-    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         """Narrowed to channels that the pattern does not divide, it stays dense."""
         sparsity = chosen(choice, layer.name)
         return replace(form, sparsity=sparsity) if sparsity and form.channels_in % sparsity.group == 0 else form
 
-    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
+    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
         sites = self.sites(subject)
         names = dict.fromkeys(c.name for site in sites for c in site.candidates[1:])
         return tuple({site.name: name for site in sites if name in {c.name for c in site.candidates}} for name in names)
 
-    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         for name, sparsity in sparse_layers(choice).items():
             weight = graph.get_parameter(f"{name}.weight")
             with torch.no_grad():
                 weight.copy_(self.pruned(subject, name, sparsity, weight))
         return graph
 
-    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         model, constants, layers = copy_of(model), weights(model), sparse_layers(choice)
         for name, node in weighted_nodes(model):
             if name in layers:
@@ -151,7 +151,7 @@ class Sparsify(Spec):
                 set_weight(model, node.input[1], self.pruned(subject, name, layers[name], weight).numpy())
         return model
 
-    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """Pruned are the folded weights, as in the artifact; the module gets them with its batch norms unfolded."""
         module, folded = copy.deepcopy(module), fold_batch_norm(module, subject.network.shape)
         for name, sparsity in sparse_layers(choice).items():
@@ -160,7 +160,7 @@ class Sparsify(Spec):
                 weight.copy_(self.pruned(subject, name, sparsity, whole) / gains(whole, weight))
         return module
 
-    def pruned(self, subject: Subject, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
+    def pruned(self, subject: PreparedModel, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
         """The folded weight (out, in, *kernel) with zeros. One that another change has touched is pruned by magnitude:
         the reconstruction was made for the original's."""
         prepared = subject.pruned.get(layer, {}).get(str(sparsity))
@@ -177,7 +177,7 @@ def gains(folded: Tensor, weight: Tensor) -> Tensor:
     return gain.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _untouched(subject: Subject, layer: str, weight: Tensor) -> bool:
+def _untouched(subject: PreparedModel, layer: str, weight: Tensor) -> bool:
     """Whether it is the original's folded weight."""
     original = torch.tensor(layer_weight(subject.model, layer))
     return weight.shape == original.shape and torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)

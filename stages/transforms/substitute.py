@@ -14,8 +14,8 @@ from torch.fx import GraphModule
 from paredown.models.compression.supernet import ABSORBED, Branch, pick
 from paredown.models.network.trace import Layer
 from paredown.models.spec import Spec
-from paredown.stages.analysis.plan_network import even_picks, merges, picks_of, site_of
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.plan_network import covering_picks, is_merged, picks_of, site_of
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 
 
@@ -25,7 +25,7 @@ class Substitute(Spec):
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "substitute"
 
-    def sites(self, subject: Subject) -> tuple[Site, ...]:
+    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
         before = (None, *subject.branches)
         behind = (*subject.branches[1:], None)
         return tuple(
@@ -33,35 +33,35 @@ class Substitute(Spec):
             for first, branch, last in zip(before, subject.branches, behind, strict=False)
         )
 
-    def touching(self, subject: Subject, layer: Layer) -> tuple[str, ...]:
+    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
         """Nothing: a replacement decides which layers there are, not what they look like."""
         return ()
 
-    def form(self, subject: Subject, layer: Layer, form: Form, choice: Choice) -> Form:
+    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         return form
 
-    def uniform(self, subject: Subject) -> tuple[Choice, ...]:
-        alike = even_picks(subject.branches)[1:]
+    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
+        alike = covering_picks(subject.branches)[1:]
         return tuple({site_of(block): name for block, name in picks.items()} for picks in alike)
 
-    def imitate(self, subject: Subject, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         return graph
 
-    def lower(self, subject: Subject, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         return model
 
-    def apply(self, subject: Subject, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         return pick(module, subject.replacements, picks_of(choice))
 
 
 def _candidate(name: str, before: Branch | None, behind: Branch | None) -> Candidate:
     """A candidate of the block between two others: what stands for two blocks is picked in both or in none."""
-    if merges(name):
+    if is_merged(name):
         assert behind is not None
         return Candidate(name, needs=((site_of(behind.block), ABSORBED),))
     if name == ABSORBED:
         assert before is not None
-        return Candidate(name, needs=tuple((site_of(before.block), n) for n in before.values if merges(n)))
+        return Candidate(name, needs=tuple((site_of(before.block), n) for n in before.values if is_merged(n)))
     return Candidate(name)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from paredown.models.compression.qdq import quantized_values, units
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import load, missing, names
 
@@ -31,7 +31,7 @@ def test_our_own_and_neural_compressor_are_there() -> None:
     assert {"own", "neural_compressor"} <= set(names("engines"))
 
 
-def test_every_value_gets_a_range_and_always_the_same(engine: Engine, subject: Subject) -> None:
+def test_every_value_gets_a_range_and_always_the_same(engine: Engine, subject: PreparedModel) -> None:
     values = set(quantized_values(subject.model, units(subject.model)).values())
     fp32 = [subject.network.layers[0].name]
     ranges = engine.ranges(subject.network, IMAGES, values, fp32)
@@ -40,12 +40,12 @@ def test_every_value_gets_a_range_and_always_the_same(engine: Engine, subject: S
     assert engine.ranges(subject.network, IMAGES, values, fp32) == ranges
 
 
-def test_only_what_was_asked_for_is_told(engine: Engine, subject: Subject) -> None:
+def test_only_what_was_asked_for_is_told(engine: Engine, subject: PreparedModel) -> None:
     (one,) = list(engine.ranges(subject.network, IMAGES, ["relu"], ()))
     assert one == "relu"
 
 
-def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engine, subject: Subject) -> None:
+def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engine, subject: PreparedModel) -> None:
     before = {name: value.clone() for name, value in subject.network.graph.state_dict().items()}
     tuned = engine.tune(subject.network, IMAGES, labelled)
     assert set(tuned.refused) <= {layer.name for layer in subject.network.layers}

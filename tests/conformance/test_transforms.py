@@ -15,8 +15,8 @@ from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import save, shapes, weights
 from paredown.models.onnx.export import export
 from paredown.stages import plugins
-from paredown.stages.analysis.plan_network import under
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning.footprint import form_of, pixels, size_mib
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
@@ -36,7 +36,7 @@ def transform(name: str) -> Transform:
 
 
 @pytest.fixture
-def subject(name: str, subject: Subject, supernet: Subject) -> Subject:
+def subject(name: str, subject: PreparedModel, supernet: PreparedModel) -> PreparedModel:
     """With blocks to choose from where the transform is about them."""
     return supernet if name == "substitute" else subject
 
@@ -46,7 +46,7 @@ def images(tools: Any) -> torch.Tensor:
     return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
 
 
-def choices(transform: Transform, subject: Subject) -> list[Choice]:
+def choices(transform: Transform, subject: PreparedModel) -> list[Choice]:
     """Every site alone at its harshest, two mixtures, and what the transform calls uniform."""
     sites, rng = transform.sites(subject), np.random.default_rng(0)
     alone = [{site.name: site.candidates[-1].name} for site in sites]
@@ -54,10 +54,10 @@ def choices(transform: Transform, subject: Subject) -> list[Choice]:
     return [*alone, *mixed, *transform.uniform(subject)]
 
 
-def plain_of(subject: Subject, images: torch.Tensor) -> np.ndarray:
+def plain_of(subject: PreparedModel, images: torch.Tensor) -> np.ndarray:
     """What the original computes."""
     with torch.no_grad():
-        logits: np.ndarray = under(subject, {}).network.graph(images).numpy()
+        logits: np.ndarray = network_of_plan(subject, {}).network.graph(images).numpy()
     return logits
 
 
@@ -66,13 +66,13 @@ def computed(model: onnx.ModelProto, images: torch.Tensor, folder: Path) -> np.n
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
-def lowered(transform: Transform, subject: Subject, choice: Choice) -> onnx.ModelProto:
-    one = under(subject, choice)
+def lowered(transform: Transform, subject: PreparedModel, choice: Choice) -> onnx.ModelProto:
+    one = network_of_plan(subject, choice)
     return transform.lower(one, choice, one.model)
 
 
-def imitated(transform: Transform, subject: Subject, choice: Choice, images: torch.Tensor) -> np.ndarray:
-    one = under(subject, choice)
+def imitated(transform: Transform, subject: PreparedModel, choice: Choice, images: torch.Tensor) -> np.ndarray:
+    one = network_of_plan(subject, choice)
     graph = transform.imitate(one, choice, copy.deepcopy(one.network.graph))
     with torch.no_grad():
         logits: np.ndarray = graph(images).numpy()
@@ -101,7 +101,7 @@ def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     return {node.name: (area.get(read[node.name], 0), area.get(node.output[0], 0)) for node in model.graph.node}
 
 
-def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, subject: Subject) -> None:
+def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, subject: PreparedModel) -> None:
     sites = transform.sites(subject)
     assert sites
     assert len({site.name for site in sites}) == len(sites)
@@ -116,12 +116,12 @@ def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) ->
     assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "sparse")
 
 
-def test_sites_are_the_same_every_time(transform: Transform, subject: Subject) -> None:
+def test_sites_are_the_same_every_time(transform: Transform, subject: PreparedModel) -> None:
     assert transform.sites(subject) == transform.sites(subject)
 
 
 def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
-    transform: Transform, subject: Subject
+    transform: Transform, subject: PreparedModel
 ) -> None:
     known = {site.name: [c.name for c in site.candidates] for site in transform.sites(subject)}
     uniform = transform.uniform(subject)
@@ -132,14 +132,14 @@ def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
 
 
 def test_the_first_candidates_leave_everything_as_it_is(
-    transform: Transform, subject: Subject, images: torch.Tensor
+    transform: Transform, subject: PreparedModel, images: torch.Tensor
 ) -> None:
-    plain, original = plain_of(subject, images), under(subject, {})
+    plain, original = plain_of(subject, images), network_of_plan(subject, {})
     for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(subject)}):
         assert np.array_equal(imitated(transform, subject, choice, images), plain)
         assert weights_of(lowered(transform, subject, choice)) == weights_of(original.model)
         for layer in original.network.layers:
-            assert form_of(subject, [transform], layer, choice) == Form(layer.channels_in, layer.channels_out)
+            assert form_of(subject, [transform], layer, choice) == LayerForm(layer.channels_in, layer.channels_out)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
@@ -147,7 +147,7 @@ def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
 
 
 def test_what_is_lowered_computes_what_is_imitated(
-    transform: Transform, name: str, subject: Subject, images: torch.Tensor, tmp_path: Path
+    transform: Transform, name: str, subject: PreparedModel, images: torch.Tensor, tmp_path: Path
 ) -> None:
     plain = plain_of(subject, images)
     for choice in choices(transform, subject):
@@ -164,23 +164,23 @@ def test_what_is_lowered_computes_what_is_imitated(
 
 
 def test_lowering_and_imitating_leave_the_subject_untouched(
-    transform: Transform, subject: Subject, images: torch.Tensor
+    transform: Transform, subject: PreparedModel, images: torch.Tensor
 ) -> None:
     before, plain = weights_of(subject.model), subject.network.graph(images)
     for choice in transform.uniform(subject):
         lowered(transform, subject, choice)
         imitated(transform, subject, choice, images)
-        transform.apply(under(subject, choice), choice, copy.deepcopy(subject.network.module))
+        transform.apply(network_of_plan(subject, choice), choice, copy.deepcopy(subject.network.module))
     assert weights_of(subject.model) == before
     assert torch.equal(subject.network.graph(images), plain)
 
 
-def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Subject) -> None:
+def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: PreparedModel) -> None:
     for choice in choices(transform, subject):
         model = lowered(transform, subject, choice)
         found = real_pixels(model)
-        for layer in under(subject, choice).network.layers:
-            form = form_of(under(subject, choice), [transform], layer, choice)
+        for layer in network_of_plan(subject, choice).network.layers:
+            form = form_of(network_of_plan(subject, choice), [transform], layer, choice)
             assert pixels(layer, form) == found[layer.name]
             if layer.op == "add":
                 continue
@@ -191,10 +191,10 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Su
             assert zeros(model, layer.name) == pytest.approx(form.sparsity.level if form.sparsity else 0.0, abs=0.02)
 
 
-def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Subject) -> None:
+def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: PreparedModel) -> None:
     add = subject.network.layer("add")
     for choice in choices(transform, subject):
-        if add.name not in {layer.name for layer in under(subject, choice).network.layers}:
+        if add.name not in {layer.name for layer in network_of_plan(subject, choice).network.layers}:
             continue
         made = form_of(subject, [transform], subject.network.layer("block.conv2"), choice)
         form = form_of(subject, [transform], add, choice)
@@ -202,7 +202,7 @@ def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: Su
         assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(subject.network.layer("block.conv2"), made)[1]
 
 
-def test_only_touching_sites_change_a_layer(transform: Transform, subject: Subject) -> None:
+def test_only_touching_sites_change_a_layer(transform: Transform, subject: PreparedModel) -> None:
     for site in transform.sites(subject):
         changed = [
             layer.name
@@ -217,7 +217,7 @@ def test_only_touching_sites_change_a_layer(transform: Transform, subject: Subje
         assert bool(touched) == (transform.FEATURE != "substitute")
 
 
-def test_predicted_sizes_are_those_of_files(transform: Transform, subject: Subject, tmp_path: Path) -> None:
+def test_predicted_sizes_are_those_of_files(transform: Transform, subject: PreparedModel, tmp_path: Path) -> None:
     def file_mib(choice: Choice) -> float:
         save(lowered(transform, subject, choice), tmp_path / "model.onnx")
         stored = weights(onnx.load(tmp_path / "model.onnx"))
@@ -228,10 +228,10 @@ def test_predicted_sizes_are_those_of_files(transform: Transform, subject: Subje
 
 
 def test_an_applied_module_is_trained_and_exported(
-    transform: Transform, subject: Subject, net: nn.Module, images: torch.Tensor, tools: Any
+    transform: Transform, subject: PreparedModel, net: nn.Module, images: torch.Tensor, tools: Any
 ) -> None:
     choice = transform.uniform(subject)[-1]
-    one = under(subject, choice)
+    one = network_of_plan(subject, choice)
     module = transform.apply(one, choice, net)
     module.train()
     module(images).square().sum().backward()
@@ -244,12 +244,12 @@ def test_an_applied_module_is_trained_and_exported(
 
 
 def test_an_applied_module_computes_what_is_imitated(
-    transform: Transform, name: str, subject: Subject, net: nn.Module, images: torch.Tensor
+    transform: Transform, name: str, subject: PreparedModel, net: nn.Module, images: torch.Tensor
 ) -> None:
     """Before training, and for what changes the module at all: precision is left to training."""
     if name == "quantize":
         return
     for choice in choices(transform, subject):
-        module = transform.apply(under(subject, choice), choice, copy.deepcopy(net))
+        module = transform.apply(network_of_plan(subject, choice), choice, copy.deepcopy(net))
         expected = torch.from_numpy(imitated(transform, subject, choice, images))
         torch.testing.assert_close(module.eval()(images).detach(), expected, rtol=1e-3, atol=1e-4)

@@ -9,7 +9,7 @@ import pytest
 
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError, ParedownError
 from paredown.pipeline.commands.exit_codes import run_guarded
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 
 Capture = pytest.CaptureFixture[str]
 
@@ -79,13 +79,13 @@ def test_the_log_goes_elsewhere_where_it_cannot_be_written(
     ],
 )
 def test_refusals_of_the_machine(error: Exception, reason: str) -> None:
-    with pytest.raises(MachineError) as caught, machine(Path("where")):
+    with pytest.raises(MachineError) as caught, machine_errors(Path("where")):
         raise error
     assert str(caught.value) == f"{reason}; finished products are kept"
 
 
 def test_a_refusal_is_found_behind_another_failure() -> None:
-    with pytest.raises(MachineError, match="the disk is full"), machine(Path("where")):
+    with pytest.raises(MachineError, match="the disk is full"), machine_errors(Path("where")):
         try:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -94,6 +94,6 @@ def test_a_refusal_is_found_behind_another_failure() -> None:
 
 @pytest.mark.parametrize("error", [ValueError("x"), FileNotFoundError(errno.ENOENT, "x"), InputError("x")])
 def test_other_failures_pass(error: Exception) -> None:
-    with pytest.raises(type(error)) as caught, machine(Path("where")):
+    with pytest.raises(type(error)) as caught, machine_errors(Path("where")):
         raise error
     assert caught.value is error

@@ -15,8 +15,8 @@ from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.report.closing_table import closing_table
 from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
 from paredown.pipeline.report.report import render
-from paredown.pipeline.run.run_folder import told_as_damage
-from paredown.pipeline.run.store import MANIFEST, Store, _check
+from paredown.pipeline.run.run_folder import as_damage
+from paredown.pipeline.run.store import MANIFEST, ProductStore, _check
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
 from paredown.stages.products.product_files import DOCUMENTS
@@ -50,7 +50,7 @@ def shown(folder: Path) -> None:
     page = render(folder).read_text()
     assert "<script>alert" not in page
     assert "</svg><b>" not in page
-    with told_as_damage(folder):
+    with as_damage(folder):
         plan = read_plan(folder)
         assert isinstance([budget_rows(plan), site_rows(plan)], list)
 
@@ -153,9 +153,9 @@ KEY = "a" * 64
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> tuple[Store, Callable[[Any], None]]:
+def stored(tmp_path: Path) -> tuple[ProductStore, Callable[[Any], None]]:
     """A store, and what writes the manifest of its one product with a sum that fits."""
-    store = Store(tmp_path / "runs" / ".store")
+    store = ProductStore(tmp_path / "runs" / ".store")
     (store.work(KEY) / "value").write_text("1")
     place = store.commit(KEY)
 
@@ -200,7 +200,7 @@ def test_manifests_that_name_files_elsewhere(stored: Any, tmp_path: Path) -> Non
 
 def test_the_lock_is_not_taken_through_a_link(tmp_path: Path, command: Any) -> None:
     (tmp_path / "kept").write_text("kept")
-    store = Store(tmp_path / "runs" / ".store")
+    store = ProductStore(tmp_path / "runs" / ".store")
     store.folder.mkdir(parents=True)
     (store.folder / "lock").symlink_to(tmp_path / "kept")
     with pytest.raises(Exception, match="lock"), store.lock():

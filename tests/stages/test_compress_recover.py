@@ -18,8 +18,8 @@ from paredown.models.data.dataset import Data, open_data
 from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import weights
 from paredown.stages import export
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.teacher import load_weights, save_weights, teacher
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.teacher import load_teacher, load_weights, save_weights
 from paredown.stages.base import State
 from paredown.stages.limits import Target
 from paredown.stages.planning.footprint import form_of
@@ -40,7 +40,7 @@ def of(state: State) -> Data:
 
 def test_the_teacher_is_the_recipes_model(started: State, net: nn.Module, tools: Any) -> None:
     images = torch.randn(3, *tools.shape)
-    assert torch.equal(teacher(started, of(started))(images), net(images))
+    assert torch.equal(load_teacher(started, of(started))(images), net(images))
 
 
 def test_the_teacher_is_the_fitted_one_where_there_is_one(
@@ -50,11 +50,11 @@ def test_the_teacher_is_the_fitted_one_where_there_is_one(
         net.get_parameter("fc.bias").fill_(3)
     save_weights(net, tmp_path / "weights.safetensors")
     images = torch.randn(3, *tools.shape)
-    assert torch.equal(teacher(started.with_product("original", tmp_path), of(started))(images), net(images))
+    assert torch.equal(load_teacher(started.with_product("original", tmp_path), of(started))(images), net(images))
 
 
 def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
-    subject, (_, transforms), choice = load_subject(finished), load_profile(finished), load_choice(finished)
+    subject, (_, transforms), choice = load_prepared_model(finished), load_profile(finished), load_choice(finished)
     module = compressed(finished, of(finished))
     for layer in subject.network.layers:
         if layer.op != "add":

@@ -16,9 +16,9 @@ from paredown.models.data.dataset import open_data
 from paredown.models.network.trace import channel_source
 from paredown.pipeline.report.report import render
 from paredown.stages.analysis.plan_network import picks_of
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.prepared_model import Subject
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.products.plan import load_choice, load_layers
@@ -84,7 +84,7 @@ def test_layers_of_the_plan_are_those_of_the_artifact(hybrid: State) -> None:
 def test_the_students_block_starts_as_its_trained_replacement(hybrid: State) -> None:
     """What compress leaves is the library's module, narrowed, with batch norms estimated again."""
     data = open_data(hybrid.data, hybrid.root, hybrid.cache, hybrid.seed)
-    student, subject = compressed(hybrid, data), load_subject(hybrid)
+    student, subject = compressed(hybrid, data), load_prepared_model(hybrid)
     trained = subject.replacements["block"][picked(hybrid)]
     before = {tuple(row.flatten().tolist()) for row in _last_conv(trained).weight}
     after = {tuple(row.flatten().tolist()) for row in _last_conv(student.get_submodule("block")).weight}
@@ -99,7 +99,7 @@ def _last_conv(module: nn.Module) -> nn.Conv2d:
 
 def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
     data = open_data(hybrid.data, hybrid.root, hybrid.cache, hybrid.seed)
-    points = feature_points(load_subject(hybrid), load_choice(hybrid), teacher(hybrid, data))
+    points = feature_points(load_prepared_model(hybrid), load_choice(hybrid), load_teacher(hybrid, data))
     assert set(points) == {"block"}
     student = compressed(hybrid, data)
     seen: list[torch.Tensor] = []
@@ -109,11 +109,11 @@ def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
     assert seen[0].shape[1] == len(points["block"])
 
 
-def test_points_follow_the_channels_that_stay(supernet: Subject, net: nn.Module) -> None:
+def test_points_follow_the_channels_that_stay(supernet: PreparedModel, net: nn.Module) -> None:
     source = channel_source(supernet.network, supernet.branches[0].values["keep"])
     group = next(group for group in supernet.groups if source in group.outputs)
     points = feature_points(supernet, {"substitute:block": "wide", f"narrow:{group.name}": "8"}, net)
-    assert points == {"block": sorted(supernet.order[group.name][:8])}
+    assert points == {"block": sorted(supernet.channel_ranking[group.name][:8])}
 
 
 def test_the_artifact_holds_its_limits(hybrid: State) -> None:

@@ -16,7 +16,7 @@ from paredown.models.data.dataset import open_data
 from paredown.models.errors import InputError
 from paredown.models.network.trace import analyse
 from paredown.stages.analysis.replacements import load_library, load_replacements
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.blocks import trained_cache
 from paredown.stages.library import Library
@@ -132,7 +132,7 @@ def test_the_same_again_trains_nothing(made: State, state: State, tmp_path: Path
 
 
 def replacements(state: State) -> Replacements:
-    return load_replacements(state, teacher(state, open_data(state.data, state.root, state.cache, state.seed)))
+    return load_replacements(state, load_teacher(state, open_data(state.data, state.root, state.cache, state.seed)))
 
 
 def weights(state: State) -> bytes:

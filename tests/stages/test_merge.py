@@ -17,20 +17,20 @@ from paredown.models.data.dataset import open_data
 from paredown.models.loading.model import ModelSpec
 from paredown.models.network.blocks import find_blocks, neighbours
 from paredown.models.network.trace import Network, analyse
-from paredown.pipeline.report.replaced_blocks import Became, Offer
+from paredown.pipeline.report.replaced_blocks import Offer, ReplacedBlock
 from paredown.stages import library
-from paredown.stages.analysis.plan_network import even_picks, picks_of, under
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, picks_of
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.replacements import load_library, load_replacements
-from paredown.stages.analysis.teacher import teacher
+from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning import latency_model
-from paredown.stages.planning.judge import Judge
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.planning.problem_builder import build
-from paredown.stages.planning.search_loop import Hunt
-from paredown.stages.planning.sites import existing, random_choice, sites_of
+from paredown.stages.planning.judge import TeacherComparison
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.problem_builder import build_problem
+from paredown.stages.planning.search_loop import SearchLoop
+from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
 from paredown.stages.plugins import load
 from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.losses import load_losses
@@ -130,7 +130,7 @@ def test_the_library_trains_one_for_both(merged: State) -> None:
     assert both["macs"] == pytest.approx(sum(part["macs"] for part in parts))
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     images = [x for x, _, _ in data.training_batches(32, 0, 0)]
-    original = teacher(merged, data)
+    original = load_teacher(merged, data)
     features = record(original, "block", "again", images)
     error = relative_error(load_replacements(merged, original)["block"][name], features)
     assert error < 0.9
@@ -143,7 +143,7 @@ def test_the_first_block_itself_may_learn_the_work_of_both(merged: State) -> Non
     assert set(tried["candidates"]) == {"merged_own", "merged_basic_r1_5"}
     assert tried["candidates"]["merged_own"]["error"] < tried["candidates"]["merged_basic_r1_5"]["error"]
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
-    original = teacher(merged, data)
+    original = load_teacher(merged, data)
     assert tried["kept"] == ["merged_own"]
     own = load_replacements(merged, original)["block"]["merged_own"]
     assert type(own) is type(original.get_submodule("block"))
@@ -163,7 +163,7 @@ def test_the_number_of_cores_does_not_change_what_is_learnt(
 
 
 def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> None:
-    subject, (_, transforms) = load_subject(merged), load_profile(merged)
+    subject, (_, transforms) = load_prepared_model(merged), load_profile(merged)
     sites = sites_of(subject, transforms)
     first, second = sites[:2]
     (name,) = (c.name for c in first.candidates if c.needs)
@@ -174,12 +174,12 @@ def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> Non
     other = {
         site.name: site.candidates[-1].name for site in sites if site.owner is None and not site.candidates[-1].needs
     }
-    assert existing(sites, {**other, first.name: name}) == other
+    assert without_absent_sites(sites, {**other, first.name: name}) == other
 
 
 def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> None:
-    found = load_subject(merged).branches
-    picks = even_picks(found)
+    found = load_prepared_model(merged).branches
+    picks = covering_picks(found)
     shown = {(block, name) for one in picks for block, name in one.items()}
     assert shown == {(branch.block, name) for branch in found for name in branch.values if name != KEEP}
     assert all(
@@ -188,10 +188,10 @@ def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> Non
 
 
 def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
-    subject, (_, transforms) = load_subject(merged), load_profile(merged)
+    subject, (_, transforms) = load_prepared_model(merged), load_profile(merged)
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     split = data.calibration.take(8, merged.seed)
-    judge = Judge(subject, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
+    judge = TeacherComparison(subject, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
     singles = load("stages", "sensitivity")()._singles(judge, sites_of(subject, transforms), merged)
     name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
     whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
@@ -215,13 +215,13 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 
 def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
     """Also where a value passes through a block that another one absorbed."""
-    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
-    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 1.0})
+    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    problem = build_problem(subject, transforms, profile, load_losses(merged), {"latency": 1.0})
     rng, seen = np.random.default_rng(0), set[str]()
     for _ in range(60):
         choice = random_choice(problem.sites, rng)
         whole = {**{s.name: s.candidates[0].name for s in problem.sites}, **choice}
-        whole = existing(problem.sites, whole)
+        whole = without_absent_sites(problem.sites, whole)
         assert is_plan(problem, whole)
         seen.add(whole["substitute:again"])
         predicted = latency_model.predict(subject, transforms, profile, whole)
@@ -230,42 +230,44 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
 
 
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
-    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
+    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
-    problem = build(subject, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
+    problem = build_problem(subject, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
     for solver in (Milp(), RandomSearch(evaluations=300)):
         assert is_plan(problem, solver.solve(problem).choice)
 
 
 def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
-    points = feature_points(load_subject(merged), load_choice(merged), teacher(merged, data))
+    points = feature_points(load_prepared_model(merged), load_choice(merged), load_teacher(merged, data))
     assert set(points) == {"again"}
     kept = {site: name for site, name in load_choice(merged).items() if not site.startswith("substitute:")}
-    assert set(feature_points(load_subject(merged), kept, teacher(merged, data))) == {"block", "again"}
+    assert set(feature_points(load_prepared_model(merged), kept, load_teacher(merged, data))) == {"block", "again"}
 
 
 def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     choice = {site: name for site, name in load_choice(merged).items() if site.startswith("substitute:")}
-    subject = load_subject(merged)
+    subject = load_prepared_model(merged)
     student = compressed(merged, data)
     assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
-    one = under(subject, choice).network
+    one = network_of_plan(subject, choice).network
     x = torch.randn(2, *one.shape, generator=torch.Generator().manual_seed(0))
-    stitched = load("transforms", "substitute")().apply(subject, choice, teacher(merged, data))
+    stitched = load("transforms", "substitute")().apply(subject, choice, load_teacher(merged, data))
     with torch.no_grad():
         assert torch.allclose(one.graph(x), stitched.eval()(x), atol=1e-4)
 
 
 def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     """Also where the model believes that it does not."""
-    subject, (profile, transforms) = load_subject(merged), load_profile(merged)
+    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
     slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
-    hunt = Hunt(load("stages", "search")(), Meter(subject, transforms, state), Milp(), load_losses(merged), limits)
+    hunt = SearchLoop(
+        load("stages", "search")(), PlanMeter(subject, transforms, state), Milp(), load_losses(merged), limits
+    )
     found = hunt.known(slow)
     assert found is not None and found.sample is not None
     assert found.solution.costs["latency"] > limits["latency"] > found.sample.latency
@@ -279,11 +281,11 @@ def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = F
 def test_the_report_says_what_a_merged_block_stands_for() -> None:
     keep, both = offer("keep", 0.4, 0.0, 0.4), offer("merged_basic_r1_5", 0.3, 0.02, 0.8, picked=True)
     gone = offer(ABSORBED, 0.0, 0.0, 0.4, picked=True)
-    first = Became("layer1.0", keep, both, (keep, both), 3, "", "layer1.1")
-    second = Became("layer1.1", keep, gone, (keep, gone), 3, "layer1.0", "")
+    first = ReplacedBlock("layer1.0", keep, both, (keep, both), 3, "", "layer1.1")
+    second = ReplacedBlock("layer1.1", keep, gone, (keep, gone), 3, "layer1.0", "")
     assert first.why == "saves 0.500 ms (-62 %) for 0.02 nats, standing for layer1.1 too"
     assert second.why == "layer1.0 does its work too"
-    stays = Became("layer1.1", keep, keep, (keep, gone), 3, "layer1.0", "")
+    stays = ReplacedBlock("layer1.1", keep, keep, (keep, gone), 3, "layer1.0", "")
     assert stays.why == "nothing offered is faster"
 
 
@@ -291,5 +293,5 @@ def test_without_merging_nothing_of_it_is_offered(merged: State, tmp_path: Path)
     state = replace(merged, out=tmp_path)
     load("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
-    found = load_replacements(state.with_product("library", tmp_path), teacher(merged, data))
+    found = load_replacements(state.with_product("library", tmp_path), load_teacher(merged, data))
     assert not any(name == ABSORBED or name.startswith("merged_") for names in found.values() for name in names)

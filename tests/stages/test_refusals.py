@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from paredown.models.errors import InputError, LimitError
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.limits import Target
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.planning.problem_builder import budgets
-from paredown.stages.planning.search_loop import Hunt
-from paredown.stages.products.cost_profile import Sample, load_profile
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.problem_builder import search_limits
+from paredown.stages.planning.search_loop import SearchLoop
+from paredown.stages.products.cost_profile import PlanSample, load_profile
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.losses import load_losses
 from paredown.stages.products.product_files import read_notes
@@ -48,12 +48,12 @@ def aborting(started: State, folder: Path, bad: tuple[str, ...], good: tuple[str
     return replace(started, target=Target(runtime=str(folder / "exact.py")))
 
 
-class Refusing(Meter):
+class Refusing(PlanMeter):
     """Cannot run the first few plans that it is asked for."""
 
     few = 2
 
-    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> Sample | None:
+    def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample | None:
         if len(self.refusals) < self.few:
             self._refuse(InputError("it aborts"))
             return None
@@ -64,11 +64,11 @@ class Useless(Refusing):
     few = 10**6
 
 
-def hunt_of(planned: State, folder: Path, meter: type[Meter]) -> Hunt:
-    subject, (_, transforms) = load_subject(planned), load_profile(planned)
-    limits = budgets(planned.limits, Evidence.load(planned.product("baseline") / "evidence.json"), 0.05)
+def hunt_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
+    subject, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    limits = search_limits(planned.limits, Evidence.load(planned.product("baseline") / "evidence.json"), 0.05)
     made = meter(subject, transforms, replace(planned, out=folder))
-    return Hunt(Search(known=False), made, Milp(), load_losses(planned), limits)
+    return SearchLoop(Search(known=False), made, Milp(), load_losses(planned), limits)
 
 
 def test_random_plans_that_abort_are_left_out_of_the_profile(started: State, run: Run, tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_search_goes_on_with_a_plan_that_is_another_one(planned: State, tmp_pa
 def test_where_no_plan_can_be_run_that_is_said_and_nothing_is_proved(
     planned: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paredown.stages.search.Meter", Useless)
+    monkeypatch.setattr("paredown.stages.search.PlanMeter", Useless)
     with pytest.raises(LimitError, match="no plan that seemed to hold the limits could be run by the runtime"):
         Search(known=False, rounds=2).run(replace(planned, out=tmp_path))
     assert json.loads((tmp_path / "plan.json").read_text())["measured"] is None

@@ -10,12 +10,12 @@ import onnx
 import pytest
 
 from paredown.models.errors import LimitError
-from paredown.stages.analysis.prepare import load_subject
+from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.plan_meter import Meter
+from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.sites import sites_of
-from paredown.stages.products.cost_profile import Sample, load_profile
+from paredown.stages.products.cost_profile import PlanSample, load_profile
 from paredown.stages.products.plan import load_choice
 from paredown.stages.search import Search
 from paredown.stages.solvers.problem import is_plan
@@ -40,13 +40,13 @@ def p50(factor: float) -> Limits:
 
 
 def measured_again(state: State) -> Any:
-    subject, (_, transforms) = load_subject(state), load_profile(state)
-    return Meter(subject, transforms, replace(state, out=state.root)).sample(load_choice(state), memory=True)
+    subject, (_, transforms) = load_prepared_model(state), load_profile(state)
+    return PlanMeter(subject, transforms, replace(state, out=state.root)).sample(load_choice(state), memory=True)
 
 
-def measured_again_exactly(state: State, plan: dict[str, Any], measure: Callable[..., Sample]) -> float:
-    subject, (_, transforms) = load_subject(state), load_profile(state)
-    meter = Meter(subject, transforms, replace(state, out=state.root))
+def measured_again_exactly(state: State, plan: dict[str, Any], measure: Callable[..., PlanSample]) -> float:
+    subject, (_, transforms) = load_prepared_model(state), load_profile(state)
+    meter = PlanMeter(subject, transforms, replace(state, out=state.root))
     return measure(meter, plan["choice"], False, 1).latency
 
 
@@ -119,17 +119,17 @@ def test_the_same_search_finds_the_same_plan(planned: State, tmp_path: Path) -> 
 def test_a_plan_that_only_a_lucky_first_sample_likes_is_not_taken(
     planned: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    measure, lengths = Meter.sample, list[int]()
+    measure, lengths = PlanMeter.sample, list[int]()
 
     def lucky_when_short(
-        self: Meter, choice: dict[str, str], memory: bool = False, rounds: int | None = None
-    ) -> Sample:
+        self: PlanMeter, choice: dict[str, str], memory: bool = False, rounds: int | None = None
+    ) -> PlanSample:
         sample = measure(self, choice, memory, rounds)
         lengths.append(rounds or self.rounds)
         factor = 1.2 if lengths[-1] > self.rounds else 1.0
         return replace(sample, latency=sample.latency * factor)
 
-    monkeypatch.setattr(Meter, "sample", lucky_when_short)
+    monkeypatch.setattr(PlanMeter, "sample", lucky_when_short)
     plan = plan_of(searched(planned, tmp_path, p50(0.5)))
     assert set(lengths) == {lengths[0], 3 * lengths[0]}
     assert 1.2 * measured_again_exactly(planned, plan, measure) == pytest.approx(plan["measured"]["latency"])
@@ -179,7 +179,7 @@ def test_a_solver_that_proves_nothing_claims_nothing(planned: State, tmp_path: P
 
 def test_without_a_costly_limit_nothing_is_changed(planned: State, tmp_path: Path) -> None:
     state = searched(planned, tmp_path, Limits(accuracy_drop=1.0))
-    subject, (_, transforms) = load_subject(state), load_profile(state)
+    subject, (_, transforms) = load_prepared_model(state), load_profile(state)
     first = {site.name: site.candidates[0].name for site in sites_of(subject, transforms)}
     assert load_choice(state) == first
 
@@ -192,9 +192,9 @@ def test_alternatives_are_other_plans_that_are_judged(planned: State, tmp_path: 
 
 def test_what_is_measured_is_the_file_of_the_plan(planned: State, tmp_path: Path) -> None:
     """The meter lowers widths first and precision last."""
-    subject, (_, transforms) = load_subject(planned), load_profile(planned)
+    subject, (_, transforms) = load_prepared_model(planned), load_profile(planned)
     choice = {"narrow:block.conv1": "8", "quantize:block.conv1": "int8", "quantize:block.conv2": "int8"}
-    model = Meter(subject, transforms, replace(planned, out=tmp_path)).lower(choice)
+    model = PlanMeter(subject, transforms, replace(planned, out=tmp_path)).lower(choice)
     stored = {item.name: list(item.dims) for item in model.graph.initializer}
     assert stored["block.conv1.weight.q"] == [8, 16, 3, 3]
     assert stored["block.conv2.weight.q"] == [16, 8, 3, 3]
@@ -202,8 +202,8 @@ def test_what_is_measured_is_the_file_of_the_plan(planned: State, tmp_path: Path
 
 
 def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> None:
-    subject, (_, transforms) = load_subject(planned), load_profile(planned)
-    variants = Meter(subject, transforms, planned).variants()
+    subject, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    variants = PlanMeter(subject, transforms, planned).variants()
     assert variants[0] == {}
     expected = 1
     for transform in transforms:
@@ -213,8 +213,8 @@ def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> Non
 
 
 def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Path) -> None:
-    subject, (_, transforms) = load_subject(planned), load_profile(planned)
-    meter = Meter(subject, transforms, replace(planned, out=tmp_path))
+    subject, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    meter = PlanMeter(subject, transforms, replace(planned, out=tmp_path))
     for choice in meter.variants()[:3]:
         sample, times = meter.profiled(choice, memory=False)
         assert sum(times.values()) == pytest.approx(sample.latency)
@@ -223,11 +223,11 @@ def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Pa
 
 
 def test_a_plan_is_one_of_the_problem(planned: State) -> None:
-    from paredown.stages.planning.problem_builder import build
+    from paredown.stages.planning.problem_builder import build_problem
     from paredown.stages.products.losses import load_losses
 
-    subject, (profile, transforms) = load_subject(planned), load_profile(planned)
-    problem = build(subject, transforms, profile, load_losses(planned), {"latency": 1.0})
+    subject, (profile, transforms) = load_prepared_model(planned), load_profile(planned)
+    problem = build_problem(subject, transforms, profile, load_losses(planned), {"latency": 1.0})
     assert is_plan(problem, load_choice(planned))
 
 

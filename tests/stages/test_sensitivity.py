@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
-from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import fit
 from paredown.stages.planning.sites import random_choice, sites_of
 from paredown.stages.products.losses import Losses, load_losses
@@ -22,16 +22,18 @@ SITES = tuple(Site(f"{kind}:{i}", (Candidate("keep"), Candidate("cut"))) for kin
 
 
 @pytest.fixture(scope="module")
-def judge(subject: Subject) -> Judge:
-    return Judge(subject, BOTH, torch.randn(24, *subject.network.shape, generator=torch.Generator().manual_seed(0)))
+def judge(subject: PreparedModel) -> TeacherComparison:
+    return TeacherComparison(
+        subject, BOTH, torch.randn(24, *subject.network.shape, generator=torch.Generator().manual_seed(0))
+    )
 
 
-def test_no_change_is_no_loss(judge: Judge, subject: Subject) -> None:
+def test_no_change_is_no_loss(judge: TeacherComparison, subject: PreparedModel) -> None:
     assert judge.loss({}) == pytest.approx(0, abs=1e-9)
     assert judge.loss({site.name: site.candidates[0].name for site in sites_of(subject, BOTH)}) < 1e-9
 
 
-def test_it_is_the_divergence_of_the_teachers_answers(judge: Judge, subject: Subject) -> None:
+def test_it_is_the_divergence_of_the_teachers_answers(judge: TeacherComparison, subject: PreparedModel) -> None:
     choice = {"narrow:block.conv1": "8"}
     graph = Narrow().imitate(subject, choice, subject.network.graph.__deepcopy__({}))
     with torch.no_grad():
@@ -42,7 +44,7 @@ def test_it_is_the_divergence_of_the_teachers_answers(judge: Judge, subject: Sub
     assert float(divergence) > 1e-4
 
 
-def test_harsher_is_worse_and_more_is_worse(judge: Judge) -> None:
+def test_harsher_is_worse_and_more_is_worse(judge: TeacherComparison) -> None:
     mild, harsh = judge.loss({"narrow:pointwise.0": "40"}), judge.loss({"narrow:pointwise.0": "16"})
     assert 0 < mild < harsh < judge.loss({"narrow:pointwise.0": "16", "narrow:block.conv1": "8"})
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from paredown.pipeline.gate.amounts import named
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, told
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table
 
 COMMENT = 65_536
@@ -100,7 +100,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
 
 
 def _row(check: Check) -> Sequence[str]:
-    values = told(check.before, check.unit), told(check.after, check.unit)
+    values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
     verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
     return (*map(escaped, (printable(check.name), *values, change(check), limit(check))), verdict)
 

@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from paredown.pipeline.gate.amounts import named
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, told
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
 
 STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red"}
@@ -58,7 +58,7 @@ def _checks(outcome: Outcome) -> Grid:
 
 
 def _row(check: Check) -> tuple[str, ...]:
-    values = told(check.before, check.unit), told(check.after, check.unit)
+    values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
     return (printable(check.name), *values, change(check), limit(check))
 
 

@@ -23,7 +23,7 @@ def printable(text: object, longest: int = LONGEST) -> str:
     return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"
 
 
-def told(value: float | None, unit: str, signed: bool = False) -> str:
+def value_with_unit(value: float | None, unit: str, signed: bool = False) -> str:
     """A value with its unit; a dash where there is none."""
     if value is None:
         return "-"
@@ -37,13 +37,13 @@ def change(check: Check) -> str:
     if check.before is None or check.after is None:
         return ""
     if check.unit == "%" or check.ratio is None:
-        return told(check.after - check.before, check.unit, signed=True)
+        return value_with_unit(check.after - check.before, check.unit, signed=True)
     return f"{check.ratio:,.3f}x"
 
 
 def limit(check: Check) -> str:
     """The limit as it is written; of one that is a floor, the floor."""
-    return f"≥ {told(check.allowed, check.unit)}" if check.least else printable(check.limit)
+    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else printable(check.limit)
 
 
 def sentence(check: Check) -> str:
@@ -73,8 +73,9 @@ def missed(check: Check) -> str:
     by = check.allowed - check.after if check.least else check.after - check.allowed
     written = f"({factor}limit {printable(check.limit)})"
     if by <= 0:  # the model's own value may be within while an interval is not
-        return f"{told(check.after, check.unit)} {written}"
-    return f"{told(by, check.unit)} {'under' if check.least else 'over'} {told(check.allowed, check.unit)} {written}"
+        return f"{value_with_unit(check.after, check.unit)} {written}"
+    allowed = value_with_unit(check.allowed, check.unit)
+    return f"{value_with_unit(by, check.unit)} {'under' if check.least else 'over'} {allowed} {written}"
 
 
 def headline(outcome: Outcome) -> str:
@@ -110,5 +111,5 @@ def cell(key: str, value: object) -> str:
         case bool():
             return "yes" if value else "no"
         case int() | float():
-            return told(value, UNITS.get(key.split(" ")[-1], ""), signed=key.startswith("more"))
+            return value_with_unit(value, UNITS.get(key.split(" ")[-1], ""), signed=key.startswith("more"))
     return printable(value)

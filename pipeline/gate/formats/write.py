@@ -15,7 +15,7 @@ from paredown.pipeline.gate.formats.junit import junit
 from paredown.pipeline.gate.formats.markdown import markdown
 from paredown.pipeline.gate.formats.table import table
 from paredown.pipeline.gate.outcome import Outcome
-from paredown.pipeline.machine_errors import machine
+from paredown.pipeline.machine_errors import machine_errors
 
 VERSION = 1
 """Of the JSON form; it grows when a field goes or changes its meaning."""
@@ -58,7 +58,7 @@ def form_of(path: Path) -> str:
 def save_as(outcome: Outcome, path: Path) -> None:
     """Writes the form that the suffix asks for; the file is there whole, or as it was before."""
     text = FORMATS[form_of(path)](outcome)
-    with machine(path):
+    with machine_errors(path):
         write_whole(path, text)
 
 

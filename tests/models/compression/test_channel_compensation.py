@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.channel_compensation import carried, second_moments
+from paredown.models.compression.channel_compensation import compensated_weight, second_moments
 from paredown.models.network.trace import analyse
-from paredown.stages.analysis.prepared_model import Subject
-from paredown.stages.planning.judge import Judge
+from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.transforms.narrow import Narrow
 
 
@@ -36,7 +36,7 @@ def test_moments_are_those_of_what_a_layer_reads() -> None:
 @pytest.mark.parametrize("kernel", [(), (1, 1), (3, 3)])
 def test_channels_that_others_explain_are_not_missed(kernel: tuple[int, ...]) -> None:
     x, weight = pixels(), torch.randn(5, 6, *kernel, generator=torch.Generator().manual_seed(1))
-    fresh = carried(weight, [0, 1, 2, 3], x.T @ x / len(x) + 1e-6 * torch.eye(6))
+    fresh = compensated_weight(weight, [0, 1, 2, 3], x.T @ x / len(x) + 1e-6 * torch.eye(6))
     assert fresh.shape == weight.shape
     assert (fresh[:, 4:] == 0).all()
     spread = (5, 6, -1)
@@ -46,13 +46,13 @@ def test_channels_that_others_explain_are_not_missed(kernel: tuple[int, ...]) ->
 
 def test_channels_that_nothing_explains_are_just_gone() -> None:
     weight = torch.randn(5, 4)
-    assert torch.allclose(carried(weight, [0, 2], torch.eye(4))[:, [0, 2]], weight[:, [0, 2]])
+    assert torch.allclose(compensated_weight(weight, [0, 2], torch.eye(4))[:, [0, 2]], weight[:, [0, 2]])
 
 
-def test_a_narrowed_network_is_nearer_to_the_original(subject: Subject) -> None:
+def test_a_narrowed_network_is_nearer_to_the_original(subject: PreparedModel) -> None:
     images = torch.randn(64, *subject.network.shape, generator=torch.Generator().manual_seed(5))
     plain = replace(subject, moments={})
-    with_, without = (Judge(one, [Narrow()], images) for one in (subject, plain))
+    with_, without = (TeacherComparison(one, [Narrow()], images) for one in (subject, plain))
     choices = [{site.name: site.candidates[-2].name} for site in Narrow().sites(subject)]
     better = [with_.loss(choice) < without.loss(choice) for choice in choices]
     assert sum(better) > len(better) / 2

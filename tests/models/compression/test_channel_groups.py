@@ -9,7 +9,7 @@ from torch import nn
 
 from paredown.models.compression.channel_groups import channel_groups, prune, zero_channels
 from paredown.models.network.trace import ChannelGroup, analyse
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 12, 12)
 
@@ -62,7 +62,7 @@ def named(groups: tuple[ChannelGroup, ...]) -> dict[str, tuple[set[str], set[str
     return {group.name: (set(group.outputs), set(group.inputs)) for group in groups}
 
 
-def test_groups_of_a_residual_network(subject: Subject) -> None:
+def test_groups_of_a_residual_network(subject: PreparedModel) -> None:
     assert named(subject.groups) == {
         "pointwise.0": ({"pointwise.0"}, {"fc"}),
         "block.conv1": ({"block.conv1"}, {"block.conv2"}),
@@ -75,17 +75,17 @@ def test_groups_of_a_residual_network(subject: Subject) -> None:
     }
 
 
-def test_groups_of_kept_layers_are_left_out(subject: Subject) -> None:
+def test_groups_of_kept_layers_are_left_out(subject: PreparedModel) -> None:
     groups = channel_groups(subject.network.module, subject.network.shape, ["fc", "stem.0"])
     assert set(named(groups)) == {"pointwise.0", "block.conv1"}
 
 
-def test_the_classes_are_never_a_group(subject: Subject) -> None:
+def test_the_classes_are_never_a_group(subject: PreparedModel) -> None:
     assert "fc" not in named(channel_groups(subject.network.module, subject.network.shape))
 
 
 @pytest.mark.parametrize("gone", [[0], [1, 5, 7], list(range(0, 16, 2))], ids=str)
-def test_removed_is_zeroed(subject: Subject, gone: list[int], tools: Any) -> None:
+def test_removed_is_zeroed(subject: PreparedModel, gone: list[int], tools: Any) -> None:
     images = torch.randn(4, *tools.shape)
     for group in subject.groups:
         zeroed = copy.deepcopy(subject.network.module)
@@ -97,7 +97,7 @@ def test_removed_is_zeroed(subject: Subject, gone: list[int], tools: Any) -> Non
         assert pruned.get_parameter(f"{group.name}.weight").shape[0] == len(stay)
 
 
-def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, subject: Subject, tools: Any) -> None:
+def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
     kept = {"block.conv2": range(8), "block.conv1": range(0, 32, 2), "pointwise.0": range(24)}
     images = torch.randn(4, *tools.shape)
     pruned = prune(net, tools.shape, kept)

@@ -7,7 +7,7 @@ import torch
 
 from paredown.models.compression.channel_importance import channel_order
 from paredown.models.data.dataset import Data
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -17,7 +17,7 @@ def batches(data: Data) -> Batches:
     return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(data.calibration, 16)]
 
 
-def test_every_group_has_an_order_of_all_its_channels(subject: Subject, batches: Batches) -> None:
+def test_every_group_has_an_order_of_all_its_channels(subject: PreparedModel, batches: Batches) -> None:
     order = channel_order(subject.network, subject.groups, batches)
     assert {name: sorted(channels) for name, channels in order.items()} == {
         group.name: list(range(group.width)) for group in subject.groups
@@ -35,7 +35,7 @@ def test_a_channel_that_does_nothing_comes_last(net: torch.nn.Module, batches: B
     assert {name: order[name][-1] for name in dead} == {name: channel for name, (_, channel) in dead.items()}
 
 
-def test_it_is_the_mean_over_images_of_the_squared_gate_gradient(subject: Subject, batches: Batches) -> None:
+def test_it_is_the_mean_over_images_of_the_squared_gate_gradient(subject: PreparedModel, batches: Batches) -> None:
     """The last group's gates can be put into the classifier by hand."""
     images, labels = batches[0]
     group = next(group for group in subject.groups if group.name == "pointwise.0")
@@ -56,7 +56,7 @@ def test_it_is_the_mean_over_images_of_the_squared_gate_gradient(subject: Subjec
     assert bool((ranked[:-1] >= ranked[1:] - 1e-6 * ranked[0]).all())
 
 
-def test_batches_add_up_and_no_gradient_is_left(subject: Subject, batches: Batches) -> None:
+def test_batches_add_up_and_no_gradient_is_left(subject: PreparedModel, batches: Batches) -> None:
     whole = [tuple(torch.cat(parts) for parts in zip(*batches, strict=True))]
     assert channel_order(subject.network, subject.groups, whole) == channel_order(
         subject.network, subject.groups, batches

@@ -15,7 +15,7 @@ from paredown.models.compression.qdq import quantize, units
 from paredown.models.compression.resolution import shrink_onnx
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import copy_of, weighted_nodes, weights
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 
 def run(model: ModelProto, images: np.ndarray) -> np.ndarray:
@@ -55,20 +55,22 @@ class Gated(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def gated(tools: Any) -> Subject:
+def gated(tools: Any) -> PreparedModel:
     torch.manual_seed(0)
-    found: Subject = tools.subject_of(tools.warmed(Gated()))
+    found: PreparedModel = tools.subject_of(tools.warmed(Gated()))
     return found
 
 
 @pytest.fixture(params=["net", "gated"])
-def either(request: pytest.FixtureRequest, subject: Subject, gated: Subject) -> Subject:
+def either(request: pytest.FixtureRequest, subject: PreparedModel, gated: PreparedModel) -> PreparedModel:
     return {"net": subject, "gated": gated}[request.param]
 
 
 @pytest.mark.parametrize("bits", [7, 8])
 @pytest.mark.parametrize("left_out", [0, 1, 2])
-def test_it_computes_what_the_qdq_form_computes(either: Subject, images: np.ndarray, bits: int, left_out: int) -> None:
+def test_it_computes_what_the_qdq_form_computes(
+    either: PreparedModel, images: np.ndarray, bits: int, left_out: int
+) -> None:
     """With all layers in int8, and with one in three in float."""
     chosen = [name for place, name in enumerate(units(either.model)) if not left_out or place % 3 != left_out]
     model = quantize(either.model, chosen, either.ranges, bits)
@@ -82,7 +84,7 @@ def test_it_computes_what_the_qdq_form_computes(either: Subject, images: np.ndar
     assert not any(node.name.endswith(".guard") for node in lowered.graph.node)
 
 
-def test_a_float_model_is_the_same_at_an_older_opset(either: Subject, images: np.ndarray) -> None:
+def test_a_float_model_is_the_same_at_an_older_opset(either: PreparedModel, images: np.ndarray) -> None:
     lowered = conv_integer(either.model)
     assert (lowered.opset_import[0].version, lowered.ir_version) == (OPSET, IR)
     onnx.checker.check_model(lowered, full_check=True)
@@ -90,14 +92,14 @@ def test_a_float_model_is_the_same_at_an_older_opset(either: Subject, images: np
     np.testing.assert_allclose(run(lowered, images), run(either.model, images), atol=1e-6)
 
 
-def test_the_given_model_is_left_untouched(subject: Subject) -> None:
+def test_the_given_model_is_left_untouched(subject: PreparedModel) -> None:
     model = quantize(subject.model, units(subject.model), subject.ranges, 7)
     before = copy_of(model)
     conv_integer(model)
     assert before == model
 
 
-def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(subject: Subject) -> None:
+def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(subject: PreparedModel) -> None:
     """DeepSparse aborts the process where one does not."""
     lowered = conv_integer(quantize(subject.model, units(subject.model), subject.ranges, 7))
     constants = weights(lowered)
@@ -106,7 +108,7 @@ def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weight
     assert all(constants[node.input[3]] == 0 and constants[node.input[3]].dtype == np.int8 for node in layers)
 
 
-def test_it_holds_the_weights_once_and_nothing_unread(subject: Subject) -> None:
+def test_it_holds_the_weights_once_and_nothing_unread(subject: PreparedModel) -> None:
     lowered = conv_integer(quantize(subject.model, units(subject.model), subject.ranges, 7))
     read = {value for node in lowered.graph.node for value in node.input}
     assert {item.name for item in lowered.graph.initializer} <= read
@@ -114,7 +116,7 @@ def test_it_holds_the_weights_once_and_nothing_unread(subject: Subject) -> None:
     assert stored == sum(weights(subject.model)[node.input[1]].size for _, node in weighted_nodes(subject.model))
 
 
-def test_a_smaller_input_is_taken_along(subject: Subject, images: np.ndarray) -> None:
+def test_a_smaller_input_is_taken_along(subject: PreparedModel, images: np.ndarray) -> None:
     small = shrink_onnx(subject.model, 16)
     lowered = conv_integer(small)
     onnx.checker.check_model(lowered, full_check=True)

@@ -13,13 +13,13 @@ from torch import nn
 from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, insert, observe
 from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, units, weight_scales
 from paredown.models.onnx.edit import save
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 SMALL = (3, 12, 12)
 
 
-def imitated(subject: Subject, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
+def imitated(subject: PreparedModel, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
     origins = set(quantized_values(subject.model, chosen).values())
     return insert(subject.network.graph, {v: subject.ranges[v] for v in origins}, chosen, bits)
 
@@ -27,7 +27,7 @@ def imitated(subject: Subject, chosen: list[str], bits: int = 7) -> torch.fx.Gra
 @pytest.mark.parametrize(
     "left", [[], ["block.conv1"], ["add"], ["depthwise", "pointwise.0"], ["stem.0", "fc"]], ids=str
 )
-def test_it_agrees_with_onnxruntime(subject: Subject, tmp_path: Path, tools: Any, left: list[str]) -> None:
+def test_it_agrees_with_onnxruntime(subject: PreparedModel, tmp_path: Path, tools: Any, left: list[str]) -> None:
     chosen = [name for name in units(subject.model) if name not in left]
     images = torch.randn(24, *tools.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_the_scale_follows_the_weight() -> None:
     assert torch.allclose(quant(weight * 0.01), weight * 0.01)
 
 
-def test_gradients_reach_every_weight(subject: Subject, tools: Any) -> None:
+def test_gradients_reach_every_weight(subject: PreparedModel, tools: Any) -> None:
     graph = imitated(subject, units(subject.model))
     graph(torch.randn(4, *tools.shape)).square().sum().backward()
     named = dict(graph.named_parameters())
@@ -72,7 +72,7 @@ def test_gradients_reach_every_weight(subject: Subject, tools: Any) -> None:
     assert all(p.grad is not None for p in named.values())
 
 
-def test_the_original_trace_is_left_untouched(subject: Subject) -> None:
+def test_the_original_trace_is_left_untouched(subject: PreparedModel) -> None:
     before = len(subject.network.graph.graph.nodes)
     changed = imitated(subject, units(subject.model))
     assert len(subject.network.graph.graph.nodes) == before < len(changed.graph.nodes)
@@ -81,12 +81,12 @@ def test_the_original_trace_is_left_untouched(subject: Subject) -> None:
     assert not torch.equal(next(changed.parameters()), next(subject.network.graph.parameters()))
 
 
-def test_no_layers_change_nothing(subject: Subject, tools: Any) -> None:
+def test_no_layers_change_nothing(subject: PreparedModel, tools: Any) -> None:
     images = torch.randn(2, *tools.shape)
     assert torch.equal(imitated(subject, [])(images), subject.network.graph(images))
 
 
-def test_ranges_leave_rare_outliers_out(subject: Subject, tools: Any) -> None:
+def test_ranges_leave_rare_outliers_out(subject: PreparedModel, tools: Any) -> None:
     images = torch.randn(32, *tools.shape, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
     images[0, 0, 0, 0] = 1e6
     batches = [images, images.clamp(-4, 4)]
@@ -96,12 +96,12 @@ def test_ranges_leave_rare_outliers_out(subject: Subject, tools: Any) -> None:
     assert observe(subject.network.graph, batches, ["x"], percentile=100)["x"][1] == pytest.approx(5e5, rel=0.01)
 
 
-def test_ranges_are_averaged_over_batches(subject: Subject, tools: Any) -> None:
+def test_ranges_are_averaged_over_batches(subject: PreparedModel, tools: Any) -> None:
     batches = [torch.full((2, *tools.shape), value) for value in (1.0, 3.0)]
     assert observe(subject.network.graph, batches, ["x"])["x"] == (2.0, 2.0)
 
 
-def test_a_value_that_is_not_there_has_no_range(subject: Subject, tools: Any) -> None:
+def test_a_value_that_is_not_there_has_no_range(subject: PreparedModel, tools: Any) -> None:
     assert set(observe(subject.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
 
 
@@ -125,7 +125,7 @@ def unoptimised(model: onnx.ModelProto, images: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["relu and add", "silu"])
-def test_it_is_what_the_file_says_to_a_step(subject: Subject, tools: Any, smooth: bool) -> None:
+def test_it_is_what_the_file_says_to_a_step(subject: PreparedModel, tools: Any, smooth: bool) -> None:
     """Biases and the sigmoid inside SiLU are rounded as well: what is left is a value on a border, here and there."""
     torch.manual_seed(0)
     taken = tools.subject_of(Smooth().eval(), SMALL) if smooth else subject

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, range_of, units, weight_scales
 from paredown.models.onnx.edit import copy_of, save, weights
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 FINITE = st.floats(-1e4, 1e4, allow_nan=False)
@@ -45,18 +45,18 @@ def test_weight_scales_use_all_integers_and_survive_dead_channels(bits: int) -> 
     assert steps[1] > 0
 
 
-def test_units_are_layers_and_joins_but_not_biases(subject: Subject) -> None:
+def test_units_are_layers_and_joins_but_not_biases(subject: PreparedModel) -> None:
     assert units(subject.model) == [layer.name for layer in subject.network.layers]
 
 
-def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(subject: Subject) -> None:
+def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(subject: PreparedModel) -> None:
     found = quantized_values(subject.model, ["block.conv1"])
     layer = subject.network.layer("block.conv1")
     assert set(found) == {layer.inputs[0], layer.output}
     assert all(value == origin for value, origin in found.items())
 
 
-def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(subject: Subject) -> None:
+def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(subject: PreparedModel) -> None:
     found = quantized_values(subject.model, units(subject.model))
     pool = next(node for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
     (flat,) = (node for node in subject.model.graph.node if node.op_type in ("Reshape", "Flatten"))
@@ -65,24 +65,24 @@ def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(s
     assert "logits" not in found
 
 
-def test_nothing_else_is_quantized_before_an_int8_classifier(subject: Subject) -> None:
+def test_nothing_else_is_quantized_before_an_int8_classifier(subject: PreparedModel) -> None:
     found = quantized_values(subject.model, ["fc"])
     pool = next(node.output[0] for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
     assert set(found.values()) == {pool}
     assert len(found) == 1
 
 
-def test_every_quantized_value_is_calibrated(subject: Subject) -> None:
+def test_every_quantized_value_is_calibrated(subject: PreparedModel) -> None:
     assert set(quantized_values(subject.model, units(subject.model)).values()) <= set(subject.ranges)
 
 
-def test_the_given_model_is_left_untouched(subject: Subject) -> None:
+def test_the_given_model_is_left_untouched(subject: PreparedModel) -> None:
     before = copy_of(subject.model)
     quantize(subject.model, units(subject.model), subject.ranges, 7)
     assert before == subject.model
 
 
-def test_int8_weights_are_stored_as_integers_once(subject: Subject) -> None:
+def test_int8_weights_are_stored_as_integers_once(subject: PreparedModel) -> None:
     model = quantize(subject.model, ["fc"], subject.ranges, 7)
     stored = weights(model)
     assert "fc.weight" not in stored
@@ -100,7 +100,7 @@ def executed(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in kinds}
 
 
-def test_all_int8_runs_in_integers_from_end_to_end(subject: Subject, tmp_path: Path) -> None:
+def test_all_int8_runs_in_integers_from_end_to_end(subject: PreparedModel, tmp_path: Path) -> None:
     kinds = executed(quantize(subject.model, units(subject.model), subject.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 5
     assert kinds["QLinearAdd"] == 1
@@ -110,7 +110,7 @@ def test_all_int8_runs_in_integers_from_end_to_end(subject: Subject, tmp_path: P
 
 
 @pytest.mark.parametrize("alone", ["block.conv1", "depthwise", "pointwise.0"])
-def test_a_lone_float_layer_between_int8_ones_stays_float(subject: Subject, tmp_path: Path, alone: str) -> None:
+def test_a_lone_float_layer_between_int8_ones_stays_float(subject: PreparedModel, tmp_path: Path, alone: str) -> None:
     """onnxruntime would quantize it behind our back, per tensor."""
     chosen = [name for name in units(subject.model) if name != alone]
     kinds = executed(quantize(subject.model, chosen, subject.ranges, 7), tmp_path)
@@ -119,7 +119,7 @@ def test_a_lone_float_layer_between_int8_ones_stays_float(subject: Subject, tmp_
 
 
 @pytest.mark.parametrize("alone", ["block.conv1", "fc"])
-def test_a_guarded_layer_computes_the_same(subject: Subject, tmp_path: Path, alone: str, tools: Any) -> None:
+def test_a_guarded_layer_computes_the_same(subject: PreparedModel, tmp_path: Path, alone: str, tools: Any) -> None:
     """The guard is a maximum with the lowest number: without it the answer is bit for bit the same."""
     import onnxruntime
 

@@ -19,7 +19,7 @@ from paredown.models.compression.resolution import (
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import shapes
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 IMAGES = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
@@ -39,7 +39,7 @@ def test_a_module_keeps_its_names_and_its_input(net: nn.Module) -> None:
     assert analyse(module, (3, 24, 24)).shape == (3, 24, 24)
 
 
-def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: Subject) -> None:
+def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: PreparedModel) -> None:
     graph, plain = shrink_trace(subject.network.graph, 16), subject.network.graph
     with torch.no_grad():
         assert torch.equal(graph(IMAGES), plain(shrink(IMAGES, (16, 16))))
@@ -48,7 +48,7 @@ def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: Subject) 
     assert graph.get_parameter("fc.weight") is plain.get_parameter("fc.weight")
 
 
-def test_a_file_declares_what_it_did_and_computes_on_less(subject: Subject) -> None:
+def test_a_file_declares_what_it_did_and_computes_on_less(subject: PreparedModel) -> None:
     model = shrink_onnx(subject.model, 16)
     onnx.checker.check_model(model, full_check=True)
     known = shapes(onnx.shape_inference.infer_shapes(model))
@@ -58,7 +58,7 @@ def test_a_file_declares_what_it_did_and_computes_on_less(subject: Subject) -> N
     assert [node.op_type for node in model.graph.node if "x" in node.input] == ["Resize"]
 
 
-def test_pixels_of_layers_are_those_of_the_smaller_maps(subject: Subject) -> None:
+def test_pixels_of_layers_are_those_of_the_smaller_maps(subject: PreparedModel) -> None:
     whole = {layer.name: (layer.pixels_in, layer.pixels_out) for layer in subject.network.layers}
     assert layer_pixels(subject.network, 24) == whole
     found = layer_pixels(subject.network, 20)  # maps of 20, 10 and 5

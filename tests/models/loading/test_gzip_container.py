@@ -12,7 +12,7 @@ from paredown.models.compression.sparsity import Sparsity, by_magnitude
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import copy_of, load, save, set_weight, zero_shares
 from paredown.stages import plugins
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Target
 from paredown.stages.measuring.target import target_runtime
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -21,7 +21,7 @@ IMAGES = np.random.default_rng(0).standard_normal((3, 3, 24, 24), np.float32)
 
 
 @pytest.fixture
-def both(subject: Subject, tmp_path: Path) -> tuple[Path, Path]:
+def both(subject: PreparedModel, tmp_path: Path) -> tuple[Path, Path]:
     """The same model plain and packed."""
     files = tmp_path / "model.onnx", tmp_path / "model.onnx.gz"
     for file in files:
@@ -29,7 +29,7 @@ def both(subject: Subject, tmp_path: Path) -> tuple[Path, Path]:
     return files
 
 
-def test_the_same_model_gives_the_same_bytes_and_is_read_again(both: tuple[Path, Path], subject: Subject) -> None:
+def test_the_same_model_gives_the_same_bytes_and_is_read_again(both: tuple[Path, Path], subject: PreparedModel) -> None:
     first = both[1].read_bytes()
     save(subject.model, both[1])
     assert both[1].read_bytes() == first
@@ -75,7 +75,7 @@ def test_a_runtime_that_cannot_open_it_is_refused(tmp_path: Path) -> None:
         target_runtime(Target(runtime=str(file), container="gzip"), Path())
 
 
-def test_zeros_are_counted_in_the_file(subject: Subject) -> None:
+def test_zeros_are_counted_in_the_file(subject: PreparedModel) -> None:
     model, name = copy_of(subject.model), "block.conv1"
     weight = subject.network.module.get_parameter(f"{name}.weight").detach()
     pruned = by_magnitude(weight, Sparsity("block4", 0.75))

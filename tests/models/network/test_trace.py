@@ -10,7 +10,7 @@ from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import batch_norm_pairs, fold_batch_norm
 from paredown.models.network.trace import analyse, channel_source, operator
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 12, 12)
 
@@ -103,12 +103,12 @@ def test_the_given_module_is_left_untouched(net: nn.Module, tools: Any) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_trace_computes_what_the_module_computes(net: nn.Module, subject: Subject, tools: Any) -> None:
+def test_the_trace_computes_what_the_module_computes(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
     images = torch.randn(5, *tools.shape)
     torch.testing.assert_close(subject.network.graph(images), net(images), rtol=1e-4, atol=1e-5)
 
 
-def test_layers_in_order_with_their_sizes(subject: Subject) -> None:
+def test_layers_in_order_with_their_sizes(subject: PreparedModel) -> None:
     layers = subject.network.layers
     assert [(layer.name, layer.op) for layer in layers] == [
         ("stem.0", "conv"),
@@ -126,7 +126,7 @@ def test_layers_in_order_with_their_sizes(subject: Subject) -> None:
     assert subject.network.layer("fc").pixels_in == 1
 
 
-def test_values_have_the_names_that_the_exporter_gives_them(subject: Subject) -> None:
+def test_values_have_the_names_that_the_exporter_gives_them(subject: PreparedModel) -> None:
     made = {value for node in subject.model.graph.node for value in node.output}
     for layer in subject.network.layers:
         assert layer.value in made or layer.name == "fc"
@@ -134,14 +134,14 @@ def test_values_have_the_names_that_the_exporter_gives_them(subject: Subject) ->
     assert subject.network.layer("fc").value == "logits"
 
 
-def test_an_output_is_the_value_behind_the_fused_activation(subject: Subject) -> None:
+def test_an_output_is_the_value_behind_the_fused_activation(subject: PreparedModel) -> None:
     graph = {node.name: node for node in subject.network.graph.graph.nodes}
     assert operator(graph[subject.network.layer("stem.0").output]) == "relu"
     assert operator(graph[subject.network.layer("pointwise.0").output]) == "hardtanh"
     assert operator(graph[subject.network.layer("add").output]) == "relu"
 
 
-def test_a_join_takes_the_channels_of_what_it_reads_first(subject: Subject) -> None:
+def test_a_join_takes_the_channels_of_what_it_reads_first(subject: PreparedModel) -> None:
     assert channel_source(subject.network, subject.network.layer("add").inputs[0]) == "block.conv2"
 
 

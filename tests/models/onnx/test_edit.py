@@ -13,7 +13,7 @@ from torch import nn
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import consumers, copy_of, producers, save, set_weight, shapes, weights
 from paredown.models.onnx.export import export
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 
 class Flat(nn.Module):
@@ -44,7 +44,7 @@ def run(model: onnx.ModelProto, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"x": images.numpy()})[0])
 
 
-def test_it_computes_what_the_module_computes(net: nn.Module, subject: Subject, tools: Any) -> None:
+def test_it_computes_what_the_module_computes(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
     image = torch.randn(1, *tools.shape)
     torch.testing.assert_close(run(subject.model, image), net(image).detach(), rtol=1e-4, atol=1e-5)
     onnx.checker.check_model(subject.model, full_check=True)
@@ -57,7 +57,7 @@ def test_a_batch_is_static(net: nn.Module, tools: Any) -> None:
     torch.testing.assert_close(run(model, images), net(images).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_layers_are_named_by_their_modules_and_norms_are_gone(subject: Subject) -> None:
+def test_layers_are_named_by_their_modules_and_norms_are_gone(subject: PreparedModel) -> None:
     named = {node.name: node.op_type for node in subject.model.graph.node}
     assert named["block.conv2"] == "Conv"
     assert named["fc"] == "Gemm"
@@ -89,7 +89,7 @@ def test_what_torch_cannot_export_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_weights_are_replaced_or_added(subject: Subject) -> None:
+def test_weights_are_replaced_or_added(subject: PreparedModel) -> None:
     model = copy_of(subject.model)
     set_weight(model, "fc.bias", np.array([1, 2, 3], np.float32))
     set_weight(model, "new", np.zeros(2, np.float32))
@@ -99,7 +99,7 @@ def test_weights_are_replaced_or_added(subject: Subject) -> None:
     assert len(model.graph.initializer) == len(subject.model.graph.initializer) + 1
 
 
-def test_producers_and_consumers_agree(subject: Subject) -> None:
+def test_producers_and_consumers_agree(subject: PreparedModel) -> None:
     made, readers = producers(subject.model), consumers(subject.model)
     for value, node in made.items():
         assert value in node.output

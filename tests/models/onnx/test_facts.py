@@ -16,7 +16,7 @@ from paredown.models.compression.qdq import quantize, units
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
 from paredown.models.onnx.facts import Facts, facts_of
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 24, 24)
 
@@ -36,7 +36,7 @@ def by_name(found: Facts) -> dict[str, tuple[int, int | None, int]]:
     return {layer.name: (layer.parameters, layer.macs, layer.bytes) for layer in found.layers}
 
 
-def test_parameters_and_multiply_adds_are_those_of_the_layers(subject: Subject, tmp_path: Path) -> None:
+def test_parameters_and_multiply_adds_are_those_of_the_layers(subject: PreparedModel, tmp_path: Path) -> None:
     layers = by_name(facts(subject.model, tmp_path / "m.onnx"))
     assert layers["stem.0"] == (16 * 3 * 9 + 16, 12 * 12 * 16 * 3 * 9, 4 * (16 * 3 * 9 + 16))
     assert layers["depthwise"][:2] == (16 * 9 + 16, 6 * 6 * 16 * 9)
@@ -49,7 +49,7 @@ def test_bytes_are_the_files_and_nearly_all_have_an_owner(plain: Path) -> None:
     assert 0 < found.bytes - sum(layer.bytes for layer in found.layers) < 4096
 
 
-def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(subject: Subject, tmp_path: Path) -> None:
+def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(subject: PreparedModel, tmp_path: Path) -> None:
     model = subject.model
     before = facts(model, tmp_path / "m.onnx")
     after = facts(quantize(model, units(model), subject.ranges, 8), tmp_path / "q.onnx")
@@ -59,7 +59,7 @@ def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(subject: Subject
     assert after.unquantized == ()
 
 
-def test_one_layer_left_in_float_is_seen(subject: Subject, tmp_path: Path) -> None:
+def test_one_layer_left_in_float_is_seen(subject: PreparedModel, tmp_path: Path) -> None:
     for left in units(subject.model):
         others = [name for name in units(subject.model) if name != left]
         found = facts(quantize(subject.model, others, subject.ranges, 8), tmp_path / "q.onnx")
@@ -214,7 +214,7 @@ class _Images:
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic", "ConvInteger"])
-def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form: str, subject: Subject) -> None:
+def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form: str, subject: PreparedModel) -> None:
     before, path = facts_of(plain), tmp_path / "int8.onnx"
     if form == "ConvInteger":
         before = facts(subject.model, plain)

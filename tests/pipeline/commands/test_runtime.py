@@ -12,7 +12,7 @@ from paredown.pipeline.cli import cli
 from paredown.pipeline.commands import runtime
 from paredown.pipeline.commands.exit_codes import run_guarded
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.keys import Keys
+from paredown.pipeline.run.keys import ProductKeys
 from paredown.stages import plugins
 from paredown.stages.runtimes.sidecars import environment
 from paredown.stages.runtimes.sidecars.environment import Sidecar
@@ -129,7 +129,7 @@ def test_an_unfit_interpreter_is_refused_before_the_question(call: Call, tmp_pat
 
 def test_what_is_in_a_sidecar_is_part_of_the_key(call: Call, write_recipe: Write, write_stage: Write) -> None:
     write_stage("first")
-    keys = Keys(load_recipe(write_recipe("- first.py")))
+    keys = ProductKeys(load_recipe(write_recipe("- first.py")))
     before = keys.installed("runtimes", ["deepsparse"])
     call("install", "deepsparse", "--accept-licence")
     after = keys.installed("runtimes", ["deepsparse"])

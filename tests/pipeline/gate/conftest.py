@@ -12,7 +12,7 @@ from onnx import ModelProto
 from paredown.models.compression.qdq import quantize, units
 from paredown.models.onnx.edit import copy_of, save
 from paredown.pipeline.gate.budgets import Gates, read_gates
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 
 RUNTIME = '''
 """For tests: a layer's time is its multiply-adds, int8 at half of them; every call of latency drifts and has noise."""
@@ -79,7 +79,7 @@ class Bench:
 
 
 @pytest.fixture
-def models(subject: Subject) -> dict[str, ModelProto]:
+def models(subject: PreparedModel) -> dict[str, ModelProto]:
     names, model = units(subject.model), copy_of(subject.model)
     most = [name for name in names if name != "block.conv2"]
     return {

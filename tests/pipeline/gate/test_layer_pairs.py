@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from paredown.models.onnx.facts import Facts, LayerFacts
-from paredown.pipeline.gate.layer_pairs import grown, paired
+from paredown.pipeline.gate.layer_pairs import layers_that_grew, paired
 
 
 def layer(name: str, size: int = 100, op: str = "Conv", precision: str = "") -> LayerFacts:
@@ -38,20 +38,20 @@ def test_a_layer_put_in_between_does_not_shift_the_rest() -> None:
     sizes = [40, 80, 120, 160, 200]
     before = facts([layer(f"a{size}", size) for size in sizes])
     after = facts([layer(f"b{size}", size) for size in [40, 80, 1000, 120, 160, 200]])
-    assert grown(after, before, lambda one: one.bytes) == [("new b1000 (Conv)", 1000.0)]
+    assert layers_that_grew(after, before, lambda one: one.bytes) == [("new b1000 (Conv)", 1000.0)]
 
 
 def test_only_what_grew_is_named_largest_first() -> None:
     before = facts([layer("a"), layer("b"), layer("c"), layer("d"), layer("e")])
     after = facts([layer("a", 130), layer("b", 90), layer("c", 400, precision="fp32"), layer("d"), layer("n", 50)])
-    found = grown(after, before, lambda one: one.bytes)
+    found = layers_that_grew(after, before, lambda one: one.bytes)
     assert found == [("c (Conv, fp32)", 300.0), ("new n (Conv)", 50.0), ("a (Conv)", 30.0)]
 
 
 def test_the_measure_decides() -> None:
     before, after = facts([layer("a", precision="int8")]), facts([layer("a", 300, precision="fp32")])
-    assert grown(after, before, lambda one: one.precision == "fp32") == [("a (Conv, fp32)", 1.0)]
-    assert grown(before, after, lambda one: one.precision == "fp32") == []
+    assert layers_that_grew(after, before, lambda one: one.precision == "fp32") == [("a (Conv, fp32)", 1.0)]
+    assert layers_that_grew(before, after, lambda one: one.precision == "fp32") == []
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -59,7 +59,7 @@ def test_nothing_to_pair_with(count: int) -> None:
     some, none = facts([layer("a")][:count]), facts([])
     assert names(some, none) == [("a", None)][:count]
     assert names(none, some) == [(None, "a")][:count]
-    assert grown(none, some, lambda one: one.bytes) == []
+    assert layers_that_grew(none, some, lambda one: one.bytes) == []
 
 
 def test_names_that_occur_twice_are_paired_in_order() -> None:

@@ -10,11 +10,11 @@ from paredown.models.errors import InputError
 from paredown.models.progress import silent
 from paredown.pipeline.gate.budgets import Limit
 from paredown.pipeline.gate.outcome import Check
-from paredown.pipeline.gate.timed import Subjects, Value, absolute, judged, relative, samples, timed_checks
+from paredown.pipeline.gate.timed import Measured, Subjects, absolute, judged, relative, samples, timed_checks
 from paredown.stages.measuring.paired_ratio import Interval
 from paredown.stages.plugins import load
 
-TOLD = Value("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
+TOLD = Measured("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
 LIMIT = Limit.model_validate("1.05x")
 Bench = Any
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.pipeline.lock.collect import asked, packages, plain
+from paredown.pipeline.lock.collect import packages, plain, recipe_record
 from paredown.pipeline.recipe.recipe import load_recipe
 
 Write = Callable[..., Path]
@@ -23,7 +23,7 @@ def recipe(write_recipe: Write) -> Callable[..., Path]:
 
 
 def test_only_what_is_not_so_anyway_is_told(recipe: Callable[..., Path]) -> None:
-    told = asked(load_recipe(recipe(limits="{size: 0.50x, accuracy_drop: 0}")))
+    told = recipe_record(load_recipe(recipe(limits="{size: 0.50x, accuracy_drop: 0}")))
     assert told.options == {
         "model": {"source": "net.py:make"},
         "data": {"source": "images", "image_size": 32},
@@ -37,7 +37,7 @@ def test_only_what_is_not_so_anyway_is_told(recipe: Callable[..., Path]) -> None
 @pytest.mark.parametrize("epochs", [4, 8])
 def test_defaults_within_defaults_are_told_apart(recipe: Callable[..., Path], epochs: int) -> None:
     """4 epochs are the default of every phase, 8 that of this one."""
-    told = asked(load_recipe(recipe(epochs))).options["pipeline"]
+    told = recipe_record(load_recipe(recipe(epochs))).options["pipeline"]
     assert told == ({"recover": {"distil": {}}} if epochs == 4 else {})
 
 
@@ -51,7 +51,7 @@ def test_an_interpreter_of_its_own_is_told_package_by_package(
     recipe: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stamp = {"requirements": ["engine"], "packages": ["engine==1.2", "numpy==1.19"]}
-    monkeypatch.setattr("paredown.pipeline.run.keys.Keys.installed", lambda self, kind, names: {"sparse": stamp})
+    monkeypatch.setattr("paredown.pipeline.run.keys.ProductKeys.installed", lambda self, kind, names: {"sparse": stamp})
     found = packages(load_recipe(recipe()))
     assert (found["sparse/engine"], found["sparse/numpy"]) == ("1.2", "1.19")
 

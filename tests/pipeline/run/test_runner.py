@@ -10,8 +10,8 @@ import pytest
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import keys
-from paredown.pipeline.run.runner import kept, run
-from paredown.pipeline.run.store import Store
+from paredown.pipeline.run.runner import fails_if_removed, run
+from paredown.pipeline.run.store import ProductStore
 from paredown.stages import plugins
 
 Write = Callable[..., Path]
@@ -301,7 +301,7 @@ def test_a_stage_sees_the_recipe_and_its_folders(write_stage: Write, write_recip
 def test_a_second_run_in_the_folder_is_refused(chain: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with (
-        Store(runs / ".store").lock(),
+        ProductStore(runs / ".store").lock(),
         pytest.raises(MachineError, match=f"another run is going on in {runs}"),
     ):
         run(load_recipe(chain), runs)
@@ -322,9 +322,9 @@ def test_progress_names_the_stage(chain: Path, tmp_path: Path) -> None:
 def test_a_scratch_folder_that_was_replaced_is_no_product(tmp_path: Path) -> None:
     folder = tmp_path / "work"
     folder.mkdir()
-    with kept(folder):
+    with fails_if_removed(folder):
         (folder / "first").touch()
-    with pytest.raises(MachineError, match="removed"), kept(folder):
+    with pytest.raises(MachineError, match="removed"), fails_if_removed(folder):
         shutil.rmtree(folder)
         folder.mkdir()
         (folder / "second").touch()

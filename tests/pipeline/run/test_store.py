@@ -7,17 +7,17 @@ import pytest
 
 from paredown.models.errors import MachineError
 from paredown.models.files import key
-from paredown.pipeline.run.store import Store
+from paredown.pipeline.run.store import ProductStore
 
 KEY = key({"stage": "a"})
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "runs" / ".store")
+def store(tmp_path: Path) -> ProductStore:
+    return ProductStore(tmp_path / "runs" / ".store")
 
 
-def fill(store: Store, value: str = "1") -> Path:
+def fill(store: ProductStore, value: str = "1") -> Path:
     work = store.work(KEY)
     (work / "inner").mkdir(exist_ok=True)
     (work / "inner" / "value").write_text(value)
@@ -43,7 +43,7 @@ def test_keys_depend_on_content_not_on_order() -> None:
         key({"a": float("nan")})
 
 
-def test_a_product_is_there_only_after_commit(store: Store) -> None:
+def test_a_product_is_there_only_after_commit(store: ProductStore) -> None:
     assert store.get(KEY) is None
     work = fill(store)
     assert store.get(KEY) is None
@@ -55,13 +55,13 @@ def test_a_product_is_there_only_after_commit(store: Store) -> None:
     assert not work.exists()
 
 
-def test_an_empty_product_can_be_kept(store: Store) -> None:
+def test_an_empty_product_can_be_kept(store: ProductStore) -> None:
     store.work(KEY)
     assert store.get(KEY) is None
     assert store.commit(KEY) == store.get(KEY)
 
 
-def test_publish_replaces_and_unpublish_keeps_the_product(store: Store, tmp_path: Path) -> None:
+def test_publish_replaces_and_unpublish_keeps_the_product(store: ProductStore, tmp_path: Path) -> None:
     link, other = tmp_path / "runs" / "demo" / "a", key({"stage": "b"})
     fill(store)
     store.commit(KEY)
@@ -78,7 +78,7 @@ def test_publish_replaces_and_unpublish_keeps_the_product(store: Store, tmp_path
     assert store.get(other) is not None
 
 
-def test_links_survive_moving_the_folder(store: Store, tmp_path: Path) -> None:
+def test_links_survive_moving_the_folder(store: ProductStore, tmp_path: Path) -> None:
     fill(store)
     store.commit(KEY)
     store.publish(KEY, tmp_path / "runs" / "demo" / "a")
@@ -87,7 +87,7 @@ def test_links_survive_moving_the_folder(store: Store, tmp_path: Path) -> None:
 
 
 def test_without_symbolic_links_products_are_copied(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: ProductStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no links here")
@@ -107,7 +107,7 @@ def test_without_symbolic_links_products_are_copied(
     assert link.is_symlink()
 
 
-def test_damage_is_set_aside_and_told(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_damage_is_set_aside_and_told(store: ProductStore, capsys: pytest.CaptureFixture[str]) -> None:
     for value in ("7", "8"):
         fill(store)
         place = store.commit(KEY)
@@ -121,7 +121,7 @@ def test_damage_is_set_aside_and_told(store: Store, capsys: pytest.CaptureFixtur
     assert kept == ["7", "8"]
 
 
-def test_a_large_file_is_checked_by_its_size(store: Store) -> None:
+def test_a_large_file_is_checked_by_its_size(store: ProductStore) -> None:
     big = store.work(KEY) / "big"
     with big.open("wb") as file:
         file.truncate(65 * 2**20)
@@ -131,7 +131,7 @@ def test_a_large_file_is_checked_by_its_size(store: Store) -> None:
     assert store.get(KEY) is None
 
 
-def test_a_product_under_another_key_is_not_taken(store: Store) -> None:
+def test_a_product_under_another_key_is_not_taken(store: ProductStore) -> None:
     fill(store)
     place, other = store.commit(KEY), key({"stage": "b"})
     (store.folder / "objects" / other[:2]).mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def test_a_product_under_another_key_is_not_taken(store: Store) -> None:
     assert store.get(other) is None
 
 
-def test_the_lock_is_held_once(store: Store) -> None:
+def test_the_lock_is_held_once(store: ProductStore) -> None:
     with store.lock(), pytest.raises(MachineError, match=r"another run is going on in .*runs$"), store.lock():
         pass
     with store.lock():

@@ -14,11 +14,11 @@ from paredown.models.compression.supernet import KEEP, pick
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import save
 from paredown.stages.analysis.dataflow import borders, lifetimes, steps
-from paredown.stages.analysis.plan_network import even_picks, owner, picks_of, under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, owner_of_layer, picks_of
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import unit
 from paredown.stages.planning import latency_model
-from paredown.stages.planning.sites import existing, random_choice, sites_of
+from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import cost as plan_cost
 from paredown.stages.solvers.problem import is_plan, owners_first, validate
@@ -30,7 +30,7 @@ from paredown.stages.transforms.substitute import Substitute
 ALL = (Substitute(), Narrow(), Resize(), Quantize())
 
 
-def named(subject: Subject) -> set[tuple[str, str]]:
+def named(subject: PreparedModel) -> set[tuple[str, str]]:
     return {(a.name, b.name) for a, b, _ in borders(subject)}
 
 
@@ -49,9 +49,9 @@ class Gated(nn.Module):
         return y.mean((2, 3))
 
 
-def test_borders_lie_between_layers_also_behind_gates_and_concatenations(subject: Subject) -> None:
+def test_borders_lie_between_layers_also_behind_gates_and_concatenations(subject: PreparedModel) -> None:
     network = analyse(Gated().eval(), (3, 8, 8))
-    gated = Subject(network, subject.model, (), {}, {}, 8, 8)
+    gated = PreparedModel(network, subject.model, (), {}, {}, 8, 8)
     assert named(gated) == {
         ("a", "gate"),
         ("a", "last"),
@@ -63,8 +63,8 @@ def test_borders_lie_between_layers_also_behind_gates_and_concatenations(subject
     }
 
 
-def test_without_picks_the_plans_network_is_the_original(supernet: Subject, subject: Subject) -> None:
-    original = under(supernet, {})
+def test_without_picks_the_plans_network_is_the_original(supernet: PreparedModel, subject: PreparedModel) -> None:
+    original = network_of_plan(supernet, {})
     assert [layer.name for layer in original.network.layers] == [layer.name for layer in subject.network.layers]
     images = torch.randn(4, *subject.network.shape, generator=torch.Generator().manual_seed(0))
     assert torch.equal(original.network.graph(images), subject.network.graph(images))
@@ -72,10 +72,12 @@ def test_without_picks_the_plans_network_is_the_original(supernet: Subject, subj
 
 
 @pytest.mark.parametrize("index", range(4))
-def test_a_plans_network_is_what_surgery_makes(supernet: Subject, index: int, tmp_path: Path, net: nn.Module) -> None:
+def test_a_plans_network_is_what_surgery_makes(
+    supernet: PreparedModel, index: int, tmp_path: Path, net: nn.Module
+) -> None:
     """The cut graph, the cut ONNX file and the module with the picked blocks in it compute the same."""
-    picks = dict(even_picks(supernet.branches)[index])
-    one = under(supernet, {f"substitute:{block}": name for block, name in picks.items()})
+    picks = dict(covering_picks(supernet.branches)[index])
+    one = network_of_plan(supernet, {f"substitute:{block}": name for block, name in picks.items()})
     module = pick(net, supernet.replacements, picks)
     images = torch.randn(4, *supernet.network.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -90,14 +92,14 @@ def test_a_plans_network_is_what_surgery_makes(supernet: Subject, index: int, tm
     ]
 
 
-def test_layers_inside_a_block_need_its_pick(supernet: Subject) -> None:
-    needs = {layer.name: owner(supernet, layer) for layer in supernet.network.layers}
+def test_layers_inside_a_block_need_its_pick(supernet: PreparedModel) -> None:
+    needs = {layer.name: owner_of_layer(supernet, layer) for layer in supernet.network.layers}
     assert needs["stem.0"] is needs["fc"] is None
     assert needs["block.conv1"] == ("substitute:block", KEEP)
     assert needs["block.instead.wide.0.conv"] == ("substitute:block", "wide")
 
 
-def test_sites_inside_a_branch_are_owned_and_those_across_are_not(supernet: Subject) -> None:
+def test_sites_inside_a_branch_are_owned_and_those_across_are_not(supernet: PreparedModel) -> None:
     sites = {site.name: site for site in sites_of(supernet, ALL)}
     assert sites["substitute:block"].owner is None
     assert sites["narrow:block.conv1"].owner == ("substitute:block", KEEP)
@@ -106,18 +108,21 @@ def test_sites_inside_a_branch_are_owned_and_those_across_are_not(supernet: Subj
     assert sites["narrow:stem.0"].owner is None, "its channels run through every branch"
 
 
-def test_choices_of_blocks_that_are_not_there_are_dropped(supernet: Subject) -> None:
+def test_choices_of_blocks_that_are_not_there_are_dropped(supernet: PreparedModel) -> None:
     sites = sites_of(supernet, ALL)
     kept = {"narrow:block.conv1": "16", "quantize:fc": "int8"}
-    assert existing(sites, kept) == kept
-    assert existing(sites, {**kept, "substitute:block": "wide"}) == {"substitute:block": "wide", "quantize:fc": "int8"}
+    assert without_absent_sites(sites, kept) == kept
+    assert without_absent_sites(sites, {**kept, "substitute:block": "wide"}) == {
+        "substitute:block": "wide",
+        "quantize:fc": "int8",
+    }
 
 
-def test_what_follows_a_left_out_block_reads_what_comes_before_it(supernet: Subject) -> None:
+def test_what_follows_a_left_out_block_reads_what_comes_before_it(supernet: PreparedModel) -> None:
     found = {(a.name, b.name): between for a, b, between in borders(supernet)}
     assert found["stem.0", "depthwise"] == {("substitute:block", frozenset({"nothing"}))}
     assert found["add", "depthwise"] == frozenset()
-    assert ("stem.0", "depthwise") in named(under(supernet, {"substitute:block": "nothing"}))
+    assert ("stem.0", "depthwise") in named(network_of_plan(supernet, {"substitute:block": "nothing"}))
 
 
 class Fire(nn.Module):
@@ -150,7 +155,7 @@ def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) ->
         tools.random_problem(fires, (Substitute(), Quantize()), {"latency": 1.0}),
         tools.random_profile(fires),
     )
-    plain = existing(problem.sites, {site.name: site.candidates[0].name for site in problem.sites})
+    plain = without_absent_sites(problem.sites, {site.name: site.candidates[0].name for site in problem.sites})
     made = ["quantize:block.one.conv", "quantize:block.three.conv"]
     for int8 in ([], made[:1], made, [*made, "quantize:after.conv"]):
         choice = {**plain, **dict.fromkeys(int8, "int8")}
@@ -158,14 +163,14 @@ def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) ->
         assert plan_cost(problem, choice)["latency"] == pytest.approx(predicted["latency"])
 
 
-def test_branches_share_their_places_in_the_schedule(supernet: Subject) -> None:
+def test_branches_share_their_places_in_the_schedule(supernet: PreparedModel) -> None:
     place = steps(supernet)
     assert place["block.conv1"] == place["block.instead.wide.0.conv"] == place["stem.0"] + 1
     assert place["depthwise"] == max(place[name] for name in place if name.startswith(("block.", "add"))) + 1
     assert all(first <= last for first, last in lifetimes(supernet).values())
 
 
-def test_every_plan_costs_what_the_plans_own_network_does(supernet: Subject, tools: Any) -> None:
+def test_every_plan_costs_what_the_plans_own_network_does(supernet: PreparedModel, tools: Any) -> None:
     """The search's tables over all plans at once against the cost model of each network on its own."""
     problem = tools.random_problem(supernet, ALL, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     profile = tools.random_profile(supernet)
@@ -173,7 +178,7 @@ def test_every_plan_costs_what_the_plans_own_network_does(supernet: Subject, too
     rng, seen = np.random.default_rng(0), set[tuple[str, str]]()
     for _ in range(60):
         choice = {s.name: rng.choice([c.name for c in s.candidates]).item() for s in owners_first(problem)}
-        choice = existing(problem.sites, choice)
+        choice = without_absent_sites(problem.sites, choice)
         assert is_plan(problem, choice)
         seen.add((choice["substitute:block"], choice["resize:input"]))
         predicted, found = latency_model.predict(supernet, ALL, profile, choice), plan_cost(problem, choice)
@@ -182,19 +187,19 @@ def test_every_plan_costs_what_the_plans_own_network_does(supernet: Subject, too
     assert len(seen) == 8
 
 
-def test_random_plans_pick_replacements_and_only_what_exists(supernet: Subject) -> None:
+def test_random_plans_pick_replacements_and_only_what_exists(supernet: PreparedModel) -> None:
     sites, rng = sites_of(supernet, ALL), np.random.default_rng(0)
     drawn = [random_choice(sites, rng) for _ in range(30)]
     assert {picks_of(choice).get("block", KEEP) for choice in drawn} == {KEEP, "wide", "small", "nothing"}
-    assert all(choice == existing(sites, choice) for choice in drawn)
+    assert all(choice == without_absent_sites(sites, choice) for choice in drawn)
 
 
 def test_a_narrowed_plan_with_a_replacement_is_lowered_and_trained_alike(
-    supernet: Subject, net: nn.Module, tmp_path: Path
+    supernet: PreparedModel, net: nn.Module, tmp_path: Path
 ) -> None:
     narrowed = {"narrow:stem.0": "8", "narrow:block.instead.wide.0.conv": "16"}
     choice = {"substitute:block": "wide", "resize:input": "16", **narrowed}
-    one, module, model = under(supernet, choice), copy.deepcopy(net), under(supernet, choice).model
+    one, module, model = network_of_plan(supernet, choice), copy.deepcopy(net), network_of_plan(supernet, choice).model
     for transform in ALL:
         module, model = transform.apply(one, choice, module), transform.lower(one, choice, model)
     save(model, tmp_path / "model.onnx")
@@ -210,7 +215,7 @@ def test_a_narrowed_plan_with_a_replacement_is_lowered_and_trained_alike(
     assert {m.out_channels for m in module.block.modules() if isinstance(m, nn.Conv2d)} == {16, 8}
 
 
-def test_every_branch_is_shown_once_in_few_networks(supernet: Subject) -> None:
-    shown = even_picks(supernet.branches)
+def test_every_branch_is_shown_once_in_few_networks(supernet: PreparedModel) -> None:
+    shown = covering_picks(supernet.branches)
     assert [dict(picks).get("block", KEEP) for picks in shown] == [KEEP, "wide", "small", "nothing"]
     assert len(set(itertools.chain.from_iterable(picks.values() for picks in shown))) == 3

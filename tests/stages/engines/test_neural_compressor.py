@@ -18,8 +18,8 @@ from paredown.models.data.dataset import open_data
 from paredown.models.network.trace import Network
 from paredown.models.onnx.edit import weights
 from paredown.stages import plugins
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.engines import neural_compressor
 from paredown.stages.engines.neural_compressor import NeuralCompressor
@@ -59,7 +59,7 @@ def written(model: onnx.ModelProto) -> dict[str, tuple[np.float32, int]]:
     return {n.input[0]: (constants[n.input[1]][()], int(constants[n.input[2]])) for n in nodes}
 
 
-def test_the_scales_are_neural_compressors_to_the_last_bit(subject: Subject) -> None:
+def test_the_scales_are_neural_compressors_to_the_last_bit(subject: PreparedModel) -> None:
     network, int8 = subject.network, units(subject.model)
     values = set(quantized_values(subject.model, int8).values())
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
@@ -70,7 +70,7 @@ def test_the_scales_are_neural_compressors_to_the_last_bit(subject: Subject) -> 
     assert all(found[value] == activation_scale(ranges[value]) for value in ranges if value in found)
 
 
-def test_what_it_leaves_open_takes_our_own_range(subject: Subject) -> None:
+def test_what_it_leaves_open_takes_our_own_range(subject: PreparedModel) -> None:
     """The convolution before the residual addition is fused with it there, and so has no scale."""
     network = subject.network
     before, values = network.layer("block.conv2").value, {layer.output for layer in network.layers} - {"logits"}
@@ -81,7 +81,7 @@ def test_what_it_leaves_open_takes_our_own_range(subject: Subject) -> None:
 
 
 def test_tuning_tries_more_fp32_layers_until_the_loss_is_tolerable(
-    subject: Subject, monkeypatch: pytest.MonkeyPatch
+    subject: PreparedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tops = iter([0.9, 0.8, 0.85, 0.895])
     monkeypatch.setattr(neural_compressor, "_top1", lambda model, batches: next(tops))
@@ -92,14 +92,16 @@ def test_tuning_tries_more_fp32_layers_until_the_loss_is_tolerable(
     assert tuned.told["fp32"] == list(tuned.refused)
 
 
-def test_where_nothing_is_tolerable_the_best_trial_counts(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_is_tolerable_the_best_trial_counts(
+    subject: PreparedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tops = iter([0.9, 0.3, 0.5, 0.4, 0.4])
     monkeypatch.setattr(neural_compressor, "_top1", lambda model, batches: next(tops))
     tuned = NeuralCompressor().tune(subject.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
     assert list(tuned.refused) == _most_sensitive(subject, 1)
 
 
-def _most_sensitive(subject: Subject, count: int) -> list[str]:
+def _most_sensitive(subject: PreparedModel, count: int) -> list[str]:
     return NeuralCompressor()._by_sensitivity(subject.network, IMAGES)[:count]
 
 
@@ -124,7 +126,7 @@ def plan_of(state: State) -> dict[str, Any]:
 def test_a_layer_that_tuning_refuses_stays_in_fp32(refusing: State) -> None:
     plan = plan_of(refusing)
     (refused,) = plan["quantization"]["fp32"]
-    assert load_subject(refusing).tuned.refused == (refused,)
+    assert load_prepared_model(refusing).tuned.refused == (refused,)
     assert plan["choice"][f"quantize:{refused}"] == "fp32"
     assert {site["name"]: site["candidates"] for site in plan["sites"]}[f"quantize:{refused}"] == ["fp32"]
     assert "int8" in plan["choice"].values()
@@ -146,7 +148,7 @@ def test_the_artifacts_scales_are_those_of_the_student(refusing: State, run: Cal
     expected = {value: activation_scale(bounds) for value, bounds in theirs if value in found}
     assert len(expected) >= 2
     assert {value: found[value] for value in expected} == expected
-    assert expected != {value: activation_scale(load_subject(state).ranges[value]) for value in expected}
+    assert expected != {value: activation_scale(load_prepared_model(state).ranges[value]) for value in expected}
     manifest = json.loads((state.product("artifact") / "manifest.json").read_text())
     assert manifest["quantization"] == plan_of(state)["quantization"]
 

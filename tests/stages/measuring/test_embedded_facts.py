@@ -14,7 +14,7 @@ from paredown.models.onnx.metadata import embedded
 from paredown.stages import plugins
 from paredown.stages.base import State
 from paredown.stages.limits import Limits
-from paredown.stages.measuring.embedded_facts import grouped, room
+from paredown.stages.measuring.embedded_facts import grouped, metadata_room_mib
 from paredown.stages.measuring.target import target_runtime
 from paredown.stages.products.evidence import MIB
 from paredown.stages.products.plan import load_choice
@@ -107,7 +107,7 @@ def test_runtimes_compute_the_same_from_it(name: str, artifact: Path, finished: 
 
 def test_the_search_leaves_room_for_it(artifact: Path, finished: State) -> None:
     sites = json.loads((finished.product("plan") / "plan.json").read_text())["sites"]
-    left = room(("square", "cross", "frame"), [(site["name"], site["candidates"]) for site in sites])
+    left = metadata_room_mib(("square", "cross", "frame"), [(site["name"], site["candidates"]) for site in sites])
     plain, whole = (file.stat().st_size for file in (finished.product("exported") / "model.onnx", artifact))
     assert 0 < whole - plain < left * MIB < 3 * (whole - plain)
 

@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning import footprint, latency_model
-from paredown.stages.planning.correction import corrected, met
+from paredown.stages.planning.correction import refitted, scaled_to
 from paredown.stages.planning.sites import random_choice, sites_of
-from paredown.stages.products.cost_profile import Profile, Sample
+from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -19,43 +19,45 @@ BOTH = (Narrow(), Quantize())
 
 
 @pytest.fixture
-def profile(subject: Subject, tools: Any) -> Profile:
+def profile(subject: PreparedModel, tools: Any) -> CostProfile:
     return replace(tools.random_profile(subject), weights=(1.0,) * len(latency_model.TERMS), samples=())
 
 
-def plans(subject: Subject, count: int) -> list[Choice]:
+def plans(subject: PreparedModel, count: int) -> list[Choice]:
     rng = np.random.default_rng(0)
     return [random_choice(sites_of(subject, BOTH), rng) for _ in range(count)]
 
 
-def predicted(subject: Subject, profile: Profile, choice: Choice) -> float:
+def predicted(subject: PreparedModel, profile: CostProfile, choice: Choice) -> float:
     return latency_model.predict(subject, BOTH, profile, choice)["latency"]
 
 
-def sampled(subject: Subject, profile: Profile, choice: Choice, factor: float) -> Sample:
-    return Sample(
+def sampled(subject: PreparedModel, profile: CostProfile, choice: Choice, factor: float) -> PlanSample:
+    return PlanSample(
         choice, factor * predicted(subject, profile, choice), footprint.size_mib(subject, BOTH, choice) + 0.25
     )
 
 
-def test_a_model_learns_what_all_plans_say(subject: Subject, profile: Profile) -> None:
+def test_a_model_learns_what_all_plans_say(subject: PreparedModel, profile: CostProfile) -> None:
     many = plans(subject, 12)
-    fixed = corrected(subject, BOTH, profile, [sampled(subject, profile, plan, 1.3) for plan in many])
+    fixed = refitted(subject, BOTH, profile, [sampled(subject, profile, plan, 1.3) for plan in many])
     for plan in many:
         assert predicted(subject, fixed, plan) == pytest.approx(1.3 * predicted(subject, profile, plan), rel=0.03)
     assert fixed.size_offset == pytest.approx(0.25)
     assert len(fixed.samples) == 12
 
 
-def test_where_plans_disagree_those_near_the_wanted_latency_are_believed(subject: Subject, profile: Profile) -> None:
+def test_where_plans_disagree_those_near_the_wanted_latency_are_believed(
+    subject: PreparedModel, profile: CostProfile
+) -> None:
     """Fast plans take longer than predicted, slow ones less: no linear model is right for both."""
     many = sorted(plans(subject, 40), key=lambda plan: predicted(subject, profile, plan))
     fast, slow = many[:5], many[-5:]
     samples = [sampled(subject, profile, p, 1.2) for p in fast] + [sampled(subject, profile, p, 0.8) for p in slow]
-    everywhere = corrected(subject, BOTH, profile, samples, len(samples))
+    everywhere = refitted(subject, BOTH, profile, samples, len(samples))
     for group, factor in ((fast, 1.2), (slow, 0.8)):
         at = factor * predicted(subject, profile, group[2])
-        there = corrected(subject, BOTH, profile, samples, len(samples), at)
+        there = refitted(subject, BOTH, profile, samples, len(samples), at)
         wrong = [
             np.mean([abs(predicted(subject, p, c) / (factor * predicted(subject, profile, c)) - 1) for c in group])
             for p in (there, everywhere)
@@ -63,10 +65,10 @@ def test_where_plans_disagree_those_near_the_wanted_latency_are_believed(subject
         assert wrong[0] < 0.7 * wrong[1]
 
 
-def test_a_sample_is_met_exactly_and_nothing_else_is_forgotten(subject: Subject, profile: Profile) -> None:
+def test_a_sample_is_met_exactly_and_nothing_else_is_forgotten(subject: PreparedModel, profile: CostProfile) -> None:
     one, other = plans(subject, 2)
     sample = sampled(subject, profile, one, 0.7)
-    fixed = met(subject, BOTH, replace(profile, samples=(sample,)), sample)
+    fixed = scaled_to(subject, BOTH, replace(profile, samples=(sample,)), sample)
     assert predicted(subject, fixed, one) == pytest.approx(sample.latency)
     assert predicted(subject, fixed, other) == pytest.approx(0.7 * predicted(subject, profile, other))
     assert fixed.samples == (sample,)

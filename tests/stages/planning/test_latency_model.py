@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.trace import Layer
 from paredown.stages.analysis.dataflow import borders
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning import footprint, latency_model
 from paredown.stages.planning.latency_model import TERMS
-from paredown.stages.products.cost_profile import Profile
+from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
@@ -23,30 +23,35 @@ CONV = Layer("c", "conv", ("x",), "v", "v", 16, 32, 9, 1, 100, 25)
 DEPTHWISE = Layer("d", "conv", ("x",), "v", "v", 16, 16, 9, 16, 100, 100)
 
 
-def profile_of(subject: Subject, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> Profile:
+def profile_of(subject: PreparedModel, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> CostProfile:
     """A ms per million multiply-adds, int8 at 0.4 of it."""
     kernels = {"fp32": (1.0, 0.0, 0.0, 0.001), "int8": (0.4, 0.0, 0.0, 0.001)}
     fits = {layer.name: kernels for layer in subject.network.layers}
-    return Profile(fits, 1.0, weights, 0.01, 40.0, 2.0)
+    return CostProfile(fits, 1.0, weights, 0.01, 40.0, 2.0)
 
 
 def test_features_are_macs_and_elements_in_millions() -> None:
-    assert latency_model.features(CONV, Form(16, 32)).tolist() == [25 * 9 * 16 * 32 / 1e6, 1600 / 1e6, 800 / 1e6, 1]
-    smaller = Form(16, 32, pixels=(64, 16))
+    assert latency_model.features(CONV, LayerForm(16, 32)).tolist() == [
+        25 * 9 * 16 * 32 / 1e6,
+        1600 / 1e6,
+        800 / 1e6,
+        1,
+    ]
+    smaller = LayerForm(16, 32, pixels=(64, 16))
     assert latency_model.features(CONV, smaller).tolist() == [16 * 9 * 16 * 32 / 1e6, 64 * 16 / 1e6, 16 * 32 / 1e6, 1]
-    assert latency_model.features(DEPTHWISE, Form(8, 8)).tolist() == [100 * 9 * 8 / 1e6, 800 / 1e6, 800 / 1e6, 1]
+    assert latency_model.features(DEPTHWISE, LayerForm(8, 8)).tolist() == [100 * 9 * 8 / 1e6, 800 / 1e6, 800 / 1e6, 1]
 
 
 @given(st.tuples(*[st.floats(0.01, 10)] * 4))
 def test_a_layers_time_is_found_again(truth: tuple[float, ...]) -> None:
-    forms = [Form(a, b) for a in (4, 8, 16) for b in (8, 16, 32)]
+    forms = [LayerForm(a, b) for a in (4, 8, 16) for b in (8, 16, 32)]
     pairs = [(form, float(latency_model.features(CONV, form) @ np.array(truth))) for form in forms]
     fitted = np.array(latency_model.fit_layer(CONV, pairs))
     assert all(float(latency_model.features(CONV, form) @ fitted) == pytest.approx(ms, rel=1e-3) for form, ms in pairs)
 
 
 def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_width() -> None:
-    whole, half = Form(16, 32), Form(16, 16)
+    whole, half = LayerForm(16, 32), LayerForm(16, 16)
     sparse = replace(whole, sparsity=Sparsity("block4", 0.8))
     fitted = latency_model.fit_kernels(CONV, [(sparse, 0.3), (whole, 1.0), (half, 0.6)])
     assert set(fitted) == {"fp32", "fp32 block4@0.8"}
@@ -57,11 +62,11 @@ def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_widt
     )
 
 
-def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(subject: Subject) -> None:
-    layer, sparse = subject.network.layer("block.conv1"), Form(16, 32, sparsity=Sparsity("block4", 0.8))
+def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(subject: PreparedModel) -> None:
+    layer, sparse = subject.network.layer("block.conv1"), LayerForm(16, 32, sparsity=Sparsity("block4", 0.8))
     profile = profile_of(subject)
     assert latency_model.corrected_ms(profile, layer, sparse) == latency_model.corrected_ms(
-        profile, layer, Form(16, 32)
+        profile, layer, LayerForm(16, 32)
     )
     named = {**profile.layers, layer.name: {**profile.layers[layer.name], sparse.kernel: (0.2, 0.0, 0.0, 0.0)}}
     fast = replace(profile, layers=named, weights=tuple(float(name == "sparse fp32") for name in TERMS))
@@ -71,18 +76,18 @@ def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(subj
 
 
 def test_a_fit_never_goes_below_zero() -> None:
-    falling = [(Form(4, 8), 3.0), (Form(16, 32), 1.0)]
+    falling = [(LayerForm(4, 8), 3.0), (LayerForm(16, 32), 1.0)]
     assert all(value >= 0 for value in latency_model.fit_layer(CONV, falling))
-    assert all(np.isfinite(latency_model.fit_layer(CONV, [(Form(16, 32), 0.0)])))
+    assert all(np.isfinite(latency_model.fit_layer(CONV, [(LayerForm(16, 32), 0.0)])))
 
 
 def test_bytes_of_weights() -> None:
-    assert footprint.weight_bytes(CONV, Form(16, 32)) == 4 * (16 * 32 * 9 + 32)
-    assert footprint.weight_bytes(CONV, Form(8, 16, 8)) == 8 * 16 * 9 + 17 * 16
-    assert footprint.weight_bytes(DEPTHWISE, Form(8, 8)) == 4 * (8 * 9 + 8)
+    assert footprint.weight_bytes(CONV, LayerForm(16, 32)) == 4 * (16 * 32 * 9 + 32)
+    assert footprint.weight_bytes(CONV, LayerForm(8, 16, 8)) == 8 * 16 * 9 + 17 * 16
+    assert footprint.weight_bytes(DEPTHWISE, LayerForm(8, 8)) == 4 * (8 * 9 + 8)
 
 
-def test_sizes_and_activations_shrink_with_width_and_precision(subject: Subject) -> None:
+def test_sizes_and_activations_shrink_with_width_and_precision(subject: PreparedModel) -> None:
     plain = footprint.size_mib(subject, BOTH, {})
     narrow = footprint.size_mib(subject, BOTH, {"narrow:block.conv1": "16"})
     int8 = footprint.size_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
@@ -91,7 +96,7 @@ def test_sizes_and_activations_shrink_with_width_and_precision(subject: Subject)
     assert (plain - int8) * 2**20 == pytest.approx(3 * 16 * 32 * 9 + 4 * 32 - 17 * 32)
 
 
-def test_what_is_alive_at_each_step(subject: Subject) -> None:
+def test_what_is_alive_at_each_step(subject: PreparedModel) -> None:
     live = footprint.live_mib(subject, BOTH, {})
     order = [layer.name for layer in subject.network.layers]
     stem, inner = 16 * 144 * 4 / 2**20, 32 * 144 * 4 / 2**20
@@ -104,7 +109,7 @@ def test_what_is_alive_at_each_step(subject: Subject) -> None:
     assert halved[order.index("block.conv1")] == pytest.approx(stem + inner / 4)
 
 
-def test_borders_are_the_edges_between_layers(subject: Subject) -> None:
+def test_borders_are_the_edges_between_layers(subject: PreparedModel) -> None:
     assert {(a.name, b.name) for a, b, _ in borders(subject)} == {
         ("stem.0", "block.conv1"),
         ("stem.0", "add"),
@@ -116,14 +121,17 @@ def test_borders_are_the_edges_between_layers(subject: Subject) -> None:
     }
 
 
-def test_only_a_change_of_precision_is_a_border(subject: Subject) -> None:
+def test_only_a_change_of_precision_is_a_border(subject: PreparedModel) -> None:
     layer = subject.network.layer("block.conv2")
-    assert latency_model.border_terms(layer, Form(16, 32), Form(32, 16)) == (0.0, 0.0)
-    assert latency_model.border_terms(layer, Form(16, 24, 8), Form(24, 16)) == (24 * 144 / 1e6, 1.0)
-    assert latency_model.border_terms(layer, Form(16, 24, 8), Form(24, 16, 32, (64, 64))) == (24 * 64 / 1e6, 1.0)
+    assert latency_model.border_terms(layer, LayerForm(16, 32), LayerForm(32, 16)) == (0.0, 0.0)
+    assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16)) == (24 * 144 / 1e6, 1.0)
+    assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16, 32, (64, 64))) == (
+        24 * 64 / 1e6,
+        1.0,
+    )
 
 
-def test_terms_of_a_plan(subject: Subject) -> None:
+def test_terms_of_a_plan(subject: PreparedModel) -> None:
     profile = profile_of(subject)
     plain = dict(zip(TERMS, latency_model.terms(subject, BOTH, profile, {}), strict=True))
     assert plain["dense int8"] == plain["depthwise int8"] == plain["borders"] == plain["border elements"] == 0
@@ -134,7 +142,7 @@ def test_terms_of_a_plan(subject: Subject) -> None:
     assert mixed["borders"] == pytest.approx(2 * latency_model.BORDER_MS)
 
 
-def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: Subject) -> None:
+def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: PreparedModel) -> None:
     weights = tuple(float(value) for value in range(1, len(TERMS) + 1))
     profile, choice = profile_of(subject, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
     terms = latency_model.terms(subject, BOTH, profile, choice)

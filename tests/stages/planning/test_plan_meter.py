@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from paredown.models.onnx.edit import save
-from paredown.stages.analysis.plan_network import picks_by_name, under
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import unit
 from paredown.stages.planning.plan_meter import _owner
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -39,20 +39,20 @@ class Net(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def padded(tools: Any) -> Subject:
+def padded(tools: Any) -> PreparedModel:
     torch.manual_seed(0)
     other = tools.warmed(nn.Sequential(unit((16, 32), 3, 2), nn.ReLU()), (16, 24, 24))
-    found: Subject = tools.subject_of(tools.warmed(Net()), replacements={"block": {"other": other}})
+    found: PreparedModel = tools.subject_of(tools.warmed(Net()), replacements={"block": {"other": other}})
     return found
 
 
-def owners(subject: Subject) -> dict[str, str]:
+def owners(subject: PreparedModel) -> dict[str, str]:
     """Every node of the original's file, and the layer that its time counts for."""
-    model = under(subject, {}).model
+    model = network_of_plan(subject, {}).model
     return {node.name: _owner(model, node.name, picks_by_name(subject)) for node in model.graph.node}
 
 
-def test_what_a_block_does_to_its_input_is_its_own_time(padded: Subject) -> None:
+def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -> None:
     """With the layer before, it would look as if it were there without the block."""
     found = owners(padded)
     moved = [name for name in found if name.startswith(("slice", "pad", "constant_pad"))]
@@ -63,20 +63,20 @@ def test_what_a_block_does_to_its_input_is_its_own_time(padded: Subject) -> None
     assert {found[name] for name in found if name.startswith("mean")} == {"after.conv"}
 
 
-def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: Subject) -> None:
-    model = under(padded, {}).model
+def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: PreparedModel) -> None:
+    model = network_of_plan(padded, {}).model
     moved = [node.name for node in model.graph.node if node.op_type == "Pad"]
     assert {_owner(model, name, {}) for name in moved} == {"stem.conv"}
 
 
-def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: Subject, tmp_path: Path) -> None:
+def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedModel, tmp_path: Path) -> None:
     """Convolutions compute in the blocked layout, slices cannot read it."""
-    save(under(padded, {}).model, tmp_path / "model.onnx")
+    save(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
     times = OnnxRuntime().node_times(tmp_path / "model.onnx", threads=1, batch=1, runs=2)
     changes = [name.partition("@")[::2] for name in times if name.startswith("+Reorder")]
     if not changes:
         pytest.skip("onnxruntime uses no blocked layout on this processor")
-    model, picks = under(padded, {}).model, picks_by_name(padded)
+    model, picks = network_of_plan(padded, {}).model, picks_by_name(padded)
     for_slices = [name for op, name in changes if op == "+ReorderOutput" and name.startswith("slice")]
     assert [_owner(model, f"+ReorderOutput@{name}", picks) for name in for_slices] == ["add"]
 
@@ -85,8 +85,8 @@ def call(name: str, op: str, us: int) -> dict[str, Any]:
     return {"cat": "Node", "name": f"{name}_kernel_time", "dur": us, "args": {"op_name": op}}
 
 
-def test_layout_changes_are_named_after_what_comes_next_or_came_before(padded: Subject, tmp_path: Path) -> None:
-    save(under(padded, {}).model, tmp_path / "model.onnx")
+def test_layout_changes_are_named_after_what_comes_next_or_came_before(padded: PreparedModel, tmp_path: Path) -> None:
+    save(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
     events = [
         call("reorder", "ReorderInput", 1),
         call("stem.conv", "Conv", 2),
@@ -97,7 +97,7 @@ def test_layout_changes_are_named_after_what_comes_next_or_came_before(padded: S
         call("after.conv", "Conv", 7),
         call("reorder_3", "ReorderOutput", 8),
     ]
-    names = [node.name for node in under(padded, {}).model.graph.node]
+    names = [node.name for node in network_of_plan(padded, {}).model.graph.node]
     assert {"slice_1", "add", "after.conv"} <= set(names)
     assert node_durations(tmp_path / "model.onnx", events) == {
         "+ReorderInput": [1],

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning import latency_model
-from paredown.stages.planning.problem_builder import budgets
+from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.evidence import Evidence, Latency
 from paredown.stages.solvers.problem import Charge, is_plan, loss, reached, validate
@@ -34,7 +34,9 @@ BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
     ],
     ids=["both", "quantize", "narrow", "few widths", "all three", "resize"],
 )
-def test_every_plan_costs_what_is_predicted(subject: Subject, tools: Any, transforms: tuple[Transform, ...]) -> None:
+def test_every_plan_costs_what_is_predicted(
+    subject: PreparedModel, tools: Any, transforms: tuple[Transform, ...]
+) -> None:
     problem = tools.random_problem(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     validate(problem)
     rng, profile = np.random.default_rng(0), tools.random_profile(subject)
@@ -48,7 +50,7 @@ def test_every_plan_costs_what_is_predicted(subject: Subject, tools: Any, transf
         assert reached(found, "memory") <= predicted["memory"] + 1e-9
 
 
-def test_memory_is_exact_where_the_peak_is(subject: Subject, tools: Any) -> None:
+def test_memory_is_exact_where_the_peak_is(subject: PreparedModel, tools: Any) -> None:
     transforms = (Narrow(), Quantize())
     problem = tools.random_problem(subject, transforms, {"memory": 100.0})
     predicted = latency_model.predict(subject, transforms, tools.random_profile(subject), {})
@@ -56,7 +58,7 @@ def test_memory_is_exact_where_the_peak_is(subject: Subject, tools: Any) -> None
     assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
 
 
-def test_only_what_has_pixels_depends_on_the_input(subject: Subject, tools: Any) -> None:
+def test_only_what_has_pixels_depends_on_the_input(subject: PreparedModel, tools: Any) -> None:
     problem = tools.random_problem(subject, (Resize(), Quantize()), {"latency": 1.0})
     scopes = {factor.sites for factor in problem.factors}
     assert ("resize:input", "quantize:stem.0") in scopes
@@ -72,7 +74,7 @@ def picks_in(charge: Charge) -> set[tuple[tuple[str, str], ...]]:
 
 
 def test_a_border_costs_the_same_from_either_side_and_nothing_within_one_precision(
-    subject: Subject, tools: Any
+    subject: PreparedModel, tools: Any
 ) -> None:
     problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
     plan = {site.name: "fp32" for site in problem.sites}
@@ -93,12 +95,12 @@ def sites(occasion: tuple[frozenset[tuple[str, str]], ...]) -> set[str]:
     return {site for term in occasion for site, _ in term}
 
 
-def test_steps_are_only_there_for_a_memory_limit(subject: Subject, tools: Any) -> None:
+def test_steps_are_only_there_for_a_memory_limit(subject: PreparedModel, tools: Any) -> None:
     problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
     assert set(plan_cost(problem, {})) <= {"latency", "size"}
 
 
-def test_losses_are_those_given(subject: Subject, tools: Any) -> None:
+def test_losses_are_those_given(subject: PreparedModel, tools: Any) -> None:
     problem = tools.random_problem(subject, (Narrow(),), {"size": 1.0})
     site = problem.sites[0]
     choice = {s.name: s.candidates[0].name for s in problem.sites}
@@ -112,22 +114,22 @@ def test_limits_become_budgets_with_a_margin() -> None:
     limits = Limits(
         latency_p50=Bound(value=0.5, unit="x"), size=Bound(value=3, unit="MiB"), peak_memory=Bound(value=0.9, unit="x")
     )
-    assert budgets(limits, BASELINE, 0.1) == pytest.approx({"latency": 1.8, "size": 2.7, "memory": 72.9})
+    assert search_limits(limits, BASELINE, 0.1) == pytest.approx({"latency": 1.8, "size": 2.7, "memory": 72.9})
 
 
 def test_a_p95_limit_is_held_through_the_median() -> None:
     alone = Limits(latency_p95=Bound(value=3, unit="ms"))
-    assert budgets(alone, BASELINE, 0.0) == pytest.approx({"latency": 2.0})
+    assert search_limits(alone, BASELINE, 0.0) == pytest.approx({"latency": 2.0})
     both = Limits(latency_p95=Bound(value=3, unit="ms"), latency_p50=Bound(value=0.25, unit="x"))
-    assert budgets(both, BASELINE, 0.0) == pytest.approx({"latency": 1.0})
+    assert search_limits(both, BASELINE, 0.0) == pytest.approx({"latency": 1.0})
 
 
 def test_accuracy_is_no_budget() -> None:
-    assert budgets(Limits(accuracy_drop=1.0), BASELINE, 0.02) == {}
+    assert search_limits(Limits(accuracy_drop=1.0), BASELINE, 0.02) == {}
 
 
 def test_room_for_metadata_is_taken_off_the_size() -> None:
     size = Limits(size=Bound(value=2, unit="MiB"))
-    assert budgets(size, BASELINE, 0.1, metadata=0.5) == pytest.approx({"size": 1.35})
-    assert budgets(size, BASELINE, 0.1, metadata=5) == pytest.approx({"size": 0.9})  # at most half of it
-    assert budgets(Limits(latency_p50=Bound(value=1, unit="x")), BASELINE, 0.0, metadata=5) == {"latency": 4.0}
+    assert search_limits(size, BASELINE, 0.1, metadata=0.5) == pytest.approx({"size": 1.35})
+    assert search_limits(size, BASELINE, 0.1, metadata=5) == pytest.approx({"size": 0.9})  # at most half of it
+    assert search_limits(Limits(latency_p50=Bound(value=1, unit="x")), BASELINE, 0.0, metadata=5) == {"latency": 4.0}

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from paredown.models.errors import InputError
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.engines.base import Tuned
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.latency_model import predict
-from paredown.stages.planning.plan_meter import Meter
-from paredown.stages.planning.search_loop import Hunt
+from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import open_sites, random_choice
 from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.losses import load_losses
@@ -48,11 +48,11 @@ def test_a_key_that_is_no_expression_is_refused() -> None:
         matched(NAMES, {"(": "int8"}, "layers")
 
 
-def candidates(subject: Subject, quantize: Quantize) -> dict[str, list[str]]:
+def candidates(subject: PreparedModel, quantize: Quantize) -> dict[str, list[str]]:
     return {site.name: [c.name for c in site.candidates] for site in open_sites(subject, (Narrow(), quantize))}
 
 
-def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(subject: Subject) -> None:
+def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(subject: PreparedModel) -> None:
     found = candidates(subject, Quantize(layers={"fc": "fp32", "block.*": "int8"}))
     free = candidates(subject, Quantize())
     assert found["quantize:fc"] == ["fp32"]
@@ -61,23 +61,23 @@ def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(subject: Su
     assert {name: found[name] for name in rest} == {name: free[name] for name in rest}
 
 
-def test_what_an_engine_refuses_stays_in_fp32_unless_the_recipe_says_otherwise(subject: Subject) -> None:
+def test_what_an_engine_refuses_stays_in_fp32_unless_the_recipe_says_otherwise(subject: PreparedModel) -> None:
     refusing = replace(subject, tuned=Tuned(("fc", "stem.0")))
     found = candidates(refusing, Quantize(layers={"fc": "int8"}))
     assert found["quantize:stem.0"] == ["fp32"]
     assert found["quantize:fc"] == ["int8"]
 
 
-def test_a_candidate_that_the_site_does_not_have_is_refused(subject: Subject) -> None:
+def test_a_candidate_that_the_site_does_not_have_is_refused(subject: PreparedModel) -> None:
     class Wrong(Quantize):
-        def pinned(self, subject: Subject) -> dict[str, str]:
+        def pinned(self, subject: PreparedModel) -> dict[str, str]:
             return {"quantize:fc": "int4"}
 
     with pytest.raises(InputError, match="quantize:fc cannot be 'int4'; allowed: fp32, int8"):
         open_sites(subject, (Wrong(),))
 
 
-def test_the_problem_charges_a_pinned_layer_as_what_it_is(subject: Subject, tools: Any) -> None:
+def test_the_problem_charges_a_pinned_layer_as_what_it_is(subject: PreparedModel, tools: Any) -> None:
     """Also the borders between pinned layers, and between a pinned and a free one."""
     pins = {"block.*": "int8", "fc": "fp32", "depthwise": "int8", "add": "fp32"}
     transforms = (Narrow(), Quantize(layers=pins))  # type: ignore[arg-type]
@@ -98,8 +98,8 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     state = run(started, "profile", tmp_path, transforms={"quantize": {"layers": layers}}, plans=2, images=32)
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
     profile, transforms = load_profile(state)
-    meter = Meter(load_subject(state), transforms, replace(state, out=tmp_path))
-    hunt = Hunt(Search(), meter, Milp(), load_losses(state), {"latency": 0.8 * profile.baseline_ms})
+    meter = PlanMeter(load_prepared_model(state), transforms, replace(state, out=tmp_path))
+    hunt = SearchLoop(Search(), meter, Milp(), load_losses(state), {"latency": 0.8 * profile.baseline_ms})
     assert {*profile.samples[1].choice.values()} == {"int8"} and hunt._seems_to_hold(profile.samples[1])
     assert hunt.known(replace(profile, samples=profile.samples[:2])) is None
     limits = Limits(latency_p50=Bound(value=0.8, unit="x"))

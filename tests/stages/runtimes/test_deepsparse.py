@@ -21,12 +21,12 @@ from paredown.models.errors import InputError, MissingError, ParedownError
 from paredown.models.onnx.edit import copy_of, save
 from paredown.stages import plugins
 from paredown.stages.analysis.plan_network import picks_by_name
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
 from paredown.stages.measuring.target import portable
-from paredown.stages.planning.plan_meter import Meter, _owner
+from paredown.stages.planning.plan_meter import PlanMeter, _owner
 from paredown.stages.runtimes.deepsparse import DeepSparse
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.sidecars import deepsparse_profile
@@ -44,7 +44,7 @@ def installed() -> None:
         pytest.skip(LACK)
 
 
-def int8(subject: Subject) -> ModelProto:
+def int8(subject: PreparedModel) -> ModelProto:
     return quantize(subject.model, units(subject.model), subject.ranges, 7)
 
 
@@ -53,7 +53,7 @@ def written(model: ModelProto, file: Path) -> Path:
     return file
 
 
-def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: Subject, tmp_path: Path) -> None:
+def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: PreparedModel, tmp_path: Path) -> None:
     path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
     made = {node.name: node.output[0] for node in onnx.load(path).graph.node}
     pieces = [
@@ -69,7 +69,7 @@ def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: Subject, tmp_path
     assert times == pytest.approx(expected)
 
 
-def test_work_is_multiply_adds(subject: Subject, tmp_path: Path) -> None:
+def test_work_is_multiply_adds(subject: PreparedModel, tmp_path: Path) -> None:
     for model in (subject.model, conv_integer(int8(subject))):
         work = deepsparse_profile.multiply_adds(written(model, tmp_path / "model.onnx"))
         assert work["stem.0"] == 3 * 16 * 9 * 12 * 12
@@ -77,7 +77,7 @@ def test_work_is_multiply_adds(subject: Subject, tmp_path: Path) -> None:
         assert work["fc"] == 48 * 3
 
 
-def test_what_stands_behind_an_integer_layer_counts_for_it(subject: Subject) -> None:
+def test_what_stands_behind_an_integer_layer_counts_for_it(subject: PreparedModel) -> None:
     model = conv_integer(int8(subject))
     owners = {node.name: _owner(model, node.name, picks_by_name(subject)) for node in model.graph.node}
     for name in ("stem.0", "block.conv2", "depthwise", "fc"):
@@ -99,7 +99,7 @@ def images(tools: Any) -> np.ndarray:
 
 @real
 @pytest.mark.runtime
-def test_it_computes_what_onnxruntime_computes(subject: Subject, images: np.ndarray, tmp_path: Path) -> None:
+def test_it_computes_what_onnxruntime_computes(subject: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
     runtime, found = DeepSparse(), dict[str, np.ndarray]()
     for name, model in {"float": subject.model, "int8": int8(subject)}.items():
         plain = OnnxRuntime().run(written(model, tmp_path / f"{name}.onnx"), [images], 2)
@@ -111,7 +111,7 @@ def test_it_computes_what_onnxruntime_computes(subject: Subject, images: np.ndar
 @real
 @pytest.mark.runtime
 def test_killed_in_the_middle_of_a_measurement_it_measures_again(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
     ask, killed = Worker._ask, list[int]()
@@ -133,7 +133,7 @@ def test_killed_in_the_middle_of_a_measurement_it_measures_again(
 @real
 @pytest.mark.runtime
 def test_killed_twice_it_is_an_error_that_names_the_file(
-    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    subject: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(conv_integer(subject.model), tmp_path / "model.onnx")
     ask = Worker._ask
@@ -150,7 +150,7 @@ def test_killed_twice_it_is_an_error_that_names_the_file(
 
 @real
 @pytest.mark.runtime
-def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: Subject, tmp_path: Path) -> None:
+def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: PreparedModel, tmp_path: Path) -> None:
     model = conv_integer(int8(subject))
     for node in model.graph.node:
         if node.op_type == "ConvInteger":
@@ -165,7 +165,7 @@ def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: Subje
 
 @real
 @pytest.mark.runtime
-def test_what_it_leaves_to_others_is_not_measured(subject: Subject, tmp_path: Path) -> None:
+def test_what_it_leaves_to_others_is_not_measured(subject: PreparedModel, tmp_path: Path) -> None:
     """The QDQ form at an opset that it reads."""
     model = copy_of(int8(subject))
     model.opset_import[0].version, model.ir_version = 17, 8
@@ -183,7 +183,7 @@ def test_what_it_leaves_to_others_is_not_measured(subject: Subject, tmp_path: Pa
 
 @real
 @pytest.mark.runtime
-def test_a_form_that_it_does_not_read_is_refused(subject: Subject, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_form_that_it_does_not_read_is_refused(subject: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot use this file: "):
         DeepSparse().run(written(subject.model, tmp_path / "model.onnx"), [images], 1)
 
@@ -191,7 +191,7 @@ def test_a_form_that_it_does_not_read_is_refused(subject: Subject, images: np.nd
 @real
 @pytest.mark.runtime
 @pytest.mark.parametrize("lower", [False, True])
-def test_every_layer_of_a_float_model_has_its_time(subject: Subject, tmp_path: Path, lower: bool) -> None:
+def test_every_layer_of_a_float_model_has_its_time(subject: PreparedModel, tmp_path: Path, lower: bool) -> None:
     model = conv_integer(int8(subject) if lower else subject.model)
     times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), 1, 1, runs=4)
     layers = {name for name in units(subject.model) if name != "add"}
@@ -205,9 +205,9 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
     """What is planned from is portable, what is measured and shipped is not."""
     state = replace(finished, target=Target(runtime="deepsparse"), compare=("onnxruntime",), limits=Limits())
     state = replace(run(state, "baseline", tmp_path, rounds=1, runs=1), out=tmp_path)
-    subject = load_subject(state)
+    subject = load_prepared_model(state)
     assert subject.model.opset_import[0].version == 20
-    sample, owned = Meter(subject, (Quantize(),), state, rounds=1, runs=2).profiled(
+    sample, owned = PlanMeter(subject, (Quantize(),), state, rounds=1, runs=2).profiled(
         Quantize().uniform(subject)[0], memory=False
     )
     assert sample.latency > 0 and {"stem.0", "block.conv1", "depthwise", "fc"} <= set(owned)

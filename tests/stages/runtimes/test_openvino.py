@@ -13,7 +13,7 @@ from onnx import numpy_helper, parser
 
 from paredown.models.errors import InputError
 from paredown.stages import plugins
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.openvino import WARM_UP, OpenVino, without_warm_up
 from paredown.stages.runtimes.support import openvino_session
@@ -41,14 +41,14 @@ saturating (float[1,32,1,1] x) => (float[1,16] logits) {
 
 
 @pytest.fixture(scope="module")
-def fp32(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fp32(subject: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openvino") / "fp32.onnx"
     onnx.save(subject.model, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def int8(subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(subject: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (choice,) = Quantize().uniform(subject)
     path = tmp_path_factory.mktemp("openvino") / "int8.onnx"
     onnx.save(Quantize().lower(subject, choice, subject.model), path)
@@ -60,7 +60,7 @@ def images(model: Path, count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, *shape[1:]), dtype=np.float32)
 
 
-def layers(subject: Subject) -> set[str]:
+def layers(subject: PreparedModel) -> set[str]:
     return {layer.name for layer in subject.network.layers if layer.op != "add"}
 
 
@@ -71,7 +71,7 @@ def test_fp32_is_fp32(fp32: Path) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * float(np.abs(wanted).max()))
 
 
-def test_int8_runs_in_integers(int8: Path, subject: Subject) -> None:
+def test_int8_runs_in_integers(int8: Path, subject: PreparedModel) -> None:
     kernels = {name: kernel for kernel, name in RUNTIME.executed(int8)}
     assert {name: kernels[name][-2:].upper() for name in layers(subject)} == dict.fromkeys(layers(subject), "I8")
 
@@ -100,7 +100,9 @@ def test_int8_results_are_exact_with_weight_bits(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_node_times_are_named_by_the_file(precision: str, subject: Subject, request: pytest.FixtureRequest) -> None:
+def test_node_times_are_named_by_the_file(
+    precision: str, subject: PreparedModel, request: pytest.FixtureRequest
+) -> None:
     model: Path = request.getfixturevalue(precision)
     times = RUNTIME.node_times(model, threads=1, batch=1, runs=3)
     assert layers(subject) <= set(times)

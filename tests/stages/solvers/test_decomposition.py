@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers import decomposition
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Factor, Problem, Site, is_plan, loss, with_limits
@@ -16,7 +16,7 @@ from paredown.stages.transforms.resize import Resize
 
 
 @pytest.fixture
-def problem(subject: Subject, tools: Any) -> Problem:
+def problem(subject: PreparedModel, tools: Any) -> Problem:
     found: Problem = tools.random_problem(subject, (Narrow(), Resize(round_to=4), Quantize()), {"latency": 1.0})
     plain = plan_cost(found, {site.name: site.candidates[0].name for site in found.sites})
     return with_limits(found, {"latency": 0.7 * plain["latency"]})

@@ -13,8 +13,8 @@ from paredown.stages.solvers.problem import (
     Factor,
     Problem,
     Site,
-    budgets,
     cost,
+    cost_names,
     excess,
     first_plan,
     holds,
@@ -73,7 +73,7 @@ def layer_factor(rng: np.random.Generator, layer: int, read: int, written: int) 
 
 def test_a_realistic_problem_is_solved_to_the_gap() -> None:
     problem = realistic(layers=55, share=0.35)
-    assert len(budgets(problem)) == 72
+    assert len(cost_names(problem)) == 72
     answer = Milp().solve(problem)
     assert answer.feasible and answer.gap <= 1e-3
     assert holds(problem, answer.choice)

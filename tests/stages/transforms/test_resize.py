@@ -14,10 +14,10 @@ from torch import nn
 
 from paredown.models.compression.qdq import quantized_values
 from paredown.models.onnx.edit import save, shapes, weights
-from paredown.stages.analysis.prepared_model import Subject
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.judge import Judge
+from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import _owner
 from paredown.stages.products.plan import load_choice
 from paredown.stages.profile import ProfileStage
@@ -38,11 +38,11 @@ def images(tools: Any) -> torch.Tensor:
     return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
 
 
-def int8(subject: Subject) -> Choice:
+def int8(subject: PreparedModel) -> Choice:
     return {**SMALL, **Quantize().uniform(subject)[0]}
 
 
-def lowered(subject: Subject, choice: Choice) -> onnx.ModelProto:
+def lowered(subject: PreparedModel, choice: Choice) -> onnx.ModelProto:
     model = subject.model
     for transform in ALL:
         model = transform.lower(subject, choice, model)
@@ -58,13 +58,13 @@ def lowered(subject: Subject, choice: Choice) -> onnx.ModelProto:
     ],
 )
 def test_sides_are_rounded_and_smaller_than_the_input(
-    subject: Subject, options: dict[str, Any], sides: tuple[str, ...]
+    subject: PreparedModel, options: dict[str, Any], sides: tuple[str, ...]
 ) -> None:
     (site,) = Resize(**options).sites(subject)
     assert tuple(candidate.name for candidate in site.candidates) == sides
 
 
-def test_without_a_smaller_side_there_is_no_site(subject: Subject) -> None:
+def test_without_a_smaller_side_there_is_no_site(subject: PreparedModel) -> None:
     large = Resize(levels=(0.99,))
     assert large.sites(subject) == large.uniform(subject) == ()
     assert not any(large.touching(subject, layer) for layer in subject.network.layers)
@@ -79,14 +79,14 @@ def test_it_is_applied_behind_widths_and_before_precision() -> None:
     ]
 
 
-def test_int8_layers_read_the_shrunk_image_and_never_the_whole(subject: Subject) -> None:
+def test_int8_layers_read_the_shrunk_image_and_never_the_whole(subject: PreparedModel) -> None:
     values = quantized_values(lowered(subject, SMALL), [layer.name for layer in subject.network.layers])
     assert "shrunk" in values
     assert "x" not in values
 
 
 def test_together_with_int8_the_file_computes_what_is_imitated(
-    subject: Subject, images: torch.Tensor, tmp_path: Path
+    subject: PreparedModel, images: torch.Tensor, tmp_path: Path
 ) -> None:
     choice, graph = int8(subject), copy.deepcopy(subject.network.graph)
     for transform in ALL:
@@ -98,16 +98,16 @@ def test_together_with_int8_the_file_computes_what_is_imitated(
     assert np.abs(got - expected).mean() < 0.1 * np.abs(expected - plain).mean()
 
 
-def test_a_judge_leaves_the_trace_as_it_was(subject: Subject, images: torch.Tensor) -> None:
+def test_a_judge_leaves_the_trace_as_it_was(subject: PreparedModel, images: torch.Tensor) -> None:
     plain = subject.network.graph(images)
-    judge = Judge(subject, ALL, images)
+    judge = TeacherComparison(subject, ALL, images)
     assert judge.loss(SMALL) > 0
     assert judge.loss({**SMALL, "narrow:block.conv1": "8"}) != judge.loss(SMALL)
     assert judge.loss({}) == pytest.approx(0, abs=1e-6)
     assert torch.equal(subject.network.graph(images), plain)
 
 
-def test_the_shrink_is_timed_with_the_layer_that_reads_it(subject: Subject) -> None:
+def test_the_shrink_is_timed_with_the_layer_that_reads_it(subject: PreparedModel) -> None:
     assert _owner(lowered(subject, SMALL), "shrunk", {}) == "stem.0"
     assert _owner(lowered(subject, int8(subject)), "shrunk", {}) == "stem.0"
 

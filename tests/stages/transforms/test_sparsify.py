@@ -14,8 +14,8 @@ import torch
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import load, save, zero_shares
-from paredown.stages.analysis.prepare import load_subject
-from paredown.stages.analysis.prepared_model import Form, Subject
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.export import check_zeros
 from paredown.stages.limits import Bound, Limits, Target
@@ -65,7 +65,7 @@ def limits(latency: str) -> Limits:
     return Limits(latency_p50=Bound.model_validate(latency))
 
 
-def test_sites_are_layers_that_the_pattern_fits(subject: Subject) -> None:
+def test_sites_are_layers_that_the_pattern_fits(subject: PreparedModel) -> None:
     sites = {site.name: [c.name for c in site.candidates] for site in Sparsify(levels=(0.9, 0.5)).sites(subject)}
     # The stem reads three channels, the depthwise convolution one.
     assert set(sites) == {f"sparsify:{n}" for n in ("block.conv1", "block.conv2", "pointwise.0", "fc")}
@@ -90,7 +90,7 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
         Sparsify(**options)
 
 
-def test_layers_can_be_pinned(subject: Subject) -> None:
+def test_layers_can_be_pinned(subject: PreparedModel) -> None:
     transform = Sparsify(levels=(0.5,), layers={"fc": "dense", "block[.].*": 0.85, "pointwise.0": "2:4"})
     assert transform.pinned(subject) == {
         "sparsify:fc": "dense",
@@ -105,7 +105,7 @@ def test_layers_can_be_pinned(subject: Subject) -> None:
 
 
 def test_reconstruction_is_made_once_and_kept(skipping: State) -> None:
-    subject = load_subject(skipping)
+    subject = load_prepared_model(skipping)
     weight = subject.network.module.get_parameter("block.conv1.weight").detach()
     for name in ("block4@0.5", "block4@0.9"):
         sparsity = Sparsify().pruned(subject, "block.conv1", Sparsity.parse(name), weight)
@@ -210,7 +210,7 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     }
 
 
-def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: Subject, tmp_path: Path) -> None:
+def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: PreparedModel, tmp_path: Path) -> None:
     choice = {"narrow:block.conv1": "16", "sparsify:block.conv2": "block4@0.5", "sparsify:block.conv1": "block4@0.75"}
     images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(3))
     graph, model = copy.deepcopy(subject.network.graph), subject.model
@@ -224,14 +224,14 @@ def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: Su
     assert (found["block.conv1"], found["block.conv2"]) == (pytest.approx(0.75, abs=0.01), pytest.approx(0.5, abs=0.01))
 
 
-def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(subject: Subject) -> None:
+def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(subject: PreparedModel) -> None:
     layer, transform = subject.network.layer("block.conv2"), Sparsify()
     choice = {"sparsify:block.conv2": "block4@0.5"}
-    assert transform.form(subject, layer, Form(30, 16), choice) == Form(30, 16)
-    assert transform.form(subject, layer, Form(28, 16), choice).sparsity == Sparsity("block4", 0.5)
+    assert transform.form(subject, layer, LayerForm(30, 16), choice) == LayerForm(30, 16)
+    assert transform.form(subject, layer, LayerForm(28, 16), choice).sparsity == Sparsity("block4", 0.5)
 
 
-def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(subject: Subject) -> None:
+def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(subject: PreparedModel) -> None:
     assert "sparsify:stem.0" not in Sparsify(layers={".*": 0.8}).pinned(subject)
     with pytest.raises(InputError, match=r"stem\.0 cannot be block4@0\.8: its channels do not fit"):
         Sparsify(layers={"stem.0": 0.8}).pinned(subject)

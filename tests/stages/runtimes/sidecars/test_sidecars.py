@@ -16,6 +16,7 @@ from paredown.stages.runtimes.sidecars import environment
 from paredown.stages.runtimes.sidecars.environment import Sidecar
 from paredown.stages.runtimes.sidecars.registry import SIDECARS, no_avx2_linux, sidecar_of
 from paredown.stages.runtimes.sidecars.worker import Worker, last_words
+from paredown.stages.runtimes.support import machine
 from paredown.stages.runtimes.support.standalone import SessionError
 
 VERBS = '''
