@@ -51,16 +51,16 @@ class ProfileStage(Spec):
         named = self.load_transforms(state.root)
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
         transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
-        subject = prepare_model(state, self.images, self._blocks(), engine, sparsities(transforms))
-        notes = [left_out(subject, named[name], state) for name in named if name not in paying]
-        if not sites_of(subject, transforms):
+        prepared = prepare_model(state, self.images, self._blocks(), engine, sparsities(transforms))
+        notes = [left_out(prepared, named[name], state) for name in named if name not in paying]
+        if not sites_of(prepared, transforms):
             nothing = f"{', '.join(self.names())} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
-        meter = PlanMeter(subject, transforms, state)
+        meter = PlanMeter(prepared, transforms, state)
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
         (state.out / "profile.json").write_text(
-            json.dumps({**asdict(profile), **offered(options, open_sites(subject, transforms))}, indent=1) + "\n"
+            json.dumps({**asdict(profile), **offered(options, open_sites(prepared, transforms))}, indent=1) + "\n"
         )
         write_notes(state, [*notes, *meter.told("profile")])
 
@@ -92,7 +92,7 @@ class ProfileStage(Spec):
         every = meter.variants()
         # Zeros that are not skipped take as long as weights.
         variants = every if meter.runtime.supports("sparse") else [v for v in every if not sparse_layers(v)]
-        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in meter.subject.network.layers}
+        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in meter.prepared.network.layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
@@ -104,16 +104,16 @@ class ProfileStage(Spec):
             for layer, form in _forms(meter, choice):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {
-            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in meter.subject.network.layers
+            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in meter.prepared.network.layers
         }
         self._check_kernels(meter, fitted)
         profile = replace(_with_memory(meter, fitted, samples), shares=_shares(meter, every))
-        rng, sites = np.random.default_rng(state.seed), open_sites(meter.subject, meter.transforms)
+        rng, sites = np.random.default_rng(state.seed), open_sites(meter.prepared, meter.transforms)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
             drawn = meter.attempt(random_choice(sites, rng))
             samples += [drawn] if drawn else []
-        return refitted(meter.subject, meter.transforms, profile, samples)
+        return refitted(meter.prepared, meter.transforms, profile, samples)
 
     def _check_kernels(self, meter: PlanMeter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
         """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
@@ -126,8 +126,8 @@ class ProfileStage(Spec):
 
 def _forms(meter: PlanMeter, choice: Choice) -> list[tuple[Layer, LayerForm]]:
     """What a choice makes of every layer that it leaves."""
-    subject = network_of_plan(meter.subject, choice)
-    return [(n, footprint.form_of(subject, meter.transforms, n, choice)) for n in subject.network.layers]
+    prepared = network_of_plan(meter.prepared, choice)
+    return [(n, footprint.form_of(prepared, meter.transforms, n, choice)) for n in prepared.network.layers]
 
 
 def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
@@ -146,8 +146,8 @@ def _with_memory(
     """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
     rows = [
         (
-            footprint.size_mib(meter.subject, meter.transforms, s.choice),
-            s.peak_memory - max(footprint.live_mib(meter.subject, meter.transforms, s.choice).values()),
+            footprint.size_mib(meter.prepared, meter.transforms, s.choice),
+            s.peak_memory - max(footprint.live_mib(meter.prepared, meter.transforms, s.choice).values()),
         )
         for s in samples
         if s.peak_memory
@@ -155,7 +155,7 @@ def _with_memory(
     sizes, peaks = np.array(rows).T
     slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
     plain = samples[0]
-    offset = plain.size - footprint.size_mib(meter.subject, meter.transforms, plain.choice)
+    offset = plain.size - footprint.size_mib(meter.prepared, meter.transforms, plain.choice)
     ones = (1.0,) * len(latency_model.TERMS)
     return CostProfile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
@@ -174,10 +174,10 @@ def pays(name: str, transform: Transform, state: State) -> bool:
     return supported
 
 
-def left_out(subject: PreparedModel, transform: Transform, state: State) -> str:
+def left_out(prepared: PreparedModel, transform: Transform, state: State) -> str:
     """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
-    *_, choice = ({}, *transform.uniform(subject))
-    meter = PlanMeter(subject, (transform,), state)
+    *_, choice = ({}, *transform.uniform(prepared))
+    meter = PlanMeter(prepared, (transform,), state)
     before, after = meter.sample({}), meter.sample(choice)
     gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
     return (

@@ -32,8 +32,8 @@ class Trace(Spec):
     def run(self, state: State) -> None:
         transforms = tuple(load_transforms(self.transforms, state.root).values())
         engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
-        subject = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
-        told = offered(self.transforms, open_sites(subject, transforms))
+        prepared = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
+        told = offered(self.transforms, open_sites(prepared, transforms))
         (state.out / "profile.json").write_text(json.dumps(told, indent=1) + "\n")
 
 
@@ -48,8 +48,8 @@ class Replay(Spec):
     plan: dict[str, str] = Field(description="site to candidate")
 
     def run(self, state: State) -> None:
-        subject, transforms = load_prepared_model(state), profiled_transforms(state)
-        sites = open_sites(subject, transforms)
+        prepared, transforms = load_prepared_model(state), profiled_transforms(state)
+        sites = open_sites(prepared, transforms)
         check_plan(sites, self.plan)
         told = {
             "replayed": True,
@@ -58,8 +58,8 @@ class Replay(Spec):
             "predicted": {},
             "measured": None,
             "sites": [{"name": site.name, "candidates": [c.name for c in site.candidates]} for site in sites],
-            "layers": layers_untimed(subject, transforms, self.plan),
-            "quantization": subject.tuned.told,
+            "layers": layers_untimed(prepared, transforms, self.plan),
+            "quantization": prepared.tuned.told,
         }
         (state.out / "plan.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
 

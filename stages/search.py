@@ -52,15 +52,15 @@ class Search(Spec):
     )
 
     def run(self, state: State) -> None:
-        subject, (profile, transforms) = load_prepared_model(state), load_profile(state)
+        prepared, (profile, transforms) = load_prepared_model(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline") / "evidence.json")
         data = open_data(state.data, state.root, state.cache, state.seed)
         reserved = metadata_room_mib(
-            data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(subject, transforms))
+            data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(prepared, transforms))
         )
         limits = search_limits(state.limits, baseline, self.margin, reserved)
         solver = self.load_solver(state)
-        hunt = SearchLoop(self, PlanMeter(subject, transforms, state), solver, load_losses(state), limits)
+        hunt = SearchLoop(self, PlanMeter(prepared, transforms, state), solver, load_losses(state), limits)
         found = hunt.settle(profile)
         refusal = _refusal(found, limits)
         if not refusal:
@@ -71,7 +71,7 @@ class Search(Spec):
             "margin": self.margin,
             "baseline": asdict(baseline),
             "sites": _sites(problem),
-            "quantization": subject.tuned.told,
+            "quantization": prepared.tuned.told,
             "measured_plans": hunt.measured,
             "front": [] if refusal else hunt.front(found.profile, self.front),
             "layers": plan_table.layers(hunt.meter, found.profile, found.solution.choice),

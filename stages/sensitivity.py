@@ -43,11 +43,11 @@ class Sensitivity(Spec):
 
     def run(self, state: State) -> None:
         data = open_data(state.data, state.root, state.cache, state.seed)
-        subject, (_, transforms) = load_prepared_model(state), load_profile(state)
+        prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
         split = data.calibration.take(self.images, state.seed)
         images = torch.from_numpy(next(data.batches(split, len(split)))[0])
-        judge = TeacherComparison(subject, transforms, images)
-        sites = sites_of(subject, transforms)
+        judge = TeacherComparison(prepared, transforms, images)
+        sites = sites_of(prepared, transforms)
         singles = self._singles(judge, sites, state)
         fitted, plans = self._whole_plans(judge, sites, singles, state)
         losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}

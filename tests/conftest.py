@@ -199,24 +199,25 @@ def replacements_of() -> dict[str, dict[str, nn.Module]]:
     return {"block": {name: warmed(module, place.shape_in) for name, module in made.items()}}
 
 
-def random_profile(subject: PreparedModel) -> CostProfile:
+def random_profile(prepared: PreparedModel) -> CostProfile:
     """Coefficients and weights drawn at random."""
     rng = np.random.default_rng(1)
     layers = {
         layer.name: {kernel: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for kernel in ("fp32", "int8")}
-        for layer in subject.network.layers
+        for layer in prepared.network.layers
     }
     weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))
     return CostProfile(layers, 1.0, weights, 0.02, 45.0, 1.7)
 
 
-def random_problem(subject: PreparedModel, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
+def random_problem(prepared: PreparedModel, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
     """The search problem of that profile, with losses drawn at random."""
     rng = np.random.default_rng(2)
     losses = {
-        site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates} for site in sites_of(subject, transforms)
+        site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates}
+        for site in sites_of(prepared, transforms)
     }
-    return build_problem(subject, transforms, random_profile(subject), losses, limits)
+    return build_problem(prepared, transforms, random_profile(prepared), losses, limits)
 
 
 def run_stage(state: State, name: str, folder: Path | None = None, **options: object) -> State:
@@ -262,7 +263,7 @@ def net(_net: nn.Module) -> nn.Module:
 
 
 @pytest.fixture(scope="session")
-def subject(_net: nn.Module) -> PreparedModel:
+def prepared(_net: nn.Module) -> PreparedModel:
     return subject_of(copy.deepcopy(_net))
 
 

@@ -158,16 +158,16 @@ def test_the_stage_refuses_and_keeps_its_product(recipe: Path, tmp_path: Path) -
 def test_the_transform_offers_wide_layers_only(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.Flatten(), nn.Linear(512, 2))
     network = analyse(module.eval(), (3, 8, 8))
-    subject = PreparedModel(network, onnx.ModelProto(), (), {}, {}, 8, 8)
+    prepared = PreparedModel(network, onnx.ModelProto(), (), {}, {}, 8, 8)
     transform = plugin("transforms", "A transform", tmp_path)(channels=64)
-    names = [site.name for site in transform.sites(subject)]
+    names = [site.name for site in transform.sites(prepared)]
     assert names == ["quantize:2", "quantize:4"]
-    assert transform.uniform(subject) == (dict.fromkeys(names, "int8"),)
+    assert transform.uniform(prepared) == (dict.fromkeys(names, "int8"),)
     stem, middle = network.layer("0"), network.layer("2")
-    assert transform.touching(subject, stem) == ()
-    assert transform.form(subject, middle, LayerForm(64, 32), {"quantize:2": "int8"}).bits == 8
-    assert transform.form(subject, stem, LayerForm(3, 64), {"quantize:2": "int8"}).bits == 32
-    assert transform.apply(subject, {}, module) is module
+    assert transform.touching(prepared, stem) == ()
+    assert transform.form(prepared, middle, LayerForm(64, 32), {"quantize:2": "int8"}).bits == 8
+    assert transform.form(prepared, stem, LayerForm(3, 64), {"quantize:2": "int8"}).bits == 32
+    assert transform.apply(prepared, {}, module) is module
     assert torch.equal(network.graph(torch.ones(1, 3, 8, 8)), module(torch.ones(1, 3, 8, 8)))
 
 

@@ -118,23 +118,23 @@ def test_its_export_computes_what_torch_computes(member: Member, images: torch.T
 
 
 def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.Tensor, tmp_path: Path) -> None:
-    subject, chosen = member.student, units(member.student.model)
-    expected = answers(insert(subject.network.graph, subject.ranges, chosen, subject.weight_bits), images)
-    plain = answers(subject.network.graph, images)
-    got = run(quantize(subject.model, chosen, subject.ranges, subject.weight_bits), images, tmp_path)
+    prepared, chosen = member.student, units(member.student.model)
+    expected = answers(insert(prepared.network.graph, prepared.ranges, chosen, prepared.weight_bits), images)
+    plain = answers(prepared.network.graph, images)
+    got = run(quantize(prepared.model, chosen, prepared.ranges, prepared.weight_bits), images, tmp_path)
     assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
     assert np.abs(got - expected).mean() < 0.2 * plain.std()
-    size = size_mib(subject, [Quantize()], Quantize().uniform(subject)[0])
+    size = size_mib(prepared, [Quantize()], Quantize().uniform(prepared)[0])
     file = (tmp_path / "model.onnx").stat().st_size / 2**20
-    nodes = len(subject.model.graph.node) * 1024 / 2**20
+    nodes = len(prepared.model.graph.node) * 1024 / 2**20
     assert size < file < 1.02 * size + nodes
 
 
 def test_its_layers_run_in_integers(member: Member, tmp_path: Path) -> None:
-    subject = member.student
-    save(quantize(subject.model, units(subject.model), subject.ranges, 7), tmp_path / "model.onnx")
+    prepared = member.student
+    save(quantize(prepared.model, units(prepared.model), prepared.ranges, 7), tmp_path / "model.onnx")
     kinds = [kind for kind, _ in OnnxRuntime().optimised(tmp_path / "model.onnx")]
-    ops = [layer.op for layer in subject.network.layers]
+    ops = [layer.op for layer in prepared.network.layers]
     assert kinds.count("QLinearConv") == ops.count("conv")
     assert kinds.count("QLinearAdd") == ops.count("add")
     assert not {"Conv", "FusedConv", "Gemm", "FusedGemm"} & set(kinds)
@@ -145,10 +145,10 @@ def test_narrowed_in_the_graph_is_narrowed_in_torch(
     source: str, images: torch.Tensor, tools: Any, tmp_path: Path
 ) -> None:
     original = tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
-    subject, narrow = tools.subject_of(original, SHAPE), Narrow()
-    choice = narrow.uniform(subject)[1]
-    module = narrow.apply(subject, choice, subject.network.module)
-    expected, plain = answers(module, images), answers(subject.network.graph, images)
-    got = run(narrow.lower(subject, choice, subject.model), images, tmp_path)
+    prepared, narrow = tools.subject_of(original, SHAPE), Narrow()
+    choice = narrow.uniform(prepared)[1]
+    module = narrow.apply(prepared, choice, prepared.network.module)
+    expected, plain = answers(module, images), answers(prepared.network.graph, images)
+    got = run(narrow.lower(prepared, choice, prepared.model), images, tmp_path)
     assert np.abs(got - expected).max() < 1e-3 * plain.std()
     assert np.abs(expected - plain).mean() > 1e-2 * plain.std()

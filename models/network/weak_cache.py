@@ -15,11 +15,11 @@ def remembered_per_object(function: Callable[Concatenate[Subject, P], R]) -> Cal
     memory: WeakKeyDictionary[Any, dict[Any, R]] = WeakKeyDictionary()
 
     @wraps(function)
-    def remembered(subject: Subject, *args: P.args, **kwargs: P.kwargs) -> R:
-        found = memory.setdefault(subject, {})
+    def remembered(prepared: Subject, *args: P.args, **kwargs: P.kwargs) -> R:
+        found = memory.setdefault(prepared, {})
         key = (args, tuple(sorted(kwargs.items())))
         if key not in found:
-            found[key] = function(subject, *args, **kwargs)
+            found[key] = function(prepared, *args, **kwargs)
         return found[key]
 
     return remembered  # type: ignore[return-value]

@@ -9,8 +9,8 @@ from datetime import datetime
 from pathlib import Path
 
 from paredown.models.errors import ParedownError
+from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.pipeline.printable import harmless
 
 UNEXPECTED = 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from paredown.pipeline.printable import harmless
+from paredown.models.printable import harmless
 
 RECIPE_ARGUMENT = click.argument("recipe", type=click.Path(path_type=Path))
 OUT_OPTION = click.option(

@@ -82,7 +82,7 @@ def _grid(facts: "Sequence[Fact]") -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from paredown.pipeline.printable import printable
+    from paredown.models.printable import printable
 
     grid = Table.grid(padding=(0, 2))
     for label, words in facts:
@@ -94,7 +94,7 @@ def _checks(manifest: "Manifest") -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    from paredown.pipeline.printable import printable
+    from paredown.models.printable import printable
 
     table = Table("evidence", "before", "after", "limit", "", box=None, pad_edge=False)
     for check in manifest.checks:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.compression.supernet import KEEP
+from paredown.models.printable import printable
 from paredown.pipeline.lock.drift import ABSENT, differences, shown
 from paredown.pipeline.lock.lock import Check, Lock
-from paredown.pipeline.printable import printable
 from paredown.stages.transforms.sparsify import DENSE
 
 KINDS = (

@@ -5,9 +5,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from paredown.models.printable import printable
 from paredown.models.spec import Spec
 from paredown.pipeline.lock.lock import Environment, Inputs, Lock, RecipeRecord
-from paredown.pipeline.printable import printable
 from paredown.stages.products.product_files import DECIDED
 
 ABSENT = object()

@@ -12,9 +12,9 @@ from pydantic import Field, FiniteFloat, JsonValue, StringConstraints, Validatio
 
 from paredown.models.errors import InputError
 from paredown.models.files import read_text, write_whole
+from paredown.models.printable import printable
 from paredown.models.spec import Spec
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.pipeline.printable import printable
 
 LARGEST = 16 * 2**20
 """Bytes; a lock of 500 sites has about 60 thousand."""

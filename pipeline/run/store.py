@@ -18,8 +18,8 @@ from typing import Any
 
 from paredown.models.errors import MachineError
 from paredown.models.files import _sha256
+from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.pipeline.printable import harmless
 
 MANIFEST = "MANIFEST.json"
 _HASHED_ON_READ = 64 * 2**20

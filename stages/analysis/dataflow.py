@@ -19,23 +19,23 @@ Gates = frozenset[Gate]
 
 
 @remembered_per_object
-def borders(subject: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
+def borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
     """(producer, consumer, gates) of layers that exchange a value where all gates are open.
 
     The gates are blocks between the two that compute nothing there (an identity), not those that the layers need
     themselves.
     """
-    return tuple((made, layer, gates) for layer, read in readings(subject) for made, gates in read)
+    return tuple((made, layer, gates) for layer, read in readings(prepared) for made, gates in read)
 
 
 @remembered_per_object
-def readings(subject: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
+def readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
     """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
-    made = {layer.value: layer for layer in subject.network.layers}
+    made = {layer.value: layer for layer in prepared.network.layers}
     return tuple(
-        (layer, tuple((made[name], _without(gates, owner_of_layer(subject, made[name]))) for name, gates in found))
-        for layer in subject.network.layers
-        for found in (_read(subject, value, made) for value in dict.fromkeys(layer.inputs))
+        (layer, tuple((made[name], _without(gates, owner_of_layer(prepared, made[name]))) for name, gates in found))
+        for layer in prepared.network.layers
+        for found in (_read(prepared, value, made) for value in dict.fromkeys(layer.inputs))
     )
 
 
@@ -44,10 +44,10 @@ def _without(gates: Gates, owner: Pick | None) -> Gates:
     return frozenset(gate for gate in gates if owner is None or gate[0] != owner[0])
 
 
-def _read(subject: PreparedModel, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
+def _read(prepared: PreparedModel, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
     """The layers' values behind a value that is read, directly or behind operations that are no layers."""
-    nodes = {node.name: node for node in subject.network.graph.graph.nodes}
-    joins = {branch.join: branch for branch in subject.branches}
+    nodes = {node.name: node for node in prepared.network.graph.graph.nodes}
+    joins = {branch.join: branch for branch in prepared.branches}
     found: dict[tuple[str, Gates], None] = {}
     waiting: list[tuple[Node, Gates]] = [(nodes[read], frozenset())]
     while waiting:
@@ -68,15 +68,15 @@ def _gates(branch: Branch) -> dict[str, Gate]:
 
 
 @remembered_per_object
-def steps(subject: PreparedModel) -> dict[str, int]:
+def steps(prepared: PreparedModel) -> dict[str, int]:
     """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
     place, found = 0, dict[str, int]()
     for block, layers in groupby(
-        subject.network.layers, key=lambda layer: (owner_of_layer(subject, layer) or ("",))[0]
+        prepared.network.layers, key=lambda layer: (owner_of_layer(prepared, layer) or ("",))[0]
     ):
         counts: dict[Pick | None, int] = {}
         for layer in layers:
-            pick = owner_of_layer(subject, layer)
+            pick = owner_of_layer(prepared, layer)
             found[layer.name] = place + counts.get(pick, 0)
             counts[pick] = counts.get(pick, 0) + 1
         place += max(counts.values())
@@ -85,11 +85,11 @@ def steps(subject: PreparedModel) -> dict[str, int]:
 
 
 @remembered_per_object
-def lifetimes(subject: PreparedModel) -> dict[str, tuple[int, int]]:
+def lifetimes(prepared: PreparedModel) -> dict[str, tuple[int, int]]:
     """Layer to the first and last step of the schedule at which its output is alive."""
-    place = steps(subject)
+    place = steps(prepared)
     ends = {name: (index, index) for name, index in place.items()}
-    for producer, consumer, between in borders(subject):
+    for producer, consumer, between in borders(prepared):
         if not between:
             ends[producer.name] = (place[producer.name], max(ends[producer.name][1], place[consumer.name]))
     return ends

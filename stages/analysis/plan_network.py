@@ -26,19 +26,19 @@ def picks_of(choice: Choice) -> dict[str, str]:
     return {site.removeprefix(PREFIX): name for site, name in sites}
 
 
-def network_of_plan(subject: PreparedModel, choice: Choice) -> PreparedModel:
+def network_of_plan(prepared: PreparedModel, choice: Choice) -> PreparedModel:
     """The subject of the plan's own network, which has no branches; the same object for the same picks."""
-    return _under(subject, tuple(sorted(picks_of(choice).items()))) if subject.branches else subject
+    return _under(prepared, tuple(sorted(picks_of(choice).items()))) if prepared.branches else prepared
 
 
 @lru_cache(maxsize=32)
-def _under(subject: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
-    network = select(subject.network, subject.branches, dict(picks))
+def _under(prepared: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
+    network = select(prepared.network, prepared.branches, dict(picks))
     return replace(
-        subject,
+        prepared,
         network=network,
-        model=select_onnx(subject.model, subject.branches, dict(picks)),
-        groups=present_groups(subject.groups, network),
+        model=select_onnx(prepared.model, prepared.branches, dict(picks)),
+        groups=present_groups(prepared.groups, network),
         branches=(),
     )
 
@@ -77,19 +77,19 @@ def is_merged(candidate: str) -> bool:
 
 
 @remembered_per_object
-def owner_of_layer(subject: PreparedModel, layer: Layer) -> Pick | None:
+def owner_of_layer(prepared: PreparedModel, layer: Layer) -> Pick | None:
     """The pick that a layer needs to exist; None where it is always there."""
-    return _pick_at(subject, layer.module)
+    return _pick_at(prepared, layer.module)
 
 
-def _pick_at(subject: PreparedModel, module: str) -> Pick | None:
-    found = ((branch, branch.candidate(module)) for branch in subject.branches)
+def _pick_at(prepared: PreparedModel, module: str) -> Pick | None:
+    found = ((branch, branch.candidate(module)) for branch in prepared.branches)
     return next(((site_of(branch.block), name) for branch, name in found if name is not None), None)
 
 
 @remembered_per_object
-def picks_by_name(subject: PreparedModel) -> dict[str, Pick]:
+def picks_by_name(prepared: PreparedModel) -> dict[str, Pick]:
     """Layer or value to the pick that it needs to exist, of those that need one."""
-    picks = {layer.name: owner_of_layer(subject, layer) for layer in subject.network.layers}
-    picks |= {node.name: _pick_at(subject, module_of(node)) for node in subject.network.graph.graph.nodes}
+    picks = {layer.name: owner_of_layer(prepared, layer) for layer in prepared.network.layers}
+    picks |= {node.name: _pick_at(prepared, module_of(node)) for node in prepared.network.graph.graph.nodes}
     return {name: pick for name, pick in picks.items() if pick is not None}

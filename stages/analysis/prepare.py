@@ -106,11 +106,11 @@ def _baseline(state: State) -> Path:
 def _bare(state: State, data: Data, blocks: bool) -> PreparedModel:
     """The subject without ranges and order. Finding the groups takes a while, and so does exporting the supernet; the
     original was exported by the baseline."""
-    subject = _traced(state, data, blocks)
-    network = subject.network
+    prepared = _traced(state, data, blocks)
+    network = prepared.network
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
     return replace(
-        subject,
+        prepared,
         model=export(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
         groups=channel_groups(network.module, network.shape, keep=[head]),
     )
@@ -135,7 +135,7 @@ def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
     )
 
 
-def _values(subject: PreparedModel) -> set[str]:
+def _values(prepared: PreparedModel) -> set[str]:
     """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
-    made = {name for layer in subject.network.layers for name in (layer.value, layer.output)}
-    return made | set(quantized_values(subject.model, units(subject.model)).values())
+    made = {name for layer in prepared.network.layers for name in (layer.value, layer.output)}
+    return made | set(quantized_values(prepared.model, units(prepared.model)).values())

@@ -18,7 +18,7 @@ ALIKE = 0.1
 
 
 def refitted(
-    subject: PreparedModel,
+    prepared: PreparedModel,
     transforms: Sequence[Transform],
     profile: CostProfile,
     samples: Sequence[PlanSample],
@@ -32,14 +32,14 @@ def refitted(
     much again, as one linear model is not as right for the slowest as for the fastest plans.
     """
     unit = replace(profile, weights=(1.0,) * len(latency_model.TERMS))
-    rows = np.array([latency_model.terms(subject, transforms, unit, sample.choice) for sample in samples])
+    rows = np.array([latency_model.terms(prepared, transforms, unit, sample.choice) for sample in samples])
     latencies = np.array([sample.latency for sample in samples])
     closest = [sample for sample in samples[-max(chosen, 1) :] if sample.choice] or [samples[-1]]
     return replace(
         profile,
         weights=latency_model.fit_weights(rows, latencies, _importance(latencies, chosen, at)),
         size_offset=max(
-            sample.size - footprint.size_mib(subject, transforms, sample.choice, profile.shares) for sample in closest
+            sample.size - footprint.size_mib(prepared, transforms, sample.choice, profile.shares) for sample in closest
         ),
         samples=tuple(samples),
     )
@@ -55,9 +55,9 @@ def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
 
 
 def scaled_to(
-    subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, sample: PlanSample
+    prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, sample: PlanSample
 ) -> CostProfile:
     """The profile scaled so that it predicts this sample exactly: where a search stands, a bias of the whole fit is no
     reason to solve again for a plan that was just measured as too slow."""
-    ratio = sample.latency / latency_model.predict(subject, transforms, profile, sample.choice)["latency"]
+    ratio = sample.latency / latency_model.predict(prepared, transforms, profile, sample.choice)["latency"]
     return replace(profile, weights=tuple(weight * ratio for weight in profile.weights))

@@ -12,11 +12,11 @@ from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
 
 
-def form_of(subject: PreparedModel, transforms: Sequence[Transform], layer: Layer, choice: Choice) -> LayerForm:
+def form_of(prepared: PreparedModel, transforms: Sequence[Transform], layer: Layer, choice: Choice) -> LayerForm:
     """The layer's form under a plan, all transforms applied in order."""
     form = LayerForm(layer.channels_in, layer.channels_out)
     for transform in transforms:
-        form = transform.form(subject, layer, form, choice)
+        form = transform.form(prepared, layer, form, choice)
     return form
 
 
@@ -44,11 +44,11 @@ def stored_bytes(layer: Layer, form: LayerForm, shares: Shares) -> float:
 
 
 def size_mib(
-    subject: PreparedModel, transforms: Sequence[Transform], choice: Choice, shares: Shares | None = None
+    prepared: PreparedModel, transforms: Sequence[Transform], choice: Choice, shares: Shares | None = None
 ) -> float:
     """MiB of all parameters under a plan; without `shares` as they are loaded."""
-    subject = network_of_plan(subject, choice)
-    forms = ((layer, form_of(subject, transforms, layer, choice)) for layer in subject.network.layers)
+    prepared = network_of_plan(prepared, choice)
+    forms = ((layer, form_of(prepared, transforms, layer, choice)) for layer in prepared.network.layers)
     return sum(stored_bytes(layer, form, shares or {}) for layer, form in forms) / MIB
 
 
@@ -57,13 +57,13 @@ def output_bytes(layer: Layer, form: LayerForm) -> int:
     return pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
 
 
-def live_mib(subject: PreparedModel, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
+def live_mib(prepared: PreparedModel, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
     """MiB of live activations at every schedule step."""
-    subject = network_of_plan(subject, choice)
-    ends = lifetimes(subject)
-    live = dict.fromkeys(range(len(subject.network.layers)), 0.0)
-    for layer in subject.network.layers:
-        held = output_bytes(layer, form_of(subject, transforms, layer, choice)) / MIB
+    prepared = network_of_plan(prepared, choice)
+    ends = lifetimes(prepared)
+    live = dict.fromkeys(range(len(prepared.network.layers)), 0.0)
+    for layer in prepared.network.layers:
+        held = output_bytes(layer, form_of(prepared, transforms, layer, choice)) / MIB
         for step in range(ends[layer.name][0], ends[layer.name][1] + 1):
             live[step] += held
     return live

@@ -16,8 +16,8 @@ from paredown.stages.transforms.base import Transform
 class TeacherComparison:
     """Compares changed networks with the teacher on the same images (N, 3, H, W)."""
 
-    def __init__(self, subject: PreparedModel, transforms: Sequence[Transform], images: Tensor) -> None:
-        self.subject, self.transforms, self.images = subject, transforms, images
+    def __init__(self, prepared: PreparedModel, transforms: Sequence[Transform], images: Tensor) -> None:
+        self.prepared, self.transforms, self.images = prepared, transforms, images
         self.teacher = self._log_probabilities({})
 
     def loss(self, choice: Choice) -> float:
@@ -25,11 +25,11 @@ class TeacherComparison:
         return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
 
     def _log_probabilities(self, choice: Choice) -> Tensor:
-        subject = network_of_plan(self.subject, choice)
-        graph = subject.network.graph
+        prepared = network_of_plan(self.prepared, choice)
+        graph = prepared.network.graph
         with restored_parameters(graph):
             for transform in self.transforms:
-                graph = transform.imitate(subject, choice, graph)
+                graph = transform.imitate(prepared, choice, graph)
             with torch.no_grad():
                 return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
 

@@ -112,15 +112,15 @@ def crossing(consumer: Layer, form: LayerForm) -> float:
 
 
 def terms(
-    subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice
+    prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice
 ) -> NDArray[np.float64]:
     """The latency terms of a whole plan, in the order of TERMS."""
-    subject = network_of_plan(subject, choice)
-    forms = {layer.name: form_of(subject, transforms, layer, choice) for layer in subject.network.layers}
+    prepared = network_of_plan(prepared, choice)
+    forms = {layer.name: form_of(prepared, transforms, layer, choice) for layer in prepared.network.layers}
     total = np.zeros(len(TERMS))
-    for layer in subject.network.layers:
+    for layer in prepared.network.layers:
         total[term_of(profile, layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
-    for producer, consumer, _ in borders(subject):
+    for producer, consumer, _ in borders(prepared):
         elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
         total[-3] += elements * ELEMENT_MS
         total[-2] += count * BORDER_MS
@@ -146,13 +146,13 @@ def fit_weights(
     return tuple(float(value) for value in solution)
 
 
-def predict(subject: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice) -> Costs:
+def predict(prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice) -> Costs:
     """Latency (ms), size and peak memory (MiB) of a plan."""
-    size = size_mib(subject, transforms, choice, profile.shares) + profile.size_offset
-    loaded = size_mib(subject, transforms, choice)
-    live = max(live_mib(subject, transforms, choice).values())
+    size = size_mib(prepared, transforms, choice, profile.shares) + profile.size_offset
+    loaded = size_mib(prepared, transforms, choice)
+    live = max(live_mib(prepared, transforms, choice).values())
     return {
-        "latency": float(terms(subject, transforms, profile, choice) @ np.array(profile.weights)),
+        "latency": float(terms(prepared, transforms, profile, choice) @ np.array(profile.weights)),
         "size": size,
         "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
     }

@@ -35,7 +35,7 @@ class PlanMeter:
     `refusals` gets a line for every plan that the runtime could not run: engines have bugs that one plan in many meets.
     """
 
-    subject: PreparedModel
+    prepared: PreparedModel
     transforms: tuple[Transform, ...]
     state: State
     rounds: int = 9
@@ -58,10 +58,10 @@ class PlanMeter:
 
     def lower(self, choice: Choice) -> ModelProto:
         """The plan as the runtime takes it."""
-        subject = network_of_plan(self.subject, choice)
-        model = subject.model
+        prepared = network_of_plan(self.prepared, choice)
+        model = prepared.model
         for transform in self.transforms:
-            model = transform.lower(subject, choice, model)
+            model = transform.lower(prepared, choice, model)
         return self.runtime.lower(model)
 
     @contextmanager
@@ -121,7 +121,7 @@ class PlanMeter:
             return None
         owned: dict[str, float] = {}
         for name, ms in settled(times, sample.latency).items():
-            owner = _owner(model, name, picks_by_name(self.subject))
+            owner = _owner(model, name, picks_by_name(self.prepared))
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
         return sample, owned
@@ -129,13 +129,13 @@ class PlanMeter:
     def variants(self) -> list[Choice]:
         """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
         their whole width only."""
-        options = [({}, *transform.uniform(self.subject)) for transform in self.transforms]
+        options = [({}, *transform.uniform(self.prepared)) for transform in self.transforms]
         every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
         return [choice for choice in every if not self._sparse_and_smaller(choice)]
 
     def _sparse_and_smaller(self, choice: Choice) -> bool:
-        subject = network_of_plan(self.subject, choice)
-        forms = [(layer, form_of(subject, self.transforms, layer, choice)) for layer in subject.network.layers]
+        prepared = network_of_plan(self.prepared, choice)
+        forms = [(layer, form_of(prepared, self.transforms, layer, choice)) for layer in prepared.network.layers]
         whole = all(
             (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
         )

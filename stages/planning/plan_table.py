@@ -17,7 +17,7 @@ from paredown.stages.transforms.base import Transform
 
 def layers(meter: PlanMeter, profile: CostProfile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    forms = _forms(meter.subject, meter.transforms, choice)
+    forms = _forms(meter.prepared, meter.transforms, choice)
     times = [
         {
             "baseline_ms": latency_model.corrected_ms(profile, layer, plain),
@@ -25,12 +25,12 @@ def layers(meter: PlanMeter, profile: CostProfile, choice: Mapping[str, str]) ->
         }
         for layer, plain, form in forms
     ]
-    untimed = layers_untimed(meter.subject, meter.transforms, choice)
+    untimed = layers_untimed(meter.prepared, meter.transforms, choice)
     return [{**told, **ms} for told, ms in zip(untimed, times, strict=True)]
 
 
 def layers_untimed(
-    subject: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
+    prepared: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """The same without times, which need no profile."""
     return [
@@ -47,16 +47,16 @@ def layers_untimed(
             "sparsity": form.sparsity.level if form.sparsity else 0.0,
             "pattern": form.sparsity.pattern if form.sparsity else "",
         }
-        for layer, plain, form in _forms(subject, transforms, choice)
+        for layer, plain, form in _forms(prepared, transforms, choice)
     ]
 
 
 def _forms(
-    subject: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
+    prepared: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
 ) -> list[tuple[Layer, LayerForm, LayerForm]]:
     """Every layer that the plan leaves, as it was, and as the plan has it."""
-    form = partial(footprint.form_of, subject, transforms)
-    return [(layer, form(layer, {}), form(layer, choice)) for layer in network_of_plan(subject, choice).network.layers]
+    form = partial(footprint.form_of, prepared, transforms)
+    return [(layer, form(layer, {}), form(layer, choice)) for layer in network_of_plan(prepared, choice).network.layers]
 
 
 def blocks(
@@ -78,17 +78,17 @@ def blocks(
                 for name in branch.values
             ],
         }
-        for branch in meter.subject.branches
+        for branch in meter.prepared.branches
     ]
 
 
 def _branch_ms(meter: PlanMeter, profile: CostProfile, branch: Branch, name: str) -> dict[str, float]:
     """Predicted ms of a candidate's layers at their whole width, by the bits that all of them can have."""
-    subject, pick = meter.subject, (site_of(branch.block), name)
-    own = [layer for layer in subject.network.layers if owner_of_layer(subject, layer) == pick]
-    plain = {layer: footprint.form_of(subject, meter.transforms, layer, {}) for layer in own}
+    prepared, pick = meter.prepared, (site_of(branch.block), name)
+    own = [layer for layer in prepared.network.layers if owner_of_layer(prepared, layer) == pick]
+    plain = {layer: footprint.form_of(prepared, meter.transforms, layer, {}) for layer in own}
     kernels = {32: "fp32", 8: "int8"}
-    every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in subject.network.layers)]
+    every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in prepared.network.layers)]
     return {
         str(bits): sum(
             latency_model.corrected_ms(profile, layer, replace(form, bits=bits)) for layer, form in plain.items()

@@ -44,7 +44,7 @@ def search_limits(limits: Limits, baseline: Evidence, margin: float, metadata: f
 
 
 def build_problem(
-    subject: PreparedModel,
+    prepared: PreparedModel,
     transforms: Sequence[Transform],
     profile: CostProfile,
     losses: Mapping[str, Mapping[str, float]],
@@ -57,10 +57,10 @@ def build_problem(
     """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
-        for site in open_sites(subject, transforms)
+        for site in open_sites(prepared, transforms)
     )
-    steps = _busy_steps(subject, transforms) if "memory" in limits else []
-    table = _Tables(subject, transforms, profile, {site.name: site for site in sites}, steps)
+    steps = _busy_steps(prepared, transforms) if "memory" in limits else []
+    table = _Tables(prepared, transforms, profile, {site.name: site for site in sites}, steps)
     factors = tuple(table.layers())
     fixed = {"latency": latency_model.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
     fixed |= {f"memory@{step}": profile.memory_floor for step in steps}
@@ -70,14 +70,14 @@ def build_problem(
     return Problem(sites, needed, limits, summed, tuple(table.charges()))
 
 
-def _busy_steps(subject: PreparedModel, transforms: Sequence[Transform]) -> list[int]:
+def _busy_steps(prepared: PreparedModel, transforms: Sequence[Transform]) -> list[int]:
     """The steps at which the peak can be; of a block's branches only the largest counts, as only one of them runs."""
     held: dict[tuple[int, Pick | None], float] = {}
-    for layer in subject.network.layers:
-        mib = output_bytes(layer, form_of(subject, transforms, layer, {})) / MIB
-        first, last = lifetimes(subject)[layer.name]
+    for layer in prepared.network.layers:
+        mib = output_bytes(layer, form_of(prepared, transforms, layer, {})) / MIB
+        first, last = lifetimes(prepared)[layer.name]
         for step in range(first, last + 1):
-            held[step, owner_of_layer(subject, layer)] = held.get((step, owner_of_layer(subject, layer)), 0.0) + mib
+            held[step, owner_of_layer(prepared, layer)] = held.get((step, owner_of_layer(prepared, layer)), 0.0) + mib
     largest: dict[tuple[int, str], float] = {}
     for (step, pick), mib in held.items():
         block = pick[0] if pick else ""
@@ -93,23 +93,23 @@ class _Tables:
 
     def __init__(
         self,
-        subject: PreparedModel,
+        prepared: PreparedModel,
         transforms: Sequence[Transform],
         profile: CostProfile,
         sites: Mapping[str, Site],
         steps: Sequence[int],
     ) -> None:
-        self.subject, self.transforms, self.profile = subject, transforms, profile
-        self.sites, self.steps, self.lifetimes = sites, steps, lifetimes(subject)
+        self.prepared, self.transforms, self.profile = prepared, transforms, profile
+        self.sites, self.steps, self.lifetimes = sites, steps, lifetimes(prepared)
 
     def layers(self) -> Iterator[Factor]:
-        for layer in self.subject.network.layers:
+        for layer in self.prepared.network.layers:
             scope, needs = self._existing(self._scope(layer), layer)
             yield Factor(scope, {tuple(c.values()): self._layer_costs(layer, c) for c in self._choices(scope, needs)})
 
     def charges(self) -> Iterator[Charge]:
         """What converting a value costs where it is made in one precision and read in another."""
-        for consumer, sources in readings(self.subject):
+        for consumer, sources in readings(self.prepared):
             groups = [sources] if self._exclusive(sources) else [(source,) for source in sources]
             for group in groups:
                 when = tuple(self._occasions(consumer, group))
@@ -122,7 +122,7 @@ class _Tables:
         """Whether only one of the sources is there in any plan: behind the same gates, candidates of one block."""
         by_gates: dict[Gates, list[Pick | None]] = {}
         for producer, gates in sources:
-            by_gates.setdefault(gates, []).append(owner_of_layer(self.subject, producer))
+            by_gates.setdefault(gates, []).append(owner_of_layer(self.prepared, producer))
         return all(
             len(picks) == 1
             or (None not in picks and len({p[0] for p in picks if p}) == 1 and len(set(picks)) == len(picks))
@@ -143,15 +143,15 @@ class _Tables:
         """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
         scope = self._scope(layer)
         first = {site: self.sites[site].candidates[0].name for site in scope}
-        plain = form_of(self.subject, self.transforms, layer, first).bits
+        plain = form_of(self.prepared, self.transforms, layer, first).bits
         for site in scope:
             found: dict[int, Term] = {}
             for candidate in self.sites[site].candidates:
-                bits = form_of(self.subject, self.transforms, layer, {site: candidate.name}).bits
+                bits = form_of(self.prepared, self.transforms, layer, {site: candidate.name}).bits
                 found[bits] = found.get(bits, frozenset()) | {(site, candidate.name)}
             if len(found) > 1:
                 return found
-        pick = owner_of_layer(self.subject, layer)
+        pick = owner_of_layer(self.prepared, layer)
         return {plain: frozenset({pick} if pick else ())}
 
     def _deciding(self, consumer: Layer) -> tuple[str, ...]:
@@ -164,7 +164,7 @@ class _Tables:
         )
 
     def _crossing(self, consumer: Layer, choice: Choice) -> float:
-        return latency_model.crossing(consumer, form_of(self.subject, self.transforms, consumer, choice))
+        return latency_model.crossing(consumer, form_of(self.prepared, self.transforms, consumer, choice))
 
     def _border(self, consumer: Layer, choice: Choice) -> Costs:
         per_element, per_border = (
@@ -174,13 +174,13 @@ class _Tables:
         return {"latency": self._crossing(consumer, choice) * per_element + per_border}
 
     def _scope(self, layer: Layer) -> tuple[str, ...]:
-        found = (site for transform in self.transforms for site in transform.touching(self.subject, layer))
+        found = (site for transform in self.transforms for site in transform.touching(self.prepared, layer))
         return tuple(dict.fromkeys(site for site in found if site in self.sites))
 
     def _existing(self, scope: tuple[str, ...], layer: Layer) -> tuple[tuple[str, ...], dict[str, str]]:
         """The scope with the site whose pick makes the layer exist, and that pick; a site in the scope that exists with
         it only speaks for it."""
-        pick = owner_of_layer(self.subject, layer)
+        pick = owner_of_layer(self.prepared, layer)
         if pick is None or pick in {self.sites[site].owner for site in scope}:
             return scope, {}
         return (pick[0], *scope), dict([pick])
@@ -191,7 +191,7 @@ class _Tables:
             yield dict(zip(scope, names, strict=True))
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
-        form = form_of(self.subject, self.transforms, layer, choice)
+        form = form_of(self.prepared, self.transforms, layer, choice)
         size, loaded = stored_bytes(layer, form, self.profile.shares) / MIB, weight_bytes(layer, form) / MIB
         held = output_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]

@@ -80,7 +80,7 @@ class SearchLoop:
         self.profiled = 0
 
     def problem(self, profile: CostProfile) -> Problem:
-        return build_problem(self.meter.subject, self.meter.transforms, profile, self.losses, self.limits)
+        return build_problem(self.meter.prepared, self.meter.transforms, profile, self.losses, self.limits)
 
     def settle(self, profile: CostProfile) -> MeasuredPlan:
         """Solve and measure until prediction and measurement agree on a plan that holds the limits.
@@ -153,8 +153,12 @@ class SearchLoop:
         error, holds = abs(solution.costs["latency"] / sample.latency - 1), self._holds(sample)
         samples = (*profile.samples, sample)
         near = len(samples) - self.profiled
-        at, subject, transforms = self.limits.get("latency", sample.latency), self.meter.subject, self.meter.transforms
-        fixed = scaled_to(subject, transforms, refitted(subject, transforms, profile, samples, near, at), sample)
+        at, prepared, transforms = (
+            self.limits.get("latency", sample.latency),
+            self.meter.prepared,
+            self.meter.transforms,
+        )
+        fixed = scaled_to(prepared, transforms, refitted(prepared, transforms, profile, samples, near, at), sample)
         record = {
             "predicted": cost_summary(solution.costs),
             "measured": _measured(sample),
@@ -193,14 +197,14 @@ class SearchLoop:
         def judge(images: int) -> TeacherComparison:
             split = data.validation.take(images, state.seed)
             batch = torch.from_numpy(next(data.batches(split, len(split)))[0])
-            return TeacherComparison(self.meter.subject, self.meter.transforms, batch)
+            return TeacherComparison(self.meter.prepared, self.meter.transforms, batch)
 
         return lambda index, images: judge(images).loss(found[index].solution.choice)
 
     def front(self, profile: CostProfile, count: int) -> list[dict[str, float]]:
         """The least loss for a row of latency budgets, the other limits as they are."""
         problem, points = self.problem(profile), []
-        whole = latency_model.predict(self.meter.subject, self.meter.transforms, profile, {})["latency"]
+        whole = latency_model.predict(self.meter.prepared, self.meter.transforms, profile, {})["latency"]
         others = {name: limit for name, limit in self.limits.items() if name != "latency"}
         for index in range(count):
             self.meter.state.progress("search: Pareto front", index, count)

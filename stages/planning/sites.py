@@ -12,17 +12,17 @@ from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_n
 from paredown.stages.transforms.base import Transform
 
 
-def open_sites(subject: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+def open_sites(prepared: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
     """All sites as a search may decide them; of a pinned one the pinned candidate alone is left."""
-    pins = {site: name for transform in transforms for site, name in pins_of(subject, transform).items()}
+    pins = {site: name for transform in transforms for site, name in pins_of(prepared, transform).items()}
     return tuple(
-        _pinned(site, pins[site.name]) if site.name in pins else site for site in sites_of(subject, transforms)
+        _pinned(site, pins[site.name]) if site.name in pins else site for site in sites_of(prepared, transforms)
     )
 
 
-def pins_of(subject: PreparedModel, transform: Transform) -> Mapping[str, str]:
+def pins_of(prepared: PreparedModel, transform: Transform) -> Mapping[str, str]:
     """Site to the candidate that it must have; a transform without `pinned` leaves all of them free."""
-    found: Mapping[str, str] = transform.pinned(subject) if hasattr(transform, "pinned") else {}
+    found: Mapping[str, str] = transform.pinned(prepared) if hasattr(transform, "pinned") else {}
     return found
 
 
@@ -50,16 +50,16 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     return without_absent_sites(sites, choice)
 
 
-def sites_of(subject: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
+def sites_of(prepared: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
     """All transforms' sites with their owners: a site whose layers all need the same pick exists only with it."""
-    sites = tuple(site for transform in transforms for site in transform.sites(subject))
-    if not subject.branches:
+    sites = tuple(site for transform in transforms for site in transform.sites(prepared))
+    if not prepared.branches:
         return sites
     needs: dict[str, set[Pick | None]] = {site.name: set() for site in sites}
-    for layer in subject.network.layers:
-        for name in (name for transform in transforms for name in transform.touching(subject, layer)):
+    for layer in prepared.network.layers:
+        for name in (name for transform in transforms for name in transform.touching(prepared, layer)):
             if not name.startswith(PREFIX):
-                needs[name].add(owner_of_layer(subject, layer))
+                needs[name].add(owner_of_layer(prepared, layer))
     return tuple(replace(s, owner=next(iter(needs[s.name]))) if len(needs[s.name]) == 1 else s for s in sites)
 
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from paredown.models.errors import InputError
-from paredown.pipeline.printable import printable
+from paredown.models.printable import printable
 
 FILES = ("model.onnx", "model.onnx.gz")
 

@@ -11,9 +11,9 @@ import torch
 from paredown.stages.runtimes.support.machine import cpuinfo, processor
 
 
-def remembered(folder: Path, subject: str, probe: Callable[[], bool]) -> bool:
-    """The answer that a probe gave for this subject on this processor before; asks it the first time."""
-    told = f"{processor()} {torch.get_num_threads()} {torch.__version__} {subject}"
+def remembered(folder: Path, question: str, probe: Callable[[], bool]) -> bool:
+    """The answer that a probe gave for this question on this processor before; asks it the first time."""
+    told = f"{processor()} {torch.get_num_threads()} {torch.__version__} {question}"
     file = folder / hashlib.sha256(told.encode()).hexdigest()
     if not file.exists():
         with torch.random.fork_rng():  # what the probe draws must not be missing when the answer is known

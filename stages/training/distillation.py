@@ -35,33 +35,33 @@ class Weights:
     temperature: float
 
 
-def feature_points(subject: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def feature_points(prepared: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
     """Where blocks end: those that may be replaced as a whole, else by their channels."""
-    return _block_ends(subject, choice) if subject.branches else _shared_ends(subject, choice, teacher)
+    return _block_ends(prepared, choice) if prepared.branches else _shared_ends(prepared, choice, teacher)
 
 
-def _block_ends(subject: PreparedModel, choice: Choice) -> dict[str, list[int]]:
+def _block_ends(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]:
     """The blocks, kept or replaced: their module is there under the same name in teacher and student. One that does
     the next block's work too ends where that one does."""
     points, picked = {}, picks_of(choice)
-    for branch in (b for b in subject.branches if not is_merged(picked.get(b.block, KEEP))):
-        source = channel_source(subject.network, branch.values[KEEP])
-        group = next((group for group in subject.groups if source in group.outputs), None)
+    for branch in (b for b in prepared.branches if not is_merged(picked.get(b.block, KEEP))):
+        source = channel_source(prepared.network, branch.values[KEEP])
+        group = next((group for group in prepared.groups if source in group.outputs), None)
         if group is not None:
-            points[branch.block] = channels_that_stay(subject, group, choice)
+            points[branch.block] = channels_that_stay(prepared, group, choice)
     return points
 
 
-def _shared_ends(subject: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def _shared_ends(prepared: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
     """The batch norm after the last layer of each group that several layers share, and of the last group."""
-    norms = dict(batch_norm_pairs(teacher, subject.network.shape))
-    order = [layer.name for layer in subject.network.layers]
+    norms = dict(batch_norm_pairs(teacher, prepared.network.shape))
+    order = [layer.name for layer in prepared.network.layers]
     points = {}
-    for index, group in enumerate(sorted(subject.groups, key=lambda g: max(map(order.index, g.outputs)))):
-        shared = [name for name in group.outputs if not subject.network.layer(name).depthwise]
+    for index, group in enumerate(sorted(prepared.groups, key=lambda g: max(map(order.index, g.outputs)))):
+        shared = [name for name in group.outputs if not prepared.network.layer(name).depthwise]
         last = max(shared, key=order.index)
-        if (len(shared) > 1 or index == len(subject.groups) - 1) and last in norms:
-            points[norms[last]] = channels_that_stay(subject, group, choice)
+        if (len(shared) > 1 or index == len(prepared.groups) - 1) and last in norms:
+            points[norms[last]] = channels_that_stay(prepared, group, choice)
     return points
 
 

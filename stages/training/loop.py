@@ -179,8 +179,8 @@ class _Run:
         def step() -> None:
             self.task.loss(probe, images, labels).backward()  # type: ignore[no-untyped-call]
 
-        subject = f"{self.task.phase} {tuple(images.shape)} {self.module}"
-        told = torch.tensor(self.rank == 0 and remembered(self.task.cache / "bf16", subject, lambda: bf16_pays(step)))
+        prepared = f"{self.task.phase} {tuple(images.shape)} {self.module}"
+        told = torch.tensor(self.rank == 0 and remembered(self.task.cache / "bf16", prepared, lambda: bf16_pays(step)))
         if self.size > 1:
             told = told.to(training_device())
             dist.broadcast(told, 0)  # a clock of one's own may tell each rank something else

@@ -32,9 +32,9 @@ def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
     transforms, choice = profiled_transforms(state), load_choice(state)
     choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
-    subject, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
+    prepared, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
     for transform in transforms:
-        module = transform.apply(subject, choice, module)
+        module = transform.apply(prepared, choice, module)
     return module
 
 

@@ -23,24 +23,24 @@ class Transform(Protocol):
     REQUIRES: ClassVar[Mapping[str, str]]
     FEATURE: ClassVar[str]
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
         """The places that can change, with their candidates; costs and losses are measured later."""
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         """The sites whose candidates change this layer's form."""
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         """The layer's form after this transform."""
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
         """A few choices that change the whole network alike, to be profiled."""
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         """The traced network as if the choice were made, channels that go at zero; parameters may be changed in
         place, `graph` itself stays as it is."""
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         """The choice made in the ONNX graph, weights kept where they are kept: for measuring, without training."""
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The choice made in the user's own module, before it is trained."""

@@ -39,107 +39,109 @@ class Narrow(Spec):
         None, ge=1, description="widths are multiples of this; left out: what the runtime likes"
     )
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
-        found = ((group, self.widths(subject, group)) for group in subject.groups)
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
+        found = ((group, self.widths(prepared, group)) for group in prepared.groups)
         return tuple(
             Site(PREFIX + group.name, tuple(Candidate(str(width)) for width in widths))
             for group, widths in found
             if len(widths) > 1
         )
 
-    def widths(self, subject: PreparedModel, group: ChannelGroup) -> tuple[int, ...]:
+    def widths(self, prepared: PreparedModel, group: ChannelGroup) -> tuple[int, ...]:
         """The whole width, then the narrower ones, widest first."""
-        multiple = self.round_to or (min(8, subject.width_multiple) if group.width < SMALL else subject.width_multiple)
+        multiple = self.round_to or (
+            min(8, prepared.width_multiple) if group.width < SMALL else prepared.width_multiple
+        )
         rounded = {max(multiple, round(group.width * level / multiple) * multiple) for level in self.levels}
         return (group.width, *sorted((width for width in rounded if width < group.width), reverse=True))
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
-        names = dict.fromkeys(g.name for g in _sides(subject, layer) if g and len(self.widths(subject, g)) > 1)
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
+        names = dict.fromkeys(g.name for g in _sides(prepared, layer) if g and len(self.widths(prepared, g)) > 1)
         return tuple(PREFIX + name for name in names)
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
-        inner, outer = _sides(subject, layer)
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+        inner, outer = _sides(prepared, layer)
         return replace(
             form,
             channels_in=kept_width(inner, choice) if inner else form.channels_in,
             channels_out=kept_width(outer, choice) if outer else form.channels_out,
         )
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
         levels = (0.75, 0.5, 0.25)
-        return tuple({site.name: _nearest(site, level) for site in self.sites(subject)} for level in levels)
+        return tuple({site.name: _nearest(site, level) for site in self.sites(prepared)} for level in levels)
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
-        for group in subject.groups:
-            gone = subject.channel_ranking[group.name][kept_width(group, choice) :]
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+        for group in prepared.groups:
+            gone = prepared.channel_ranking[group.name][kept_width(group, choice) :]
             if gone:
                 zero_channels(graph, group, gone)
-        compensate(subject, choice, graph)
+        compensate(prepared, choice, graph)
         return graph
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         model, constants = copy_of(model), weights(model)
         for name, node in weighted_nodes(model):
-            self._slice(subject, choice, model, node, constants, subject.network.layer(name))
+            self._slice(prepared, choice, model, node, constants, prepared.network.layer(name))
         del model.graph.value_info[:]
         return model
 
     def _slice(
         self,
-        subject: PreparedModel,
+        prepared: PreparedModel,
         choice: Choice,
         model: ModelProto,
         node: NodeProto,
         constants: Mapping[str, np.ndarray],
         layer: Layer,
     ) -> None:
-        (inner, outer), weight = _sides(subject, layer), constants[node.input[1]]
+        (inner, outer), weight = _sides(prepared, layer), constants[node.input[1]]
         if outer:
-            weight = weight[channels_that_stay(subject, outer, choice)]
+            weight = weight[channels_that_stay(prepared, outer, choice)]
         if inner and not layer.depthwise:
-            weight = _compensated(subject, layer.name, inner, choice, torch.tensor(weight)).numpy()
-            weight = weight[:, channels_that_stay(subject, inner, choice)]
+            weight = _compensated(prepared, layer.name, inner, choice, torch.tensor(weight)).numpy()
+            weight = weight[:, channels_that_stay(prepared, inner, choice)]
         set_weight(model, node.input[1], weight)
         if outer and len(node.input) > 2:
-            set_weight(model, node.input[2], constants[node.input[2]][channels_that_stay(subject, outer, choice)])
+            set_weight(model, node.input[2], constants[node.input[2]][channels_that_stay(prepared, outer, choice)])
         for attribute in node.attribute:
             if attribute.name == "group" and layer.depthwise:
                 attribute.i = len(weight)
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)
-        compensate(subject, choice, module)
-        return prune(module, subject.network.shape, kept_channels(subject, choice))
+        compensate(prepared, choice, module)
+        return prune(module, prepared.network.shape, kept_channels(prepared, choice))
 
 
-def compensate(subject: PreparedModel, choice: Choice, module: nn.Module) -> None:
+def compensate(prepared: PreparedModel, choice: Choice, module: nn.Module) -> None:
     """Lets the layers that read a narrowed group do without the channels that go, in place, their shapes unchanged."""
-    for group in subject.groups:
+    for group in prepared.groups:
         for name in group.inputs if kept_width(group, choice) < group.width else ():
             weight = module.get_parameter(f"{name}.weight")
             with torch.no_grad():
-                weight.copy_(_compensated(subject, name, group, choice, weight))
+                weight.copy_(_compensated(prepared, name, group, choice, weight))
 
 
-def _compensated(subject: PreparedModel, layer: str, group: ChannelGroup, choice: Choice, weight: Tensor) -> Tensor:
-    stay = channels_that_stay(subject, group, choice)
-    if layer not in subject.moments or len(stay) == group.width:
+def _compensated(prepared: PreparedModel, layer: str, group: ChannelGroup, choice: Choice, weight: Tensor) -> Tensor:
+    stay = channels_that_stay(prepared, group, choice)
+    if layer not in prepared.moments or len(stay) == group.width:
         return weight
-    return compensated_weight(weight, stay, subject.moments[layer])
+    return compensated_weight(weight, stay, prepared.moments[layer])
 
 
-def kept_channels(subject: PreparedModel, choice: Choice) -> dict[str, list[int]]:
+def kept_channels(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]:
     """The channels that stay, of every group that is narrowed, for each dense layer that makes them.
 
     For each, not for one: what joined them may have been a block that is replaced now.
     """
-    narrowed = [group for group in subject.groups if kept_width(group, choice) < group.width]
-    dense = {layer.name for layer in subject.network.layers if not layer.depthwise}
-    return {n: channels_that_stay(subject, group, choice) for group in narrowed for n in group.outputs if n in dense}
+    narrowed = [group for group in prepared.groups if kept_width(group, choice) < group.width]
+    dense = {layer.name for layer in prepared.network.layers if not layer.depthwise}
+    return {n: channels_that_stay(prepared, group, choice) for group in narrowed for n in group.outputs if n in dense}
 
 
-def channels_that_stay(subject: PreparedModel, group: ChannelGroup, choice: Choice) -> list[int]:
-    return sorted(subject.channel_ranking[group.name][: kept_width(group, choice)])
+def channels_that_stay(prepared: PreparedModel, group: ChannelGroup, choice: Choice) -> list[int]:
+    return sorted(prepared.channel_ranking[group.name][: kept_width(group, choice)])
 
 
 def kept_width(group: ChannelGroup, choice: Choice) -> int:
@@ -147,18 +149,18 @@ def kept_width(group: ChannelGroup, choice: Choice) -> int:
 
 
 @remembered_per_object
-def _sides(subject: PreparedModel, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
+def _sides(prepared: PreparedModel, layer: Layer) -> tuple[ChannelGroup | None, ChannelGroup | None]:
     """The groups of the channels that a layer reads and makes."""
     if layer.op == "add":
-        name = channel_source(subject.network, layer.inputs[0])
-        return (_making(subject, name),) * 2
-    reading = next((group for group in subject.groups if layer.name in group.inputs), None)
-    making = _making(subject, layer.name)
+        name = channel_source(prepared.network, layer.inputs[0])
+        return (_making(prepared, name),) * 2
+    reading = next((group for group in prepared.groups if layer.name in group.inputs), None)
+    making = _making(prepared, layer.name)
     return (making, making) if layer.depthwise else (reading, making)
 
 
-def _making(subject: PreparedModel, name: str) -> ChannelGroup | None:
-    return next((group for group in subject.groups if name in group.outputs), None)
+def _making(prepared: PreparedModel, name: str) -> ChannelGroup | None:
+    return next((group for group in prepared.groups if name in group.outputs), None)
 
 
 def _nearest(site: Site, level: float) -> str:

@@ -34,37 +34,37 @@ class Quantize(Spec):
         {}, description="layers by name or regular expression that are not the search's to choose; the first one counts"
     )
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
         candidates = (Candidate(FLOAT), Candidate(INT8))
-        return tuple(Site(PREFIX + layer.name, candidates) for layer in subject.network.layers)
+        return tuple(Site(PREFIX + layer.name, candidates) for layer in prepared.network.layers)
 
-    def pinned(self, subject: PreparedModel) -> Mapping[str, str]:
+    def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, and those that the engine refuses."""
-        said = matched([layer.name for layer in subject.network.layers], self.layers, "quantize.layers")
-        return {PREFIX + name: bits for name, bits in {**dict.fromkeys(subject.tuned.refused, FLOAT), **said}.items()}
+        said = matched([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
+        return {PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **said}.items()}
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,)
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         return replace(form, bits=8) if choice.get(PREFIX + layer.name) == INT8 else form
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
-        return ({PREFIX + layer.name: INT8 for layer in subject.network.layers},)
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
+        return ({PREFIX + layer.name: INT8 for layer in prepared.network.layers},)
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         chosen = int8_layers(choice)
         if not chosen:
             return graph
-        origins = set(quantized_values(subject.model, chosen).values())
-        ranges = {value: subject.ranges[value] for value in origins if value in subject.ranges}
-        return insert(graph, ranges, chosen, subject.weight_bits)
+        origins = set(quantized_values(prepared.model, chosen).values())
+        ranges = {value: prepared.ranges[value] for value in origins if value in prepared.ranges}
+        return insert(graph, ranges, chosen, prepared.weight_bits)
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         chosen = int8_layers(choice)
-        return quantize(model, chosen, subject.ranges, subject.weight_bits) if chosen else model
+        return quantize(model, chosen, prepared.ranges, prepared.weight_bits) if chosen else model
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The module stays in float; recovery imitates int8 while it trains, and the artifact has it for real."""
         return module
 

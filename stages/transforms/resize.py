@@ -29,55 +29,55 @@ class Resize(Spec):
     levels: tuple[float, ...] = Field((0.875, 0.75, 0.625), description="fractions of the input's side")
     round_to: int = Field(8, ge=1, description="sides are multiples of this, in pixels")
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
-        sides = self.sides(subject)
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
+        sides = self.sides(prepared)
         return (Site(SITE, tuple(Candidate(str(side)) for side in sides)),) if len(sides) > 1 else ()
 
-    def sides(self, subject: PreparedModel) -> tuple[int, ...]:
+    def sides(self, prepared: PreparedModel) -> tuple[int, ...]:
         """The whole side in pixels, then the smaller ones that the network takes, largest first."""
-        whole = subject.network.shape[1]
+        whole = prepared.network.shape[1]
         rounded = {max(1, round(whole * level / self.round_to)) * self.round_to for level in self.levels}
         smaller = sorted((side for side in rounded if side < whole), reverse=True)
-        return (whole, *(side for side in smaller if _taken(subject, side)))
+        return (whole, *(side for side in smaller if _taken(prepared, side)))
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         plain = LayerForm(layer.channels_in, layer.channels_out)
-        resized = ({SITE: str(side)} for side in self.sides(subject))
-        return (SITE,) if any(self.form(subject, layer, plain, choice) != plain for choice in resized) else ()
+        resized = ({SITE: str(side)} for side in self.sides(prepared))
+        return (SITE,) if any(self.form(prepared, layer, plain, choice) != plain for choice in resized) else ()
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
-        side = chosen_side(subject, choice)
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+        side = chosen_side(prepared, choice)
         if side is None:
             return form
-        pixels = layer_pixels(subject.network, side)[layer.name]
+        pixels = layer_pixels(prepared.network, side)[layer.name]
         return form if pixels == (layer.pixels_in, layer.pixels_out) else replace(form, pixels=pixels)
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
         """The smallest side alone: between it and the whole, times are straight lines over pixels."""
-        return tuple({site.name: site.candidates[-1].name} for site in self.sites(subject))
+        return tuple({site.name: site.candidates[-1].name} for site in self.sites(prepared))
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
-        side = chosen_side(subject, choice)
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+        side = chosen_side(prepared, choice)
         return graph if side is None else shrink_trace(graph, side)
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
-        side = chosen_side(subject, choice)
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+        side = chosen_side(prepared, choice)
         return model if side is None else shrink_onnx(model, side)
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
-        side = chosen_side(subject, choice)
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+        side = chosen_side(prepared, choice)
         return module if side is None else shrink_before(copy.deepcopy(module), side)
 
 
-def chosen_side(subject: PreparedModel, choice: Choice) -> int | None:
+def chosen_side(prepared: PreparedModel, choice: Choice) -> int | None:
     """The side in pixels that a plan shrinks images to; None where it leaves them as they are."""
-    side = int(choice.get(SITE, subject.network.shape[1]))
-    return side if side < subject.network.shape[1] else None
+    side = int(choice.get(SITE, prepared.network.shape[1]))
+    return side if side < prepared.network.shape[1] else None
 
 
 @remembered_per_object
-def _taken(subject: PreparedModel, side: int) -> bool:
-    return takes(subject.network, subject.model, side)
+def _taken(prepared: PreparedModel, side: int) -> bool:
+    return takes(prepared.network, prepared.model, side)
 
 
 PLUGIN = Resize

@@ -95,12 +95,12 @@ class Sparsify(Spec):
         pattern = next((p for p in self.patterns if not n_of_m(p)), "unstructured")
         return Sparsity.parse(said) if isinstance(said, str) else Sparsity(pattern, float(said or 0))
 
-    def pinned(self, subject: PreparedModel) -> Mapping[str, str]:
+    def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, of those that its pattern fits.
 
         Raises InputError for a layer that is named, and not only met by an expression, but cannot be so.
         """
-        layers = {layer.name: layer for layer in subject.network.layers if layer.op != "add"}
+        layers = {layer.name: layer for layer in prepared.network.layers if layer.op != "add"}
         found = {}
         for name, said in matched(list(layers), self.layers, "sparsify.layers").items():
             offers = [DENSE, *map(str, self.offers(layers[name]))]
@@ -111,8 +111,8 @@ class Sparsify(Spec):
                 raise InputError(f"sparsify.layers: {name} cannot be {wanted}: its channels do not fit; allowed: dense")
         return found
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
-        found = ((layer, self.offers(layer)) for layer in subject.network.layers)
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
+        found = ((layer, self.offers(layer)) for layer in prepared.network.layers)
         return tuple(
             Site(
                 PREFIX + layer.name,
@@ -123,50 +123,50 @@ class Sparsify(Spec):
             if offers
         )
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,) if self.offers(layer) else ()
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         """Narrowed to channels that the pattern does not divide, it stays dense."""
         sparsity = chosen(choice, layer.name)
         return replace(form, sparsity=sparsity) if sparsity and form.channels_in % sparsity.group == 0 else form
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
-        sites = self.sites(subject)
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
+        sites = self.sites(prepared)
         names = dict.fromkeys(c.name for site in sites for c in site.candidates[1:])
         return tuple({site.name: name for site in sites if name in {c.name for c in site.candidates}} for name in names)
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         for name, sparsity in sparse_layers(choice).items():
             weight = graph.get_parameter(f"{name}.weight")
             with torch.no_grad():
-                weight.copy_(self.pruned(subject, name, sparsity, weight))
+                weight.copy_(self.pruned(prepared, name, sparsity, weight))
         return graph
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         model, constants, layers = copy_of(model), weights(model), sparse_layers(choice)
         for name, node in weighted_nodes(model):
             if name in layers:
                 weight = torch.tensor(constants[node.input[1]])
-                set_weight(model, node.input[1], self.pruned(subject, name, layers[name], weight).numpy())
+                set_weight(model, node.input[1], self.pruned(prepared, name, layers[name], weight).numpy())
         return model
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """Pruned are the folded weights, as in the artifact; the module gets them with its batch norms unfolded."""
-        module, folded = copy.deepcopy(module), fold_batch_norm(module, subject.network.shape)
+        module, folded = copy.deepcopy(module), fold_batch_norm(module, prepared.network.shape)
         for name, sparsity in sparse_layers(choice).items():
             weight, whole = module.get_parameter(f"{name}.weight"), folded.get_parameter(f"{name}.weight").detach()
             with torch.no_grad():
-                weight.copy_(self.pruned(subject, name, sparsity, whole) / gains(whole, weight))
+                weight.copy_(self.pruned(prepared, name, sparsity, whole) / gains(whole, weight))
         return module
 
-    def pruned(self, subject: PreparedModel, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
+    def pruned(self, prepared: PreparedModel, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
         """The folded weight (out, in, *kernel) with zeros. One that another change has touched is pruned by magnitude:
         the reconstruction was made for the original's."""
-        prepared = subject.pruned.get(layer, {}).get(str(sparsity))
-        if self.method == "magnitude" or prepared is None or not _untouched(subject, layer, weight):
+        packed = prepared.pruned.get(layer, {}).get(str(sparsity))
+        if self.method == "magnitude" or packed is None or not _untouched(prepared, layer, weight):
             return among_live_channels(weight, lambda some: by_magnitude(some, sparsity))
-        return prepared.dense()
+        return packed.dense()
 
 
 def gains(folded: Tensor, weight: Tensor) -> Tensor:
@@ -177,9 +177,9 @@ def gains(folded: Tensor, weight: Tensor) -> Tensor:
     return gain.reshape(-1, *[1] * (weight.ndim - 1))
 
 
-def _untouched(subject: PreparedModel, layer: str, weight: Tensor) -> bool:
+def _untouched(prepared: PreparedModel, layer: str, weight: Tensor) -> bool:
     """Whether it is the original's folded weight."""
-    original = torch.tensor(layer_weight(subject.model, layer))
+    original = torch.tensor(layer_weight(prepared.model, layer))
     return weight.shape == original.shape and torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)
 
 

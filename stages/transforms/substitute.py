@@ -25,33 +25,33 @@ class Substitute(Spec):
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "substitute"
 
-    def sites(self, subject: PreparedModel) -> tuple[Site, ...]:
-        before = (None, *subject.branches)
-        behind = (*subject.branches[1:], None)
+    def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
+        before = (None, *prepared.branches)
+        behind = (*prepared.branches[1:], None)
         return tuple(
             Site(site_of(branch.block), tuple(_candidate(n, first, last) for n in branch.values), ordered=False)
-            for first, branch, last in zip(before, subject.branches, behind, strict=False)
+            for first, branch, last in zip(before, prepared.branches, behind, strict=False)
         )
 
-    def touching(self, subject: PreparedModel, layer: Layer) -> tuple[str, ...]:
+    def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         """Nothing: a replacement decides which layers there are, not what they look like."""
         return ()
 
-    def form(self, subject: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
+    def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         return form
 
-    def uniform(self, subject: PreparedModel) -> tuple[Choice, ...]:
-        alike = covering_picks(subject.branches)[1:]
+    def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
+        alike = covering_picks(prepared.branches)[1:]
         return tuple({site_of(block): name for block, name in picks.items()} for picks in alike)
 
-    def imitate(self, subject: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
+    def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         return graph
 
-    def lower(self, subject: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
+    def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         return model
 
-    def apply(self, subject: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
-        return pick(module, subject.replacements, picks_of(choice))
+    def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
+        return pick(module, prepared.replacements, picks_of(choice))
 
 
 def _candidate(name: str, before: Branch | None, behind: Branch | None) -> Candidate:

@@ -31,23 +31,23 @@ def test_our_own_and_neural_compressor_are_there() -> None:
     assert {"own", "neural_compressor"} <= set(names("engines"))
 
 
-def test_every_value_gets_a_range_and_always_the_same(engine: Engine, subject: PreparedModel) -> None:
-    values = set(quantized_values(subject.model, units(subject.model)).values())
-    fp32 = [subject.network.layers[0].name]
-    ranges = engine.ranges(subject.network, IMAGES, values, fp32)
+def test_every_value_gets_a_range_and_always_the_same(engine: Engine, prepared: PreparedModel) -> None:
+    values = set(quantized_values(prepared.model, units(prepared.model)).values())
+    fp32 = [prepared.network.layers[0].name]
+    ranges = engine.ranges(prepared.network, IMAGES, values, fp32)
     assert ranges.keys() == values
     assert all(low <= high for low, high in ranges.values())
-    assert engine.ranges(subject.network, IMAGES, values, fp32) == ranges
+    assert engine.ranges(prepared.network, IMAGES, values, fp32) == ranges
 
 
-def test_only_what_was_asked_for_is_told(engine: Engine, subject: PreparedModel) -> None:
-    (one,) = list(engine.ranges(subject.network, IMAGES, ["relu"], ()))
+def test_only_what_was_asked_for_is_told(engine: Engine, prepared: PreparedModel) -> None:
+    (one,) = list(engine.ranges(prepared.network, IMAGES, ["relu"], ()))
     assert one == "relu"
 
 
-def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engine, subject: PreparedModel) -> None:
-    before = {name: value.clone() for name, value in subject.network.graph.state_dict().items()}
-    tuned = engine.tune(subject.network, IMAGES, labelled)
-    assert set(tuned.refused) <= {layer.name for layer in subject.network.layers}
+def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engine, prepared: PreparedModel) -> None:
+    before = {name: value.clone() for name, value in prepared.network.graph.state_dict().items()}
+    tuned = engine.tune(prepared.network, IMAGES, labelled)
+    assert set(tuned.refused) <= {layer.name for layer in prepared.network.layers}
     assert json.loads(json.dumps(tuned.told))["engine"] in {name.replace("_", "-") for name in names("engines")}
-    assert all(torch.equal(before[name], value) for name, value in subject.network.graph.state_dict().items())
+    assert all(torch.equal(before[name], value) for name, value in prepared.network.graph.state_dict().items())

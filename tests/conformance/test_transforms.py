@@ -36,9 +36,9 @@ def transform(name: str) -> Transform:
 
 
 @pytest.fixture
-def subject(name: str, subject: PreparedModel, supernet: PreparedModel) -> PreparedModel:
+def prepared(name: str, prepared: PreparedModel, supernet: PreparedModel) -> PreparedModel:
     """With blocks to choose from where the transform is about them."""
-    return supernet if name == "substitute" else subject
+    return supernet if name == "substitute" else prepared
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +46,18 @@ def images(tools: Any) -> torch.Tensor:
     return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
 
 
-def choices(transform: Transform, subject: PreparedModel) -> list[Choice]:
+def choices(transform: Transform, prepared: PreparedModel) -> list[Choice]:
     """Every site alone at its harshest, two mixtures, and what the transform calls uniform."""
-    sites, rng = transform.sites(subject), np.random.default_rng(0)
+    sites, rng = transform.sites(prepared), np.random.default_rng(0)
     alone = [{site.name: site.candidates[-1].name} for site in sites]
     mixed = [{site.name: rng.choice([c.name for c in site.candidates]).item() for site in sites} for _ in range(2)]
-    return [*alone, *mixed, *transform.uniform(subject)]
+    return [*alone, *mixed, *transform.uniform(prepared)]
 
 
-def plain_of(subject: PreparedModel, images: torch.Tensor) -> np.ndarray:
+def plain_of(prepared: PreparedModel, images: torch.Tensor) -> np.ndarray:
     """What the original computes."""
     with torch.no_grad():
-        logits: np.ndarray = network_of_plan(subject, {}).network.graph(images).numpy()
+        logits: np.ndarray = network_of_plan(prepared, {}).network.graph(images).numpy()
     return logits
 
 
@@ -66,13 +66,13 @@ def computed(model: onnx.ModelProto, images: torch.Tensor, folder: Path) -> np.n
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
-def lowered(transform: Transform, subject: PreparedModel, choice: Choice) -> onnx.ModelProto:
-    one = network_of_plan(subject, choice)
+def lowered(transform: Transform, prepared: PreparedModel, choice: Choice) -> onnx.ModelProto:
+    one = network_of_plan(prepared, choice)
     return transform.lower(one, choice, one.model)
 
 
-def imitated(transform: Transform, subject: PreparedModel, choice: Choice, images: torch.Tensor) -> np.ndarray:
-    one = network_of_plan(subject, choice)
+def imitated(transform: Transform, prepared: PreparedModel, choice: Choice, images: torch.Tensor) -> np.ndarray:
+    one = network_of_plan(prepared, choice)
     graph = transform.imitate(one, choice, copy.deepcopy(one.network.graph))
     with torch.no_grad():
         logits: np.ndarray = graph(images).numpy()
@@ -101,8 +101,8 @@ def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     return {node.name: (area.get(read[node.name], 0), area.get(node.output[0], 0)) for node in model.graph.node}
 
 
-def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, subject: PreparedModel) -> None:
-    sites = transform.sites(subject)
+def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, prepared: PreparedModel) -> None:
+    sites = transform.sites(prepared)
     assert sites
     assert len({site.name for site in sites}) == len(sites)
     for site in sites:
@@ -116,15 +116,15 @@ def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) ->
     assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "sparse")
 
 
-def test_sites_are_the_same_every_time(transform: Transform, subject: PreparedModel) -> None:
-    assert transform.sites(subject) == transform.sites(subject)
+def test_sites_are_the_same_every_time(transform: Transform, prepared: PreparedModel) -> None:
+    assert transform.sites(prepared) == transform.sites(prepared)
 
 
 def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
-    transform: Transform, subject: PreparedModel
+    transform: Transform, prepared: PreparedModel
 ) -> None:
-    known = {site.name: [c.name for c in site.candidates] for site in transform.sites(subject)}
-    uniform = transform.uniform(subject)
+    known = {site.name: [c.name for c in site.candidates] for site in transform.sites(prepared)}
+    uniform = transform.uniform(prepared)
     assert uniform
     for choice in uniform:
         assert all(candidate in known[site] for site, candidate in choice.items())
@@ -132,14 +132,14 @@ def test_uniform_choices_name_known_sites_and_candidates_and_change_something(
 
 
 def test_the_first_candidates_leave_everything_as_it_is(
-    transform: Transform, subject: PreparedModel, images: torch.Tensor
+    transform: Transform, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
-    plain, original = plain_of(subject, images), network_of_plan(subject, {})
-    for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(subject)}):
-        assert np.array_equal(imitated(transform, subject, choice, images), plain)
-        assert weights_of(lowered(transform, subject, choice)) == weights_of(original.model)
+    plain, original = plain_of(prepared, images), network_of_plan(prepared, {})
+    for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(prepared)}):
+        assert np.array_equal(imitated(transform, prepared, choice, images), plain)
+        assert weights_of(lowered(transform, prepared, choice)) == weights_of(original.model)
         for layer in original.network.layers:
-            assert form_of(subject, [transform], layer, choice) == LayerForm(layer.channels_in, layer.channels_out)
+            assert form_of(prepared, [transform], layer, choice) == LayerForm(layer.channels_in, layer.channels_out)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
@@ -147,16 +147,16 @@ def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
 
 
 def test_what_is_lowered_computes_what_is_imitated(
-    transform: Transform, name: str, subject: PreparedModel, images: torch.Tensor, tmp_path: Path
+    transform: Transform, name: str, prepared: PreparedModel, images: torch.Tensor, tmp_path: Path
 ) -> None:
-    plain = plain_of(subject, images)
-    for choice in choices(transform, subject):
-        expected = imitated(transform, subject, choice, images)
-        got = computed(lowered(transform, subject, choice), images, tmp_path)
+    plain = plain_of(prepared, images)
+    for choice in choices(transform, prepared):
+        expected = imitated(transform, prepared, choice, images)
+        got = computed(lowered(transform, prepared, choice), images, tmp_path)
         error, change = np.abs(got - expected).mean(), np.abs(expected - plain).mean()
         if any(
             choice.get(site.name, site.candidates[0].name) != site.candidates[0].name
-            for site in transform.sites(subject)
+            for site in transform.sites(prepared)
         ):
             assert change > 0
         # Integer kernels round halves in their own way; everything else must be exact.
@@ -164,23 +164,23 @@ def test_what_is_lowered_computes_what_is_imitated(
 
 
 def test_lowering_and_imitating_leave_the_subject_untouched(
-    transform: Transform, subject: PreparedModel, images: torch.Tensor
+    transform: Transform, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
-    before, plain = weights_of(subject.model), subject.network.graph(images)
-    for choice in transform.uniform(subject):
-        lowered(transform, subject, choice)
-        imitated(transform, subject, choice, images)
-        transform.apply(network_of_plan(subject, choice), choice, copy.deepcopy(subject.network.module))
-    assert weights_of(subject.model) == before
-    assert torch.equal(subject.network.graph(images), plain)
+    before, plain = weights_of(prepared.model), prepared.network.graph(images)
+    for choice in transform.uniform(prepared):
+        lowered(transform, prepared, choice)
+        imitated(transform, prepared, choice, images)
+        transform.apply(network_of_plan(prepared, choice), choice, copy.deepcopy(prepared.network.module))
+    assert weights_of(prepared.model) == before
+    assert torch.equal(prepared.network.graph(images), plain)
 
 
-def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: PreparedModel) -> None:
-    for choice in choices(transform, subject):
-        model = lowered(transform, subject, choice)
+def test_the_form_is_that_of_the_lowered_graph(transform: Transform, prepared: PreparedModel) -> None:
+    for choice in choices(transform, prepared):
+        model = lowered(transform, prepared, choice)
         found = real_pixels(model)
-        for layer in network_of_plan(subject, choice).network.layers:
-            form = form_of(network_of_plan(subject, choice), [transform], layer, choice)
+        for layer in network_of_plan(prepared, choice).network.layers:
+            form = form_of(network_of_plan(prepared, choice), [transform], layer, choice)
             assert pixels(layer, form) == found[layer.name]
             if layer.op == "add":
                 continue
@@ -191,47 +191,47 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, subject: Pr
             assert zeros(model, layer.name) == pytest.approx(form.sparsity.level if form.sparsity else 0.0, abs=0.02)
 
 
-def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, subject: PreparedModel) -> None:
-    add = subject.network.layer("add")
-    for choice in choices(transform, subject):
-        if add.name not in {layer.name for layer in network_of_plan(subject, choice).network.layers}:
+def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, prepared: PreparedModel) -> None:
+    add = prepared.network.layer("add")
+    for choice in choices(transform, prepared):
+        if add.name not in {layer.name for layer in network_of_plan(prepared, choice).network.layers}:
             continue
-        made = form_of(subject, [transform], subject.network.layer("block.conv2"), choice)
-        form = form_of(subject, [transform], add, choice)
+        made = form_of(prepared, [transform], prepared.network.layer("block.conv2"), choice)
+        form = form_of(prepared, [transform], add, choice)
         assert form.channels_in == form.channels_out == made.channels_out
-        assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(subject.network.layer("block.conv2"), made)[1]
+        assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(prepared.network.layer("block.conv2"), made)[1]
 
 
-def test_only_touching_sites_change_a_layer(transform: Transform, subject: PreparedModel) -> None:
-    for site in transform.sites(subject):
+def test_only_touching_sites_change_a_layer(transform: Transform, prepared: PreparedModel) -> None:
+    for site in transform.sites(prepared):
         changed = [
             layer.name
-            for layer in subject.network.layers
+            for layer in prepared.network.layers
             for candidate in site.candidates
-            if form_of(subject, [transform], layer, {site.name: candidate.name})
-            != form_of(subject, [transform], layer, {})
+            if form_of(prepared, [transform], layer, {site.name: candidate.name})
+            != form_of(prepared, [transform], layer, {})
         ]
-        touched = [layer.name for layer in subject.network.layers if site.name in transform.touching(subject, layer)]
+        touched = [layer.name for layer in prepared.network.layers if site.name in transform.touching(prepared, layer)]
         assert set(changed) == set(touched)
         # What replaces a block decides which layers there are, and changes none.
         assert bool(touched) == (transform.FEATURE != "substitute")
 
 
-def test_predicted_sizes_are_those_of_files(transform: Transform, subject: PreparedModel, tmp_path: Path) -> None:
+def test_predicted_sizes_are_those_of_files(transform: Transform, prepared: PreparedModel, tmp_path: Path) -> None:
     def file_mib(choice: Choice) -> float:
-        save(lowered(transform, subject, choice), tmp_path / "model.onnx")
+        save(lowered(transform, prepared, choice), tmp_path / "model.onnx")
         stored = weights(onnx.load(tmp_path / "model.onnx"))
         return sum(value.nbytes for value in stored.values()) / 2**20
 
-    for choice in choices(transform, subject):
-        assert size_mib(subject, [transform], choice) == pytest.approx(file_mib(choice), rel=0.03)
+    for choice in choices(transform, prepared):
+        assert size_mib(prepared, [transform], choice) == pytest.approx(file_mib(choice), rel=0.03)
 
 
 def test_an_applied_module_is_trained_and_exported(
-    transform: Transform, subject: PreparedModel, net: nn.Module, images: torch.Tensor, tools: Any
+    transform: Transform, prepared: PreparedModel, net: nn.Module, images: torch.Tensor, tools: Any
 ) -> None:
-    choice = transform.uniform(subject)[-1]
-    one = network_of_plan(subject, choice)
+    choice = transform.uniform(prepared)[-1]
+    one = network_of_plan(prepared, choice)
     module = transform.apply(one, choice, net)
     module.train()
     module(images).square().sum().backward()
@@ -244,12 +244,12 @@ def test_an_applied_module_is_trained_and_exported(
 
 
 def test_an_applied_module_computes_what_is_imitated(
-    transform: Transform, name: str, subject: PreparedModel, net: nn.Module, images: torch.Tensor
+    transform: Transform, name: str, prepared: PreparedModel, net: nn.Module, images: torch.Tensor
 ) -> None:
     """Before training, and for what changes the module at all: precision is left to training."""
     if name == "quantize":
         return
-    for choice in choices(transform, subject):
-        module = transform.apply(network_of_plan(subject, choice), choice, copy.deepcopy(net))
-        expected = torch.from_numpy(imitated(transform, subject, choice, images))
+    for choice in choices(transform, prepared):
+        module = transform.apply(network_of_plan(prepared, choice), choice, copy.deepcopy(net))
+        expected = torch.from_numpy(imitated(transform, prepared, choice, images))
         torch.testing.assert_close(module.eval()(images).detach(), expected, rtol=1e-3, atol=1e-4)

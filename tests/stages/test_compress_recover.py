@@ -54,11 +54,11 @@ def test_the_teacher_is_the_fitted_one_where_there_is_one(
 
 
 def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
-    subject, (_, transforms), choice = load_prepared_model(finished), load_profile(finished), load_choice(finished)
+    prepared, (_, transforms), choice = load_prepared_model(finished), load_profile(finished), load_choice(finished)
     module = compressed(finished, of(finished))
-    for layer in subject.network.layers:
+    for layer in prepared.network.layers:
         if layer.op != "add":
-            form = form_of(subject, transforms, layer, choice)
+            form = form_of(prepared, transforms, layer, choice)
             assert module.get_parameter(f"{layer.name}.weight").shape[0] == form.channels_out
 
 
@@ -163,13 +163,13 @@ def test_a_layer_that_the_network_never_calls_is_no_hindrance(
     planned: State, net: nn.Module, data: Data, tools: Any, tmp_path: Path
 ) -> None:
     net.register_module("spare", nn.Linear(4, 4))
-    subject = tools.subject_of(net)
-    chosen = tuple(layer.name for layer in subject.network.layers)
-    lowered = Lowered(subject.network, subject.model, chosen, 7)
-    before = {name: value.clone() for name, value in subject.network.module.state_dict().items()}
+    prepared = tools.subject_of(net)
+    chosen = tuple(layer.name for layer in prepared.network.layers)
+    lowered = Lowered(prepared.network, prepared.model, chosen, 7)
+    before = {name: value.clone() for name, value in prepared.network.module.state_dict().items()}
     state = replace(planned, out=tmp_path)
-    Recover(quantize=SHORT)._quantize(copy.deepcopy(net), lowered, dict(subject.ranges), data, state)
-    after = subject.network.module.state_dict()
+    Recover(quantize=SHORT)._quantize(copy.deepcopy(net), lowered, dict(prepared.ranges), data, state)
+    after = prepared.network.module.state_dict()
     assert torch.equal(after["spare.weight"], before["spare.weight"])
     assert not torch.equal(after["fc.weight"], before["fc.weight"])
 

@@ -84,8 +84,8 @@ def test_layers_of_the_plan_are_those_of_the_artifact(hybrid: State) -> None:
 def test_the_students_block_starts_as_its_trained_replacement(hybrid: State) -> None:
     """What compress leaves is the library's module, narrowed, with batch norms estimated again."""
     data = open_data(hybrid.data, hybrid.root, hybrid.cache, hybrid.seed)
-    student, subject = compressed(hybrid, data), load_prepared_model(hybrid)
-    trained = subject.replacements["block"][picked(hybrid)]
+    student, prepared = compressed(hybrid, data), load_prepared_model(hybrid)
+    trained = prepared.replacements["block"][picked(hybrid)]
     before = {tuple(row.flatten().tolist()) for row in _last_conv(trained).weight}
     after = {tuple(row.flatten().tolist()) for row in _last_conv(student.get_submodule("block")).weight}
     if _last_conv(trained).in_channels == _last_conv(student.get_submodule("block")).in_channels:

@@ -163,8 +163,8 @@ def test_the_number_of_cores_does_not_change_what_is_learnt(
 
 
 def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> None:
-    subject, (_, transforms) = load_prepared_model(merged), load_profile(merged)
-    sites = sites_of(subject, transforms)
+    prepared, (_, transforms) = load_prepared_model(merged), load_profile(merged)
+    sites = sites_of(prepared, transforms)
     first, second = sites[:2]
     (name,) = (c.name for c in first.candidates if c.needs)
     assert [c.name for c in second.candidates if c.needs] == [ABSORBED]
@@ -188,11 +188,11 @@ def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> Non
 
 
 def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
-    subject, (_, transforms) = load_prepared_model(merged), load_profile(merged)
+    prepared, (_, transforms) = load_prepared_model(merged), load_profile(merged)
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     split = data.calibration.take(8, merged.seed)
-    judge = TeacherComparison(subject, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
-    singles = load("stages", "sensitivity")()._singles(judge, sites_of(subject, transforms), merged)
+    judge = TeacherComparison(prepared, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
+    singles = load("stages", "sensitivity")()._singles(judge, sites_of(prepared, transforms), merged)
     name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
     whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
     assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
@@ -215,8 +215,8 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 
 def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
     """Also where a value passes through a block that another one absorbed."""
-    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
-    problem = build_problem(subject, transforms, profile, load_losses(merged), {"latency": 1.0})
+    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    problem = build_problem(prepared, transforms, profile, load_losses(merged), {"latency": 1.0})
     rng, seen = np.random.default_rng(0), set[str]()
     for _ in range(60):
         choice = random_choice(problem.sites, rng)
@@ -224,15 +224,15 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
         whole = without_absent_sites(problem.sites, whole)
         assert is_plan(problem, whole)
         seen.add(whole["substitute:again"])
-        predicted = latency_model.predict(subject, transforms, profile, whole)
+        predicted = latency_model.predict(prepared, transforms, profile, whole)
         assert plan_cost(problem, whole)["latency"] == pytest.approx(predicted["latency"])
     assert {KEEP, ABSORBED} <= seen
 
 
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
-    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
-    problem = build_problem(subject, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
+    problem = build_problem(prepared, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
     for solver in (Milp(), RandomSearch(evaluations=300)):
         assert is_plan(problem, solver.solve(problem).choice)
 
@@ -248,25 +248,25 @@ def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
 def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:
     data = open_data(merged.data, merged.root, merged.cache, merged.seed)
     choice = {site: name for site, name in load_choice(merged).items() if site.startswith("substitute:")}
-    subject = load_prepared_model(merged)
+    prepared = load_prepared_model(merged)
     student = compressed(merged, data)
     assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
-    one = network_of_plan(subject, choice).network
+    one = network_of_plan(prepared, choice).network
     x = torch.randn(2, *one.shape, generator=torch.Generator().manual_seed(0))
-    stitched = load("transforms", "substitute")().apply(subject, choice, load_teacher(merged, data))
+    stitched = load("transforms", "substitute")().apply(prepared, choice, load_teacher(merged, data))
     with torch.no_grad():
         assert torch.allclose(one.graph(x), stitched.eval()(x), atol=1e-4)
 
 
 def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     """Also where the model believes that it does not."""
-    subject, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
     slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
     hunt = SearchLoop(
-        load("stages", "search")(), PlanMeter(subject, transforms, state), Milp(), load_losses(merged), limits
+        load("stages", "search")(), PlanMeter(prepared, transforms, state), Milp(), load_losses(merged), limits
     )
     found = hunt.known(slow)
     assert found is not None and found.sample is not None

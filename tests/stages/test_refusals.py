@@ -65,9 +65,9 @@ class Useless(Refusing):
 
 
 def hunt_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
-    subject, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
     limits = search_limits(planned.limits, Evidence.load(planned.product("baseline") / "evidence.json"), 0.05)
-    made = meter(subject, transforms, replace(planned, out=folder))
+    made = meter(prepared, transforms, replace(planned, out=folder))
     return SearchLoop(Search(known=False), made, Milp(), load_losses(planned), limits)
 
 

@@ -22,22 +22,22 @@ SITES = tuple(Site(f"{kind}:{i}", (Candidate("keep"), Candidate("cut"))) for kin
 
 
 @pytest.fixture(scope="module")
-def judge(subject: PreparedModel) -> TeacherComparison:
+def judge(prepared: PreparedModel) -> TeacherComparison:
     return TeacherComparison(
-        subject, BOTH, torch.randn(24, *subject.network.shape, generator=torch.Generator().manual_seed(0))
+        prepared, BOTH, torch.randn(24, *prepared.network.shape, generator=torch.Generator().manual_seed(0))
     )
 
 
-def test_no_change_is_no_loss(judge: TeacherComparison, subject: PreparedModel) -> None:
+def test_no_change_is_no_loss(judge: TeacherComparison, prepared: PreparedModel) -> None:
     assert judge.loss({}) == pytest.approx(0, abs=1e-9)
-    assert judge.loss({site.name: site.candidates[0].name for site in sites_of(subject, BOTH)}) < 1e-9
+    assert judge.loss({site.name: site.candidates[0].name for site in sites_of(prepared, BOTH)}) < 1e-9
 
 
-def test_it_is_the_divergence_of_the_teachers_answers(judge: TeacherComparison, subject: PreparedModel) -> None:
+def test_it_is_the_divergence_of_the_teachers_answers(judge: TeacherComparison, prepared: PreparedModel) -> None:
     choice = {"narrow:block.conv1": "8"}
-    graph = Narrow().imitate(subject, choice, subject.network.graph.__deepcopy__({}))
+    graph = Narrow().imitate(prepared, choice, prepared.network.graph.__deepcopy__({}))
     with torch.no_grad():
-        told = subject.network.graph(judge.images).softmax(1).double()
+        told = prepared.network.graph(judge.images).softmax(1).double()
         changed = graph(judge.images).softmax(1).double()
     divergence = (told * (told / changed).log()).sum(1).mean()
     assert judge.loss(choice) == pytest.approx(float(divergence), rel=1e-3)

@@ -49,11 +49,11 @@ def test_channels_that_nothing_explains_are_just_gone() -> None:
     assert torch.allclose(compensated_weight(weight, [0, 2], torch.eye(4))[:, [0, 2]], weight[:, [0, 2]])
 
 
-def test_a_narrowed_network_is_nearer_to_the_original(subject: PreparedModel) -> None:
-    images = torch.randn(64, *subject.network.shape, generator=torch.Generator().manual_seed(5))
-    plain = replace(subject, moments={})
-    with_, without = (TeacherComparison(one, [Narrow()], images) for one in (subject, plain))
-    choices = [{site.name: site.candidates[-2].name} for site in Narrow().sites(subject)]
+def test_a_narrowed_network_is_nearer_to_the_original(prepared: PreparedModel) -> None:
+    images = torch.randn(64, *prepared.network.shape, generator=torch.Generator().manual_seed(5))
+    plain = replace(prepared, moments={})
+    with_, without = (TeacherComparison(one, [Narrow()], images) for one in (prepared, plain))
+    choices = [{site.name: site.candidates[-2].name} for site in Narrow().sites(prepared)]
     better = [with_.loss(choice) < without.loss(choice) for choice in choices]
     assert sum(better) > len(better) / 2
     assert sum(map(with_.loss, choices)) < 0.8 * sum(map(without.loss, choices))

@@ -62,48 +62,48 @@ def named(groups: tuple[ChannelGroup, ...]) -> dict[str, tuple[set[str], set[str
     return {group.name: (set(group.outputs), set(group.inputs)) for group in groups}
 
 
-def test_groups_of_a_residual_network(subject: PreparedModel) -> None:
-    assert named(subject.groups) == {
+def test_groups_of_a_residual_network(prepared: PreparedModel) -> None:
+    assert named(prepared.groups) == {
         "pointwise.0": ({"pointwise.0"}, {"fc"}),
         "block.conv1": ({"block.conv1"}, {"block.conv2"}),
         "block.conv2": ({"block.conv2", "stem.0", "depthwise"}, {"block.conv1", "pointwise.0"}),
     }
-    assert {group.name: group.width for group in subject.groups} == {
+    assert {group.name: group.width for group in prepared.groups} == {
         "pointwise.0": 48,
         "block.conv1": 32,
         "block.conv2": 16,
     }
 
 
-def test_groups_of_kept_layers_are_left_out(subject: PreparedModel) -> None:
-    groups = channel_groups(subject.network.module, subject.network.shape, ["fc", "stem.0"])
+def test_groups_of_kept_layers_are_left_out(prepared: PreparedModel) -> None:
+    groups = channel_groups(prepared.network.module, prepared.network.shape, ["fc", "stem.0"])
     assert set(named(groups)) == {"pointwise.0", "block.conv1"}
 
 
-def test_the_classes_are_never_a_group(subject: PreparedModel) -> None:
-    assert "fc" not in named(channel_groups(subject.network.module, subject.network.shape))
+def test_the_classes_are_never_a_group(prepared: PreparedModel) -> None:
+    assert "fc" not in named(channel_groups(prepared.network.module, prepared.network.shape))
 
 
 @pytest.mark.parametrize("gone", [[0], [1, 5, 7], list(range(0, 16, 2))], ids=str)
-def test_removed_is_zeroed(subject: PreparedModel, gone: list[int], tools: Any) -> None:
+def test_removed_is_zeroed(prepared: PreparedModel, gone: list[int], tools: Any) -> None:
     images = torch.randn(4, *tools.shape)
-    for group in subject.groups:
-        zeroed = copy.deepcopy(subject.network.module)
+    for group in prepared.groups:
+        zeroed = copy.deepcopy(prepared.network.module)
         zero_channels(zeroed, group, gone)
         stay = [channel for channel in range(group.width) if channel not in gone]
-        pruned = prune(subject.network.module, subject.network.shape, {group.name: stay})
+        pruned = prune(prepared.network.module, prepared.network.shape, {group.name: stay})
         torch.testing.assert_close(pruned(images), zeroed(images), rtol=1e-4, atol=1e-5)
-        assert not torch.equal(zeroed(images), subject.network.module(images))
+        assert not torch.equal(zeroed(images), prepared.network.module(images))
         assert pruned.get_parameter(f"{group.name}.weight").shape[0] == len(stay)
 
 
-def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
+def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, prepared: PreparedModel, tools: Any) -> None:
     kept = {"block.conv2": range(8), "block.conv1": range(0, 32, 2), "pointwise.0": range(24)}
     images = torch.randn(4, *tools.shape)
     pruned = prune(net, tools.shape, kept)
     assert pruned.get_submodule("block.bn1").num_features == 16
     assert pruned.get_submodule("depthwise").groups == 8
-    folded = prune(subject.network.module, tools.shape, kept)
+    folded = prune(prepared.network.module, tools.shape, kept)
     torch.testing.assert_close(pruned.eval()(images), folded(images), rtol=1e-4, atol=1e-5)
     assert net.get_submodule("block.bn1").num_features == 32
 

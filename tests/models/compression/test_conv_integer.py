@@ -62,8 +62,8 @@ def gated(tools: Any) -> PreparedModel:
 
 
 @pytest.fixture(params=["net", "gated"])
-def either(request: pytest.FixtureRequest, subject: PreparedModel, gated: PreparedModel) -> PreparedModel:
-    return {"net": subject, "gated": gated}[request.param]
+def either(request: pytest.FixtureRequest, prepared: PreparedModel, gated: PreparedModel) -> PreparedModel:
+    return {"net": prepared, "gated": gated}[request.param]
 
 
 @pytest.mark.parametrize("bits", [7, 8])
@@ -92,32 +92,32 @@ def test_a_float_model_is_the_same_at_an_older_opset(either: PreparedModel, imag
     np.testing.assert_allclose(run(lowered, images), run(either.model, images), atol=1e-6)
 
 
-def test_the_given_model_is_left_untouched(subject: PreparedModel) -> None:
-    model = quantize(subject.model, units(subject.model), subject.ranges, 7)
+def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
+    model = quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
     before = copy_of(model)
     conv_integer(model)
     assert before == model
 
 
-def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(subject: PreparedModel) -> None:
+def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(prepared: PreparedModel) -> None:
     """DeepSparse aborts the process where one does not."""
-    lowered = conv_integer(quantize(subject.model, units(subject.model), subject.ranges, 7))
+    lowered = conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 7))
     constants = weights(lowered)
     layers = [node for node in lowered.graph.node if node.op_type in ("ConvInteger", "MatMulInteger")]
-    assert [node.name for node in layers] == [name for name, _ in weighted_nodes(subject.model)]
+    assert [node.name for node in layers] == [name for name, _ in weighted_nodes(prepared.model)]
     assert all(constants[node.input[3]] == 0 and constants[node.input[3]].dtype == np.int8 for node in layers)
 
 
-def test_it_holds_the_weights_once_and_nothing_unread(subject: PreparedModel) -> None:
-    lowered = conv_integer(quantize(subject.model, units(subject.model), subject.ranges, 7))
+def test_it_holds_the_weights_once_and_nothing_unread(prepared: PreparedModel) -> None:
+    lowered = conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 7))
     read = {value for node in lowered.graph.node for value in node.input}
     assert {item.name for item in lowered.graph.initializer} <= read
     stored = sum(value.nbytes for value in weights(lowered).values() if value.dtype == np.int8 and value.size > 1)
-    assert stored == sum(weights(subject.model)[node.input[1]].size for _, node in weighted_nodes(subject.model))
+    assert stored == sum(weights(prepared.model)[node.input[1]].size for _, node in weighted_nodes(prepared.model))
 
 
-def test_a_smaller_input_is_taken_along(subject: PreparedModel, images: np.ndarray) -> None:
-    small = shrink_onnx(subject.model, 16)
+def test_a_smaller_input_is_taken_along(prepared: PreparedModel, images: np.ndarray) -> None:
+    small = shrink_onnx(prepared.model, 16)
     lowered = conv_integer(small)
     onnx.checker.check_model(lowered, full_check=True)
     np.testing.assert_array_equal(run(lowered, images), run(small, images))

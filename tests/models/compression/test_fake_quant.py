@@ -19,20 +19,20 @@ from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 SMALL = (3, 12, 12)
 
 
-def imitated(subject: PreparedModel, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
-    origins = set(quantized_values(subject.model, chosen).values())
-    return insert(subject.network.graph, {v: subject.ranges[v] for v in origins}, chosen, bits)
+def imitated(prepared: PreparedModel, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
+    origins = set(quantized_values(prepared.model, chosen).values())
+    return insert(prepared.network.graph, {v: prepared.ranges[v] for v in origins}, chosen, bits)
 
 
 @pytest.mark.parametrize(
     "left", [[], ["block.conv1"], ["add"], ["depthwise", "pointwise.0"], ["stem.0", "fc"]], ids=str
 )
-def test_it_agrees_with_onnxruntime(subject: PreparedModel, tmp_path: Path, tools: Any, left: list[str]) -> None:
-    chosen = [name for name in units(subject.model) if name not in left]
+def test_it_agrees_with_onnxruntime(prepared: PreparedModel, tmp_path: Path, tools: Any, left: list[str]) -> None:
+    chosen = [name for name in units(prepared.model) if name not in left]
     images = torch.randn(24, *tools.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        expected, plain = imitated(subject, chosen)(images).numpy(), subject.network.graph(images).numpy()
-    save(quantize(subject.model, chosen, subject.ranges, 7), tmp_path / "model.onnx")
+        expected, plain = imitated(prepared, chosen)(images).numpy(), prepared.network.graph(images).numpy()
+    save(quantize(prepared.model, chosen, prepared.ranges, 7), tmp_path / "model.onnx")
     got = OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], threads=1)
     rounding = np.abs(expected - plain).mean()
     assert rounding > 0
@@ -63,46 +63,46 @@ def test_the_scale_follows_the_weight() -> None:
     assert torch.allclose(quant(weight * 0.01), weight * 0.01)
 
 
-def test_gradients_reach_every_weight(subject: PreparedModel, tools: Any) -> None:
-    graph = imitated(subject, units(subject.model))
+def test_gradients_reach_every_weight(prepared: PreparedModel, tools: Any) -> None:
+    graph = imitated(prepared, units(prepared.model))
     graph(torch.randn(4, *tools.shape)).square().sum().backward()
     named = dict(graph.named_parameters())
-    assert set(named) == {name for name, _ in subject.network.module.named_parameters()}
+    assert set(named) == {name for name, _ in prepared.network.module.named_parameters()}
     assert all(float(p.grad.abs().sum()) > 0 for p in named.values() if p.grad is not None and p.ndim > 1)
     assert all(p.grad is not None for p in named.values())
 
 
-def test_the_original_trace_is_left_untouched(subject: PreparedModel) -> None:
-    before = len(subject.network.graph.graph.nodes)
-    changed = imitated(subject, units(subject.model))
-    assert len(subject.network.graph.graph.nodes) == before < len(changed.graph.nodes)
+def test_the_original_trace_is_left_untouched(prepared: PreparedModel) -> None:
+    before = len(prepared.network.graph.graph.nodes)
+    changed = imitated(prepared, units(prepared.model))
+    assert len(prepared.network.graph.graph.nodes) == before < len(changed.graph.nodes)
     with torch.no_grad():
         next(changed.parameters()).add_(1.0)
-    assert not torch.equal(next(changed.parameters()), next(subject.network.graph.parameters()))
+    assert not torch.equal(next(changed.parameters()), next(prepared.network.graph.parameters()))
 
 
-def test_no_layers_change_nothing(subject: PreparedModel, tools: Any) -> None:
+def test_no_layers_change_nothing(prepared: PreparedModel, tools: Any) -> None:
     images = torch.randn(2, *tools.shape)
-    assert torch.equal(imitated(subject, [])(images), subject.network.graph(images))
+    assert torch.equal(imitated(prepared, [])(images), prepared.network.graph(images))
 
 
-def test_ranges_leave_rare_outliers_out(subject: PreparedModel, tools: Any) -> None:
+def test_ranges_leave_rare_outliers_out(prepared: PreparedModel, tools: Any) -> None:
     images = torch.randn(32, *tools.shape, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
     images[0, 0, 0, 0] = 1e6
     batches = [images, images.clamp(-4, 4)]
-    low, high = observe(subject.network.graph, batches, ["x"])["x"]
+    low, high = observe(prepared.network.graph, batches, ["x"])["x"]
     assert 2 < high < 6
     assert -6 < low < -2
-    assert observe(subject.network.graph, batches, ["x"], percentile=100)["x"][1] == pytest.approx(5e5, rel=0.01)
+    assert observe(prepared.network.graph, batches, ["x"], percentile=100)["x"][1] == pytest.approx(5e5, rel=0.01)
 
 
-def test_ranges_are_averaged_over_batches(subject: PreparedModel, tools: Any) -> None:
+def test_ranges_are_averaged_over_batches(prepared: PreparedModel, tools: Any) -> None:
     batches = [torch.full((2, *tools.shape), value) for value in (1.0, 3.0)]
-    assert observe(subject.network.graph, batches, ["x"])["x"] == (2.0, 2.0)
+    assert observe(prepared.network.graph, batches, ["x"])["x"] == (2.0, 2.0)
 
 
-def test_a_value_that_is_not_there_has_no_range(subject: PreparedModel, tools: Any) -> None:
-    assert set(observe(subject.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
+def test_a_value_that_is_not_there_has_no_range(prepared: PreparedModel, tools: Any) -> None:
+    assert set(observe(prepared.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
 
 
 class Smooth(nn.Module):
@@ -125,10 +125,10 @@ def unoptimised(model: onnx.ModelProto, images: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("smooth", [False, True], ids=["relu and add", "silu"])
-def test_it_is_what_the_file_says_to_a_step(subject: PreparedModel, tools: Any, smooth: bool) -> None:
+def test_it_is_what_the_file_says_to_a_step(prepared: PreparedModel, tools: Any, smooth: bool) -> None:
     """Biases and the sigmoid inside SiLU are rounded as well: what is left is a value on a border, here and there."""
     torch.manual_seed(0)
-    taken = tools.subject_of(Smooth().eval(), SMALL) if smooth else subject
+    taken = tools.subject_of(Smooth().eval(), SMALL) if smooth else prepared
     images = torch.randn(24, *taken.network.shape)
     chosen = units(taken.model)
     values = {node.name for node in taken.network.graph.graph.nodes}

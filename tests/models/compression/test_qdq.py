@@ -45,45 +45,45 @@ def test_weight_scales_use_all_integers_and_survive_dead_channels(bits: int) -> 
     assert steps[1] > 0
 
 
-def test_units_are_layers_and_joins_but_not_biases(subject: PreparedModel) -> None:
-    assert units(subject.model) == [layer.name for layer in subject.network.layers]
+def test_units_are_layers_and_joins_but_not_biases(prepared: PreparedModel) -> None:
+    assert units(prepared.model) == [layer.name for layer in prepared.network.layers]
 
 
-def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(subject: PreparedModel) -> None:
-    found = quantized_values(subject.model, ["block.conv1"])
-    layer = subject.network.layer("block.conv1")
+def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(prepared: PreparedModel) -> None:
+    found = quantized_values(prepared.model, ["block.conv1"])
+    layer = prepared.network.layer("block.conv1")
     assert set(found) == {layer.inputs[0], layer.output}
     assert all(value == origin for value, origin in found.items())
 
 
-def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(subject: PreparedModel) -> None:
-    found = quantized_values(subject.model, units(subject.model))
-    pool = next(node for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
-    (flat,) = (node for node in subject.model.graph.node if node.op_type in ("Reshape", "Flatten"))
+def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(prepared: PreparedModel) -> None:
+    found = quantized_values(prepared.model, units(prepared.model))
+    pool = next(node for node in prepared.model.graph.node if node.op_type == "GlobalAveragePool")
+    (flat,) = (node for node in prepared.model.graph.node if node.op_type in ("Reshape", "Flatten"))
     assert found[pool.output[0]] == pool.output[0]
     assert found[flat.output[0]] == pool.output[0]
     assert "logits" not in found
 
 
-def test_nothing_else_is_quantized_before_an_int8_classifier(subject: PreparedModel) -> None:
-    found = quantized_values(subject.model, ["fc"])
-    pool = next(node.output[0] for node in subject.model.graph.node if node.op_type == "GlobalAveragePool")
+def test_nothing_else_is_quantized_before_an_int8_classifier(prepared: PreparedModel) -> None:
+    found = quantized_values(prepared.model, ["fc"])
+    pool = next(node.output[0] for node in prepared.model.graph.node if node.op_type == "GlobalAveragePool")
     assert set(found.values()) == {pool}
     assert len(found) == 1
 
 
-def test_every_quantized_value_is_calibrated(subject: PreparedModel) -> None:
-    assert set(quantized_values(subject.model, units(subject.model)).values()) <= set(subject.ranges)
+def test_every_quantized_value_is_calibrated(prepared: PreparedModel) -> None:
+    assert set(quantized_values(prepared.model, units(prepared.model)).values()) <= set(prepared.ranges)
 
 
-def test_the_given_model_is_left_untouched(subject: PreparedModel) -> None:
-    before = copy_of(subject.model)
-    quantize(subject.model, units(subject.model), subject.ranges, 7)
-    assert before == subject.model
+def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
+    before = copy_of(prepared.model)
+    quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
+    assert before == prepared.model
 
 
-def test_int8_weights_are_stored_as_integers_once(subject: PreparedModel) -> None:
-    model = quantize(subject.model, ["fc"], subject.ranges, 7)
+def test_int8_weights_are_stored_as_integers_once(prepared: PreparedModel) -> None:
+    model = quantize(prepared.model, ["fc"], prepared.ranges, 7)
     stored = weights(model)
     assert "fc.weight" not in stored
     assert stored["fc.weight.q"].dtype == np.int8
@@ -100,8 +100,8 @@ def executed(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
     return {kind: kinds.count(kind) for kind in kinds}
 
 
-def test_all_int8_runs_in_integers_from_end_to_end(subject: PreparedModel, tmp_path: Path) -> None:
-    kinds = executed(quantize(subject.model, units(subject.model), subject.ranges, 7), tmp_path)
+def test_all_int8_runs_in_integers_from_end_to_end(prepared: PreparedModel, tmp_path: Path) -> None:
+    kinds = executed(quantize(prepared.model, units(prepared.model), prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 5
     assert kinds["QLinearAdd"] == 1
     assert kinds["QLinearGlobalAveragePool"] == 1
@@ -110,21 +110,21 @@ def test_all_int8_runs_in_integers_from_end_to_end(subject: PreparedModel, tmp_p
 
 
 @pytest.mark.parametrize("alone", ["block.conv1", "depthwise", "pointwise.0"])
-def test_a_lone_float_layer_between_int8_ones_stays_float(subject: PreparedModel, tmp_path: Path, alone: str) -> None:
+def test_a_lone_float_layer_between_int8_ones_stays_float(prepared: PreparedModel, tmp_path: Path, alone: str) -> None:
     """onnxruntime would quantize it behind our back, per tensor."""
-    chosen = [name for name in units(subject.model) if name != alone]
-    kinds = executed(quantize(subject.model, chosen, subject.ranges, 7), tmp_path)
+    chosen = [name for name in units(prepared.model) if name != alone]
+    kinds = executed(quantize(prepared.model, chosen, prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 4
     assert kinds.get("Conv", 0) + kinds.get("FusedConv", 0) == 1
 
 
 @pytest.mark.parametrize("alone", ["block.conv1", "fc"])
-def test_a_guarded_layer_computes_the_same(subject: PreparedModel, tmp_path: Path, alone: str, tools: Any) -> None:
+def test_a_guarded_layer_computes_the_same(prepared: PreparedModel, tmp_path: Path, alone: str, tools: Any) -> None:
     """The guard is a maximum with the lowest number: without it the answer is bit for bit the same."""
     import onnxruntime
 
-    chosen = [name for name in units(subject.model) if name != alone]
-    model = quantize(subject.model, chosen, subject.ranges, 7)
+    chosen = [name for name in units(prepared.model) if name != alone]
+    model = quantize(prepared.model, chosen, prepared.ranges, 7)
     plain = copy_of(model)
     for node in list(plain.graph.node):
         if node.name.endswith(".guard"):

@@ -39,8 +39,8 @@ def test_a_module_keeps_its_names_and_its_input(net: nn.Module) -> None:
     assert analyse(module, (3, 24, 24)).shape == (3, 24, 24)
 
 
-def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: PreparedModel) -> None:
-    graph, plain = shrink_trace(subject.network.graph, 16), subject.network.graph
+def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(prepared: PreparedModel) -> None:
+    graph, plain = shrink_trace(prepared.network.graph, 16), prepared.network.graph
     with torch.no_grad():
         assert torch.equal(graph(IMAGES), plain(shrink(IMAGES, (16, 16))))
     assert {node.name for node in graph.graph.nodes} == {node.name for node in plain.graph.nodes} | {"image"}
@@ -48,8 +48,8 @@ def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(subject: PreparedM
     assert graph.get_parameter("fc.weight") is plain.get_parameter("fc.weight")
 
 
-def test_a_file_declares_what_it_did_and_computes_on_less(subject: PreparedModel) -> None:
-    model = shrink_onnx(subject.model, 16)
+def test_a_file_declares_what_it_did_and_computes_on_less(prepared: PreparedModel) -> None:
+    model = shrink_onnx(prepared.model, 16)
     onnx.checker.check_model(model, full_check=True)
     known = shapes(onnx.shape_inference.infer_shapes(model))
     assert known["x"] == (1, 3, 24, 24)
@@ -58,10 +58,10 @@ def test_a_file_declares_what_it_did_and_computes_on_less(subject: PreparedModel
     assert [node.op_type for node in model.graph.node if "x" in node.input] == ["Resize"]
 
 
-def test_pixels_of_layers_are_those_of_the_smaller_maps(subject: PreparedModel) -> None:
-    whole = {layer.name: (layer.pixels_in, layer.pixels_out) for layer in subject.network.layers}
-    assert layer_pixels(subject.network, 24) == whole
-    found = layer_pixels(subject.network, 20)  # maps of 20, 10 and 5
+def test_pixels_of_layers_are_those_of_the_smaller_maps(prepared: PreparedModel) -> None:
+    whole = {layer.name: (layer.pixels_in, layer.pixels_out) for layer in prepared.network.layers}
+    assert layer_pixels(prepared.network, 24) == whole
+    found = layer_pixels(prepared.network, 20)  # maps of 20, 10 and 5
     assert found["stem.0"] == (400, 100)
     assert found["add"] == (100, 100)
     assert found["depthwise"] == (100, 25)

@@ -21,19 +21,21 @@ IMAGES = np.random.default_rng(0).standard_normal((3, 3, 24, 24), np.float32)
 
 
 @pytest.fixture
-def both(subject: PreparedModel, tmp_path: Path) -> tuple[Path, Path]:
+def both(prepared: PreparedModel, tmp_path: Path) -> tuple[Path, Path]:
     """The same model plain and packed."""
     files = tmp_path / "model.onnx", tmp_path / "model.onnx.gz"
     for file in files:
-        save(subject.model, file)
+        save(prepared.model, file)
     return files
 
 
-def test_the_same_model_gives_the_same_bytes_and_is_read_again(both: tuple[Path, Path], subject: PreparedModel) -> None:
+def test_the_same_model_gives_the_same_bytes_and_is_read_again(
+    both: tuple[Path, Path], prepared: PreparedModel
+) -> None:
     first = both[1].read_bytes()
-    save(subject.model, both[1])
+    save(prepared.model, both[1])
     assert both[1].read_bytes() == first
-    assert load(both[1]) == load(both[0]) == subject.model
+    assert load(both[1]) == load(both[0]) == prepared.model
     assert len(first) < both[0].stat().st_size
 
 
@@ -75,13 +77,13 @@ def test_a_runtime_that_cannot_open_it_is_refused(tmp_path: Path) -> None:
         target_runtime(Target(runtime=str(file), container="gzip"), Path())
 
 
-def test_zeros_are_counted_in_the_file(subject: PreparedModel) -> None:
-    model, name = copy_of(subject.model), "block.conv1"
-    weight = subject.network.module.get_parameter(f"{name}.weight").detach()
+def test_zeros_are_counted_in_the_file(prepared: PreparedModel) -> None:
+    model, name = copy_of(prepared.model), "block.conv1"
+    weight = prepared.network.module.get_parameter(f"{name}.weight").detach()
     pruned = by_magnitude(weight, Sparsity("block4", 0.75))
     set_weight(model, f"{name}.weight", pruned.numpy())
     assert zero_shares(model)[name] == pytest.approx(0.75, abs=0.01)
     assert zero_shares(model)["block.conv2"] == 0
-    int8 = quantize(model, units(model), subject.ranges, 8)
+    int8 = quantize(model, units(model), prepared.ranges, 8)
     assert zero_shares(int8)[name] >= 0.75
     assert set(zero_shares(int8)) == {"stem.0", "block.conv1", "block.conv2", "depthwise", "pointwise.0", "fc"}

@@ -103,13 +103,13 @@ def test_the_given_module_is_left_untouched(net: nn.Module, tools: Any) -> None:
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_trace_computes_what_the_module_computes(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
+def test_the_trace_computes_what_the_module_computes(net: nn.Module, prepared: PreparedModel, tools: Any) -> None:
     images = torch.randn(5, *tools.shape)
-    torch.testing.assert_close(subject.network.graph(images), net(images), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(prepared.network.graph(images), net(images), rtol=1e-4, atol=1e-5)
 
 
-def test_layers_in_order_with_their_sizes(subject: PreparedModel) -> None:
-    layers = subject.network.layers
+def test_layers_in_order_with_their_sizes(prepared: PreparedModel) -> None:
+    layers = prepared.network.layers
     assert [(layer.name, layer.op) for layer in layers] == [
         ("stem.0", "conv"),
         ("block.conv1", "conv"),
@@ -119,30 +119,30 @@ def test_layers_in_order_with_their_sizes(subject: PreparedModel) -> None:
         ("pointwise.0", "conv"),
         ("fc", "linear"),
     ]
-    stem, deep = subject.network.layer("stem.0"), subject.network.layer("depthwise")
+    stem, deep = prepared.network.layer("stem.0"), prepared.network.layer("depthwise")
     assert (stem.channels_in, stem.channels_out, stem.kernel, stem.groups) == (3, 16, 9, 1)
     assert (stem.pixels_in, stem.pixels_out) == (24 * 24, 12 * 12)
     assert (deep.groups, deep.depthwise, deep.pixels_out) == (16, True, 6 * 6)
-    assert subject.network.layer("fc").pixels_in == 1
+    assert prepared.network.layer("fc").pixels_in == 1
 
 
-def test_values_have_the_names_that_the_exporter_gives_them(subject: PreparedModel) -> None:
-    made = {value for node in subject.model.graph.node for value in node.output}
-    for layer in subject.network.layers:
+def test_values_have_the_names_that_the_exporter_gives_them(prepared: PreparedModel) -> None:
+    made = {value for node in prepared.model.graph.node for value in node.output}
+    for layer in prepared.network.layers:
         assert layer.value in made or layer.name == "fc"
         assert layer.output in made
-    assert subject.network.layer("fc").value == "logits"
+    assert prepared.network.layer("fc").value == "logits"
 
 
-def test_an_output_is_the_value_behind_the_fused_activation(subject: PreparedModel) -> None:
-    graph = {node.name: node for node in subject.network.graph.graph.nodes}
-    assert operator(graph[subject.network.layer("stem.0").output]) == "relu"
-    assert operator(graph[subject.network.layer("pointwise.0").output]) == "hardtanh"
-    assert operator(graph[subject.network.layer("add").output]) == "relu"
+def test_an_output_is_the_value_behind_the_fused_activation(prepared: PreparedModel) -> None:
+    graph = {node.name: node for node in prepared.network.graph.graph.nodes}
+    assert operator(graph[prepared.network.layer("stem.0").output]) == "relu"
+    assert operator(graph[prepared.network.layer("pointwise.0").output]) == "hardtanh"
+    assert operator(graph[prepared.network.layer("add").output]) == "relu"
 
 
-def test_a_join_takes_the_channels_of_what_it_reads_first(subject: PreparedModel) -> None:
-    assert channel_source(subject.network, subject.network.layer("add").inputs[0]) == "block.conv2"
+def test_a_join_takes_the_channels_of_what_it_reads_first(prepared: PreparedModel) -> None:
+    assert channel_source(prepared.network, prepared.network.layer("add").inputs[0]) == "block.conv2"
 
 
 def test_channels_behind_gates_and_concatenations() -> None:

@@ -44,10 +44,10 @@ def run(model: onnx.ModelProto, images: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(session.run(None, {"x": images.numpy()})[0])
 
 
-def test_it_computes_what_the_module_computes(net: nn.Module, subject: PreparedModel, tools: Any) -> None:
+def test_it_computes_what_the_module_computes(net: nn.Module, prepared: PreparedModel, tools: Any) -> None:
     image = torch.randn(1, *tools.shape)
-    torch.testing.assert_close(run(subject.model, image), net(image).detach(), rtol=1e-4, atol=1e-5)
-    onnx.checker.check_model(subject.model, full_check=True)
+    torch.testing.assert_close(run(prepared.model, image), net(image).detach(), rtol=1e-4, atol=1e-5)
+    onnx.checker.check_model(prepared.model, full_check=True)
 
 
 def test_a_batch_is_static(net: nn.Module, tools: Any) -> None:
@@ -57,8 +57,8 @@ def test_a_batch_is_static(net: nn.Module, tools: Any) -> None:
     torch.testing.assert_close(run(model, images), net(images).detach(), rtol=1e-4, atol=1e-5)
 
 
-def test_layers_are_named_by_their_modules_and_norms_are_gone(subject: PreparedModel) -> None:
-    named = {node.name: node.op_type for node in subject.model.graph.node}
+def test_layers_are_named_by_their_modules_and_norms_are_gone(prepared: PreparedModel) -> None:
+    named = {node.name: node.op_type for node in prepared.model.graph.node}
     assert named["block.conv2"] == "Conv"
     assert named["fc"] == "Gemm"
     assert named["add"] == "Add"
@@ -89,18 +89,18 @@ def test_what_torch_cannot_export_is_one_line() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_weights_are_replaced_or_added(subject: PreparedModel) -> None:
-    model = copy_of(subject.model)
+def test_weights_are_replaced_or_added(prepared: PreparedModel) -> None:
+    model = copy_of(prepared.model)
     set_weight(model, "fc.bias", np.array([1, 2, 3], np.float32))
     set_weight(model, "new", np.zeros(2, np.float32))
     assert weights(model)["fc.bias"].tolist() == [1, 2, 3]
     assert weights(model)["new"].shape == (2,)
-    assert "new" not in weights(subject.model)
-    assert len(model.graph.initializer) == len(subject.model.graph.initializer) + 1
+    assert "new" not in weights(prepared.model)
+    assert len(model.graph.initializer) == len(prepared.model.graph.initializer) + 1
 
 
-def test_producers_and_consumers_agree(subject: PreparedModel) -> None:
-    made, readers = producers(subject.model), consumers(subject.model)
+def test_producers_and_consumers_agree(prepared: PreparedModel) -> None:
+    made, readers = producers(prepared.model), consumers(prepared.model)
     for value, node in made.items():
         assert value in node.output
         assert all(value in reader.input for reader in readers.get(value, []))

@@ -36,8 +36,8 @@ def by_name(found: Facts) -> dict[str, tuple[int, int | None, int]]:
     return {layer.name: (layer.parameters, layer.macs, layer.bytes) for layer in found.layers}
 
 
-def test_parameters_and_multiply_adds_are_those_of_the_layers(subject: PreparedModel, tmp_path: Path) -> None:
-    layers = by_name(facts(subject.model, tmp_path / "m.onnx"))
+def test_parameters_and_multiply_adds_are_those_of_the_layers(prepared: PreparedModel, tmp_path: Path) -> None:
+    layers = by_name(facts(prepared.model, tmp_path / "m.onnx"))
     assert layers["stem.0"] == (16 * 3 * 9 + 16, 12 * 12 * 16 * 3 * 9, 4 * (16 * 3 * 9 + 16))
     assert layers["depthwise"][:2] == (16 * 9 + 16, 6 * 6 * 16 * 9)
     assert layers["fc"][:2] == (48 * 3 + 3, 48 * 3)
@@ -49,20 +49,20 @@ def test_bytes_are_the_files_and_nearly_all_have_an_owner(plain: Path) -> None:
     assert 0 < found.bytes - sum(layer.bytes for layer in found.layers) < 4096
 
 
-def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(subject: PreparedModel, tmp_path: Path) -> None:
-    model = subject.model
+def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(prepared: PreparedModel, tmp_path: Path) -> None:
+    model = prepared.model
     before = facts(model, tmp_path / "m.onnx")
-    after = facts(quantize(model, units(model), subject.ranges, 8), tmp_path / "q.onnx")
+    after = facts(quantize(model, units(model), prepared.ranges, 8), tmp_path / "q.onnx")
     assert (after.parameters, after.macs) == (before.parameters, before.macs)
     assert by_name(after)["block.conv2"][2] < 0.4 * by_name(before)["block.conv2"][2]
     assert len(before.unquantized) == 7  # six layers and the addition
     assert after.unquantized == ()
 
 
-def test_one_layer_left_in_float_is_seen(subject: PreparedModel, tmp_path: Path) -> None:
-    for left in units(subject.model):
-        others = [name for name in units(subject.model) if name != left]
-        found = facts(quantize(subject.model, others, subject.ranges, 8), tmp_path / "q.onnx")
+def test_one_layer_left_in_float_is_seen(prepared: PreparedModel, tmp_path: Path) -> None:
+    for left in units(prepared.model):
+        others = [name for name in units(prepared.model) if name != left]
+        found = facts(quantize(prepared.model, others, prepared.ranges, 8), tmp_path / "q.onnx")
         # An addition between int8 layers computes in int8, whatever was meant.
         assert [layer.name for layer in found.unquantized] == [left] * (left != "add")
 
@@ -214,11 +214,11 @@ class _Images:
 
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic", "ConvInteger"])
-def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form: str, subject: PreparedModel) -> None:
+def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form: str, prepared: PreparedModel) -> None:
     before, path = facts_of(plain), tmp_path / "int8.onnx"
     if form == "ConvInteger":
-        before = facts(subject.model, plain)
-        save(conv_integer(quantize(subject.model, units(subject.model), subject.ranges, 8)), path)
+        before = facts(prepared.model, plain)
+        save(conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 8)), path)
     elif form == "dynamic":
         quantize_dynamic(plain, path)
     else:

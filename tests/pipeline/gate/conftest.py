@@ -79,13 +79,13 @@ class Bench:
 
 
 @pytest.fixture
-def models(subject: PreparedModel) -> dict[str, ModelProto]:
-    names, model = units(subject.model), copy_of(subject.model)
+def models(prepared: PreparedModel) -> dict[str, ModelProto]:
+    names, model = units(prepared.model), copy_of(prepared.model)
     most = [name for name in names if name != "block.conv2"]
     return {
         "fp32": model,
-        "int8": quantize(model, names, subject.ranges, 8),
-        "one": quantize(model, most, subject.ranges, 8),
+        "int8": quantize(model, names, prepared.ranges, 8),
+        "one": quantize(model, most, prepared.ranges, 8),
     }
 
 

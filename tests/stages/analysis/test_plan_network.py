@@ -30,8 +30,8 @@ from paredown.stages.transforms.substitute import Substitute
 ALL = (Substitute(), Narrow(), Resize(), Quantize())
 
 
-def named(subject: PreparedModel) -> set[tuple[str, str]]:
-    return {(a.name, b.name) for a, b, _ in borders(subject)}
+def named(prepared: PreparedModel) -> set[tuple[str, str]]:
+    return {(a.name, b.name) for a, b, _ in borders(prepared)}
 
 
 class Gated(nn.Module):
@@ -49,9 +49,9 @@ class Gated(nn.Module):
         return y.mean((2, 3))
 
 
-def test_borders_lie_between_layers_also_behind_gates_and_concatenations(subject: PreparedModel) -> None:
+def test_borders_lie_between_layers_also_behind_gates_and_concatenations(prepared: PreparedModel) -> None:
     network = analyse(Gated().eval(), (3, 8, 8))
-    gated = PreparedModel(network, subject.model, (), {}, {}, 8, 8)
+    gated = PreparedModel(network, prepared.model, (), {}, {}, 8, 8)
     assert named(gated) == {
         ("a", "gate"),
         ("a", "last"),
@@ -63,12 +63,12 @@ def test_borders_lie_between_layers_also_behind_gates_and_concatenations(subject
     }
 
 
-def test_without_picks_the_plans_network_is_the_original(supernet: PreparedModel, subject: PreparedModel) -> None:
+def test_without_picks_the_plans_network_is_the_original(supernet: PreparedModel, prepared: PreparedModel) -> None:
     original = network_of_plan(supernet, {})
-    assert [layer.name for layer in original.network.layers] == [layer.name for layer in subject.network.layers]
-    images = torch.randn(4, *subject.network.shape, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(original.network.graph(images), subject.network.graph(images))
-    assert named(original) == named(subject)
+    assert [layer.name for layer in original.network.layers] == [layer.name for layer in prepared.network.layers]
+    images = torch.randn(4, *prepared.network.shape, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(original.network.graph(images), prepared.network.graph(images))
+    assert named(original) == named(prepared)
 
 
 @pytest.mark.parametrize("index", range(4))

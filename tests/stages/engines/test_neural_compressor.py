@@ -59,20 +59,20 @@ def written(model: onnx.ModelProto) -> dict[str, tuple[np.float32, int]]:
     return {n.input[0]: (constants[n.input[1]][()], int(constants[n.input[2]])) for n in nodes}
 
 
-def test_the_scales_are_neural_compressors_to_the_last_bit(subject: PreparedModel) -> None:
-    network, int8 = subject.network, units(subject.model)
-    values = set(quantized_values(subject.model, int8).values())
+def test_the_scales_are_neural_compressors_to_the_last_bit(prepared: PreparedModel) -> None:
+    network, int8 = prepared.network, units(prepared.model)
+    values = set(quantized_values(prepared.model, int8).values())
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
-    found = written(quantize(subject.model, int8, ranges, 8))
+    found = written(quantize(prepared.model, int8, ranges, 8))
     expected = theirs(network, IMAGES)
     assert len(expected) >= 6
     assert set(expected) <= set(found.values())
     assert all(found[value] == activation_scale(ranges[value]) for value in ranges if value in found)
 
 
-def test_what_it_leaves_open_takes_our_own_range(subject: PreparedModel) -> None:
+def test_what_it_leaves_open_takes_our_own_range(prepared: PreparedModel) -> None:
     """The convolution before the residual addition is fused with it there, and so has no scale."""
-    network = subject.network
+    network = prepared.network
     before, values = network.layer("block.conv2").value, {layer.output for layer in network.layers} - {"logits"}
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
     own = observe(network.graph, IMAGES, values)
@@ -81,28 +81,28 @@ def test_what_it_leaves_open_takes_our_own_range(subject: PreparedModel) -> None
 
 
 def test_tuning_tries_more_fp32_layers_until_the_loss_is_tolerable(
-    subject: PreparedModel, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tops = iter([0.9, 0.8, 0.85, 0.895])
     monkeypatch.setattr(neural_compressor, "_top1", lambda model, batches: next(tops))
-    tuned = NeuralCompressor(images=8).tune(subject.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
+    tuned = NeuralCompressor(images=8).tune(prepared.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
     assert [trial["fp32"] for trial in tuned.told["trials"]] == [0, 1, 2]
     assert tuned.told["original_top1"] == 0.9
-    assert set(tuned.refused) == set(_most_sensitive(subject, 2))
+    assert set(tuned.refused) == set(_most_sensitive(prepared, 2))
     assert tuned.told["fp32"] == list(tuned.refused)
 
 
 def test_where_nothing_is_tolerable_the_best_trial_counts(
-    subject: PreparedModel, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tops = iter([0.9, 0.3, 0.5, 0.4, 0.4])
     monkeypatch.setattr(neural_compressor, "_top1", lambda model, batches: next(tops))
-    tuned = NeuralCompressor().tune(subject.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
-    assert list(tuned.refused) == _most_sensitive(subject, 1)
+    tuned = NeuralCompressor().tune(prepared.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
+    assert list(tuned.refused) == _most_sensitive(prepared, 1)
 
 
-def _most_sensitive(subject: PreparedModel, count: int) -> list[str]:
-    return NeuralCompressor()._by_sensitivity(subject.network, IMAGES)[:count]
+def _most_sensitive(prepared: PreparedModel, count: int) -> list[str]:
+    return NeuralCompressor()._by_sensitivity(prepared.network, IMAGES)[:count]
 
 
 @pytest.fixture(scope="module")

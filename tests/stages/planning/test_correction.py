@@ -19,56 +19,56 @@ BOTH = (Narrow(), Quantize())
 
 
 @pytest.fixture
-def profile(subject: PreparedModel, tools: Any) -> CostProfile:
-    return replace(tools.random_profile(subject), weights=(1.0,) * len(latency_model.TERMS), samples=())
+def profile(prepared: PreparedModel, tools: Any) -> CostProfile:
+    return replace(tools.random_profile(prepared), weights=(1.0,) * len(latency_model.TERMS), samples=())
 
 
-def plans(subject: PreparedModel, count: int) -> list[Choice]:
+def plans(prepared: PreparedModel, count: int) -> list[Choice]:
     rng = np.random.default_rng(0)
-    return [random_choice(sites_of(subject, BOTH), rng) for _ in range(count)]
+    return [random_choice(sites_of(prepared, BOTH), rng) for _ in range(count)]
 
 
-def predicted(subject: PreparedModel, profile: CostProfile, choice: Choice) -> float:
-    return latency_model.predict(subject, BOTH, profile, choice)["latency"]
+def predicted(prepared: PreparedModel, profile: CostProfile, choice: Choice) -> float:
+    return latency_model.predict(prepared, BOTH, profile, choice)["latency"]
 
 
-def sampled(subject: PreparedModel, profile: CostProfile, choice: Choice, factor: float) -> PlanSample:
+def sampled(prepared: PreparedModel, profile: CostProfile, choice: Choice, factor: float) -> PlanSample:
     return PlanSample(
-        choice, factor * predicted(subject, profile, choice), footprint.size_mib(subject, BOTH, choice) + 0.25
+        choice, factor * predicted(prepared, profile, choice), footprint.size_mib(prepared, BOTH, choice) + 0.25
     )
 
 
-def test_a_model_learns_what_all_plans_say(subject: PreparedModel, profile: CostProfile) -> None:
-    many = plans(subject, 12)
-    fixed = refitted(subject, BOTH, profile, [sampled(subject, profile, plan, 1.3) for plan in many])
+def test_a_model_learns_what_all_plans_say(prepared: PreparedModel, profile: CostProfile) -> None:
+    many = plans(prepared, 12)
+    fixed = refitted(prepared, BOTH, profile, [sampled(prepared, profile, plan, 1.3) for plan in many])
     for plan in many:
-        assert predicted(subject, fixed, plan) == pytest.approx(1.3 * predicted(subject, profile, plan), rel=0.03)
+        assert predicted(prepared, fixed, plan) == pytest.approx(1.3 * predicted(prepared, profile, plan), rel=0.03)
     assert fixed.size_offset == pytest.approx(0.25)
     assert len(fixed.samples) == 12
 
 
 def test_where_plans_disagree_those_near_the_wanted_latency_are_believed(
-    subject: PreparedModel, profile: CostProfile
+    prepared: PreparedModel, profile: CostProfile
 ) -> None:
     """Fast plans take longer than predicted, slow ones less: no linear model is right for both."""
-    many = sorted(plans(subject, 40), key=lambda plan: predicted(subject, profile, plan))
+    many = sorted(plans(prepared, 40), key=lambda plan: predicted(prepared, profile, plan))
     fast, slow = many[:5], many[-5:]
-    samples = [sampled(subject, profile, p, 1.2) for p in fast] + [sampled(subject, profile, p, 0.8) for p in slow]
-    everywhere = refitted(subject, BOTH, profile, samples, len(samples))
+    samples = [sampled(prepared, profile, p, 1.2) for p in fast] + [sampled(prepared, profile, p, 0.8) for p in slow]
+    everywhere = refitted(prepared, BOTH, profile, samples, len(samples))
     for group, factor in ((fast, 1.2), (slow, 0.8)):
-        at = factor * predicted(subject, profile, group[2])
-        there = refitted(subject, BOTH, profile, samples, len(samples), at)
+        at = factor * predicted(prepared, profile, group[2])
+        there = refitted(prepared, BOTH, profile, samples, len(samples), at)
         wrong = [
-            np.mean([abs(predicted(subject, p, c) / (factor * predicted(subject, profile, c)) - 1) for c in group])
+            np.mean([abs(predicted(prepared, p, c) / (factor * predicted(prepared, profile, c)) - 1) for c in group])
             for p in (there, everywhere)
         ]
         assert wrong[0] < 0.7 * wrong[1]
 
 
-def test_a_sample_is_met_exactly_and_nothing_else_is_forgotten(subject: PreparedModel, profile: CostProfile) -> None:
-    one, other = plans(subject, 2)
-    sample = sampled(subject, profile, one, 0.7)
-    fixed = scaled_to(subject, BOTH, replace(profile, samples=(sample,)), sample)
-    assert predicted(subject, fixed, one) == pytest.approx(sample.latency)
-    assert predicted(subject, fixed, other) == pytest.approx(0.7 * predicted(subject, profile, other))
+def test_a_sample_is_met_exactly_and_nothing_else_is_forgotten(prepared: PreparedModel, profile: CostProfile) -> None:
+    one, other = plans(prepared, 2)
+    sample = sampled(prepared, profile, one, 0.7)
+    fixed = scaled_to(prepared, BOTH, replace(profile, samples=(sample,)), sample)
+    assert predicted(prepared, fixed, one) == pytest.approx(sample.latency)
+    assert predicted(prepared, fixed, other) == pytest.approx(0.7 * predicted(prepared, profile, other))
     assert fixed.samples == (sample,)

@@ -23,10 +23,10 @@ CONV = Layer("c", "conv", ("x",), "v", "v", 16, 32, 9, 1, 100, 25)
 DEPTHWISE = Layer("d", "conv", ("x",), "v", "v", 16, 16, 9, 16, 100, 100)
 
 
-def profile_of(subject: PreparedModel, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> CostProfile:
+def profile_of(prepared: PreparedModel, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> CostProfile:
     """A ms per million multiply-adds, int8 at 0.4 of it."""
     kernels = {"fp32": (1.0, 0.0, 0.0, 0.001), "int8": (0.4, 0.0, 0.0, 0.001)}
-    fits = {layer.name: kernels for layer in subject.network.layers}
+    fits = {layer.name: kernels for layer in prepared.network.layers}
     return CostProfile(fits, 1.0, weights, 0.01, 40.0, 2.0)
 
 
@@ -62,9 +62,9 @@ def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_widt
     )
 
 
-def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(subject: PreparedModel) -> None:
-    layer, sparse = subject.network.layer("block.conv1"), LayerForm(16, 32, sparsity=Sparsity("block4", 0.8))
-    profile = profile_of(subject)
+def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(prepared: PreparedModel) -> None:
+    layer, sparse = prepared.network.layer("block.conv1"), LayerForm(16, 32, sparsity=Sparsity("block4", 0.8))
+    profile = profile_of(prepared)
     assert latency_model.corrected_ms(profile, layer, sparse) == latency_model.corrected_ms(
         profile, layer, LayerForm(16, 32)
     )
@@ -87,30 +87,30 @@ def test_bytes_of_weights() -> None:
     assert footprint.weight_bytes(DEPTHWISE, LayerForm(8, 8)) == 4 * (8 * 9 + 8)
 
 
-def test_sizes_and_activations_shrink_with_width_and_precision(subject: PreparedModel) -> None:
-    plain = footprint.size_mib(subject, BOTH, {})
-    narrow = footprint.size_mib(subject, BOTH, {"narrow:block.conv1": "16"})
-    int8 = footprint.size_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
+def test_sizes_and_activations_shrink_with_width_and_precision(prepared: PreparedModel) -> None:
+    plain = footprint.size_mib(prepared, BOTH, {})
+    narrow = footprint.size_mib(prepared, BOTH, {"narrow:block.conv1": "16"})
+    int8 = footprint.size_mib(prepared, BOTH, {"quantize:block.conv1": "int8"})
     # 16 channels less: their weights in conv1 and conv2, and their biases in conv1.
     assert (plain - narrow) * 2**20 == pytest.approx(4 * (16 * 16 * 9 * 2 + 16))
     assert (plain - int8) * 2**20 == pytest.approx(3 * 16 * 32 * 9 + 4 * 32 - 17 * 32)
 
 
-def test_what_is_alive_at_each_step(subject: PreparedModel) -> None:
-    live = footprint.live_mib(subject, BOTH, {})
-    order = [layer.name for layer in subject.network.layers]
+def test_what_is_alive_at_each_step(prepared: PreparedModel) -> None:
+    live = footprint.live_mib(prepared, BOTH, {})
+    order = [layer.name for layer in prepared.network.layers]
     stem, inner = 16 * 144 * 4 / 2**20, 32 * 144 * 4 / 2**20
     assert live[order.index("stem.0")] == pytest.approx(stem)
     # The shortcut stays alive until the addition has read it.
     assert live[order.index("block.conv1")] == pytest.approx(stem + inner)
     assert live[order.index("block.conv2")] == pytest.approx(stem + inner + stem)
     assert live[order.index("add")] == pytest.approx(3 * stem)
-    halved = footprint.live_mib(subject, BOTH, {"quantize:block.conv1": "int8"})
+    halved = footprint.live_mib(prepared, BOTH, {"quantize:block.conv1": "int8"})
     assert halved[order.index("block.conv1")] == pytest.approx(stem + inner / 4)
 
 
-def test_borders_are_the_edges_between_layers(subject: PreparedModel) -> None:
-    assert {(a.name, b.name) for a, b, _ in borders(subject)} == {
+def test_borders_are_the_edges_between_layers(prepared: PreparedModel) -> None:
+    assert {(a.name, b.name) for a, b, _ in borders(prepared)} == {
         ("stem.0", "block.conv1"),
         ("stem.0", "add"),
         ("block.conv1", "block.conv2"),
@@ -121,8 +121,8 @@ def test_borders_are_the_edges_between_layers(subject: PreparedModel) -> None:
     }
 
 
-def test_only_a_change_of_precision_is_a_border(subject: PreparedModel) -> None:
-    layer = subject.network.layer("block.conv2")
+def test_only_a_change_of_precision_is_a_border(prepared: PreparedModel) -> None:
+    layer = prepared.network.layer("block.conv2")
     assert latency_model.border_terms(layer, LayerForm(16, 32), LayerForm(32, 16)) == (0.0, 0.0)
     assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16)) == (24 * 144 / 1e6, 1.0)
     assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16, 32, (64, 64))) == (
@@ -131,26 +131,26 @@ def test_only_a_change_of_precision_is_a_border(subject: PreparedModel) -> None:
     )
 
 
-def test_terms_of_a_plan(subject: PreparedModel) -> None:
-    profile = profile_of(subject)
-    plain = dict(zip(TERMS, latency_model.terms(subject, BOTH, profile, {}), strict=True))
+def test_terms_of_a_plan(prepared: PreparedModel) -> None:
+    profile = profile_of(prepared)
+    plain = dict(zip(TERMS, latency_model.terms(prepared, BOTH, profile, {}), strict=True))
     assert plain["dense int8"] == plain["depthwise int8"] == plain["borders"] == plain["border elements"] == 0
     assert plain["depthwise fp32"] == pytest.approx(9 * 16 * 36 / 1e6 + 0.001)
-    mixed = dict(zip(TERMS, latency_model.terms(subject, BOTH, profile, {"quantize:depthwise": "int8"}), strict=True))
+    mixed = dict(zip(TERMS, latency_model.terms(prepared, BOTH, profile, {"quantize:depthwise": "int8"}), strict=True))
     assert mixed["depthwise fp32"] == 0
     assert mixed["depthwise int8"] == pytest.approx(0.4 * 9 * 16 * 36 / 1e6 + 0.001)
     assert mixed["borders"] == pytest.approx(2 * latency_model.BORDER_MS)
 
 
-def test_a_prediction_is_the_weighted_sum_of_its_terms(subject: PreparedModel) -> None:
+def test_a_prediction_is_the_weighted_sum_of_its_terms(prepared: PreparedModel) -> None:
     weights = tuple(float(value) for value in range(1, len(TERMS) + 1))
-    profile, choice = profile_of(subject, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
-    terms = latency_model.terms(subject, BOTH, profile, choice)
-    found = latency_model.predict(subject, BOTH, profile, choice)
+    profile, choice = profile_of(prepared, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
+    terms = latency_model.terms(prepared, BOTH, profile, choice)
+    found = latency_model.predict(prepared, BOTH, profile, choice)
     assert found["latency"] == pytest.approx(float(terms @ np.array(weights)))
-    assert found["size"] == pytest.approx(footprint.size_mib(subject, BOTH, choice) + 0.01)
-    live = max(footprint.live_mib(subject, BOTH, choice).values())
-    assert found["memory"] == pytest.approx(40 + 2 * footprint.size_mib(subject, BOTH, choice) + live)
+    assert found["size"] == pytest.approx(footprint.size_mib(prepared, BOTH, choice) + 0.01)
+    live = max(footprint.live_mib(prepared, BOTH, choice).values())
+    assert found["memory"] == pytest.approx(40 + 2 * footprint.size_mib(prepared, BOTH, choice) + live)
 
 
 def test_correct_weights_stay_and_wrong_ones_are_found() -> None:

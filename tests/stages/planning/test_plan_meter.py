@@ -46,10 +46,10 @@ def padded(tools: Any) -> PreparedModel:
     return found
 
 
-def owners(subject: PreparedModel) -> dict[str, str]:
+def owners(prepared: PreparedModel) -> dict[str, str]:
     """Every node of the original's file, and the layer that its time counts for."""
-    model = network_of_plan(subject, {}).model
-    return {node.name: _owner(model, node.name, picks_by_name(subject)) for node in model.graph.node}
+    model = network_of_plan(prepared, {}).model
+    return {node.name: _owner(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
 
 
 def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -> None:

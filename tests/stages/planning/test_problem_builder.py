@@ -35,31 +35,31 @@ BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
     ids=["both", "quantize", "narrow", "few widths", "all three", "resize"],
 )
 def test_every_plan_costs_what_is_predicted(
-    subject: PreparedModel, tools: Any, transforms: tuple[Transform, ...]
+    prepared: PreparedModel, tools: Any, transforms: tuple[Transform, ...]
 ) -> None:
-    problem = tools.random_problem(subject, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
+    problem = tools.random_problem(prepared, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     validate(problem)
-    rng, profile = np.random.default_rng(0), tools.random_profile(subject)
+    rng, profile = np.random.default_rng(0), tools.random_profile(prepared)
     drawn = [random_choice(problem.sites, rng) for _ in range(20)]
     assert all(len({choice[site.name] for choice in drawn}) > 1 for site in problem.sites)
     for choice in drawn:
         assert is_plan(problem, choice)
-        predicted, found = latency_model.predict(subject, transforms, profile, choice), plan_cost(problem, choice)
+        predicted, found = latency_model.predict(prepared, transforms, profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
         assert reached(found, "memory") <= predicted["memory"] + 1e-9
 
 
-def test_memory_is_exact_where_the_peak_is(subject: PreparedModel, tools: Any) -> None:
+def test_memory_is_exact_where_the_peak_is(prepared: PreparedModel, tools: Any) -> None:
     transforms = (Narrow(), Quantize())
-    problem = tools.random_problem(subject, transforms, {"memory": 100.0})
-    predicted = latency_model.predict(subject, transforms, tools.random_profile(subject), {})
+    problem = tools.random_problem(prepared, transforms, {"memory": 100.0})
+    predicted = latency_model.predict(prepared, transforms, tools.random_profile(prepared), {})
     plain = {site.name: site.candidates[0].name for site in problem.sites}
     assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
 
 
-def test_only_what_has_pixels_depends_on_the_input(subject: PreparedModel, tools: Any) -> None:
-    problem = tools.random_problem(subject, (Resize(), Quantize()), {"latency": 1.0})
+def test_only_what_has_pixels_depends_on_the_input(prepared: PreparedModel, tools: Any) -> None:
+    problem = tools.random_problem(prepared, (Resize(), Quantize()), {"latency": 1.0})
     scopes = {factor.sites for factor in problem.factors}
     assert ("resize:input", "quantize:stem.0") in scopes
     assert ("resize:input", "quantize:add") in scopes
@@ -74,9 +74,9 @@ def picks_in(charge: Charge) -> set[tuple[tuple[str, str], ...]]:
 
 
 def test_a_border_costs_the_same_from_either_side_and_nothing_within_one_precision(
-    subject: PreparedModel, tools: Any
+    prepared: PreparedModel, tools: Any
 ) -> None:
-    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
+    problem = tools.random_problem(prepared, (Quantize(),), {"latency": 1.0})
     plan = {site.name: "fp32" for site in problem.sites}
     borders = replace(problem, factors=())
     assert plan_cost(borders, plan) == problem.fixed
@@ -95,13 +95,13 @@ def sites(occasion: tuple[frozenset[tuple[str, str]], ...]) -> set[str]:
     return {site for term in occasion for site, _ in term}
 
 
-def test_steps_are_only_there_for_a_memory_limit(subject: PreparedModel, tools: Any) -> None:
-    problem = tools.random_problem(subject, (Quantize(),), {"latency": 1.0})
+def test_steps_are_only_there_for_a_memory_limit(prepared: PreparedModel, tools: Any) -> None:
+    problem = tools.random_problem(prepared, (Quantize(),), {"latency": 1.0})
     assert set(plan_cost(problem, {})) <= {"latency", "size"}
 
 
-def test_losses_are_those_given(subject: PreparedModel, tools: Any) -> None:
-    problem = tools.random_problem(subject, (Narrow(),), {"size": 1.0})
+def test_losses_are_those_given(prepared: PreparedModel, tools: Any) -> None:
+    problem = tools.random_problem(prepared, (Narrow(),), {"size": 1.0})
     site = problem.sites[0]
     choice = {s.name: s.candidates[0].name for s in problem.sites}
     better = {**choice, site.name: site.candidates[-1].name}

@@ -48,46 +48,46 @@ def test_a_key_that_is_no_expression_is_refused() -> None:
         matched(NAMES, {"(": "int8"}, "layers")
 
 
-def candidates(subject: PreparedModel, quantize: Quantize) -> dict[str, list[str]]:
-    return {site.name: [c.name for c in site.candidates] for site in open_sites(subject, (Narrow(), quantize))}
+def candidates(prepared: PreparedModel, quantize: Quantize) -> dict[str, list[str]]:
+    return {site.name: [c.name for c in site.candidates] for site in open_sites(prepared, (Narrow(), quantize))}
 
 
-def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(subject: PreparedModel) -> None:
-    found = candidates(subject, Quantize(layers={"fc": "fp32", "block.*": "int8"}))
-    free = candidates(subject, Quantize())
+def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(prepared: PreparedModel) -> None:
+    found = candidates(prepared, Quantize(layers={"fc": "fp32", "block.*": "int8"}))
+    free = candidates(prepared, Quantize())
     assert found["quantize:fc"] == ["fp32"]
     assert found["quantize:block.conv1"] == found["quantize:block.conv2"] == ["int8"]
     rest = found.keys() - {"quantize:fc", "quantize:block.conv1", "quantize:block.conv2"}
     assert {name: found[name] for name in rest} == {name: free[name] for name in rest}
 
 
-def test_what_an_engine_refuses_stays_in_fp32_unless_the_recipe_says_otherwise(subject: PreparedModel) -> None:
-    refusing = replace(subject, tuned=Tuned(("fc", "stem.0")))
+def test_what_an_engine_refuses_stays_in_fp32_unless_the_recipe_says_otherwise(prepared: PreparedModel) -> None:
+    refusing = replace(prepared, tuned=Tuned(("fc", "stem.0")))
     found = candidates(refusing, Quantize(layers={"fc": "int8"}))
     assert found["quantize:stem.0"] == ["fp32"]
     assert found["quantize:fc"] == ["int8"]
 
 
-def test_a_candidate_that_the_site_does_not_have_is_refused(subject: PreparedModel) -> None:
+def test_a_candidate_that_the_site_does_not_have_is_refused(prepared: PreparedModel) -> None:
     class Wrong(Quantize):
-        def pinned(self, subject: PreparedModel) -> dict[str, str]:
+        def pinned(self, prepared: PreparedModel) -> dict[str, str]:
             return {"quantize:fc": "int4"}
 
     with pytest.raises(InputError, match="quantize:fc cannot be 'int4'; allowed: fp32, int8"):
-        open_sites(subject, (Wrong(),))
+        open_sites(prepared, (Wrong(),))
 
 
-def test_the_problem_charges_a_pinned_layer_as_what_it_is(subject: PreparedModel, tools: Any) -> None:
+def test_the_problem_charges_a_pinned_layer_as_what_it_is(prepared: PreparedModel, tools: Any) -> None:
     """Also the borders between pinned layers, and between a pinned and a free one."""
     pins = {"block.*": "int8", "fc": "fp32", "depthwise": "int8", "add": "fp32"}
     transforms = (Narrow(), Quantize(layers=pins))  # type: ignore[arg-type]
-    problem, profile = tools.random_problem(subject, transforms, {"latency": 1e9}), tools.random_profile(subject)
+    problem, profile = tools.random_problem(prepared, transforms, {"latency": 1e9}), tools.random_profile(prepared)
     validate(problem)
     rng = np.random.default_rng(0)
     for choice in (random_choice(problem.sites, rng) for _ in range(20)):
         assert is_plan(problem, choice)
         assert (choice["quantize:block.conv1"], choice["quantize:fc"]) == ("int8", "fp32")
-        real, found = predict(subject, transforms, profile, choice), cost(problem, choice)
+        real, found = predict(prepared, transforms, profile, choice), cost(problem, choice)
         assert found["latency"] == pytest.approx(real["latency"])
         assert found["size"] == pytest.approx(real["size"])
 

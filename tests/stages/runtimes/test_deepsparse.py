@@ -44,8 +44,8 @@ def installed() -> None:
         pytest.skip(LACK)
 
 
-def int8(subject: PreparedModel) -> ModelProto:
-    return quantize(subject.model, units(subject.model), subject.ranges, 7)
+def int8(prepared: PreparedModel) -> ModelProto:
+    return quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
 
 
 def written(model: ModelProto, file: Path) -> Path:
@@ -53,8 +53,8 @@ def written(model: ModelProto, file: Path) -> Path:
     return file
 
 
-def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: PreparedModel, tmp_path: Path) -> None:
-    path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
+def test_a_fused_piece_is_shared_out_by_multiply_adds(prepared: PreparedModel, tmp_path: Path) -> None:
+    path = written(conv_integer(int8(prepared)), tmp_path / "model.onnx")
     made = {node.name: node.output[0] for node in onnx.load(path).graph.node}
     pieces = [
         ("Naive Subgraph 0", "<none>", 1.0),
@@ -69,17 +69,17 @@ def test_a_fused_piece_is_shared_out_by_multiply_adds(subject: PreparedModel, tm
     assert times == pytest.approx(expected)
 
 
-def test_work_is_multiply_adds(subject: PreparedModel, tmp_path: Path) -> None:
-    for model in (subject.model, conv_integer(int8(subject))):
+def test_work_is_multiply_adds(prepared: PreparedModel, tmp_path: Path) -> None:
+    for model in (prepared.model, conv_integer(int8(prepared))):
         work = deepsparse_profile.multiply_adds(written(model, tmp_path / "model.onnx"))
         assert work["stem.0"] == 3 * 16 * 9 * 12 * 12
         assert work["depthwise"] == 16 * 9 * 6 * 6
         assert work["fc"] == 48 * 3
 
 
-def test_what_stands_behind_an_integer_layer_counts_for_it(subject: PreparedModel) -> None:
-    model = conv_integer(int8(subject))
-    owners = {node.name: _owner(model, node.name, picks_by_name(subject)) for node in model.graph.node}
+def test_what_stands_behind_an_integer_layer_counts_for_it(prepared: PreparedModel) -> None:
+    model = conv_integer(int8(prepared))
+    owners = {node.name: _owner(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
     for name in ("stem.0", "block.conv2", "depthwise", "fc"):
         assert {owners[f"{name}{part}"] for part in ("", ".biased", ".cast", ".scaled")} == {name}
     assert owners["mean"] == "pointwise.0"
@@ -99,9 +99,9 @@ def images(tools: Any) -> np.ndarray:
 
 @real
 @pytest.mark.runtime
-def test_it_computes_what_onnxruntime_computes(subject: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
+def test_it_computes_what_onnxruntime_computes(prepared: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
     runtime, found = DeepSparse(), dict[str, np.ndarray]()
-    for name, model in {"float": subject.model, "int8": int8(subject)}.items():
+    for name, model in {"float": prepared.model, "int8": int8(prepared)}.items():
         plain = OnnxRuntime().run(written(model, tmp_path / f"{name}.onnx"), [images], 2)
         found[name] = runtime.run(written(runtime.lower(model), tmp_path / "lowered.onnx"), [images], 2)
         assert np.abs(found[name] - plain).mean() < (1e-4 if name == "float" else 0.02) * plain.std()
@@ -111,9 +111,9 @@ def test_it_computes_what_onnxruntime_computes(subject: PreparedModel, images: n
 @real
 @pytest.mark.runtime
 def test_killed_in_the_middle_of_a_measurement_it_measures_again(
-    subject: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(conv_integer(int8(subject)), tmp_path / "model.onnx")
+    path = written(conv_integer(int8(prepared)), tmp_path / "model.onnx")
     ask, killed = Worker._ask, list[int]()
 
     def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
@@ -133,9 +133,9 @@ def test_killed_in_the_middle_of_a_measurement_it_measures_again(
 @real
 @pytest.mark.runtime
 def test_killed_twice_it_is_an_error_that_names_the_file(
-    subject: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = written(conv_integer(subject.model), tmp_path / "model.onnx")
+    path = written(conv_integer(prepared.model), tmp_path / "model.onnx")
     ask = Worker._ask
 
     def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
@@ -150,12 +150,12 @@ def test_killed_twice_it_is_an_error_that_names_the_file(
 
 @real
 @pytest.mark.runtime
-def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: PreparedModel, tmp_path: Path) -> None:
-    model = conv_integer(int8(subject))
+def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(prepared: PreparedModel, tmp_path: Path) -> None:
+    model = conv_integer(int8(prepared))
     for node in model.graph.node:
         if node.op_type == "ConvInteger":
             del node.input[3]
-    sound, bad = written(conv_integer(subject.model), tmp_path / "sound.onnx"), written(model, tmp_path / "bad.onnx")
+    sound, bad = written(conv_integer(prepared.model), tmp_path / "sound.onnx"), written(model, tmp_path / "bad.onnx")
     with pytest.raises(
         InputError, match=r"bad\.onnx: deepsparse cannot use this file: .* died again .*: Assertion at .*ops"
     ):
@@ -165,9 +165,9 @@ def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(subject: Prepa
 
 @real
 @pytest.mark.runtime
-def test_what_it_leaves_to_others_is_not_measured(subject: PreparedModel, tmp_path: Path) -> None:
+def test_what_it_leaves_to_others_is_not_measured(prepared: PreparedModel, tmp_path: Path) -> None:
     """The QDQ form at an opset that it reads."""
-    model = copy_of(int8(subject))
+    model = copy_of(int8(prepared))
     model.opset_import[0].version, model.ir_version = 17, 8
     path = written(model, tmp_path / "model.onnx")
     runtime, line = DeepSparse(), r"model\.onnx: .* not measured: it computes only \d+ % of the operators itself"
@@ -183,18 +183,18 @@ def test_what_it_leaves_to_others_is_not_measured(subject: PreparedModel, tmp_pa
 
 @real
 @pytest.mark.runtime
-def test_a_form_that_it_does_not_read_is_refused(subject: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
+def test_a_form_that_it_does_not_read_is_refused(prepared: PreparedModel, images: np.ndarray, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot use this file: "):
-        DeepSparse().run(written(subject.model, tmp_path / "model.onnx"), [images], 1)
+        DeepSparse().run(written(prepared.model, tmp_path / "model.onnx"), [images], 1)
 
 
 @real
 @pytest.mark.runtime
 @pytest.mark.parametrize("lower", [False, True])
-def test_every_layer_of_a_float_model_has_its_time(subject: PreparedModel, tmp_path: Path, lower: bool) -> None:
-    model = conv_integer(int8(subject) if lower else subject.model)
+def test_every_layer_of_a_float_model_has_its_time(prepared: PreparedModel, tmp_path: Path, lower: bool) -> None:
+    model = conv_integer(int8(prepared) if lower else prepared.model)
     times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), 1, 1, runs=4)
-    layers = {name for name in units(subject.model) if name != "add"}
+    layers = {name for name in units(prepared.model) if name != "add"}
     assert layers <= set(times) and min(times.values()) >= 0
     assert all(name.startswith("+") or name in {node.name for node in model.graph.node} for name in times)
 
@@ -205,10 +205,10 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
     """What is planned from is portable, what is measured and shipped is not."""
     state = replace(finished, target=Target(runtime="deepsparse"), compare=("onnxruntime",), limits=Limits())
     state = replace(run(state, "baseline", tmp_path, rounds=1, runs=1), out=tmp_path)
-    subject = load_prepared_model(state)
-    assert subject.model.opset_import[0].version == 20
-    sample, owned = PlanMeter(subject, (Quantize(),), state, rounds=1, runs=2).profiled(
-        Quantize().uniform(subject)[0], memory=False
+    prepared = load_prepared_model(state)
+    assert prepared.model.opset_import[0].version == 20
+    sample, owned = PlanMeter(prepared, (Quantize(),), state, rounds=1, runs=2).profiled(
+        Quantize().uniform(prepared)[0], memory=False
     )
     assert sample.latency > 0 and {"stem.0", "block.conv1", "depthwise", "fc"} <= set(owned)
     state = run(state, "export", tmp_path, agreement=0.8)

@@ -41,17 +41,17 @@ saturating (float[1,32,1,1] x) => (float[1,16] logits) {
 
 
 @pytest.fixture(scope="module")
-def fp32(subject: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fp32(prepared: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("openvino") / "fp32.onnx"
-    onnx.save(subject.model, path)
+    onnx.save(prepared.model, path)
     return path
 
 
 @pytest.fixture(scope="module")
-def int8(subject: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    (choice,) = Quantize().uniform(subject)
+def int8(prepared: PreparedModel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    (choice,) = Quantize().uniform(prepared)
     path = tmp_path_factory.mktemp("openvino") / "int8.onnx"
-    onnx.save(Quantize().lower(subject, choice, subject.model), path)
+    onnx.save(Quantize().lower(prepared, choice, prepared.model), path)
     return path
 
 
@@ -60,8 +60,8 @@ def images(model: Path, count: int) -> np.ndarray:
     return np.random.default_rng(0).standard_normal((count, *shape[1:]), dtype=np.float32)
 
 
-def layers(subject: PreparedModel) -> set[str]:
-    return {layer.name for layer in subject.network.layers if layer.op != "add"}
+def layers(prepared: PreparedModel) -> set[str]:
+    return {layer.name for layer in prepared.network.layers if layer.op != "add"}
 
 
 def test_fp32_is_fp32(fp32: Path) -> None:
@@ -71,9 +71,9 @@ def test_fp32_is_fp32(fp32: Path) -> None:
     np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-4 * float(np.abs(wanted).max()))
 
 
-def test_int8_runs_in_integers(int8: Path, subject: PreparedModel) -> None:
+def test_int8_runs_in_integers(int8: Path, prepared: PreparedModel) -> None:
     kernels = {name: kernel for kernel, name in RUNTIME.executed(int8)}
-    assert {name: kernels[name][-2:].upper() for name in layers(subject)} == dict.fromkeys(layers(subject), "I8")
+    assert {name: kernels[name][-2:].upper() for name in layers(prepared)} == dict.fromkeys(layers(prepared), "I8")
 
 
 def test_int8_gives_the_answers_of_onnxruntime(int8: Path) -> None:
@@ -101,11 +101,11 @@ def test_int8_results_are_exact_with_weight_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_node_times_are_named_by_the_file(
-    precision: str, subject: PreparedModel, request: pytest.FixtureRequest
+    precision: str, prepared: PreparedModel, request: pytest.FixtureRequest
 ) -> None:
     model: Path = request.getfixturevalue(precision)
     times = RUNTIME.node_times(model, threads=1, batch=1, runs=3)
-    assert layers(subject) <= set(times)
+    assert layers(prepared) <= set(times)
     inserted = {name for name in times if name.startswith("+")}
     assert set(times) - inserted <= {node.name for node in onnx.load(model).graph.node}
     assert all(ms >= 0 for ms in times.values()) and sum(times.values()) > 0

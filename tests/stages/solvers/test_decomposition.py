@@ -16,8 +16,8 @@ from paredown.stages.transforms.resize import Resize
 
 
 @pytest.fixture
-def problem(subject: PreparedModel, tools: Any) -> Problem:
-    found: Problem = tools.random_problem(subject, (Narrow(), Resize(round_to=4), Quantize()), {"latency": 1.0})
+def problem(prepared: PreparedModel, tools: Any) -> Problem:
+    found: Problem = tools.random_problem(prepared, (Narrow(), Resize(round_to=4), Quantize()), {"latency": 1.0})
     plain = plan_cost(found, {site.name: site.candidates[0].name for site in found.sites})
     return with_limits(found, {"latency": 0.7 * plain["latency"]})
 

@@ -49,32 +49,32 @@ def test_its_gradient_hardly_depends_on_the_temperature() -> None:
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
 
 
-def test_points_are_where_blocks_and_the_last_stage_end(subject: PreparedModel, net: nn.Module) -> None:
-    points = feature_points(subject, {"narrow:block.conv2": "8"}, net)
+def test_points_are_where_blocks_and_the_last_stage_end(prepared: PreparedModel, net: nn.Module) -> None:
+    points = feature_points(prepared, {"narrow:block.conv2": "8"}, net)
     assert set(points) == {"block.bn2", "pointwise.1"}
-    assert points["block.bn2"] == sorted(subject.channel_ranking["block.conv2"][:8])
+    assert points["block.bn2"] == sorted(prepared.channel_ranking["block.conv2"][:8])
     assert points["pointwise.1"] == list(range(48))
 
 
 def test_a_student_that_is_its_teacher_has_nothing_to_learn(
-    net: nn.Module, subject: PreparedModel, images: torch.Tensor
+    net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(subject, {}, net))
+    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, {}, net))
     assert told(loss, student, images) == pytest.approx(0, abs=1e-6)
 
 
 def test_features_are_compared_on_the_channels_that_stayed(
-    net: nn.Module, subject: PreparedModel, images: torch.Tensor
+    net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     """The last group is narrowed: what its other channels compute is as before, so their error is 0."""
     choice = {"narrow:pointwise.0": "16"}
-    student = prune(net, subject.network.shape, kept_channels(subject, choice)).eval()
+    student = prune(net, prepared.network.shape, kept_channels(prepared, choice)).eval()
     only = Weights(0.0, 0.0, 1.0, 2.0)
-    right = Distillation(net, student, only, feature_points(subject, choice, net))
+    right = Distillation(net, student, only, feature_points(prepared, choice, net))
     assert told(right, student, images) == pytest.approx(0, abs=1e-5)
     right.close()
-    others = {"pointwise.1": sorted(set(range(48)) - set(subject.channel_ranking["pointwise.0"][:16]))[:16]}
+    others = {"pointwise.1": sorted(set(range(48)) - set(prepared.channel_ranking["pointwise.0"][:16]))[:16]}
     wrong = Distillation(net, student, only, others)
     assert told(wrong, student, images) > 0.1
 
@@ -91,11 +91,11 @@ def test_the_parts_are_weighed(net: nn.Module, images: torch.Tensor) -> None:
 
 
 def test_gradients_reach_the_student_and_not_the_teacher(
-    net: nn.Module, subject: PreparedModel, images: torch.Tensor
+    net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     choice = {"narrow:block.conv2": "8", "narrow:block.conv1": "16"}
-    student = prune(net, subject.network.shape, kept_channels(subject, choice)).train()
-    loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(subject, choice, net))
+    student = prune(net, prepared.network.shape, kept_channels(prepared, choice)).train()
+    loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, choice, net))
     loss(student, images, LABELS).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in student.parameters())
     assert all(p.grad is None for p in net.parameters())
@@ -103,7 +103,7 @@ def test_gradients_reach_the_student_and_not_the_teacher(
 
 
 def test_features_alone_teach_the_layers_before_them(
-    net: nn.Module, subject: PreparedModel, images: torch.Tensor
+    net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     student = copy.deepcopy(net)
     with torch.no_grad():
@@ -116,9 +116,9 @@ def test_features_alone_teach_the_layers_before_them(
     assert grads["fc.weight"] is None or float(grads["fc.weight"].abs().sum()) == 0
 
 
-def test_closing_takes_the_hooks_away(net: nn.Module, subject: PreparedModel, images: torch.Tensor) -> None:
+def test_closing_takes_the_hooks_away(net: nn.Module, prepared: PreparedModel, images: torch.Tensor) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(subject, {}, net))
+    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, {}, net))
     loss.close()
     student(images)
     assert loss.learnt == {}

@@ -38,14 +38,14 @@ def images(tools: Any) -> torch.Tensor:
     return torch.randn(16, *tools.shape, generator=torch.Generator().manual_seed(3))
 
 
-def int8(subject: PreparedModel) -> Choice:
-    return {**SMALL, **Quantize().uniform(subject)[0]}
+def int8(prepared: PreparedModel) -> Choice:
+    return {**SMALL, **Quantize().uniform(prepared)[0]}
 
 
-def lowered(subject: PreparedModel, choice: Choice) -> onnx.ModelProto:
-    model = subject.model
+def lowered(prepared: PreparedModel, choice: Choice) -> onnx.ModelProto:
+    model = prepared.model
     for transform in ALL:
-        model = transform.lower(subject, choice, model)
+        model = transform.lower(prepared, choice, model)
     return model
 
 
@@ -58,16 +58,16 @@ def lowered(subject: PreparedModel, choice: Choice) -> onnx.ModelProto:
     ],
 )
 def test_sides_are_rounded_and_smaller_than_the_input(
-    subject: PreparedModel, options: dict[str, Any], sides: tuple[str, ...]
+    prepared: PreparedModel, options: dict[str, Any], sides: tuple[str, ...]
 ) -> None:
-    (site,) = Resize(**options).sites(subject)
+    (site,) = Resize(**options).sites(prepared)
     assert tuple(candidate.name for candidate in site.candidates) == sides
 
 
-def test_without_a_smaller_side_there_is_no_site(subject: PreparedModel) -> None:
+def test_without_a_smaller_side_there_is_no_site(prepared: PreparedModel) -> None:
     large = Resize(levels=(0.99,))
-    assert large.sites(subject) == large.uniform(subject) == ()
-    assert not any(large.touching(subject, layer) for layer in subject.network.layers)
+    assert large.sites(prepared) == large.uniform(prepared) == ()
+    assert not any(large.touching(prepared, layer) for layer in prepared.network.layers)
 
 
 def test_it_is_applied_behind_widths_and_before_precision() -> None:
@@ -79,37 +79,37 @@ def test_it_is_applied_behind_widths_and_before_precision() -> None:
     ]
 
 
-def test_int8_layers_read_the_shrunk_image_and_never_the_whole(subject: PreparedModel) -> None:
-    values = quantized_values(lowered(subject, SMALL), [layer.name for layer in subject.network.layers])
+def test_int8_layers_read_the_shrunk_image_and_never_the_whole(prepared: PreparedModel) -> None:
+    values = quantized_values(lowered(prepared, SMALL), [layer.name for layer in prepared.network.layers])
     assert "shrunk" in values
     assert "x" not in values
 
 
 def test_together_with_int8_the_file_computes_what_is_imitated(
-    subject: PreparedModel, images: torch.Tensor, tmp_path: Path
+    prepared: PreparedModel, images: torch.Tensor, tmp_path: Path
 ) -> None:
-    choice, graph = int8(subject), copy.deepcopy(subject.network.graph)
+    choice, graph = int8(prepared), copy.deepcopy(prepared.network.graph)
     for transform in ALL:
-        graph = transform.imitate(subject, choice, graph)
-    save(lowered(subject, choice), tmp_path / "model.onnx")
+        graph = transform.imitate(prepared, choice, graph)
+    save(lowered(prepared, choice), tmp_path / "model.onnx")
     got = OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1)
     with torch.no_grad():
-        expected, plain = graph(images).numpy(), subject.network.graph(images).numpy()
+        expected, plain = graph(images).numpy(), prepared.network.graph(images).numpy()
     assert np.abs(got - expected).mean() < 0.1 * np.abs(expected - plain).mean()
 
 
-def test_a_judge_leaves_the_trace_as_it_was(subject: PreparedModel, images: torch.Tensor) -> None:
-    plain = subject.network.graph(images)
-    judge = TeacherComparison(subject, ALL, images)
+def test_a_judge_leaves_the_trace_as_it_was(prepared: PreparedModel, images: torch.Tensor) -> None:
+    plain = prepared.network.graph(images)
+    judge = TeacherComparison(prepared, ALL, images)
     assert judge.loss(SMALL) > 0
     assert judge.loss({**SMALL, "narrow:block.conv1": "8"}) != judge.loss(SMALL)
     assert judge.loss({}) == pytest.approx(0, abs=1e-6)
-    assert torch.equal(subject.network.graph(images), plain)
+    assert torch.equal(prepared.network.graph(images), plain)
 
 
-def test_the_shrink_is_timed_with_the_layer_that_reads_it(subject: PreparedModel) -> None:
-    assert _owner(lowered(subject, SMALL), "shrunk", {}) == "stem.0"
-    assert _owner(lowered(subject, int8(subject)), "shrunk", {}) == "stem.0"
+def test_the_shrink_is_timed_with_the_layer_that_reads_it(prepared: PreparedModel) -> None:
+    assert _owner(lowered(prepared, SMALL), "shrunk", {}) == "stem.0"
+    assert _owner(lowered(prepared, int8(prepared)), "shrunk", {}) == "stem.0"
 
 
 def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Module, images: torch.Tensor) -> None:

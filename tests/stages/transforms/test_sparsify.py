@@ -65,12 +65,12 @@ def limits(latency: str) -> Limits:
     return Limits(latency_p50=Bound.model_validate(latency))
 
 
-def test_sites_are_layers_that_the_pattern_fits(subject: PreparedModel) -> None:
-    sites = {site.name: [c.name for c in site.candidates] for site in Sparsify(levels=(0.9, 0.5)).sites(subject)}
+def test_sites_are_layers_that_the_pattern_fits(prepared: PreparedModel) -> None:
+    sites = {site.name: [c.name for c in site.candidates] for site in Sparsify(levels=(0.9, 0.5)).sites(prepared)}
     # The stem reads three channels, the depthwise convolution one.
     assert set(sites) == {f"sparsify:{n}" for n in ("block.conv1", "block.conv2", "pointwise.0", "fc")}
     assert sites["sparsify:fc"] == ["dense", "block4@0.5", "block4@0.9"]
-    every = Sparsify(levels=(0.5,), patterns=("unstructured", "2:4", "block4")).sites(subject)
+    every = Sparsify(levels=(0.5,), patterns=("unstructured", "2:4", "block4")).sites(prepared)
     assert {site.name for site in every} == {*sites, "sparsify:stem.0"}
     assert not next(site for site in every if site.name == "sparsify:fc").ordered
 
@@ -90,29 +90,29 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], said: s
         Sparsify(**options)
 
 
-def test_layers_can_be_pinned(subject: PreparedModel) -> None:
+def test_layers_can_be_pinned(prepared: PreparedModel) -> None:
     transform = Sparsify(levels=(0.5,), layers={"fc": "dense", "block[.].*": 0.85, "pointwise.0": "2:4"})
-    assert transform.pinned(subject) == {
+    assert transform.pinned(prepared) == {
         "sparsify:fc": "dense",
         "sparsify:block.conv1": "block4@0.85",
         "sparsify:block.conv2": "block4@0.85",
         "sparsify:pointwise.0": "2:4",
     }
-    sites = {site.name: {c.name for c in site.candidates} for site in transform.sites(subject)}
-    assert all(name in sites[site] for site, name in transform.pinned(subject).items())
+    sites = {site.name: {c.name for c in site.candidates} for site in transform.sites(prepared)}
+    assert all(name in sites[site] for site, name in transform.pinned(prepared).items())
     with pytest.raises(InputError, match="'heads' fits none"):
-        Sparsify(layers={"heads": 0.5}).pinned(subject)
+        Sparsify(layers={"heads": 0.5}).pinned(prepared)
 
 
 def test_reconstruction_is_made_once_and_kept(skipping: State) -> None:
-    subject = load_prepared_model(skipping)
-    weight = subject.network.module.get_parameter("block.conv1.weight").detach()
+    prepared = load_prepared_model(skipping)
+    weight = prepared.network.module.get_parameter("block.conv1.weight").detach()
     for name in ("block4@0.5", "block4@0.9"):
-        sparsity = Sparsify().pruned(subject, "block.conv1", Sparsity.parse(name), weight)
-        assert np.array_equal(sparsity, subject.pruned["block.conv1"][name].dense())
-    magnitude = Sparsify(method="magnitude").pruned(subject, "block.conv1", Sparsity.parse("block4@0.5"), weight)
-    assert not np.array_equal(magnitude, subject.pruned["block.conv1"]["block4@0.5"].dense())
-    changed = Sparsify().pruned(subject, "block.conv1", Sparsity.parse("block4@0.5"), weight * 1.5)
+        sparsity = Sparsify().pruned(prepared, "block.conv1", Sparsity.parse(name), weight)
+        assert np.array_equal(sparsity, prepared.pruned["block.conv1"][name].dense())
+    magnitude = Sparsify(method="magnitude").pruned(prepared, "block.conv1", Sparsity.parse("block4@0.5"), weight)
+    assert not np.array_equal(magnitude, prepared.pruned["block.conv1"]["block4@0.5"].dense())
+    changed = Sparsify().pruned(prepared, "block.conv1", Sparsity.parse("block4@0.5"), weight * 1.5)
     assert np.array_equal(changed, magnitude * 1.5)
 
 
@@ -210,12 +210,12 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     }
 
 
-def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: PreparedModel, tmp_path: Path) -> None:
+def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(prepared: PreparedModel, tmp_path: Path) -> None:
     choice = {"narrow:block.conv1": "16", "sparsify:block.conv2": "block4@0.5", "sparsify:block.conv1": "block4@0.75"}
     images = torch.randn(4, 3, 24, 24, generator=torch.Generator().manual_seed(3))
-    graph, model = copy.deepcopy(subject.network.graph), subject.model
+    graph, model = copy.deepcopy(prepared.network.graph), prepared.model
     for transform in (Narrow(), Sparsify()):
-        graph, model = transform.imitate(subject, choice, graph), transform.lower(subject, choice, model)
+        graph, model = transform.imitate(prepared, choice, graph), transform.lower(prepared, choice, model)
     save(model, tmp_path / "model.onnx")
     with torch.no_grad():
         expected = graph(images).numpy()
@@ -224,17 +224,17 @@ def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(subject: Pr
     assert (found["block.conv1"], found["block.conv2"]) == (pytest.approx(0.75, abs=0.01), pytest.approx(0.5, abs=0.01))
 
 
-def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(subject: PreparedModel) -> None:
-    layer, transform = subject.network.layer("block.conv2"), Sparsify()
+def test_narrowed_to_what_the_pattern_does_not_divide_a_layer_stays_dense(prepared: PreparedModel) -> None:
+    layer, transform = prepared.network.layer("block.conv2"), Sparsify()
     choice = {"sparsify:block.conv2": "block4@0.5"}
-    assert transform.form(subject, layer, LayerForm(30, 16), choice) == LayerForm(30, 16)
-    assert transform.form(subject, layer, LayerForm(28, 16), choice).sparsity == Sparsity("block4", 0.5)
+    assert transform.form(prepared, layer, LayerForm(30, 16), choice) == LayerForm(30, 16)
+    assert transform.form(prepared, layer, LayerForm(28, 16), choice).sparsity == Sparsity("block4", 0.5)
 
 
-def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(subject: PreparedModel) -> None:
-    assert "sparsify:stem.0" not in Sparsify(layers={".*": 0.8}).pinned(subject)
+def test_a_pin_that_cannot_hold_is_told_where_the_layer_is_named(prepared: PreparedModel) -> None:
+    assert "sparsify:stem.0" not in Sparsify(layers={".*": 0.8}).pinned(prepared)
     with pytest.raises(InputError, match=r"stem\.0 cannot be block4@0\.8: its channels do not fit"):
-        Sparsify(layers={"stem.0": 0.8}).pinned(subject)
-    assert Sparsify(layers={"fc": "block4@0.80"}).pinned(subject) == {"sparsify:fc": "block4@0.8"}
+        Sparsify(layers={"stem.0": 0.8}).pinned(prepared)
+    assert Sparsify(layers={"fc": "block4@0.80"}).pinned(prepared) == {"sparsify:fc": "block4@0.8"}
     with pytest.raises(ValueError, match="a level needs a pattern"):
         Sparsify(patterns=("2:4",), layers={"fc": 0.5})
