@@ -31,7 +31,7 @@ import click
 import numpy as np
 
 from paredown.pipeline.cli import main as paredown
-from paredown.pipeline.run.store import MANIFEST, ProductStore
+from paredown.pipeline.run.store import RECORD, ProductStore
 
 HERE = Path(__file__).resolve().parent
 RECIPE = """\
@@ -88,7 +88,7 @@ class Project:
 
     def made(self) -> dict[str, int]:
         """The finished products, with the inode of each: one that was made again has another."""
-        return {file.parent.name: file.stat().st_ino for file in self.store.folder.glob(f"objects/*/*/{MANIFEST}")}
+        return {file.parent.name: file.stat().st_ino for file in self.store.folder.glob(f"objects/*/*/{RECORD}")}
 
     def whole(self) -> bool:
         """Whether every finished product is as it was checked in."""
@@ -98,7 +98,7 @@ class Project:
         """Every file of every product that the run shows, without what tells how long something took."""
         shown = self.runs / self.root.name
         files = (file for link in shown.iterdir() if link.is_dir() for file in link.rglob("*") if file.is_file())
-        return {str(file.relative_to(shown)): _timeless(file) for file in files if file.name != MANIFEST}
+        return {str(file.relative_to(shown)): _timeless(file) for file in files if file.name != RECORD}
 
 
 def _timeless(file: Path) -> bytes:

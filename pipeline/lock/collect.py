@@ -1,6 +1,5 @@
 """What a run resolved to, gathered from the recipe, from the products in its folder, and from this machine."""
 
-import json
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -29,7 +28,7 @@ from paredown.pipeline.lock.lock import (
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.run.keys import ProductKeys, code, engines_named, texts, version_of
 from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
-from paredown.pipeline.run.store import MANIFEST
+from paredown.pipeline.run.store import digests
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
 from paredown.stages.products.product_files import DECIDED
@@ -189,13 +188,6 @@ def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
         samples=len(profile.get("samples", ())),
         baseline_ms=profile.get("baseline_ms"),
     )
-
-
-def digests(product: Path) -> dict[str, str]:
-    """File to sha256 of a product, as the store noted them when it was made; empty where it is not there."""
-    file = product / MANIFEST
-    listed = json.loads(file.read_text())["files"] if file.exists() else {}
-    return {name: entry["sha256"] for name, entry in sorted(listed.items())}
 
 
 def plain(text: str, most: int = 500) -> str:

@@ -16,7 +16,7 @@ from paredown.pipeline.machine_errors import REMOVED, machine_errors
 from paredown.pipeline.recipe.recipe import Recipe, Step
 from paredown.pipeline.run.allocator import keep_pages
 from paredown.pipeline.run.keys import ProductKeys, engines_named
-from paredown.pipeline.run.store import ProductStore
+from paredown.pipeline.run.store import RECORD, ProductStore
 from paredown.stages import plugins
 from paredown.stages.base import State
 
@@ -94,7 +94,8 @@ def _product(place: RunPlace, step: Step, digest: str, state: State, rest: tuple
 def _make(place: RunPlace, step: Step, digest: str, state: State) -> Path:
     """Runs a stage in its scratch folder and checks its product in, also one that a refusing stage kept."""
     out, start = place.store.work(digest), time.monotonic()
-    (out / REFUSAL).unlink(missing_ok=True)
+    for left_behind in (REFUSAL, RECORD):  # by an attempt that was killed while it was checked in
+        (out / left_behind).unlink(missing_ok=True)
     try:
         with machine_errors(out), fails_if_removed(out):
             _run_stage(step, replace(state, out=out))

@@ -1,6 +1,6 @@
 """Products by content: a key is a digest of all that decides the product, and a product is all or nothing.
 
-A product is made in `work/<key>`, checked in with a manifest, and renamed to `objects/<2 digits>/<key>` in
+A product is made in `work/<key>`, checked in with a record of its files, and renamed to `objects/<2 digits>/<key>` in
 one step, so that a kill at any moment leaves either the whole product or only scratch files.
 """
 
@@ -16,12 +16,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paredown.models.errors import MachineError
-from paredown.models.files import _sha256
+from paredown.models.errors import InputError, MachineError
+from paredown.models.files import digest_file
 from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
 
-MANIFEST = "MANIFEST.json"
+RECORD = "stored.json"
+"""In a product's folder: its key, its seconds, and the sha256 of its files. No stage may write a file of that name, nor
+one that differs from it by case only: file systems that ignore case would keep just one of the two."""
+_OLD_RECORD = "MANIFEST.json"
+"""The name that older versions gave it. Their links are still seen, so that they can be taken away."""
 _HASHED_ON_READ = 64 * 2**20
 """Bytes; larger files are checked by their size only when a product is read again."""
 
@@ -64,12 +68,15 @@ class ProductStore:
         return None if fault else folder
 
     def commit(self, key: str, seconds: float = 0.0) -> Path:
-        """Checks the scratch folder in as the product and returns its place; `seconds` is what it took."""
+        """Checks the scratch folder in as the product and returns its place; `seconds` is what it took.
+
+        Raises InputError where the stage wrote a file of the record's name.
+        """
         work, place = self.folder / "work" / key, self._object(key)
         with machine_errors(work):
-            (work / MANIFEST).unlink(missing_ok=True)
-            manifest = _describe(work, key, seconds)
-            _write_synced(work / MANIFEST, json.dumps(manifest, indent=1, sort_keys=True))
+            _refuse_record(work)
+            record = _describe(work, key, seconds)
+            _write_synced(work / RECORD, json.dumps(record, indent=1, sort_keys=True))
             _sync_tree(work)
             place.parent.mkdir(parents=True, exist_ok=True)
             work.rename(place)
@@ -79,7 +86,7 @@ class ProductStore:
 
     def seconds(self, key: str) -> float:
         """How long the product took to make."""
-        return float(_manifest(self._object(key))["seconds"])
+        return float(_record(self._object(key))["seconds"])
 
     def publish(self, key: str, link: Path) -> None:
         """Makes `link` show the product, replacing what it showed before in one step."""
@@ -99,7 +106,7 @@ class ProductStore:
     def published(self, link: Path) -> str | None:
         """The key of the product that `link` shows, or None."""
         try:
-            return str(_manifest(link)["key"])
+            return str(_record(link)["key"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -119,9 +126,21 @@ class ProductStore:
         print(harmless(f"warning: {folder}: {fault}; moved to {aside}, making it again"), file=sys.stderr)
 
 
+def digests(product: Path) -> dict[str, str]:
+    """File to sha256 of a product, as noted when it was checked in; empty where the product is not there."""
+    listed = _record(product)["files"] if _record_file(product).exists() else {}
+    return {name: entry["sha256"] for name, entry in sorted(listed.items())}
+
+
+def _refuse_record(work: Path) -> None:
+    for file in work.iterdir():
+        if file.name.casefold() == RECORD:
+            raise InputError(f"{file}: the stage wrote a file of this name, under which the store keeps its own")
+
+
 def _describe(folder: Path, key: str, seconds: float) -> dict[str, Any]:
     files = {
-        str(file.relative_to(folder)): {"sha256": _sha256_file(file), "size": file.stat().st_size}
+        str(file.relative_to(folder)): {"sha256": digest_file(file), "size": file.stat().st_size}
         for file in sorted(folder.rglob("*"))
         if file.is_file()
     }
@@ -129,20 +148,20 @@ def _describe(folder: Path, key: str, seconds: float) -> dict[str, Any]:
 
 
 def _check(key: str, files: Mapping[str, object]) -> str:
-    """Digest of the manifest itself, so that a damaged manifest is noticed too."""
-    return _sha256(json.dumps([key, files], sort_keys=True).encode())
+    """Digest of the record itself, so that a damaged record is noticed too."""
+    return hashlib.sha256(json.dumps([key, files], sort_keys=True).encode()).hexdigest()
 
 
 def _fault(folder: Path, key: str) -> str | None:
     """What is wrong with a stored product; None when it is whole."""
     try:
-        manifest = _manifest(folder)
-        files = manifest["files"]
-        if manifest["key"] != key or manifest["check"] != _check(key, files):
-            return "its manifest is damaged"
+        record = _record(folder)
+        files = record["files"]
+        if record["key"] != key or record["check"] != _check(key, files):
+            return "its record is damaged"
         damaged = [name for name, entry in files.items() if not _whole(folder, name, entry)]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "its manifest cannot be read"
+        return "its record cannot be read"
     return f"{damaged[0]} is damaged" if damaged else None
 
 
@@ -153,16 +172,15 @@ def _whole(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
         return False
     if not file.is_file() or file.stat().st_size != entry["size"]:
         return False
-    return bool(entry["size"] > _HASHED_ON_READ or _sha256_file(file) == entry["sha256"])
+    return bool(entry["size"] > _HASHED_ON_READ or digest_file(file) == entry["sha256"])
 
 
-def _manifest(folder: Path) -> Any:
-    return json.loads((folder / MANIFEST).read_bytes())
+def _record(folder: Path) -> Any:
+    return json.loads(_record_file(folder).read_bytes())
 
 
-def _sha256_file(file: Path) -> str:
-    with file.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
+def _record_file(folder: Path) -> Path:
+    return folder / (RECORD if (folder / RECORD).exists() else _OLD_RECORD)
 
 
 def _write_synced(file: Path, text: str) -> None:

@@ -16,7 +16,7 @@ from paredown.pipeline.report.closing_table import closing_table
 from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
 from paredown.pipeline.report.report import render
 from paredown.pipeline.run.run_folder import as_damage
-from paredown.pipeline.run.store import MANIFEST, ProductStore, _check
+from paredown.pipeline.run.store import RECORD, ProductStore, _check
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
 from paredown.stages.products.product_files import DOCUMENTS
@@ -154,21 +154,21 @@ KEY = "a" * 64
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[ProductStore, Callable[[Any], None]]:
-    """A store, and what writes the manifest of its one product with a sum that fits."""
+    """A store, and what writes the record of its one product with a sum that fits."""
     store = ProductStore(tmp_path / "runs" / ".store")
     (store.work(KEY) / "value").write_text("1")
     place = store.commit(KEY)
 
     def write(files: Any, **more: Any) -> None:
-        manifest = {"key": KEY, "seconds": 1, "files": files, "check": _check(KEY, files), **more}
-        (place / MANIFEST).write_text(json.dumps(manifest))
+        record = {"key": KEY, "seconds": 1, "files": files, "check": _check(KEY, files), **more}
+        (place / RECORD).write_text(json.dumps(record))
 
     return store, write
 
 
-def test_changed_manifests(stored: Any, fuzz: Any) -> None:
+def test_changed_records(stored: Any, fuzz: Any) -> None:
     store, write = stored
-    file = store.get(KEY) / MANIFEST
+    file = store.get(KEY) / RECORD
     text = file.read_text()
 
     def attempt(seed: int) -> None:
@@ -184,11 +184,11 @@ def test_changed_manifests(stored: Any, fuzz: Any) -> None:
     fuzz(st.integers(0, 2**32), 150, attempt)
 
 
-def test_manifests_that_name_files_elsewhere(stored: Any, tmp_path: Path) -> None:
+def test_records_that_name_files_elsewhere(stored: Any, tmp_path: Path) -> None:
     """A product is never called whole because of a file that is not in it."""
     store, write = stored
     place = store.get(KEY)
-    digest = json.loads((place / MANIFEST).read_text())["files"]["value"]
+    digest = json.loads((place / RECORD).read_text())["files"]["value"]
     (tmp_path / "outside").write_text("1")
     (place / "link").symlink_to(tmp_path / "outside")
     for name in ("../../../../../outside", str(tmp_path / "outside"), "link"):

@@ -9,9 +9,9 @@ import pytest
 
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run import keys
+from paredown.pipeline.run import keys, store
 from paredown.pipeline.run.runner import fails_if_removed, run
-from paredown.pipeline.run.store import ProductStore
+from paredown.pipeline.run.store import RECORD, ProductStore
 from paredown.stages import plugins
 
 Write = Callable[..., Path]
@@ -267,14 +267,14 @@ def test_a_failed_stage_keeps_earlier_products_and_its_scratch_files(
     assert values(tmp_path / "runs") == {"first": "1", "second": "whole"}
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "manifest"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "remove", "record"])
 def test_a_damaged_product_is_made_again(
     chain: Path, tmp_path: Path, ran: Ran, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     runs = tmp_path / "runs"
     run(load_recipe(chain), runs)
     ran()
-    file = runs / "demo" / "second" / ("MANIFEST.json" if damage == "manifest" else "value")
+    file = runs / "demo" / "second" / (RECORD if damage == "record" else "value")
     match damage:
         case "flip":
             file.write_text("12")
@@ -286,6 +286,53 @@ def test_a_damaged_product_is_made_again(
     assert ran() == ["second"]
     assert values(runs) == {"first": "1", "second": "11", "third": "111"}
     assert "warning: " in capsys.readouterr().err
+
+
+def test_products_of_an_older_version_are_made_again_and_nothing_is_said_of_them(
+    chain: Path,
+    write_recipe: Write,
+    tmp_path: Path,
+    ran: Ran,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = tmp_path / "runs"
+    with monkeypatch.context() as older:
+        older.setattr(store, "RECORD", "MANIFEST.json")
+        older.setattr(keys, "code", lambda: "older")
+        run(load_recipe(chain), runs)
+    assert (runs / "demo" / "third" / "MANIFEST.json").is_file()
+    ran()
+    capsys.readouterr()
+    run(load_recipe(write_recipe("- first.py: {steps: 1}\n- second.py")), runs)
+    assert ran() == ["first", "second"]
+    assert values(runs) == {"first": "1", "second": "11"}, "what the recipe no longer has is not shown"
+    assert {file.name for file in (runs / "demo" / "second").iterdir()} == {"value", RECORD}
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", [RECORD, RECORD.upper()])
+def test_a_stage_cannot_write_what_the_store_writes(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, name: str
+) -> None:
+    write_stage("first", f'(state.out / "{name}").write_text("mine")')
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"{name}: the stage wrote a file of this name"):
+            run(load_recipe(write_recipe("- first.py")), tmp_path / "runs")
+
+
+def test_a_run_that_was_killed_behind_the_record_goes_on(
+    chain: Path, tmp_path: Path, ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pull_the_cable(*_: object) -> None:
+        raise RuntimeError("cable pulled")
+
+    with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="cable pulled"):
+        broken.setattr(store, "_sync_tree", pull_the_cable)
+        run(load_recipe(chain), tmp_path / "runs")
+    assert list((tmp_path / "runs" / ".store" / "work").glob(f"*/{RECORD}"))
+    run(load_recipe(chain), tmp_path / "runs")
+    assert ran() == ["first", "first", "second", "third"]
 
 
 def test_a_stage_sees_the_recipe_and_its_folders(write_stage: Write, write_recipe: Write, tmp_path: Path) -> None:
