@@ -1,5 +1,6 @@
 """What a recipe and a budgets file may say, for editors (JSON schema) and for people (Markdown), from one source."""
 
+import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +19,8 @@ PAGE, GATES_PAGE = DOCS / "recipe.md", DOCS / "gates.md"
 _INTRO = """# Recipe reference
 
 Written by `python -m paredown.pipeline.reference`; do not edit. The same as a JSON schema for editors is
-`pipeline/recipe.schema.json`. Relative paths start from the recipe's folder.
+`pipeline/recipe.schema.json`. Relative paths start from the recipe's folder. A part that is written only in part keeps
+the defaults shown here for the rest.
 """
 
 _GATES_INTRO = """# Budgets file reference
@@ -39,6 +41,7 @@ def schema() -> Schema:
     classes: list[tuple[Any, Any]] = [(cls, "validation") for cls in (Recipe, *stages.values())]
     refs, shared = models_json_schema(classes)
     definitions: Schema = shared["$defs"]
+    _show_defaults_of_places(definitions)
     top: Schema = definitions.pop(_target(refs[classes[0]]))
     del top["properties"]["root"]
     options = {name: refs[cls, "validation"] for name, cls in stages.items()}
@@ -46,6 +49,26 @@ def schema() -> Schema:
     top["required"] = [name for name in top["required"] if name not in ("name", "pipeline", "root")]
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     return draft | top | {"title": "paredown recipe", "$defs": definitions}
+
+
+def _show_defaults_of_places(definitions: Schema) -> None:
+    """A part whose default is not that of its class (the phases of `recover`) becomes a definition of its own."""
+    shared = set()
+    for owner in [*definitions]:
+        for name, entry in definitions[owner].get("properties", {}).items():
+            default = entry.get("default")
+            if "$ref" not in entry or not isinstance(default, dict):
+                continue
+            part = copy.deepcopy(definitions[_target(entry)])
+            if default != {key: own.get("default") for key, own in part["properties"].items()}:
+                shared.add(_target(entry))
+                definitions[f"{owner}.{name}"] = part | {"title": f"{owner}.{name}"}
+                entry["$ref"] = f"#/$defs/{owner}.{name}"
+                for key, value in default.items():
+                    part["properties"][key]["default"] = value
+    for name in shared:
+        if f'"#/$defs/{name}"' not in json.dumps(definitions):
+            del definitions[name]
 
 
 def recipe_reference() -> str:

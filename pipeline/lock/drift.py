@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.printable import printable
-from paredown.models.spec import Spec
+from paredown.models.spec import Record
 from paredown.pipeline.lock.lock import Environment, Inputs, Lock, RecipeRecord
 from paredown.stages.products.product_files import DECIDED
 
@@ -75,7 +75,7 @@ def differences(then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
 
 def _plain(value: Any) -> Any:
     """As JSON has it."""
-    if isinstance(value, Spec):
+    if isinstance(value, Record):
         return value.model_dump(mode="json")
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}

@@ -13,7 +13,7 @@ from pydantic import Field, FiniteFloat, JsonValue, StringConstraints, Validatio
 from paredown.models.errors import InputError
 from paredown.models.files import read_text, write_whole
 from paredown.models.printable import printable
-from paredown.models.spec import Spec
+from paredown.models.spec import Record
 from paredown.pipeline.machine_errors import machine_errors
 
 LARGEST = 16 * 2**20
@@ -26,7 +26,7 @@ Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Numbers = dict[Text, FiniteFloat]
 
 
-class RecipeRecord(Spec):
+class RecipeRecord(Record):
     """The recipe: its name, and all that differs from paredown's defaults. Stages stand under their names."""
 
     name: Text
@@ -35,14 +35,14 @@ class RecipeRecord(Spec):
     options: dict[str, JsonValue]
 
 
-class Images(Spec):
+class Images(Record):
     """A split: how many images, and the sha256 of their pixels, as they were decoded, and of their labels."""
 
     count: int = Field(ge=0)
     sha256: Digest
 
 
-class Inputs(Spec):
+class Inputs(Record):
     """What the recipe names, by content: `files` are plugins, `weights` and `model` are None where there is no file."""
 
     model: Digest | None
@@ -54,7 +54,7 @@ class Inputs(Spec):
     licence: Text
 
 
-class Environment(Spec):
+class Environment(Record):
     """What a run was made with: versions, and the machine as far as a runtime depends on it."""
 
     paredown: Text
@@ -66,7 +66,7 @@ class Environment(Spec):
     width_multiple: int
 
 
-class Decisions(Spec):
+class Decisions(Record):
     """What a clock or the machine decided, beside the plan.
 
     Whether each phase trained in `bf16` was measured. Sums that are divided among other `threads` or `processes`, or
@@ -85,7 +85,7 @@ class Decisions(Spec):
     warnings: tuple[Words, ...]
 
 
-class Searched(Spec):
+class Searched(Record):
     """How the plan was found: predicted and measured ms and MiB, loss in nats, and what the solver proved."""
 
     solver: dict[str, JsonValue]
@@ -99,7 +99,7 @@ class Searched(Spec):
     baseline_ms: FiniteFloat | None
 
 
-class Check(Spec):
+class Check(Record):
     """A measure of original and artifact against its limit."""
 
     unit: Text
@@ -109,7 +109,7 @@ class Check(Spec):
     holds: bool | None
 
 
-class Lock(Spec):
+class Lock(Record):
     """All that a run resolved to. `products` are sha256 of what stages made that no clock decides; `search` is None
     where the plan itself came from a lock."""
 

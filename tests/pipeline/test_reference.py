@@ -1,8 +1,16 @@
 """The committed schema and reference page say what the code says."""
 
 import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from paredown.models.spec import Spec
 from paredown.pipeline.gate.budgets import Budgets, Gates
+from paredown.pipeline.recipe.recipe import Recipe, stage_class
 from paredown.pipeline.reference import GATES_PAGE, PAGE, SCHEMA, gates_reference, recipe_reference, schema, schema_text
 from paredown.stages import plugins
 
@@ -54,3 +62,55 @@ def test_the_page_shows_types_and_defaults() -> None:
     assert '| `runtime` | string | `"onnxruntime"` | name of a runtime, or path/to/file.py |' in page
     assert "| `latency_p50` | number with unit |  | median time of one inference: 0.5x or 8 ms |" in page
     assert "| `accuracy_drop` | number from 0 to 100 |" in page
+
+
+def shown(page: str) -> Iterator[tuple[str, str, str]]:
+    """(heading, key, default as it is shown) of every row of a page."""
+    heading = ""
+    for line in page.splitlines():
+        heading = line.lstrip("# ") if line.startswith("#") else heading
+        if row := re.match(r"\| `(\w+)` \|(?:[^|\\]|\\.)*\| ((?:[^|\\]|\\.)*) \|", line):
+            yield heading, row[1], row[2]
+
+
+def true_default(heading: str, key: str) -> Any:
+    """The code's own: of a stage that is made without options, else of the class of a recipe's part."""
+    first, *inner = heading.split(".")
+    if first in plugins.names("stages"):
+        part = stage_class(first, Path())()
+        for name in inner:
+            part = getattr(part, name)
+        return part.model_dump(mode="json")[key]
+    cls: type[Spec] = Recipe
+    for name in heading.split(".") if heading in ("model", "data", "data.splits", "target", "limits", "card") else ():
+        annotation = cls.model_fields[name].annotation
+        assert isinstance(annotation, type)
+        cls = annotation
+    field = cls.model_fields[key]
+    if field.is_required():
+        return "required"
+    return json.loads(json.dumps(field.default, default=lambda part: part.model_dump(mode="json")))
+
+
+def test_every_default_of_the_page_is_the_code_s() -> None:
+    rows = list(shown(PAGE.read_text()))
+    assert {heading for heading, _, _ in rows} >= {"Recipe reference", "fit", "recover.distil", "recover.quantize"}
+    wrong = []
+    for heading, key, cell in rows:
+        value = true_default(heading, key)
+        if value == "required":
+            expected = "required" if key not in ("name", "pipeline") else ""
+        else:
+            expected = "" if value is None or isinstance(value, dict) else f"`{json.dumps(value)}`"
+        wrong += [] if cell.replace("\\|", "|") == expected else [(heading, key, cell, expected)]
+    assert wrong == []
+
+
+@pytest.mark.parametrize(("phase", "epochs", "lr"), [("distil", 8, 1e-3), ("quantize", 2, 1e-4)])
+def test_a_phase_has_its_own_defaults_in_the_schema(phase: str, epochs: int, lr: float) -> None:
+    page = schema()
+    named = page["$defs"]["Recover"]["properties"][phase]["$ref"].rpartition("/")[2]
+    own = {name: part["default"] for name, part in page["$defs"][named]["properties"].items()}
+    assert own == page["$defs"]["Recover"]["properties"][phase]["default"]
+    assert (own["epochs"], own["lr"]) == (epochs, lr)
+    assert "Schedule" not in page["$defs"]

@@ -10,6 +10,8 @@ from paredown.models.errors import InputError, MissingError
 from paredown.pipeline.recipe.recipe import ComparedTarget, load_recipe
 from paredown.stages import plugins
 from paredown.stages.limits import Bound, Target
+from paredown.stages.recover import Recover
+from paredown.stages.training.loop import Schedule
 
 Write = Callable[..., Path]
 
@@ -317,3 +319,43 @@ def test_stages_are_told_the_whole_target(good: Path) -> None:
     assert {name: getattr(told["target"], name) for name in Target.model_fields} == {
         name: getattr(asked, name) for name in Target.model_fields
     }
+
+
+CHAIN = "- baseline\n- profile\n- sensitivity\n- search\n- compress\n- recover: {recover}"
+
+
+def phases(file: Path) -> Recover:
+    (recover,) = (step.stage for step in load_recipe(file).pipeline if isinstance(step.stage, Recover))
+    return recover
+
+
+def test_a_phase_that_is_written_in_part_keeps_the_rest_of_its_own_defaults(write_recipe: Write) -> None:
+    partly = write_recipe(CHAIN.format(recover="{quantize: {epochs: 2}, distil: {batch: 64}}"))
+    assert phases(partly) == Recover(distil=Schedule(epochs=8, batch=64, lr=1e-3))
+    empty = write_recipe(CHAIN.format(recover="{quantize: {}, distil: {}}"))
+    assert (phases(empty), load_recipe(empty).digest()) == (Recover(), recipe_digest(write_recipe, "{}"))
+
+
+def test_a_phase_that_is_written_as_a_whole_is_what_was_written(write_recipe: Write) -> None:
+    whole = "{epochs: 4, batch: 16, lr: 0.001, weight_decay: 0.02, ema: 0.97, bf16: false}"
+    written = phases(write_recipe(CHAIN.format(recover=f"{{quantize: {whole}, distil: {whole}}}")))
+    assert written.quantize == written.distil == Schedule(batch=16, bf16=False)
+
+
+def recipe_digest(write_recipe: Write, recover: str) -> str:
+    return load_recipe(write_recipe(CHAIN.format(recover=recover))).digest()
+
+
+@pytest.mark.parametrize(
+    ("phase", "expected"),
+    [
+        ("{epoch: 2}", "recover.quantize.epoch is not known; did you mean 'epochs'?"),
+        ("{epochs: few}", "recover.quantize.epochs should be a valid integer"),
+        ("{epochs: -1}", "recover.quantize.epochs should be greater than or equal to 0, got -1"),
+        ("2", "recover.quantize should be a mapping with the keys epochs, batch, lr, weight_decay, ema, bf16, got 2"),
+    ],
+)
+def test_what_is_wrong_in_a_phase_is_told_with_its_line(write_recipe: Write, phase: str, expected: str) -> None:
+    file = write_recipe(CHAIN.format(recover=f"\n    quantize: {phase}"))
+    line = next(i for i, text in enumerate(file.read_text().splitlines(), 1) if "quantize" in text)
+    assert complaint(file).startswith(f"{line}: {expected}")
