@@ -17,7 +17,7 @@ import click
 import numpy as np
 from runtimes import Times, measure
 
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import ParedownError
 from paredown.models.onnx.edit import load as load_model
 from paredown.models.onnx.edit import save
@@ -120,7 +120,7 @@ def main(recipe: Path, out: Path, threads: tuple[int, ...], rounds: int, runs: i
 def _part(state: State, runtimes: Mapping[str, Runtime], threads: int, rounds: int, runs: int) -> str:
     """The table for so many threads, and how it was measured."""
     state = replace(state, target=state.target.model_copy(update={"threads": threads}))
-    data = open_data(state.data, state.root, state.cache, state.seed)
+    data = state.open_data()
     with TemporaryDirectory() as folder:
         files = files_of(state, runtimes, Path(folder))
         accuracy = {name: answers(files[name], runtime, data, state) for name, runtime in runtimes.items()}

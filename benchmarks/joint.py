@@ -16,7 +16,6 @@ from typing import Any
 import click
 from quickstart import measure, page
 
-from paredown.models.data.dataset import open_data
 from paredown.models.errors import LimitError, ParedownError
 from paredown.pipeline.commands.progress_bars import shown
 from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
@@ -166,7 +165,7 @@ def main(
     first = next(iter(states.values()))
     with TemporaryDirectory() as scratch:
         state = replace(first, out=Path(scratch))
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         models = {"original, fp32": first.product("baseline") / "model.onnx"}
         models |= {name: one.product("exported") / "model.onnx" for name, one in states.items()}
         rows = measure(models, state, data, rounds, runs)

@@ -19,7 +19,7 @@ from quickstart import measure, page, quantize_plainly
 from torch import Tensor
 
 from paredown.models.compression.qdq import units
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import ParedownError
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import save
@@ -72,7 +72,7 @@ def compared(recipe: Recipe, folder: Path, rounds: int, runs: int) -> str:
     """The table of a subject; its original is fitted and exported first where that was not done yet."""
     with shown() as progress, TemporaryDirectory() as scratch:
         state = replace(run(recipe, folder, until="baseline", progress=progress), out=Path(scratch))
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         models, notes = {"original, fp32": state.product("baseline") / "model.onnx"}, []
         for name, title in ENGINES.items():
             if line := plugins.missing("engines", name):

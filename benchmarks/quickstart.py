@@ -19,7 +19,7 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.quant_utils import QuantFormat, QuantType
 from onnxruntime.quantization.quantize import quantize_static
 
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.stages.base import State
@@ -160,7 +160,7 @@ def main(recipe: Path, folder: Path, rounds: int, runs: int, reduce_range: bool,
     with TemporaryDirectory() as scratch:
         try:
             state = state_of(load_recipe(recipe), folder, Path(scratch))
-            data = open_data(state.data, state.root, state.cache, state.seed)
+            data = state.open_data()
         except InputError as error:
             raise click.ClickException(str(error)) from error
         baseline, batch = folder / "baseline" / "model.onnx", state.target.batch

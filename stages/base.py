@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from paredown.models.data.dataset import DataSpec
+from paredown.models.data.dataset import Data, DataSpec, open_data
 from paredown.models.errors import InputError
 from paredown.models.loading.model import ModelSpec
 from paredown.models.progress import Progress, silent
@@ -45,6 +45,15 @@ class State:
 
     def with_product(self, name: str, folder: Path) -> "State":
         return replace(self, products={**self.products, name: folder})
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the model's input."""
+        return (3, self.data.image_size, self.data.image_size)
+
+    def open_data(self) -> Data:
+        """The recipe's images, decoded and split; see `models.data.dataset.open_data`."""
+        return open_data(self.data, self.root, self.cache, self.seed, self.progress)
 
 
 class Stage(Protocol):

@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.data.dataset import open_data
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export
 from paredown.models.spec import Spec
@@ -26,8 +25,8 @@ class Baseline(Spec):
     runs: int = Field(20, ge=1, description="timed inferences per session")
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
-        shape = (3, state.data.image_size, state.data.image_size)
+        data = state.open_data()
+        shape = state.image_shape
         state.progress("baseline: export", 0, 3)
         runtime, target = runtime_of(state), state.target
         model = export(fold_batch_norm(load_teacher(state, data), shape), shape, target.batch)

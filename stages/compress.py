@@ -4,7 +4,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.data.dataset import open_data
 from paredown.models.spec import Spec
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
@@ -22,7 +21,7 @@ class Compress(Spec):
     batches: int = Field(default=16, ge=1, description="batches of 32 training images for batch-norm statistics")
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         state.progress("compress: surgery", 0, 2)
         module = surgery(state, data)
         state.progress("compress: batch norm", 1, 2)

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 
 from paredown.models.compression.sparsity import BLOCK
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import LimitError
 from paredown.models.onnx.edit import zero_shares
 from paredown.models.spec import Spec
@@ -38,7 +38,7 @@ class Export(Spec):
     images: int = Field(default=256, ge=1, description="validation images that are compared")
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         state.progress("export", 0, 2)
         lowered = self._trained(state, data)
         ranges = load_ranges(state.product("recovered"))

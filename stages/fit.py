@@ -5,7 +5,6 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.data.dataset import open_data
 from paredown.models.loading.model import load_model
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
@@ -24,7 +23,7 @@ class Fit(Schedule):
     epochs: int = Field(4, ge=1, description="passes over the training images")
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+        data = state.open_data()
         module = load_model(state.model, len(data.classes), state.root, head="replace")
         task = Task("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
         curve = train(module, task)

@@ -14,7 +14,7 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
 from paredown.models.network.blocks import find_blocks, neighbours
@@ -72,9 +72,9 @@ class Library(Spec):
         return f"{len(places)} blocks, {count} replacements to try"
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
-        original, size = load_teacher(state, data), state.data.image_size
-        spans = self._spans(analyse(original, (3, size, size)))
+        data = state.open_data()
+        original = load_teacher(state, data)
+        spans = self._spans(analyse(original, state.image_shape))
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(training_device())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))

@@ -8,7 +8,7 @@ from torch import nn
 
 from paredown.models.compression.qdq import Range
 from paredown.models.compression.sparsity_masks import Masks
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
@@ -57,7 +57,7 @@ class Recover(Spec):
         return self
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         original, student = load_teacher(state, data), self._student(data, state)
         curve = self._distil(original, student, data, state)
         lowered = Lowered.of(student, state)

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, cast
 
 from pydantic import Field
 
-from paredown.models.data.dataset import open_data
 from paredown.models.errors import InputError, LimitError
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import load_prepared_model
@@ -54,7 +53,7 @@ class Search(Spec):
     def run(self, state: State) -> None:
         prepared, (profile, transforms) = load_prepared_model(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline") / "evidence.json")
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         reserved = metadata_room_mib(
             data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(prepared, transforms))
         )

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from paredown.models.data.dataset import open_data
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
@@ -42,7 +41,7 @@ class Sensitivity(Spec):
     )
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
         split = data.calibration.take(self.images, state.seed)
         images = torch.from_numpy(next(data.batches(split, len(split)))[0])

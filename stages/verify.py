@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import LimitError
 from paredown.models.files import digest_file
 from paredown.models.onnx.edit import load, save, zero_shares
@@ -61,7 +61,7 @@ class Verify(Spec):
     runs: int = Field(default=20, ge=1, description="timed inferences per session")
 
     def run(self, state: State) -> None:
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
         baseline, exported = state.product("baseline"), state.product("exported")
         state.progress("verify: accuracy", 0, 4)
         scores = [scored(stored(folder), state, data) for folder in (baseline, exported)]

@@ -18,7 +18,7 @@ from paredown.models.compression.pruned_weights import Packed, load_pruned, prun
 from paredown.models.compression.qdq import Range, quantized_values, units
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import attach, branches
-from paredown.models.data.dataset import Data, Split, open_data
+from paredown.models.data.dataset import Data, Split
 from paredown.models.network.trace import ChannelGroup, Layer, analyse
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
@@ -43,7 +43,7 @@ def prepare_model(
     The engine tunes on the original alone. With `blocks` the network is the supernet of the original and of all that
     the stage `library` has left. Layers are pruned, with reconstruction, to all `sparsities` that are named for them.
     """
-    data = open_data(state.data, state.root, state.cache, state.seed, state.progress)
+    data = state.open_data()
     state.progress("profile: trace", 0, 1)
     bare = _bare(state, data, blocks)
     state.progress("profile: calibrate", 0, 1)
@@ -75,7 +75,7 @@ def prepare_model(
 def load_prepared_model(state: State) -> PreparedModel:
     """The subject as the profile stage measured it."""
     saved = json.loads((state.product("profile") / "subject.json").read_text())
-    data = open_data(state.data, state.root, state.cache, state.seed)
+    data = state.open_data()
     groups = tuple(ChannelGroup(**{k: _frozen(v) for k, v in group.items()}) for group in saved["groups"])
     file = state.product("profile") / "supernet.onnx" if saved["blocks"] else _baseline(state)
     return replace(
@@ -118,10 +118,9 @@ def _bare(state: State, data: Data, blocks: bool) -> PreparedModel:
 
 def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
     """The subject without what is measured or takes long."""
-    runtime, size = runtime_of(state), state.data.image_size
-    original = load_teacher(state, data)
+    runtime, original = runtime_of(state), load_teacher(state, data)
     replacements = load_replacements(state, original) if blocks else {}
-    network = analyse(attach(original, replacements), (3, size, size))
+    network = analyse(attach(original, replacements), state.image_shape)
     return PreparedModel(
         network=network,
         model=onnx.ModelProto(),

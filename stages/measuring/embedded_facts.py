@@ -45,7 +45,7 @@ def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scor
 
 def input_spec(state: State, data: Data) -> dict[str, Any]:
     """How the model wants its images: pixels scaled to `range`, less `mean`, over `std`, per channel."""
-    shape = [state.target.batch, 3, state.data.image_size, state.data.image_size]
+    shape = [state.target.batch, *state.image_shape]
     return {"shape": shape, "channels": "RGB", "range": [0, 1], "mean": list(data.mean), "std": list(data.std)}
 
 

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import torch
 
-from paredown.models.data.dataset import open_data
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted, scaled_to
 from paredown.stages.planning.judge import TeacherComparison
@@ -191,7 +190,7 @@ class SearchLoop:
     def _disturbance(self, found: Sequence[MeasuredPlan]) -> Callable[[int, int], float]:
         """Of a plan by its place, on so many validation images: KL from the original, in nats."""
         state = self.meter.state
-        data = open_data(state.data, state.root, state.cache, state.seed)
+        data = state.open_data()
 
         @cache
         def judge(images: int) -> TeacherComparison:

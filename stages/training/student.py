@@ -56,8 +56,7 @@ class Lowered:
 
     @classmethod
     def of(cls, module: nn.Module, state: State) -> "Lowered":
-        size = state.data.image_size
-        network = analyse(module, (3, size, size))
+        network = analyse(module, state.image_shape)
         model = export(network.module, network.shape, state.target.batch)
         # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
         pairs = zip(network.layers, load_layers(state), strict=True)
@@ -67,8 +66,7 @@ class Lowered:
     @staticmethod
     def fold(module: nn.Module, state: State) -> nn.Module:
         """A copy without batch norm: the form whose weights `recover` leaves."""
-        size = state.data.image_size
-        return fold_batch_norm(module, (3, size, size))
+        return fold_batch_norm(module, state.image_shape)
 
     def values(self) -> set[str]:
         """The values whose ranges the artifact needs."""

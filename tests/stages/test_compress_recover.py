@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from paredown.models.data.dataset import Data, open_data
+from paredown.models.data.dataset import Data
 from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import weights
 from paredown.stages import export
@@ -35,7 +35,7 @@ SHORT = Schedule(epochs=1, lr=1e-3)
 
 
 def of(state: State) -> Data:
-    return open_data(state.data, state.root, state.cache, state.seed)
+    return state.open_data()
 
 
 def test_the_teacher_is_the_recipes_model(started: State, net: nn.Module, tools: Any) -> None:

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.data.dataset import open_data
 from paredown.models.network.trace import channel_source
 from paredown.pipeline.report.report import render
 from paredown.stages.analysis.plan_network import picks_of
@@ -83,7 +82,7 @@ def test_layers_of_the_plan_are_those_of_the_artifact(hybrid: State) -> None:
 
 def test_the_students_block_starts_as_its_trained_replacement(hybrid: State) -> None:
     """What compress leaves is the library's module, narrowed, with batch norms estimated again."""
-    data = open_data(hybrid.data, hybrid.root, hybrid.cache, hybrid.seed)
+    data = hybrid.open_data()
     student, prepared = compressed(hybrid, data), load_prepared_model(hybrid)
     trained = prepared.replacements["block"][picked(hybrid)]
     before = {tuple(row.flatten().tolist()) for row in _last_conv(trained).weight}
@@ -98,7 +97,7 @@ def _last_conv(module: nn.Module) -> nn.Conv2d:
 
 
 def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
-    data = open_data(hybrid.data, hybrid.root, hybrid.cache, hybrid.seed)
+    data = hybrid.open_data()
     points = feature_points(load_prepared_model(hybrid), load_choice(hybrid), load_teacher(hybrid, data))
     assert set(points) == {"block"}
     student = compressed(hybrid, data)

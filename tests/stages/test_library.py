@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from paredown.models.compression.supernet import KEEP, Replacements
-from paredown.models.data.dataset import open_data
 from paredown.models.errors import InputError
 from paredown.models.network.trace import analyse
 from paredown.stages.analysis.replacements import load_library, load_replacements
@@ -132,7 +131,7 @@ def test_the_same_again_trains_nothing(made: State, state: State, tmp_path: Path
 
 
 def replacements(state: State) -> Replacements:
-    return load_replacements(state, load_teacher(state, open_data(state.data, state.root, state.cache, state.seed)))
+    return load_replacements(state, load_teacher(state, state.open_data()))
 
 
 def weights(state: State) -> bytes:

@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from paredown.models.compression.supernet import ABSORBED, KEEP
-from paredown.models.data.dataset import open_data
 from paredown.models.loading.model import ModelSpec
 from paredown.models.network.blocks import find_blocks, neighbours
 from paredown.models.network.trace import Network, analyse
@@ -128,7 +127,7 @@ def test_the_library_trains_one_for_both(merged: State) -> None:
     (name,) = told["merged"]["block"]["kept"]
     both, parts = told["merged"]["block"]["keep"], [told["blocks"][b]["keep"] for b in ("block", "again")]
     assert both["macs"] == pytest.approx(sum(part["macs"] for part in parts))
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     images = [x for x, _, _ in data.training_batches(32, 0, 0)]
     original = load_teacher(merged, data)
     features = record(original, "block", "again", images)
@@ -142,7 +141,7 @@ def test_the_first_block_itself_may_learn_the_work_of_both(merged: State) -> Non
     tried = load_library(merged)["merged"]["block"]
     assert set(tried["candidates"]) == {"merged_own", "merged_basic_r1_5"}
     assert tried["candidates"]["merged_own"]["error"] < tried["candidates"]["merged_basic_r1_5"]["error"]
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     original = load_teacher(merged, data)
     assert tried["kept"] == ["merged_own"]
     own = load_replacements(merged, original)["block"]["merged_own"]
@@ -189,7 +188,7 @@ def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> Non
 
 def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
     prepared, (_, transforms) = load_prepared_model(merged), load_profile(merged)
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     split = data.calibration.take(8, merged.seed)
     judge = TeacherComparison(prepared, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
     singles = load("stages", "sensitivity")()._singles(judge, sites_of(prepared, transforms), merged)
@@ -238,7 +237,7 @@ def test_every_solver_keeps_pairs_together(merged: State) -> None:
 
 
 def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     points = feature_points(load_prepared_model(merged), load_choice(merged), load_teacher(merged, data))
     assert set(points) == {"again"}
     kept = {site: name for site, name in load_choice(merged).items() if not site.startswith("substitute:")}
@@ -246,7 +245,7 @@ def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
 
 
 def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     choice = {site: name for site, name in load_choice(merged).items() if site.startswith("substitute:")}
     prepared = load_prepared_model(merged)
     student = compressed(merged, data)
@@ -292,6 +291,6 @@ def test_the_report_says_what_a_merged_block_stands_for() -> None:
 def test_without_merging_nothing_of_it_is_offered(merged: State, tmp_path: Path) -> None:
     state = replace(merged, out=tmp_path)
     load("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
-    data = open_data(merged.data, merged.root, merged.cache, merged.seed)
+    data = merged.open_data()
     found = load_replacements(state.with_product("library", tmp_path), load_teacher(merged, data))
     assert not any(name == ABSORBED or name.startswith("merged_") for names in found.values() for name in names)

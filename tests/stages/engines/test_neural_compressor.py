@@ -14,7 +14,6 @@ from torch import Tensor
 
 from paredown.models.compression.fake_quant import observe
 from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, units
-from paredown.models.data.dataset import open_data
 from paredown.models.network.trace import Network
 from paredown.models.onnx.edit import weights
 from paredown.stages import plugins
@@ -141,7 +140,7 @@ def test_the_artifacts_scales_are_those_of_the_student(refusing: State, run: Cal
     state = run(state, "recover", folder, distil=once, quantize=none)
     state = run(state, "export", folder, agreement=0.5)
     state = run(state, "verify", folder, rounds=1, runs=1)
-    data = open_data(state.data, state.root, state.cache, state.seed)
+    data = state.open_data()
     found = written(onnx.load(state.product("exported") / "model.onnx"))
     student = Export()._trained(state, data).network
     theirs = neural_compressor._calibrated(student, calibration(data), ()).items()
