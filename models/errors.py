@@ -1,6 +1,12 @@
 """The failures that a person can mend, each with its exit code."""
 
 
+def first_line(error: Exception, longest: int = 200) -> str:
+    """The first `longest` characters of what another library's error says in its first line that is not blank; the
+    name of its type where it says nothing."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:longest]
+
+
 class ParedownError(Exception):
     """An expected failure: its text is the one line that the user sees.
 

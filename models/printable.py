@@ -12,6 +12,11 @@ def printable(text: object, longest: int | None = None) -> str:
     return f"{shown[: longest // 2]}…{shown[-(longest // 2) :]}"
 
 
+def on_one_line(text: str, longest: int = 500) -> str:
+    """The first `longest` characters of the text, a space in the place of every control character and line break."""
+    return "".join(c if c.isprintable() else " " for c in text)[:longest]
+
+
 def harmless(text: str) -> str:
     """The text with its line breaks, every other control character written as an escape."""
     return "\n".join(map(printable, text.split("\n")))

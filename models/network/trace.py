@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, first_line
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.shape import Shape, device_of
 from paredown.models.network.weak_cache import remembered_per_object
@@ -102,8 +102,7 @@ def trace(module: nn.Module, shape: Shape) -> ExportedProgram:
     try:
         return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise InputError(f"the model cannot be traced by torch.export at {shape}: {reason}") from error
+        raise InputError(f"the model cannot be traced by torch.export at {shape}: {first_line(error)}") from error
 
 
 def functional(program: ExportedProgram) -> GraphModule:

@@ -13,7 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, first_line
 from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked
 from paredown.models.onnx.tensors import BITS, MOST_SIZES, place, read_tensors, shown, type_name
 from paredown.models.onnx.walk import all_graphs, all_nodes, all_tensors, nodes_of
@@ -121,7 +121,7 @@ def _check_graph(model: ModelProto) -> None:
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError, RuntimeError) as error:
-        raise RefusedError(f"it is no sound ONNX: {_first_line(error)}") from error
+        raise RefusedError(f"it is no sound ONNX: {first_line(error, 300)}") from error
 
 
 def _check_values(model: ModelProto) -> None:
@@ -129,7 +129,7 @@ def _check_values(model: ModelProto) -> None:
     try:
         inferred = onnx.shape_inference.infer_shapes(_without_weights(model), data_prop=True)
     except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-        raise RefusedError(f"its shapes do not fit together: {_first_line(error)}") from error
+        raise RefusedError(f"its shapes do not fit together: {first_line(error, 300)}") from error
     for graph in all_graphs(inferred):
         for value in [*graph.input, *graph.output, *graph.value_info]:
             _check_value(value)
@@ -161,7 +161,3 @@ def _without_weights(model: ModelProto) -> ModelProto:
     for tensor, data in zip(large, held, strict=True):
         tensor.raw_data = data
     return light
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -12,7 +12,7 @@ import torch
 from onnx import ModelProto
 from torch import nn
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, first_line
 from paredown.models.network.shape import Shape
 from paredown.models.onnx.edit import WEIGHTED, set_weight, shapes, weights
 
@@ -39,7 +39,7 @@ def export(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
                 output_names=["logits"],
             )
     except Exception as error:
-        raise InputError(f"the model cannot be exported to ONNX: {str(error).strip().splitlines()[0][:200]}") from error
+        raise InputError(f"the model cannot be exported to ONNX: {first_line(error)}") from error
     assert program is not None
     model = program.model_proto
     _pool_globally(model)

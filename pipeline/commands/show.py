@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from paredown.models.onnx.facts import Facts
@@ -49,8 +49,7 @@ def facts_of(artifact: "Artifact") -> "Facts":
     except InputError:
         raise
     except Exception as error:
-        first = str(error).strip().partition("\n")[0][:200]
-        raise InputError(f"{artifact.file}: its graph cannot be understood: {first or type(error).__name__}") from error
+        raise InputError(f"{artifact.file}: its graph cannot be understood: {first_line(error)}") from error
 
 
 def _signed(artifact: "Artifact", public_key: Path | None) -> dict[str, str]:

@@ -12,6 +12,7 @@ from paredown.models.data.splits import SPLITS
 from paredown.models.files import digest_file
 from paredown.models.loading.model import FILE, weights_path
 from paredown.models.loading.user_code import split_source
+from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import (
     RUN_LOCK,
     Check,
@@ -83,8 +84,8 @@ def inputs(recipe: Recipe, cache: Path) -> Inputs:
         **files_of(recipe),
         data=data.fingerprint,
         splits={name: Images(count=len(split), sha256=split.digest()) for name, split in splits.items()},
-        classes=tuple(map(plain, data.classes)),
-        licence=plain(data.licence),
+        classes=tuple(map(on_one_line, data.classes)),
+        licence=on_one_line(data.licence),
     )
 
 
@@ -117,8 +118,8 @@ def environment_now(
         paredown=metadata.version("paredown"),
         paredown_code=code(),
         packages=packages(recipe),
-        runtime=plain(target.version() if runtime is None else runtime),
-        machine={name: plain(str(value)) for name, value in told.items()},
+        runtime=on_one_line(target.version() if runtime is None else runtime),
+        machine={name: on_one_line(str(value)) for name, value in told.items()},
         weight_bits=target.weight_bits(),
         width_multiple=target.width_multiple(),
     )
@@ -132,7 +133,7 @@ def packages(recipe: Recipe) -> dict[str, str]:
     keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
     found |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
     found |= keys.installed("engines", engines)
-    return {name: plain(str(value)) for name, value in _flat(found)}
+    return {name: on_one_line(str(value)) for name, value in _flat(found)}
 
 
 def _flat(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
@@ -160,7 +161,7 @@ def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
         pinned={site: names[0] for site, names in profile.get("sites", {}).items() if len(names) == 1},
         replacements={block: tuple(names) for block, names in kept.items()},
         quantization=run.document("plan").get("quantization", {}),
-        warnings=tuple(plain(note, 5000) for note in run.notes),
+        warnings=tuple(on_one_line(note, 5000) for note in run.notes),
     )
 
 
@@ -168,7 +169,7 @@ def _trained(epochs: list[dict[str, Any]]) -> dict[str, Any]:
     """What training ran on: one of each, but for a run that was killed and went on elsewhere."""
     ran = epochs or [computes_on()]
     every = {name: tuple(dict.fromkeys(epoch[name] for epoch in ran)) for name in ("device", "threads", "processes")}
-    every["device"] = tuple(map(plain, every["device"]))
+    every["device"] = tuple(map(on_one_line, every["device"]))
     return {"bf16": {epoch["phase"]: epoch["bf16"] for epoch in epochs}, **every}
 
 
@@ -188,11 +189,6 @@ def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
         samples=len(profile.get("samples", ())),
         baseline_ms=profile.get("baseline_ms"),
     )
-
-
-def plain(text: str, most: int = 500) -> str:
-    """In one line, and not longer than a lock may hold."""
-    return "".join(c if c.isprintable() else " " for c in text)[:most]
 
 
 def write_lock(recipe: Recipe, recipe_file: Path, folder: Path, suffix: str = "") -> Path:

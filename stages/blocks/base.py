@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, first_line
 from paredown.models.network.blocks import Place
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.export import export
@@ -104,7 +104,7 @@ def _check_shape(name: str, variant: str, module: nn.Module, place: Place) -> No
         with torch.inference_mode():
             got = tuple(module.eval()(torch.zeros(2, *place.shape_in)).shape)
     except Exception as error:
-        raise InputError(f"{where}: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
     if got != (2, *place.shape_out):
         raise InputError(f"{where} makes {got[1:]} of {place.shape_in}; it must make {place.shape_out}")
 

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -33,9 +32,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (folder / "report.html").write_text("report")
         return folder / "report.html"
 
-    table = SimpleNamespace(closing_table=lambda folder: [Row("size", 0.5), Row("time", None)])
-    monkeypatch.setitem(sys.modules, "paredown.pipeline.report.report", SimpleNamespace(render=render))
-    monkeypatch.setitem(sys.modules, "paredown.pipeline.report.closing_table", table)
+    rows = [Row("size", 0.5), Row("time", None)]
+    monkeypatch.setattr("paredown.pipeline.report.report.render", render)
+    monkeypatch.setattr("paredown.pipeline.report.closing_table.closing_table", lambda folder: rows)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

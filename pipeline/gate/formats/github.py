@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
+from paredown.models.printable import printable
 from paredown.pipeline.gate.formats.table import table
-from paredown.pipeline.gate.formats.wording import headline, printable, sentence
+from paredown.pipeline.gate.formats.wording import headline, sentence, short
 from paredown.pipeline.gate.outcome import Check, Outcome
 
 Level = Literal["error", "warning", "notice"]
@@ -28,7 +29,7 @@ def _listed(level: Level, checks: Sequence[Check]) -> Iterator[str]:
     """One command per check, as many as are shown: the last one holds all the rest."""
     alone = checks if len(checks) <= MOST else checks[: MOST - 1]
     for check in alone:
-        yield command(level, f"gate: {printable(check.name)} {check.verdict}", sentence(check))
+        yield command(level, f"gate: {short(check.name)} {check.verdict}", sentence(check))
     if rest := checks[len(alone) :]:
         yield command(level, f"gate: {len(rest):,} more", _folded(rest))
 

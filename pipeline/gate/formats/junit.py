@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
-from paredown.pipeline.gate.formats.wording import headline, missed, printable, sentence
+from paredown.models.printable import printable
+from paredown.pipeline.gate.formats.wording import headline, missed, sentence, short
 from paredown.pipeline.gate.outcome import Check, Outcome
 
 LONGEST = 100_000
@@ -22,10 +23,10 @@ def junit(outcome: Outcome) -> str:
         "time": f"{outcome.seconds:.3f}",
     }
     root = ET.Element("testsuites", {"name": "paredown gate", **counts})
-    suite = ET.SubElement(root, "testsuite", {"name": printable(outcome.model), **counts})
+    suite = ET.SubElement(root, "testsuite", {"name": short(outcome.model), **counts})
     properties = ET.SubElement(suite, "properties")
     for name, value in _properties(outcome):
-        ET.SubElement(properties, "property", {"name": printable(name), "value": printable(value, LONGEST)})
+        ET.SubElement(properties, "property", {"name": short(name), "value": printable(value, LONGEST)})
     for number in range(len(outcome.checks)):
         _case(suite, outcome, number)
     ET.SubElement(suite, "system-out").text = "\n".join(
@@ -51,11 +52,10 @@ def _case(suite: ET.Element, outcome: Outcome, number: int) -> None:
     check = outcome.checks[number]
     twins = [one for one in outcome.checks[:number] if (one.name, one.limit) == (check.name, check.limit)]
     again = f" ({len(twins) + 1})" if twins else ""
-    name = f"{printable(check.name)}, limit {printable(check.limit)}{again}"
+    name = f"{short(check.name)}, limit {short(check.limit)}{again}"
     case = ET.SubElement(suite, "testcase", {"classname": f"gate.{check.kind}", "name": name, "time": "0"})
     if check.verdict == "fail":
-        told = {"message": sentence(check), "type": check.kind}
-        ET.SubElement(case, "failure", told).text = _whole(check)
+        ET.SubElement(case, "failure", {"message": sentence(check), "type": check.kind}).text = _whole(check)
     elif check.verdict != "pass":
         ET.SubElement(case, "skipped", {"message": f"{check.verdict}: {sentence(check)}"})
 

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import named
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, value_with_unit
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table
 
 COMMENT = 65_536
@@ -48,8 +49,8 @@ def markdown(outcome: Outcome, most: int = COMMENT) -> str:
         text = "\n\n".join(_blocks(outcome, step)) + "\n"
         if len(text.encode()) <= most:
             return text
-    short = f"**Gate: {outcome.verdict}**. {LEFT_OUT}\n"
-    return short if len(short.encode()) <= most else ""
+    verdict_alone = f"**Gate: {outcome.verdict}**. {LEFT_OUT}\n"
+    return verdict_alone if len(verdict_alone.encode()) <= most else ""
 
 
 def escaped(text: str, longest: int = 1000) -> str:
@@ -102,7 +103,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
 def _row(check: Check) -> Sequence[str]:
     values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
     verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
-    return (*map(escaped, (printable(check.name), *values, change(check), limit(check))), verdict)
+    return (*map(escaped, (short(check.name), *values, change(check), limit(check))), verdict)
 
 
 def _listed(one: Table) -> str:

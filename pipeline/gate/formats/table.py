@@ -10,8 +10,9 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
+from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import named
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, printable, sentence, value_with_unit
+from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
 
 STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red"}
@@ -34,17 +35,17 @@ def table(outcome: Outcome) -> str:
     for line in _facts(outcome):
         console.print(Text(line, style="dim"))
     console.print(Text(headline(outcome), style=_style(outcome.verdict)))
-    return harmless("\n".join(line.rstrip() for line in file.getvalue().splitlines())) + "\n"
+    return without_commands("\n".join(line.rstrip() for line in file.getvalue().splitlines())) + "\n"
 
 
-def harmless(text: str) -> str:
-    """The same for people, without what CI systems take for commands of theirs: `::` that starts a line, and `##`."""
+def without_commands(text: str) -> str:
+    """The text with a space inside of what CI systems take for a command: `::` that starts a line, and `##`."""
     return re.sub(r"(?m)^(\s*):(?=:)", r"\1: ", text.replace("##", "# #"))
 
 
 def _facts(outcome: Outcome) -> Iterator[str]:
     yield from (printable(fact, 1000) for fact in outcome.facts)
-    where = [part for part in (printable(outcome.runtime), printable(named(outcome.machine), 1000)) if part]
+    where = [part for part in (short(outcome.runtime), printable(named(outcome.machine), 1000)) if part]
     yield "; ".join([*where, f"{outcome.seconds:.1f} s"])
 
 
@@ -59,15 +60,15 @@ def _checks(outcome: Outcome) -> Grid:
 
 def _row(check: Check) -> tuple[str, ...]:
     values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
-    return (printable(check.name), *values, change(check), limit(check))
+    return (short(check.name), *values, change(check), limit(check))
 
 
 def _listed(one: Table) -> Grid:
-    grid = Grid(title=Text(printable(one.title)), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    grid = Grid(title=Text(short(one.title)), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     keys = tuple(one.rows[0]) if one.rows else ()
     for key in keys:
         number = any(isinstance(row.get(key), int | float) for row in one.rows)
-        grid.add_column(Text(printable(key)), justify="right" if number else "left", overflow="fold")
+        grid.add_column(Text(short(key)), justify="right" if number else "left", overflow="fold")
     for row in one.rows:
         grid.add_row(*(Text(cell(key, row.get(key))) for key in keys))
     return grid

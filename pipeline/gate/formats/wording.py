@@ -1,8 +1,9 @@
-"""A gate's outcome in words. What comes out of strangers' files is made printable here, for all forms of output."""
+"""A gate's outcome in words, for all forms of output. Names that come out of a model's file are made printable here."""
 
 import re
 from math import isfinite
 
+from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import amount
 from paredown.pipeline.gate.outcome import Check, Outcome
 
@@ -10,17 +11,15 @@ LONGEST = 160
 """Characters of one name; of a longer one the middle is left out."""
 NAMED = 6
 """Layers that a sentence names; the JSON form has all that the check has."""
-TOLD = 3
+IN_HEADLINE = 3
 """Checks that the headline names."""
 _MORE = re.compile(r"and (\d+) more")
 """How a check ends a list of layers that it shortened."""
 
 
-def printable(text: object, longest: int = LONGEST) -> str:
-    """One line; control characters, which could steer a terminal or break a form, are written as escapes."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in str(text))
-    half = longest // 2
-    return shown if len(shown) <= longest else f"{shown[:half]}…{shown[-half:]}"
+def short(text: object) -> str:
+    """The text on one line, printable, and without its middle where it is longer than a name should be."""
+    return printable(text, LONGEST)
 
 
 def value_with_unit(value: float | None, unit: str, signed: bool = False) -> str:
@@ -43,7 +42,7 @@ def change(check: Check) -> str:
 
 def limit(check: Check) -> str:
     """The limit as it is written; of one that is a floor, the floor."""
-    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else printable(check.limit)
+    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else short(check.limit)
 
 
 def sentence(check: Check) -> str:
@@ -51,7 +50,7 @@ def sentence(check: Check) -> str:
     why = printable(check.because, 1000).rstrip(".")
     if check.verdict == "fail" and (check.least or not why):
         why = "; ".join(part for part in (missed(check), why) if part)
-    return f"{printable(check.name)}: {why or check.verdict}{f'; layers: {layers(check)}' if check.layers else ''}"
+    return f"{short(check.name)}: {why or check.verdict}{f'; layers: {layers(check)}' if check.layers else ''}"
 
 
 def layers(check: Check, most: int = NAMED) -> str:
@@ -60,7 +59,7 @@ def layers(check: Check, most: int = NAMED) -> str:
     if listed and (shortened := _MORE.fullmatch(listed[-1])):
         more = int(shortened[1])
         listed.pop()
-    named = [printable(layer) for layer in listed[:most]]
+    named = [short(layer) for layer in listed[:most]]
     more += len(listed) - len(named)
     return ", ".join(named) + (f" and {more:,} more" if more else "")
 
@@ -71,7 +70,7 @@ def missed(check: Check) -> str:
         return ""
     factor = f"{change(check)}, " if check.ratio is not None and check.unit != "%" else ""
     by = check.allowed - check.after if check.least else check.after - check.allowed
-    written = f"({factor}limit {printable(check.limit)})"
+    written = f"({factor}limit {short(check.limit)})"
     if by <= 0:  # the model's own value may be within while an interval is not
         return f"{value_with_unit(check.after, check.unit)} {written}"
     allowed = value_with_unit(check.allowed, check.unit)
@@ -80,23 +79,25 @@ def missed(check: Check) -> str:
 
 def headline(outcome: Outcome) -> str:
     """The verdict in one line: what failed, by how much, and which layers; or what is undecided."""
-    verdict, model, count = outcome.verdict, printable(outcome.model), len(outcome.checks)
-    against = f" against {printable(outcome.baseline)}" if outcome.baseline else ""
+    verdict, model, count = outcome.verdict, short(outcome.model), len(outcome.checks)
+    against = f" against {short(outcome.baseline)}" if outcome.baseline else ""
     failed = [check for check in outcome.checks if check.verdict == "fail"]
     named = failed or [check for check in outcome.checks if check.verdict != "pass"]
     if not named:
         held = {0: "no budget is checked here", 1: f"{model} holds its one check"}
         return f"{verdict}: {held.get(count, f'{model} holds all {count:,} checks')}{against if count else ''}"
     did = "fails" if failed else "is undecided in"
-    parts = [_brief(check) for check in named[:TOLD]] + ([f"{len(named) - TOLD:,} more"] if named[TOLD:] else [])
+    parts = [_brief(check) for check in named[:IN_HEADLINE]] + (
+        [f"{len(named) - IN_HEADLINE:,} more"] if named[IN_HEADLINE:] else []
+    )
     share = "its one check" if count == 1 else f"{len(named):,} of {count:,} checks"
     return f"{verdict}: {model} {did} {share}{against}: {'; '.join(parts)}"
 
 
 def _brief(check: Check) -> str:
     if check.verdict != "fail":
-        return f"{printable(check.name)} {check.verdict}"
-    parts = [printable(check.name), missed(check), f"in {layers(check, 2)}" if check.layers else ""]
+        return f"{short(check.name)} {check.verdict}"
+    parts = [short(check.name), missed(check), f"in {layers(check, 2)}" if check.layers else ""]
     return " ".join(part for part in parts if part)
 
 
@@ -112,4 +113,4 @@ def cell(key: str, value: object) -> str:
             return "yes" if value else "no"
         case int() | float():
             return value_with_unit(value, UNITS.get(key.split(" ")[-1], ""), signed=key.startswith("more"))
-    return printable(value)
+    return short(value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.pipeline.lock.collect import packages, plain, recipe_record
+from paredown.pipeline.lock.collect import packages, recipe_record
 from paredown.pipeline.recipe.recipe import load_recipe
 
 Write = Callable[..., Path]
@@ -54,7 +54,3 @@ def test_an_interpreter_of_its_own_is_told_package_by_package(
     monkeypatch.setattr("paredown.pipeline.run.keys.ProductKeys.installed", lambda self, kind, names: {"sparse": stamp})
     found = packages(load_recipe(recipe()))
     assert (found["sparse/engine"], found["sparse/numpy"]) == ("1.2", "1.19")
-
-
-def test_text_of_strangers_stays_in_one_line() -> None:
-    assert plain("a\nb\x1b[2J\u202ec" + "d" * 1000) == ("a b [2J c" + "d" * 1000)[:500]
