@@ -7,13 +7,12 @@ that is the best that can be done with that layer's weights alone (the reconstru
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Interpreter, Node
 
 from paredown.models.network.trace import Network
+from paredown.models.network.watch import watch_inputs
 
 Moments = Mapping[str, Tensor]
 """Layer to (C, C), the second moments of the channels that it reads, with a ridge on the diagonal."""
@@ -30,17 +29,14 @@ def second_moments(network: Network, layers: Collection[str], batches: Iterable[
     sums: dict[str, Tensor] = {}
     pixels: dict[str, int] = {}
 
-    class Recorder(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            if n.name in wanted:
-                read = _rows(self.fetch_args_kwargs_from_env(n)[0][0])
-                sums[wanted[n.name]] = sums.get(wanted[n.name], 0) + read.T @ read
-                pixels[wanted[n.name]] = pixels.get(wanted[n.name], 0) + len(read)
-            return super().run_node(n)
+    def add(value: str, read: Tensor) -> None:
+        layer, rows = wanted[value], _rows(read)
+        sums[layer] = sums.get(layer, 0) + rows.T @ rows
+        pixels[layer] = pixels.get(layer, 0) + len(rows)
 
     with torch.no_grad():
         for batch in batches if wanted else ():
-            Recorder(network.graph).run(batch)
+            watch_inputs(network.graph, batch, add, wanted)
     return {name: _ridged(total / pixels[name], pixels[name]) for name, total in sums.items()}
 
 

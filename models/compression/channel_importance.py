@@ -10,10 +10,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fx import Interpreter, Node
 from torch.nn.functional import cross_entropy
 
 from paredown.models.network.trace import ChannelGroup, Network
+from paredown.models.network.watch import watch_values
 
 
 def channel_order(
@@ -39,16 +39,12 @@ def _gate_gradients(network: Network, values: set[str], images: Tensor, labels: 
     """Per value the gradient (N, C) of each image's loss by a gate on each channel."""
     seen: dict[str, Tensor] = {}
 
-    class Keeper(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            result = super().run_node(n)
-            if n.name in values:
-                result.retain_grad()
-                seen[n.name] = result
-            return result
+    def keep(name: str, value: Tensor) -> None:
+        value.retain_grad()
+        seen[name] = value
 
     with torch.enable_grad():
-        loss = cross_entropy(Keeper(network.graph).run(images), labels, reduction="sum")
+        loss = cross_entropy(watch_values(network.graph, images, keep, values), labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
     network.graph.zero_grad()
     return {name: _per_channel(x.detach() * x.grad) for name, x in seen.items() if x.grad is not None}

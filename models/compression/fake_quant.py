@@ -2,15 +2,16 @@
 
 import copy
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.fx import GraphModule, Interpreter, Node
+from torch.fx import GraphModule, Node
 
 from paredown.models.compression.qdq import LEAST_STEP, Range, activation_scale
 from paredown.models.network.trace import PASSING, attribute, operator
+from paredown.models.network.watch import watch_values
 
 SAMPLED = 200_000
 """Elements of a value that its percentiles are taken from; more do not move them."""
@@ -146,18 +147,14 @@ def observe(
     lows: dict[str, list[float]] = {value: [] for value in values}
     highs: dict[str, list[float]] = {value: [] for value in values}
 
-    class Recorder(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            result = super().run_node(n)
-            if n.name in lows:
-                low, high = _bounds(result, percentile)
-                lows[n.name].append(low)
-                highs[n.name].append(high)
-            return result
+    def note(name: str, value: Tensor) -> None:
+        low, high = _bounds(value, percentile)
+        lows[name].append(low)
+        highs[name].append(high)
 
     with torch.no_grad():
         for batch in batches:
-            Recorder(graph).run(batch)
+            watch_values(graph, batch, note, lows)
     return {value: (float(np.mean(lows[value])), float(np.mean(highs[value]))) for value in values if lows[value]}
 
 

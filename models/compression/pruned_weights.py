@@ -3,17 +3,16 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.fx import Interpreter, Node
 
 from paredown.models.compression.sparse_reconstruction import solver
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.trace import Network
+from paredown.models.network.watch import input_of
 from paredown.models.progress import Progress, silent
 
 PATCHES = 4096
@@ -76,31 +75,15 @@ def patch_moment(network: Network, layer: str, batches: Iterable[Tensor]) -> tup
     value, module = network.layer(layer).value, network.module.get_submodule(layer)
     total, count = torch.zeros(()), 0
 
-    class Recorder(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            if n.name == value:
-                raise _ReachedError(self.fetch_args_kwargs_from_env(n)[0][0])
-            return super().run_node(n)
-
     for batch in batches:
-        try:
-            with torch.no_grad():
-                Recorder(network.graph).run(batch)
-        except _ReachedError as reached:
-            each = -(-PATCHES // len(reached.read))
-            for image in torch.split(reached.read, 1):  # all patches of a batch at once would be gigabytes
-                rows = patches_of(module, image)
-                rows = rows[:: max(1, len(rows) // each)]
-                total, count = total + rows.T @ rows, count + len(rows)
+        with torch.no_grad():
+            read = input_of(network.graph, batch, value)
+        each = -(-PATCHES // len(read))
+        for image in torch.split(read, 1):  # all patches of a batch at once would be gigabytes
+            rows = patches_of(module, image)
+            rows = rows[:: max(1, len(rows) // each)]
+            total, count = total + rows.T @ rows, count + len(rows)
     return total / count, count
-
-
-class _ReachedError(Exception):
-    """Ends a forward pass before a layer; `read` is what that layer reads."""
-
-    def __init__(self, read: Tensor) -> None:
-        super().__init__()
-        self.read = read
 
 
 def patches_of(module: nn.Module, read: Tensor) -> Tensor:

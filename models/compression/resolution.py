@@ -8,17 +8,17 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import ModelProto, helper
 from torch import Tensor, nn
-from torch.fx import Graph, GraphModule, Interpreter, Node
+from torch.fx import Graph, GraphModule, Node
 from torch.nn.functional import interpolate
 
 from paredown.models.network.trace import Network, operator
+from paredown.models.network.watch import watch_values
 from paredown.models.onnx.edit import copy_of, set_weight, shapes
 
 SHRUNK = "shrunk"
@@ -119,15 +119,11 @@ def _images(network: Network, side: int) -> Tensor:
 
 def _run(graph: GraphModule, images: Tensor) -> tuple[dict[str, tuple[int, ...]], Tensor]:
     """Every value's shape, and the logits."""
-    found: dict[str, tuple[int, ...]] = {}
+    shapes_seen: dict[str, tuple[int, ...]] = {}
 
-    class Measurer(Interpreter):
-        def run_node(self, n: Node) -> Any:
-            result = super().run_node(n)
-            if isinstance(result, Tensor):
-                found[n.name] = tuple(result.shape)
-            return result
+    def note(name: str, value: Tensor) -> None:
+        shapes_seen[name] = tuple(value.shape)
 
     with torch.no_grad():
-        logits: Tensor = Measurer(graph).run(images)
-    return found, logits
+        logits = watch_values(graph, images, note)
+    return shapes_seen, logits
