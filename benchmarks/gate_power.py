@@ -31,6 +31,7 @@ from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate
 from paredown.stages.limits import Target
 from paredown.stages.measuring.paired_ratio import Interval, rounds_of, together
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 SHAPE = (3, 128, 128)
@@ -73,7 +74,7 @@ def slowed(model: Path, folder: Path) -> Path:
 
 def true_ratio(old: Path, new: Path, rounds: int) -> Interval:
     """From one long comparison."""
-    return together(list(islice(rounds_of(OnnxRuntime(), old, new, 1, 1), rounds)), 0.99).p50
+    return together(list(islice(rounds_of(OnnxRuntime(), old, new, Load(1, 1)), rounds)), 0.99).p50
 
 
 def timed_gates(old: Path, new: Path, threads: int, seconds: float) -> Iterator[dict[str, Any]]:

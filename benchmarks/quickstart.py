@@ -25,7 +25,7 @@ from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.stages.base import State
 from paredown.stages.measuring.measure import logits_of, points
 from paredown.stages.measuring.target import runtime_of
-from paredown.stages.runtimes.base import Images, ratio, summarize
+from paredown.stages.runtimes.base import Images, Load, ratio, summarize
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.md"
 HEADER = """\
@@ -101,7 +101,7 @@ def quantize_plainly(baseline: Path, target: Path, data: Data, batch: int, reduc
 def measure(models: Mapping[str, Path], state: State, data: Data, rounds: int, runs: int) -> list[Row]:
     """One row per model; the first one is what the others are compared with."""
     runtime, target, files = runtime_of(state), state.target, list(models.values())
-    times = runtime.latency(files, target.threads, target.batch, rounds, runs)
+    times = runtime.latency(files, Load.of(target), rounds, runs)
     logits = [logits_of(file, data, data.test, state) for file in files]
     base_p95, base_size = summarize(times[0]).p95, files[0].stat().st_size
     return [
@@ -112,7 +112,7 @@ def measure(models: Mapping[str, Path], state: State, data: Data, rounds: int, r
             p95_ratio=summarize(own).p95 / base_p95,
             size=file.stat().st_size / 2**20,
             size_ratio=file.stat().st_size / base_size,
-            peak=runtime.peak_memory(file, target.threads, target.batch),
+            peak=runtime.peak_memory(file, Load.of(target)),
             accuracy=points(answers, data.test.labels),
             agreement=100 * float((answers.argmax(1) == logits[0].argmax(1)).mean()),
         )

@@ -29,7 +29,7 @@ from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.plugins import load
 from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.plan import load_choice
-from paredown.stages.runtimes.base import Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
 
@@ -74,7 +74,7 @@ def measure(
     target = state.target
     for number in range(rounds):
         for name, runtime in runtimes.items():
-            found = runtime.latency(models, target.threads, target.batch, 1, runs, seed=number)
+            found = runtime.latency(models, Load.of(target), 1, runs, seed=number)
             for own, (timed,) in zip(times[name], found, strict=True):
                 own.append(timed)
     return times

@@ -11,6 +11,7 @@ from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.measuring.measure import evidence, scored
 from paredown.stages.measuring.target import runtime_of, write
+from paredown.stages.runtimes.base import Load
 
 
 class Baseline(Spec):
@@ -28,11 +29,11 @@ class Baseline(Spec):
         data = state.open_data()
         shape = state.image_shape
         state.progress("baseline: export", 0, 3)
-        runtime, target = runtime_of(state), state.target
-        model = export(fold_batch_norm(load_teacher(state, data), shape), shape, target.batch)
+        runtime = runtime_of(state)
+        model = export(fold_batch_norm(load_teacher(state, data), shape), shape, state.target.batch)
         path = write(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
-        times = runtime.latency([path], target.threads, target.batch, self.rounds, self.runs)[0]
+        times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
         evidence(path, state, scored(path, state, data), times).save(state.out / "evidence.json")
 

@@ -24,7 +24,7 @@ from paredown.stages.measuring.paired_ratio import Paired
 from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
 from paredown.stages.products.evidence import Evidence, Latency
 from paredown.stages.products.plan import load_choice, load_layers, load_quantization
-from paredown.stages.runtimes.base import summarize
+from paredown.stages.runtimes.base import Load, summarize
 
 EXTENSIONS = 3
 """Times that latency is measured at most."""
@@ -85,10 +85,10 @@ class Verify(Spec):
 
     def _times(self, state: State, pair: Sequence[Path]) -> list[Rounds]:
         """Of both models; where `rounds` leave open whether p50 holds its limit, of two or three times as many."""
-        runtime, target, times = runtime_of(state), state.target, list[Rounds]([[], []])
+        runtime, times = runtime_of(state), list[Rounds]([[], []])
         for extension in range(EXTENSIONS):
             seed = extension * self.rounds
-            more = runtime.latency(pair, target.threads, target.batch, self.rounds, self.runs, seed)
+            more = runtime.latency(pair, Load.of(state.target), self.rounds, self.runs, seed)
             times = [had + got for had, got in zip(times, more, strict=True)]
             if clear(state.limits.latency_p50, times):
                 break

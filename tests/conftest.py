@@ -116,13 +116,13 @@ class Exact(OnnxRuntime):
     def width_multiple(self):
         return 8
 
-    def node_times(self, model, threads, batch, runs):
+    def node_times(self, model, load, runs):
         return times(model)
 
-    def latency(self, models, threads, batch, rounds, runs, seed=0):
+    def latency(self, models, load, rounds, runs, seed=0):
         return [[[0.01 + sum(times(model).values())] * runs] * rounds for model in models]
 
-    def peak_memory(self, model, threads, batch):
+    def peak_memory(self, model, load):
         return 40.0 + 2 * model.stat().st_size / 2**20
 
 

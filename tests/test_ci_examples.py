@@ -24,10 +24,10 @@ from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 
 class Steady(OnnxRuntime):
-    def latency(self, models, threads, batch, rounds, runs, seed=0):
+    def latency(self, models, load, rounds, runs, seed=0):
         return [[[model.stat().st_size / 1e4] * runs] * rounds for model in models]
 
-    def peak_memory(self, model, threads, batch):
+    def peak_memory(self, model, load):
         return 40 + model.stat().st_size / 2**20
 
 

@@ -22,6 +22,7 @@ from paredown.pipeline.run.runner import run
 from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.blocks.base import check_user_blocks, replacements_for
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.base import far
 from paredown.stages.solvers.milp import Milp
@@ -185,10 +186,10 @@ def test_the_runtime_agrees_with_onnxruntime(tmp_path: Path) -> None:
     images = np.random.default_rng(0).standard_normal((3, 3, 8, 8), dtype=np.float32)
     got = runtime.run(model, [images], 1)
     np.testing.assert_allclose(got, OnnxRuntime().run(model, [images], 1), atol=1e-5)
-    times = runtime.latency([model, model], 1, 2, rounds=2, runs=3)
+    times = runtime.latency([model, model], Load(1, 2), rounds=2, runs=3)
     assert np.shape(times) == (2, 2, 3) and np.min(times) > 0
-    assert set(runtime.node_times(model, 1, 2, runs=2)) == {"conv", "mean", "flat", "head"}
-    assert 5 < runtime.peak_memory(model, 1, 2) < 2000
+    assert set(runtime.node_times(model, Load(1, 2), runs=2)) == {"conv", "mean", "flat", "head"}
+    assert 5 < runtime.peak_memory(model, Load(1, 2)) < 2000
 
 
 def test_the_engine_keeps_everything_that_it_sees(tmp_path: Path) -> None:

@@ -46,11 +46,11 @@ from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 
 class Quick(OnnxRuntime):
-    def latency(self, models, threads, batch, rounds, runs, seed=0):
-        return super().latency(models, threads, batch, 1, 3, seed)
+    def latency(self, models, load, rounds, runs, seed=0):
+        return super().latency(models, load, 1, 3, seed)
 
-    def peak_memory(self, model, threads, batch):
-        return fresh_peak(_session.__file__, "onnxruntime", model, threads, batch)
+    def peak_memory(self, model, load):
+        return fresh_peak(_session.__file__, "onnxruntime", model, load)
 
 
 PLUGIN = Quick

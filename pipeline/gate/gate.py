@@ -18,7 +18,7 @@ from paredown.pipeline.gate.static import shortened, static_checks
 from paredown.pipeline.gate.timed import Subjects, timed_checks
 from paredown.stages.measuring.paired_ratio import Paired
 from paredown.stages.measuring.target import target_runtime
-from paredown.stages.runtimes.base import Runtime
+from paredown.stages.runtimes.base import Load, Runtime
 
 LARGEST_MANIFEST = 16 * 2**20
 """Bytes."""
@@ -96,10 +96,8 @@ def _too_slow(checks: list[Check]) -> bool:
 def _node_times(request: Request, runtime: Runtime, progress: Progress) -> Times:
     """The runtime's own profile of both models."""
     progress("gate: times of layers", 0, 1)
-    target, files = request.gates.target, {"model": request.model, "baseline": request.baseline}
-    return {
-        name: runtime.node_times(file, target.threads, target.batch, PROFILED) for name, file in files.items() if file
-    }
+    load, files = Load.of(request.gates.target), {"model": request.model, "baseline": request.baseline}
+    return {name: runtime.node_times(file, load, PROFILED) for name, file in files.items() if file}
 
 
 def _blamed(check: Check, model: Facts, baseline: Facts | None, times: Times) -> Check:

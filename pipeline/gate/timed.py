@@ -14,7 +14,7 @@ from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.outcome import Check, Verdict
 from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of, together
 from paredown.stages.products.evidence import MIB
-from paredown.stages.runtimes.base import Runtime
+from paredown.stages.runtimes.base import Load, Runtime
 
 FIRST, GROWTH = 8, 1.3
 """Rounds before the first look at the numbers, and how many times as many before every further one."""
@@ -52,8 +52,9 @@ def samples(
     gates: Gates, subjects: Subjects, progress: Progress, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[tuple[float, Paired]]:
     """Seconds spent, and ever larger samples; the last one is there when the time is used up."""
-    start, look, target, rounds = clock(), FIRST, gates.target, list[tuple[Times, Times]]()
-    for one in rounds_of(subjects.runtime, subjects.baseline, subjects.model, target.threads, target.batch, gates.seed):
+    start, look, rounds = clock(), FIRST, list[tuple[Times, Times]]()
+    load = Load.of(gates.target)
+    for one in rounds_of(subjects.runtime, subjects.baseline, subjects.model, load, gates.seed):
         rounds.append(one)
         spent = clock() - start
         progress("gate: latency", min(spent, gates.seconds), gates.seconds)
@@ -158,10 +159,10 @@ def _seen(values: np.ndarray) -> Interval:
 
 def _peaks(gates: Gates, subjects: Subjects, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Bytes, one per process of the baseline and of the model."""
-    found, target = [], gates.target
+    found, load = [], Load.of(gates.target)
     for pair in range(PAIRS):
         progress("gate: peak memory", pair, PAIRS)
         files: Sequence[Path] = (subjects.baseline, subjects.model)
-        found.append([subjects.runtime.peak_memory(file, target.threads, target.batch) for file in files])
+        found.append([subjects.runtime.peak_memory(file, load) for file in files])
     old, new = MIB * np.array(found).T
     return old, new

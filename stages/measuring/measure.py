@@ -15,7 +15,7 @@ from paredown.stages.base import State
 from paredown.stages.measuring.target import runtime_of
 from paredown.stages.plugins import load
 from paredown.stages.products.evidence import MIB, Comparison, Evidence, Scores
-from paredown.stages.runtimes.base import Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
 
 
 def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> list[Comparison]:
@@ -23,14 +23,14 @@ def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> l
 
     `pair` are the portable files.
     """
-    target, found = state.target, []
+    found = []
     for name in state.compare:
         runtime = cast(Runtime, load("runtimes", name, state.root)())
         with TemporaryDirectory() as folder:
             files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
             for source, file in zip(pair, files, strict=True):
                 save(runtime.lower(load_model(source)), file)
-            old, new = runtime.latency(files, target.threads, target.batch, rounds, runs)
+            old, new = runtime.latency(files, Load.of(state.target), rounds, runs)
         found.append(Comparison(runtime.version(), summarize(old), summarize(new), ratio(new, old)))
     return found
 
@@ -57,11 +57,11 @@ def scored(model: Path, state: State, data: Data, splits: Sequence[str] = ("vali
 
 def evidence(model: Path, state: State, scores: Scores, times: list[list[float]] | None) -> Evidence:
     """Size, memory and, where `times` (round, run) are given, latency, beside its scores."""
-    runtime, target = runtime_of(state), state.target
+    runtime = runtime_of(state)
     return Evidence(
         latency=summarize(times) if times else None,
         size=model.stat().st_size / MIB,
-        peak_memory=runtime.peak_memory(model, target.threads, target.batch),
+        peak_memory=runtime.peak_memory(model, Load.of(state.target)),
         accuracy=scores.accuracy,
         images=scores.images,
         runtime=runtime.version(),

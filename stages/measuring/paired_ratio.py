@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.stages.runtimes.base import Runtime
+from paredown.stages.runtimes.base import Load, Runtime
 
 DRAWS = 1000
 """Resamplings behind an interval: at 99 % each of its ends rests on the outermost five."""
@@ -117,9 +117,7 @@ def _quantile(times: Times, quantile: int) -> Times:
     return np.asarray(np.percentile(times.reshape(len(times), -1), quantile, axis=-1))
 
 
-def rounds_of(
-    runtime: Runtime, old: Path, new: Path, threads: int, batch: int, seed: int = 0
-) -> Iterator[tuple[Times, Times]]:
+def rounds_of(runtime: Runtime, old: Path, new: Path, load: Load, seed: int = 0) -> Iterator[tuple[Times, Times]]:
     """Endless rounds, each with the times (session, run) of the old and of the new model.
 
     Which model's sessions are opened first and last alternates: the first session of a process can be a percent faster.
@@ -127,7 +125,7 @@ def rounds_of(
     runs, number = SESSION_MS[1], 0
     while True:
         outer, inner = (old, new) if number % 2 == 0 else (new, old)
-        times = runtime.latency([outer, inner, inner, outer], threads, batch, 1, runs, seed + number)
+        times = runtime.latency([outer, inner, inner, outer], load, 1, runs, seed + number)
         a, b, c, d = (np.array(one[0]) for one in times)
         pairs = (np.stack([a, d]), np.stack([b, c]))
         if number:  # the first one only shows how long a run takes

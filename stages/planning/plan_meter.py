@@ -20,7 +20,7 @@ from paredown.stages.measuring.target import SUFFIX, runtime_of
 from paredown.stages.planning.footprint import form_of
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
-from paredown.stages.runtimes.base import Runtime, ratio
+from paredown.stages.runtimes.base import Load, Runtime, ratio
 from paredown.stages.solvers.problem import Choice, Pick
 from paredown.stages.transforms.base import Transform
 
@@ -45,6 +45,10 @@ class PlanMeter:
     @property
     def runtime(self) -> Runtime:
         return runtime_of(self.state)
+
+    @property
+    def load(self) -> Load:
+        return Load.of(self.state.target)
 
     @property
     def baseline(self) -> Path:
@@ -79,9 +83,8 @@ class PlanMeter:
             return self._sample(path, choice, memory, rounds or self.rounds)
 
     def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> PlanSample:
-        target = self.state.target
-        both = self.runtime.latency([self.baseline, path], target.threads, target.batch, rounds, self.runs)
-        peak = self.runtime.peak_memory(path, target.threads, target.batch) if memory else None
+        both = self.runtime.latency([self.baseline, path], self.load, rounds, self.runs)
+        peak = self.runtime.peak_memory(path, self.load) if memory else None
         return PlanSample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
 
     def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample | None:
@@ -109,11 +112,11 @@ class PlanMeter:
     def profiled(self, choice: Choice, memory: bool) -> tuple[PlanSample, dict[str, float]] | None:
         """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
         between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
-        model, target = self.lower(choice), self.state.target
+        model = self.lower(choice)
         try:
             with self.written(model) as path:
                 sample = self._sample(path, choice, memory, self.rounds)
-                times = self.runtime.node_times(path, target.threads, target.batch, self.runs)
+                times = self.runtime.node_times(path, self.load, self.runs)
         except InputError as error:
             if not choice:
                 raise

@@ -1,6 +1,7 @@
 """What a runtime must be able to do. A file in this folder is a runtime; its name is its name in the recipe."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -8,10 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from paredown.stages.limits import Target
 from paredown.stages.products.evidence import Latency
 
 Images = NDArray[np.float32]
 """(batch, channels, height, width), normalised as the model expects."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one inference is: `batch` images, computed by `threads` threads."""
+
+    threads: int
+    batch: int
+
+    @classmethod
+    def of(cls, target: Target) -> "Load":
+        """As the recipe asks for it."""
+        return cls(target.threads, target.batch)
 
 
 class Runtime(Protocol):
@@ -40,16 +55,16 @@ class Runtime(Protocol):
         """Logits (images, classes) of all batches. The last batch may be padded by the runtime."""
 
     def latency(
-        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+        self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
         """Milliseconds per model, round and run; the models take turns (ABBA) within every round."""
 
-    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+    def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Median ms per executed node, by the node's name in the file (fused nodes under the name of their anchor);
         nodes that the runtime itself inserted go under `+<op type>`, or `+<op type>@<name>` where it is known which
         node needs them."""
 
-    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+    def peak_memory(self, model: Path, load: Load) -> float:
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
     def supports(self, feature: str) -> bool:

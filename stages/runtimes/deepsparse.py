@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.base import Images, Load
 from paredown.stages.runtimes.sidecars import deepsparse_profile
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
 from paredown.stages.runtimes.sidecars.worker import Worker
@@ -72,7 +72,7 @@ class DeepSparse(ThisMachine):
             return logits(model, batches, onnx_input_shape(model), execute)
 
     def latency(
-        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+        self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
         """Milliseconds per model, round and run, on seeded normal images.
 
@@ -85,45 +85,45 @@ class DeepSparse(ThisMachine):
         """
         times: list[list[list[float]]] = [[] for _ in models]
         with worker(*models) as far:
-            shapes = [onnx_input_shape(model, batch) for model in models]
-            fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": threads}
+            shapes = [onnx_input_shape(model, load.batch) for model in models]
+            fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": load.threads}
             for number in range(rounds):
                 if number % REOPENED == 0:
-                    self._open(far, models, threads, batch)
+                    self._open(far, models, load)
                 asked = {**fixed, "seed": [seed, number], "schedule": turns(len(models), runs)}
                 for per_model, per_round in zip(times, far.ask("round", **asked), strict=True):
                     per_model.append(per_round)
         return times
 
-    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+    def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Mean ms per node of the file over at least `runs` runs, from the engine's own analysis (wall clock).
 
         The engine tells means since a file was compiled, so it is compiled `BLOCKS` times and the median of those
         means is taken. What it computes in one piece is shared out by multiply-adds.
         """
         with worker(model) as far:
-            shape, each = onnx_input_shape(model, batch), -(-runs // BLOCKS)
-            self._open(far, [model], threads, batch)
+            shape, each = onnx_input_shape(model, load.batch), -(-runs // BLOCKS)
+            self._open(far, [model], load)
             blocks = [
-                far.ask("layers", model=str(model), shape=shape, threads=threads, runs=each) for _ in range(BLOCKS)
+                far.ask("layers", model=str(model), shape=shape, threads=load.threads, runs=each) for _ in range(BLOCKS)
             ]
             return deepsparse_profile.node_times(model, blocks)
 
-    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+    def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""
         found = []
         for _ in range(3):
             with worker(model) as far:
-                shape = onnx_input_shape(model, batch)
-                self._open(far, [model], threads, batch)
-                found.append(far.ask("peak", model=str(model), shape=shape, threads=threads))
+                shape = onnx_input_shape(model, load.batch)
+                self._open(far, [model], load)
+                found.append(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
         return float(np.median(found))
 
-    def _open(self, far: Worker, models: Sequence[Path], threads: int, batch: int) -> None:
+    def _open(self, far: Worker, models: Sequence[Path], load: Load) -> None:
         """Compiles the models anew. Raises InputError for one that DeepSparse does not compute itself."""
         for model in models:
             with naming(model, NAME):
-                share = far.ask("open", model=str(model), threads=threads, batch=batch)
+                share = far.ask("open", model=str(model), threads=load.threads, batch=load.batch)
                 if share < LEAST:
                     raise SessionError(f"not measured: it computes only {100 * share:.0f} % of the operators itself")
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.base import Images, Load
 from paredown.stages.runtimes.support import ort_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
@@ -53,7 +53,7 @@ class OnnxRuntime(ThisMachine):
             return logits(model, batches, shape, lambda images: execute(session, {name: images}))
 
     def latency(
-        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+        self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
         """Milliseconds per model, round and run, on seeded normal images.
 
@@ -65,15 +65,15 @@ class OnnxRuntime(ThisMachine):
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
             with naming(model, NAME):
-                return warm(ort_session.open_session(model, threads), batch, [seed, number])
+                return warm(ort_session.open_session(model, load.threads), load.batch, [seed, number])
 
-        return rounds_in_turns(prepare, models, rounds, runs, threads)
+        return rounds_in_turns(prepare, models, rounds, runs, load.threads)
 
-    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+    def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Median kernel ms per node of the file, from onnxruntime's profiler (wall clock, 1 us steps)."""
         with naming(model, NAME), TemporaryDirectory() as folder:
-            session = ort_session.open_session(model, threads, profile=Path(folder) / "profile")
-            call = warm(session, batch, [0])
+            session = ort_session.open_session(model, load.threads, profile=Path(folder) / "profile")
+            call = warm(session, load.batch, [0])
             for _ in range(runs):
                 call()
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -81,9 +81,9 @@ class OnnxRuntime(ThisMachine):
         kept = {name: np.reshape(us, (WARM_UP + runs, -1))[WARM_UP:] for name, us in per_node.items()}
         return {name: float(np.median(us.sum(axis=1))) / 1e3 for name, us in kept.items()}
 
-    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+    def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 50 MiB of it are Python, numpy and onnxruntime."""
-        return peak_memory(ort_session.__file__, NAME, model, threads, batch)
+        return peak_memory(ort_session.__file__, NAME, model, load)
 
     def optimised(self, model: Path) -> list[tuple[str, str]]:
         """(op type, node name) of the graph that onnxruntime executes: shows what was fused."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.base import Images, Load
 from paredown.stages.runtimes.support import openvino_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, check, logits, naming, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
@@ -52,7 +52,7 @@ class OpenVino(ThisMachine):
             return logits(model, batches, shape, lambda images: first_output(compiled, images))
 
     def latency(
-        self, models: Sequence[Path], threads: int, batch: int, rounds: int, runs: int, seed: int = 0
+        self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
         """Milliseconds per model, round and run, on seeded normal images; every round compiles the models anew.
 
@@ -64,12 +64,12 @@ class OpenVino(ThisMachine):
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
             with usable(model):
-                made = warm(openvino_session.compile_file(model, threads, batch), [seed, number])
+                made = warm(openvino_session.compile_file(model, load.threads, load.batch), [seed, number])
             return lambda: made.infer()
 
-        return rounds_in_turns(prepare, models, rounds, runs, threads)
+        return rounds_in_turns(prepare, models, rounds, runs, load.threads)
 
-    def node_times(self, model: Path, threads: int, batch: int, runs: int) -> dict[str, float]:
+    def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Mean ms per node of the file over at least `runs` runs, from OpenVINO's profile (wall clock, 1 us steps).
 
         OpenVINO tells only means since a file was compiled, so it is compiled anew `BLOCKS` times, and the median
@@ -77,14 +77,14 @@ class OpenVino(ThisMachine):
         """
         with usable(model):
             names, each = names_of(model), -(-runs // BLOCKS)
-            blocks = [block_times(model, threads, batch, each, names) for _ in range(BLOCKS)]
+            blocks = [block_times(model, load, each, names) for _ in range(BLOCKS)]
         found = {name for block in blocks for name in block}
         return {name: float(np.median([block.get(name, 0.0) for block in blocks])) for name in sorted(found)}
 
-    def peak_memory(self, model: Path, threads: int, batch: int) -> float:
+    def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
         with usable(model):
-            return peak_memory(openvino_session.__file__, NAME, model, threads, batch)
+            return peak_memory(openvino_session.__file__, NAME, model, load)
 
     def executed(self, model: Path) -> list[tuple[str, str]]:
         """(kernel, node name) of all that OpenVINO executes: shows what was fused, and what runs in int8."""
@@ -119,9 +119,9 @@ def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
     return made
 
 
-def block_times(model: Path, threads: int, batch: int, runs: int, names: Names) -> dict[str, float]:
+def block_times(model: Path, load: Load, runs: int, names: Names) -> dict[str, float]:
     """Mean ms per node of the file over `runs` runs of a file that was just compiled."""
-    opened = openvino_session.compile_file(model, threads, batch, profile=True)
+    opened = openvino_session.compile_file(model, load.threads, load.batch, profile=True)
     executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
     made = warm(opened, [0])
     before = means(made)

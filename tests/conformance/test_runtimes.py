@@ -13,7 +13,7 @@ from onnx.reference import ReferenceEvaluator
 from paredown.models.errors import InputError, MissingError
 from paredown.models.onnx.edit import save
 from paredown.stages import plugins
-from paredown.stages.runtimes.base import Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
 
 
 @pytest.fixture(scope="module", params=plugins.names("runtimes"))
@@ -90,7 +90,7 @@ def test_its_logits_are_those_of_the_file(runtime: Runtime, portable: Path, mode
 
 
 def test_its_latencies_can_be_summarized(runtime: Runtime, model: Path) -> None:
-    first, second = runtime.latency([model, model], threads=1, batch=2, rounds=2, runs=4)
+    first, second = runtime.latency([model, model], Load(1, 2), rounds=2, runs=4)
     latency = summarize(first)
     assert (latency.rounds, latency.runs) == (2, 8)
     assert 0 < latency.p50 <= latency.p95
@@ -98,14 +98,14 @@ def test_its_latencies_can_be_summarized(runtime: Runtime, model: Path) -> None:
 
 
 def test_its_node_times_are_named_by_the_file(runtime: Runtime, model: Path) -> None:
-    times = runtime.node_times(model, threads=1, batch=2, runs=3)
+    times = runtime.node_times(model, Load(1, 2), runs=3)
     assert {"features.0", "head"} <= set(times)
     assert all(name.startswith("+") or name in {"features.0", "relu", "mean", "flat", "head"} for name in times)
     assert all(t >= 0 for t in times.values()) and sum(times.values()) > 0
 
 
 def test_its_peak_memory_is_that_of_a_process(runtime: Runtime, model: Path) -> None:
-    assert 5 < runtime.peak_memory(model, threads=1, batch=2) < 2000
+    assert 5 < runtime.peak_memory(model, Load(1, 2)) < 2000
 
 
 def test_a_missing_file_is_an_input_error_with_its_path(runtime: Runtime, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from paredown.stages.solvers.problem import Choice
 Run = Callable[..., State]
 
 ABORT = """
-    def latency(self, models, threads, batch, rounds, runs, seed=0):
+    def latency(self, models, load, rounds, runs, seed=0):
         from paredown.models.errors import InputError
 
         for model in models:

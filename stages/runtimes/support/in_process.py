@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.errors import InputError, ParedownError
-from paredown.stages.runtimes.base import Images
+from paredown.stages.runtimes.base import Images, Load
 from paredown.stages.runtimes.support.standalone import BAD_MODEL, FLOAT, Input, SessionError, input_shape
 
 WARM_UP = 3
@@ -87,15 +87,15 @@ def forward(
     return given[: len(images)]
 
 
-def peak_memory(script: str, runtime: str, model: Path, threads: int, batch: int) -> float:
+def peak_memory(script: str, runtime: str, model: Path, load: Load) -> float:
     """Median peak in MiB over three fresh processes that run `script` (see `standalone.print_peak`)."""
-    return float(np.median([fresh_peak(script, runtime, model, threads, batch) for _ in range(3)]))
+    return float(np.median([fresh_peak(script, runtime, model, load) for _ in range(3)]))
 
 
-def fresh_peak(script: str, runtime: str, model: Path, threads: int, batch: int) -> float:
+def fresh_peak(script: str, runtime: str, model: Path, load: Load) -> float:
     """Peak MiB of one fresh process."""
     # -P keeps this folder, in which files are named as runtimes are, off the import path of the script.
-    command = [sys.executable, "-P", script, str(model), str(threads), str(batch)]
+    command = [sys.executable, "-P", script, str(model), str(load.threads), str(load.batch)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return float(json.loads(done.stdout)["peak"])

@@ -15,6 +15,7 @@ from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Target
 from paredown.stages.measuring.target import target_runtime
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 IMAGES = np.random.default_rng(0).standard_normal((3, 3, 24, 24), np.float32)
@@ -54,9 +55,9 @@ def test_runtimes_open_it_as_they_open_the_plain_file(name: str, both: tuple[Pat
     runtime = target_runtime(Target(runtime=name, container="gzip"), Path())
     plain, packed = (runtime.run(file, [IMAGES], 1) for file in both)
     assert np.array_equal(plain, packed)
-    assert runtime.node_times(both[1], 1, 1, 2).keys() == runtime.node_times(both[0], 1, 1, 2).keys()
-    assert [len(times) for times in runtime.latency(both, 1, 1, rounds=1, runs=2)] == [1, 1]
-    assert runtime.peak_memory(both[1], 1, 1) > 0
+    assert runtime.node_times(both[1], Load(1, 1), 2).keys() == runtime.node_times(both[0], Load(1, 1), 2).keys()
+    assert [len(times) for times in runtime.latency(both, Load(1, 1), rounds=1, runs=2)] == [1, 1]
+    assert runtime.peak_memory(both[1], Load(1, 1)) > 0
 
 
 def test_a_damaged_file_is_refused_in_one_line(both: tuple[Path, Path]) -> None:

@@ -39,7 +39,7 @@ class Noisy(OnnxRuntime):
     def machine(self):
         return {"cpu": "test", "cores": "2"}
 
-    def latency(self, models, threads, batch, rounds, runs, seed=0):
+    def latency(self, models, load, rounds, runs, seed=0):
         rng = np.random.default_rng(seed)
         drift = np.exp(rng.normal(0, 0.5))
         made = []
@@ -48,10 +48,10 @@ class Noisy(OnnxRuntime):
             made.append([list(session * np.exp(rng.normal(0, self.noise, runs)))])
         return made
 
-    def node_times(self, model, threads, batch, runs):
+    def node_times(self, model, load, runs):
         return times(model)
 
-    def peak_memory(self, model, threads, batch):
+    def peak_memory(self, model, load):
         return 40.0 + 2 * model.stat().st_size / 2**20
 
 

@@ -13,6 +13,7 @@ from paredown.pipeline.gate.outcome import Check
 from paredown.pipeline.gate.timed import Measured, Subjects, absolute, judged, relative, samples, timed_checks
 from paredown.stages.measuring.paired_ratio import Interval
 from paredown.stages.plugins import load
+from paredown.stages.runtimes.base import Load
 
 TOLD = Measured("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
 LIMIT = Limit.model_validate("1.05x")
@@ -98,7 +99,7 @@ class Slow:
 
     now = 0.0
 
-    def latency(self, models: Any, threads: int, batch: int, rounds: int, runs: int, seed: int = 0) -> Any:
+    def latency(self, models: Any, load: Load, rounds: int, runs: int, seed: int = 0) -> Any:
         Slow.now += 1.0
         rng = np.random.default_rng(seed)
         return [[list(1 + 0.01 * rng.random(runs))] for _ in models]

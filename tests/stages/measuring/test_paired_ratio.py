@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from paredown.stages.measuring.paired_ratio import Paired, rounds_of, session_runs
+from paredown.stages.runtimes.base import Load
 
 ROUNDS, RUNS = 24, 10
 
@@ -91,14 +92,14 @@ class Clock:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], int, int]] = []
 
-    def latency(self, models: Any, threads: int, batch: int, rounds: int, runs: int, seed: int = 0) -> Any:
+    def latency(self, models: Any, load: Load, rounds: int, runs: int, seed: int = 0) -> Any:
         self.asked.append(([model.stem for model in models], runs, seed))
         return [[[float(m.stem) * (2 if i == 0 else 1)] * runs] * rounds for i, m in enumerate(models)]
 
 
 def test_rounds_take_turns_and_know_whose_times_are_whose() -> None:
     clock = Clock()
-    found = list(islice(rounds_of(clock, Path("4.onnx"), Path("8.onnx"), 1, 1, seed=7), 2))  # type: ignore[arg-type]
+    found = list(islice(rounds_of(clock, Path("4.onnx"), Path("8.onnx"), Load(1, 1), seed=7), 2))  # type: ignore[arg-type]
     assert [asked for asked, _, _ in clock.asked] == [["4", "8", "8", "4"], ["8", "4", "4", "8"], ["4", "8", "8", "4"]]
     assert [seed for _, _, seed in clock.asked] == [7, 8, 9]
     assert [sorted(set(old.ravel())) for old, _ in found] == [[4.0], [4.0, 8.0]]

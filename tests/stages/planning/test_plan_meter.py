@@ -12,6 +12,7 @@ from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import unit
 from paredown.stages.planning.plan_meter import _owner
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.support.ort_profile import node_durations
 
@@ -72,7 +73,7 @@ def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: Pr
 def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedModel, tmp_path: Path) -> None:
     """Convolutions compute in the blocked layout, slices cannot read it."""
     save(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
-    times = OnnxRuntime().node_times(tmp_path / "model.onnx", threads=1, batch=1, runs=2)
+    times = OnnxRuntime().node_times(tmp_path / "model.onnx", Load(1, 1), runs=2)
     changes = [name.partition("@")[::2] for name in times if name.startswith("+Reorder")]
     if not changes:
         pytest.skip("onnxruntime uses no blocked layout on this processor")

@@ -27,6 +27,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
 from paredown.stages.measuring.target import portable
 from paredown.stages.planning.plan_meter import PlanMeter, _owner
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.deepsparse import DeepSparse
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.sidecars import deepsparse_profile
@@ -124,7 +125,7 @@ def test_killed_in_the_middle_of_a_measurement_it_measures_again(
         return ask(worker, verb, arguments)
 
     monkeypatch.setattr(Worker, "_ask", sabotaged)
-    times = DeepSparse().latency([path, path], threads=1, batch=1, rounds=2, runs=40)
+    times = DeepSparse().latency([path, path], Load(1, 1), rounds=2, runs=40)
     assert np.shape(times) == (2, 2, 40) and np.min(times) > 0
     with pytest.raises(ProcessLookupError):
         os.kill(killed[0], 0)
@@ -145,7 +146,7 @@ def test_killed_twice_it_is_an_error_that_names_the_file(
 
     monkeypatch.setattr(Worker, "_ask", sabotaged)
     with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot .* died again .*: killed by SIGKILL"):
-        DeepSparse().latency([path], threads=1, batch=1, rounds=1, runs=40)
+        DeepSparse().latency([path], Load(1, 1), rounds=1, runs=40)
 
 
 @real
@@ -159,8 +160,8 @@ def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(prepared: Prep
     with pytest.raises(
         InputError, match=r"bad\.onnx: deepsparse cannot use this file: .* died again .*: Assertion at .*ops"
     ):
-        DeepSparse().latency([sound, bad], threads=1, batch=1, rounds=1, runs=2)
-    assert DeepSparse().latency([sound], threads=1, batch=1, rounds=1, runs=2)
+        DeepSparse().latency([sound, bad], Load(1, 1), rounds=1, runs=2)
+    assert DeepSparse().latency([sound], Load(1, 1), rounds=1, runs=2)
 
 
 @real
@@ -172,9 +173,9 @@ def test_what_it_leaves_to_others_is_not_measured(prepared: PreparedModel, tmp_p
     path = written(model, tmp_path / "model.onnx")
     runtime, line = DeepSparse(), r"model\.onnx: .* not measured: it computes only \d+ % of the operators itself"
     measures = (
-        lambda: runtime.latency([path], 1, 1, rounds=1, runs=1),
-        lambda: runtime.node_times(path, 1, 1, runs=1),
-        lambda: runtime.peak_memory(path, 1, 1),
+        lambda: runtime.latency([path], Load(1, 1), rounds=1, runs=1),
+        lambda: runtime.node_times(path, Load(1, 1), runs=1),
+        lambda: runtime.peak_memory(path, Load(1, 1)),
     )
     for measure in measures:
         with pytest.raises(InputError, match=line):
@@ -193,7 +194,7 @@ def test_a_form_that_it_does_not_read_is_refused(prepared: PreparedModel, images
 @pytest.mark.parametrize("lower", [False, True])
 def test_every_layer_of_a_float_model_has_its_time(prepared: PreparedModel, tmp_path: Path, lower: bool) -> None:
     model = conv_integer(int8(prepared) if lower else prepared.model)
-    times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), 1, 1, runs=4)
+    times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), Load(1, 1), runs=4)
     layers = {name for name in units(prepared.model) if name != "add"}
     assert layers <= set(times) and min(times.values()) >= 0
     assert all(name.startswith("+") or name in {node.name for node in model.graph.node} for name in times)
@@ -229,4 +230,4 @@ def test_without_its_sidecar_it_says_what_to_do(tmp_path: Path, monkeypatch: pyt
         plugins.load("runtimes", "deepsparse")
     path = tmp_path / "model.onnx"
     with pytest.raises(ParedownError):
-        DeepSparse().latency([path], 1, 1, rounds=1, runs=1)
+        DeepSparse().latency([path], Load(1, 1), rounds=1, runs=1)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from paredown.models.errors import InputError, ParedownError
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.support import ort_session
 from paredown.stages.runtimes.support.in_process import fresh_peak
@@ -138,14 +139,14 @@ def test_int8_results_are_exact_with_weight_bits(tmp_path: Path) -> None:
 
 def test_latency_has_one_list_per_model_and_round(tmp_path: Path) -> None:
     models = [classifier(tmp_path / f"{width}.onnx", batch=2, width=width)[0] for width in (8, 16)]
-    times = RUNTIME.latency(models, threads=1, batch=2, rounds=3, runs=7)
+    times = RUNTIME.latency(models, Load(1, 2), rounds=3, runs=7)
     assert [[len(runs) for runs in model] for model in times] == [[7, 7, 7], [7, 7, 7]]
     assert all(t > 0 for model in times for runs in model for t in runs)
 
 
 def test_node_times_are_named_by_the_file_in_fp32(tmp_path: Path) -> None:
     model, _ = classifier(tmp_path / "m.onnx", batch=1, width=32)
-    times = RUNTIME.node_times(model, threads=1, batch=1, runs=3)
+    times = RUNTIME.node_times(model, Load(1, 1), runs=3)
     assert {"features.0", "features.2", "fc"} <= set(times)
     assert not {"relu", "relu_1"} & set(times), "a fused ReLU belongs to its convolution"
     assert all(t >= 0 for t in times.values()) and times["features.2"] > 0
@@ -154,7 +155,7 @@ def test_node_times_are_named_by_the_file_in_fp32(tmp_path: Path) -> None:
 
 
 def test_node_times_are_named_by_the_file_in_int8(tmp_path: Path) -> None:
-    times = RUNTIME.node_times(int8_chain(tmp_path / "m.onnx"), threads=1, batch=1, runs=3)
+    times = RUNTIME.node_times(int8_chain(tmp_path / "m.onnx"), Load(1, 1), runs=3)
     named = {name for name in times if not name.startswith("+")}
     assert named == {"x_q", "features.0", "features.1", "relu_1_dq"}
 
@@ -165,7 +166,7 @@ def test_node_times_leave_no_profile_behind(tmp_path: Path, monkeypatch: pytest.
     work.mkdir()
     monkeypatch.chdir(work)
     monkeypatch.setattr("tempfile.tempdir", str(work))
-    RUNTIME.node_times(model, threads=1, batch=1, runs=1)
+    RUNTIME.node_times(model, Load(1, 1), runs=1)
     assert list(work.iterdir()) == []
 
 
@@ -184,7 +185,7 @@ def test_peak_memory_holds_the_weights(tmp_path: Path) -> None:
         return graph.save(tmp_path / f"{columns}.onnx", [1, 3, 32, 32], "logits", [1, columns])
 
     small, large = (
-        fresh_peak(ort_session.__file__, "onnxruntime", with_weight(columns), 1, 1) for columns in (4, 5120)
+        fresh_peak(ort_session.__file__, "onnxruntime", with_weight(columns), Load(1, 1)) for columns in (4, 5120)
     )  # 60 MiB
     assert 20 < small < 150
     assert 55 < large - small < 200  # onnxruntime holds up to three copies while it loads
@@ -215,9 +216,9 @@ def test_a_file_that_cannot_be_used_is_one_line(
     model = make(tmp_path / "bad.onnx")
     calls: dict[str, Callable[[], object]] = {
         "run": lambda: RUNTIME.run(model, [np.zeros((1, 3, 8, 8), np.float32)], 1),
-        "latency": lambda: RUNTIME.latency([model], 1, 1, 1, 1),
-        "node_times": lambda: RUNTIME.node_times(model, 1, 1, 1),
-        "peak_memory": lambda: RUNTIME.peak_memory(model, 1, 1),
+        "latency": lambda: RUNTIME.latency([model], Load(1, 1), 1, 1),
+        "node_times": lambda: RUNTIME.node_times(model, Load(1, 1), 1),
+        "peak_memory": lambda: RUNTIME.peak_memory(model, Load(1, 1)),
     }
     with pytest.raises(InputError) as caught:
         calls[verb]()
@@ -230,7 +231,7 @@ def test_wrong_sizes_name_what_is_allowed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\(3, 10, 10\), got \(3, 8, 8\)"):
         RUNTIME.run(model, [np.zeros((1, 3, 8, 8), np.float32)], 1)
     with pytest.raises(InputError, match=r"\[2, 3, 10, 10\]; allowed is one tensor\(float\) \[4 \(target\.batch\), "):
-        RUNTIME.latency([model], 1, 4, 1, 1)
+        RUNTIME.latency([model], Load(1, 4), 1, 1)
     with pytest.raises(InputError, match="no images"):
         RUNTIME.run(model, [], 1)
 
@@ -240,5 +241,5 @@ def test_a_crashed_memory_process_is_one_line(tmp_path: Path, monkeypatch: pytes
     script.write_text("import sys\nprint('first\\nkilled by hand', file=sys.stderr)\nsys.exit(9)\n")
     monkeypatch.setattr(ort_session, "__file__", str(script))
     with pytest.raises(ParedownError, match=r"ended with 9: killed by hand$") as caught:
-        RUNTIME.peak_memory(tmp_path / "m.onnx", 1, 1)
+        RUNTIME.peak_memory(tmp_path / "m.onnx", Load(1, 1))
     assert not isinstance(caught.value, InputError)

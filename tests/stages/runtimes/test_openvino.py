@@ -14,6 +14,7 @@ from onnx import numpy_helper, parser
 from paredown.models.errors import InputError
 from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.openvino import WARM_UP, OpenVino, without_warm_up
 from paredown.stages.runtimes.support import openvino_session
@@ -104,7 +105,7 @@ def test_node_times_are_named_by_the_file(
     precision: str, prepared: PreparedModel, request: pytest.FixtureRequest
 ) -> None:
     model: Path = request.getfixturevalue(precision)
-    times = RUNTIME.node_times(model, threads=1, batch=1, runs=3)
+    times = RUNTIME.node_times(model, Load(1, 1), runs=3)
     assert layers(prepared) <= set(times)
     inserted = {name for name in times if name.startswith("+")}
     assert set(times) - inserted <= {node.name for node in onnx.load(model).graph.node}
@@ -149,9 +150,9 @@ def test_a_file_that_cannot_be_used_is_one_line(
     make(model)
     calls: dict[str, Callable[[], object]] = {
         "run": lambda: RUNTIME.run(model, [np.zeros((1, 3, 8, 8), np.float32)], 1),
-        "latency": lambda: RUNTIME.latency([model], 1, 1, 1, 1),
-        "node_times": lambda: RUNTIME.node_times(model, 1, 1, 1),
-        "peak_memory": lambda: RUNTIME.peak_memory(model, 1, 1),
+        "latency": lambda: RUNTIME.latency([model], Load(1, 1), 1, 1),
+        "node_times": lambda: RUNTIME.node_times(model, Load(1, 1), 1),
+        "peak_memory": lambda: RUNTIME.peak_memory(model, Load(1, 1)),
     }
     with pytest.raises(InputError) as caught:
         calls[verb]()
@@ -164,7 +165,7 @@ def test_wrong_sizes_name_what_is_allowed(fp32: Path) -> None:
     with pytest.raises(InputError, match=r"\(3, 24, 24\), got \(3, 8, 8\)"):
         RUNTIME.run(fp32, [np.zeros((1, 3, 8, 8), np.float32)], 1)
     with pytest.raises(InputError, match=r"\[1, 3, 24, 24\]; allowed is one tensor\(float\) \[4 \(target\.batch\), "):
-        RUNTIME.latency([fp32], 1, 4, 1, 1)
+        RUNTIME.latency([fp32], Load(1, 4), 1, 1)
     with pytest.raises(InputError, match="no images"):
         RUNTIME.run(fp32, [], 1)
 
@@ -173,7 +174,7 @@ def test_an_open_batch_takes_any(tmp_path: Path) -> None:
     text = '<ir_version: 10, opset_import: ["" : 20]> g (float[n,3,2,2] x) => (float[n,12] y) { y = Flatten(x) }'
     onnx.save(parser.parse_model(text), tmp_path / "m.onnx")
     assert RUNTIME.run(tmp_path / "m.onnx", [np.ones((5, 3, 2, 2), np.float32)], 1).shape == (5, 12)
-    assert len(RUNTIME.latency([tmp_path / "m.onnx"], 1, 7, 1, 2)[0][0]) == 2
+    assert len(RUNTIME.latency([tmp_path / "m.onnx"], Load(1, 7), 1, 2)[0][0]) == 2
 
 
 def test_nothing_is_reported_or_left_at_home(fp32: Path, tmp_path: Path) -> None:
