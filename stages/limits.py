@@ -1,6 +1,5 @@
 """The parts of a recipe that say where an artifact runs and what it must hold: `Target`, `Bound` and `Limits`."""
 
-import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -8,9 +7,10 @@ from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validato
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
+from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
 
-_BOUND = r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(x|ms|KiB|MiB)\s*$"
+_ALLOWED: tuple[Unit, ...] = ("x", "ms", "B")
 
 
 class Target(Spec):
@@ -36,18 +36,17 @@ class Bound(Spec):
     def parse(cls, written: Any) -> Any:
         if isinstance(written, Bound | Mapping):
             return written
-        match = re.match(_BOUND, str(written))
-        if match is None:
+        parsed = parse_quantity(written, _ALLOWED)
+        if parsed is None:
             raise ValueError("must be a number with its unit, such as 0.5x, 8 ms or 4 MiB")
-        number, unit = match.groups()
-        value = float(number)
+        value, unit = parsed
         if value <= 0:
             raise ValueError("must be above 0")
-        return {"value": value / 1024, "unit": "MiB"} if unit == "KiB" else {"value": value, "unit": unit}
+        return {"value": value / 2**20, "unit": "MiB"} if unit == "B" else {"value": value, "unit": unit}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "pattern": _BOUND, "description": "number with unit"}
+        return {"type": "string", "pattern": quantity_pattern(_ALLOWED), "description": "number with unit"}
 
     def __str__(self) -> str:
         return f"{self.value:g}{'' if self.unit == 'x' else ' '}{self.unit}"

@@ -1,9 +1,8 @@
 """The budgets file: YAML in, frozen and checked `Gates` out, every complaint with file and line."""
 
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -11,17 +10,14 @@ from pydantic_core import CoreSchema
 
 from paredown.models.data.dataset import DataSpec
 from paredown.models.errors import InputError
+from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.faults import Fault, parse
 from paredown.pipeline.recipe.yaml_lines import read
 from paredown.stages import plugins
 from paredown.stages.limits import Target
 
-Unit = Literal["", "x", "ms", "B"]
-
-_SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_COUNTS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9}
-_LIMIT = re.compile(rf"^\s*(\d+\.?\d*|\.\d+)\s*(x|ms|{'|'.join(filter(None, [*_SIZES, *_COUNTS]))}|)\s*$")
+_ALLOWED: tuple[Unit, ...] = ("x", "ms", "B", "")
 
 
 class Limit(Spec):
@@ -37,19 +33,15 @@ class Limit(Spec):
     def parse(cls, written: Any) -> Any:
         if isinstance(written, Limit | Mapping):
             return written
-        match = _LIMIT.match(str(written))
-        if match is None or isinstance(written, bool):
+        parsed = parse_quantity(written, _ALLOWED)
+        if parsed is None or parsed[0] < 0:
             raise ValueError("must be a number with its unit, such as 1.05x, 8 ms, 4 MiB, 2.5 M or 12")
-        value, unit = float(match[1]), match[2]
-        if unit in _SIZES:
-            value, unit = value * _SIZES[unit], "B"
-        elif unit in _COUNTS:
-            value, unit = value * _COUNTS[unit], ""
+        value, unit = parsed
         return {"value": value, "unit": unit, "written": " ".join(str(written).split())}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return {"type": "string", "pattern": _LIMIT.pattern, "description": "limit"}
+        return {"type": "string", "pattern": quantity_pattern(_ALLOWED), "description": "limit"}
 
     def __str__(self) -> str:
         return self.written

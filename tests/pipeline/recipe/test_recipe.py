@@ -74,6 +74,8 @@ def test_only_verify_depends_on_the_recipe_as_a_whole(good: Path) -> None:
         ("1e1ms", 10, "ms"),
         ("4 MiB", 4, "MiB"),
         ("512 KiB", 0.5, "MiB"),
+        ("4 GiB", 4096, "MiB"),
+        ("262144 B", 0.25, "MiB"),
     ],
 )
 def test_bounds(written: str, value: float, unit: str) -> None:
