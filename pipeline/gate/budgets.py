@@ -9,12 +9,10 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from paredown.models.data.dataset import DataSpec
-from paredown.models.errors import InputError
 from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe.faults import Fault, parse
+from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse
 from paredown.pipeline.recipe.yaml_lines import read
-from paredown.stages import plugins
 from paredown.stages.limits import Target
 
 _ALLOWED: tuple[Unit, ...] = ("x", "ms", "B", "")
@@ -140,17 +138,11 @@ class Gates(Spec):
 def read_gates(file: Path) -> Gates:
     """Raises InputError with one line per fault (`file:line: what; allowed: ...`)."""
     document = read(file)
-    keys = [name for name in Gates.model_fields if name != "root"]
-    if not isinstance(document.data, dict):
-        raise InputError(f"{file}:1: a budgets file is a mapping with the keys {', '.join(keys)}")
-    unknown = [key for key in document.data if key not in keys]
-    faults = [Fault((key,), f"{key} is not known; {plugins.choices(key, keys)}") for key in unknown]
-    written = {key: value for key, value in document.data.items() if key in keys}
+    written, faults = known_keys(document, "a budgets file", [name for name in Gates.model_fields if name != "root"])
     gates, more = parse(Gates, written | {"root": file.parent}, document, ())
     faults += more or (list(_faults_of(gates)) if gates else [])
     if faults or gates is None:
-        numbered = sorted((document.line(fault.place), fault.text) for fault in faults)
-        raise InputError("\n".join(f"{file}:{line}: {text}" for line, text in numbered))
+        raise as_error(document, faults)
     return gates
 
 

@@ -1,6 +1,7 @@
 """Complaints about a YAML file: pydantic's errors in our words, with the file and the line."""
 
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, get_args
 
@@ -17,10 +18,22 @@ S = TypeVar("S", bound=Spec)
 
 @dataclass(frozen=True)
 class Fault:
-    """A complaint, and the place in the recipe that it is about."""
+    """A complaint, and the place in the file that it is about."""
 
     place: Place
     text: str
+
+
+def known_keys(document: Document, what: str, keys: Sequence[str]) -> tuple[dict[str, Any], list[Fault]]:
+    """The top level of `what` (`a recipe`) without the keys that are not among `keys`, and a fault for each of those.
+
+    Raises InputError where the file holds no mapping.
+    """
+    if not isinstance(document.data, dict):
+        raise InputError(f"{document.file}:1: {what} is a mapping with the keys {', '.join(keys)}")
+    known = {key: value for key, value in document.data.items() if key in keys}
+    unknown = [key for key in document.data if key not in keys]
+    return known, [Fault((key,), f"{key} is not known; {plugins.choices(key, keys)}") for key in unknown]
 
 
 def parse(cls: type[S], data: Any, document: Document, place: Place) -> tuple[S | None, list[Fault]]:
@@ -31,6 +44,12 @@ def parse(cls: type[S], data: Any, document: Document, place: Place) -> tuple[S 
         return None, [_fault(cls, details, document, place) for details in error.errors()]
     except InputError as error:
         return None, [Fault(place, str(error))]
+
+
+def as_error(document: Document, faults: Iterable[Fault]) -> InputError:
+    """All faults in the order of their lines, one line each: `file:line: what; allowed: ...`."""
+    numbered = sorted((document.line(fault.place), fault.text) for fault in faults)
+    return InputError("\n".join(f"{document.file}:{line}: {text}" for line, text in numbered))
 
 
 def _fault(cls: type[Spec], details: ErrorDetails, document: Document, place: Place) -> Fault:
@@ -59,19 +78,19 @@ def _complaint(cls: type[Spec], details: ErrorDetails) -> str:
 
 
 def _dotted(place: Place) -> str:
-    """`data.splits.train`; what a stage of the pipeline is told starts with the stage's name."""
+    """`data.splits.train`; an option of a stage of the pipeline starts with the stage's name: `search.rounds`."""
     shown = place[2:] if place[:1] == ("pipeline",) and len(place) > 2 else place
     return ".".join(map(str, shown))
 
 
 def _spec_at(cls: type[Spec], inner: Place) -> type[Spec] | None:
     """The part of a recipe that stands at `inner` inside a `cls`."""
-    found: type[Spec] | None = cls
+    part: type[Spec] | None = cls
     for key in inner:
-        if found is None or key not in found.model_fields:
+        if part is None or key not in part.model_fields:
             continue  # a list position, or a union's tag
-        found = _spec_in(found.model_fields[str(key)].annotation)
-    return found
+        part = _spec_in(part.model_fields[str(key)].annotation)
+    return part
 
 
 def _spec_in(annotation: Any) -> type[Spec] | None:

@@ -1,6 +1,6 @@
 """The recipe: YAML in, a frozen and checked `Recipe` out, every complaint with file and line."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +11,7 @@ from paredown.models.errors import InputError, MissingError
 from paredown.models.files import key as digest_of
 from paredown.models.loading.model import ModelSpec
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe.faults import Fault, parse
+from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse
 from paredown.pipeline.recipe.yaml_lines import Document, Place, read
 from paredown.stages import plugins
 from paredown.stages.base import Stage
@@ -97,21 +97,16 @@ def load_recipe(file: Path | str) -> Recipe:
     """Reads and checks a recipe. Raises InputError with one line per fault (`file:line: what; allowed: ...`),
     or MissingError where a stage's optional dependency is not installed."""
     document = read(Path(file))
-    if not isinstance(document.data, dict):
-        raise InputError(f"{file}:1: a recipe is a mapping with the keys {', '.join(_keys())}")
+    keys = [name for name in Recipe.model_fields if name != "root"]
+    written, faults = known_keys(document, "a recipe", keys)
     root = document.file.parent
-    steps, faults = _steps(document, root)
-    written = {key: value for key, value in document.data.items() if key in _keys()}
-    faults += [
-        Fault((key,), f"{key} is not known; {plugins.choices(key, _keys())}")
-        for key in document.data
-        if key not in written
-    ]
+    steps, faults_of_steps = _steps(document, root)
+    faults += faults_of_steps
     written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem)}
     recipe, more = parse(Recipe, written, document, ())
     faults += more + (_faults_of(recipe) if recipe and not faults else [])
     if faults or recipe is None:
-        raise InputError("\n".join(_lines(document, faults)))
+        raise as_error(document, faults)
     return recipe
 
 
@@ -150,15 +145,6 @@ def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str])
             yield f"{name} uses '{use}', which comes too late; put {later[use]} before it"
     if stage.gives in given:
         yield f"{name} gives '{stage.gives}', which {given[stage.gives]} gave already"
-
-
-def _keys() -> list[str]:
-    return [name for name in Recipe.model_fields if name != "root"]
-
-
-def _lines(document: Document, faults: Iterable[Fault]) -> list[str]:
-    numbered = sorted((document.line(fault.place), fault.text) for fault in faults)
-    return [f"{document.file}:{line}: {text}" for line, text in numbered]
 
 
 def _faults_of(recipe: Recipe) -> list[Fault]:

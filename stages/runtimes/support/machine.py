@@ -28,8 +28,7 @@ class ThisMachine:
 
 def fingerprint() -> dict[str, str]:
     """CPU, flags, cores, system and architecture of this machine."""
-    info = Path("/proc/cpuinfo")
-    fields = parse(info.read_text()) if info.exists() else {}
+    fields = parse(cpuinfo())
     return {
         "cpu": cpu(fields) or platform.processor() or "unknown",
         "flags": " ".join(flags(fields)) or "unknown",
@@ -39,9 +38,9 @@ def fingerprint() -> dict[str, str]:
     }
 
 
-def parse(cpuinfo: str) -> dict[str, str]:
+def parse(text: str) -> dict[str, str]:
     """The fields of the first processor in the text of Linux's /proc/cpuinfo."""
-    rows = (line.partition(":") for line in cpuinfo.split("\n\n")[0].splitlines())
+    rows = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {key.strip(): value.strip() for key, _, value in rows}
 
 
