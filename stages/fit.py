@@ -8,7 +8,9 @@ from pydantic import Field
 from paredown.models.loading.model import load_model
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
-from paredown.stages.training.loop import Schedule, Task, rank_and_size, supervised, train
+from paredown.stages.training.device import rank_and_size
+from paredown.stages.training.loop import TrainingTask, supervised, train
+from paredown.stages.training.schedule import Schedule
 
 
 class Fit(Schedule):
@@ -25,7 +27,7 @@ class Fit(Schedule):
     def run(self, state: State) -> None:
         data = state.open_data()
         module = load_model(state.model, len(data.classes), state.root, head="replace")
-        task = Task("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
+        task = TrainingTask("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
         curve = train(module, task)
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all

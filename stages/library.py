@@ -28,7 +28,7 @@ from paredown.stages.blocks.scores import Score, measure, survivors
 from paredown.stages.blocks.trained_cache import Shelf, digest_module
 from paredown.stages.plugins import source
 from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
-from paredown.stages.training.loop import training_device
+from paredown.stages.training.device import training_device
 from paredown.stages.training.parallel import side_by_side, workers_for
 
 FORMAT = 3

@@ -1,7 +1,8 @@
-"""Wins accuracy back: distils the narrowed network from the original, then trains it with the artifact's scales."""
+"""Wins accuracy back: distils the compressed network from the original, in float and then with its int8 imitated."""
 
 import json
-from typing import ClassVar
+from contextlib import closing
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 from torch import nn
@@ -15,8 +16,10 @@ from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import State
 from paredown.stages.products.plan import load_choice
 from paredown.stages.products.training_curve import Epoch
-from paredown.stages.training.distillation import Distillation, Weights, feature_points
-from paredown.stages.training.loop import Schedule, Task, rank_and_size, train
+from paredown.stages.training.device import rank_and_size
+from paredown.stages.training.distillation import Distillation, Points, Weights, feature_points
+from paredown.stages.training.loop import Loss, TrainingTask, train
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
     Lowered,
     calibration,
@@ -58,12 +61,12 @@ class Recover(Spec):
 
     def run(self, state: State) -> None:
         data = state.open_data()
-        original, student = load_teacher(state, data), self._student(data, state)
-        curve = self._distil(original, student, data, state)
+        teacher, student = load_teacher(state, data), self._student(data, state)
+        curve = self._distil(teacher, student, data, state)
         lowered = Lowered.of(student, state)
         ranges = lowered.ranges(planned_engine(state), calibration(data))
         if lowered.int8:
-            curve += self._quantize(original, lowered, ranges, data, state)
+            curve += self._quantize(teacher, lowered, ranges, data, state)
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(lowered.network.module, state.out / "weights.safetensors")
@@ -80,41 +83,34 @@ class Recover(Spec):
         reestimate_batch_norm(module, data, 16, state.seed)
         return module
 
-    def _distil(self, original: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
-        points = feature_points(load_prepared_model(state), load_choice(state), original) if self.features else {}
-        curve = self._train("distil", original, student, points, self.distil, data, state)
+    def _distil(self, teacher: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
+        """Train in float, in place, and let the batch norms see the activations once more."""
+        points = feature_points(load_prepared_model(state), load_choice(state), teacher) if self.features else {}
+        with closing(self._loss(teacher, student, points)) as loss:
+            curve = train(student, self._task("distil", data, loss, state))
         reestimate_batch_norm(student, data, 16, state.seed)
         return curve
 
     def _quantize(
-        self, original: nn.Module, lowered: Lowered, ranges: dict[str, Range], data: Data, state: State
+        self, teacher: nn.Module, lowered: Lowered, ranges: dict[str, Range], data: Data, state: State
     ) -> list[Epoch]:
         """Train the imitation of the artifact and put its weights back into the folded module."""
         imitation = lowered.imitation(ranges)
-        curve = self._train("quantize", original, imitation, {}, self.quantize, data, state)
+        with closing(self._loss(teacher, imitation, {})) as loss:
+            curve = train(imitation, self._task("quantize", data, loss, state))
         trained = dict(imitation.named_parameters())
         named = (name for name, _ in lowered.network.module.named_parameters() if name in trained)  # others are unused
         lowered.network.module.load_state_dict({name: trained[name].detach() for name in named}, strict=False)
         return curve
 
-    def _train(
-        self,
-        phase: str,
-        original: nn.Module,
-        student: nn.Module,
-        points: dict[str, list[int]],
-        schedule: Schedule,
-        data: Data,
-        state: State,
-    ) -> list[Epoch]:
+    def _loss(self, teacher: nn.Module, student: nn.Module, points: Points) -> Distillation:
         weights = Weights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
-        loss = Distillation(original, student, weights, points)
-        masks = Masks(sparse_layers(load_choice(state)), self.gradual if phase == "distil" else 0)
-        task = Task(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
-        try:
-            return train(student, task)
-        finally:
-            loss.close()
+        return Distillation(teacher, student, weights, points)
+
+    def _task(self, phase: Literal["distil", "quantize"], data: Data, loss: Loss, state: State) -> TrainingTask:
+        schedule, growth = (self.distil, self.gradual) if phase == "distil" else (self.quantize, 0)
+        masks = Masks(sparse_layers(load_choice(state)), growth)
+        return TrainingTask(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
 
 
 PLUGIN = Recover

@@ -34,7 +34,7 @@ from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import load
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import Problem
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.sparsify import Sparsify
 

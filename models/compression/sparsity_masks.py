@@ -24,7 +24,7 @@ class Masks:
         """Whether the zeros of this epoch (from 0) are those that stay."""
         return epoch + 1 >= self.growth
 
-    def impose(self, module: nn.Module, epoch: int) -> dict[str, Tensor]:
+    def apply(self, module: nn.Module, epoch: int) -> dict[str, Tensor]:
         """Sets what is pruned at the start of an epoch to zero; the masks (1 stays) by parameter of what stays."""
         masks = {}
         for layer, sparsity in self.layers.items():

@@ -34,7 +34,7 @@ from paredown.stages import plugins
 from paredown.stages.limits import Limits
 from paredown.stages.products.product_files import DECIDED
 from paredown.stages.runtimes.base import Runtime
-from paredown.stages.training.loop import computes_on
+from paredown.stages.training.device import computes_on
 
 
 def collect_lock(recipe: Recipe, folder: Path) -> Lock:

@@ -16,7 +16,8 @@ from paredown.pipeline.recipe.recipe import Recipe, Step, expand_front
 from paredown.pipeline.run.runner import LockOverrides
 from paredown.stages.profile import ProfileStage
 from paredown.stages.replay import Replay, Trace
-from paredown.stages.training.loop import Schedule, computes_on
+from paredown.stages.training.device import computes_on
+from paredown.stages.training.schedule import Schedule
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""Whether to train in bf16: measured once, and then remembered, as a clock must not decide what weights come out."""
+"""Whether to train in bf16: measured once and remembered, so that a later run trains to the same weights whatever else
+the machine is doing."""
 
 import hashlib
 import os
@@ -12,9 +13,10 @@ from paredown.stages.runtimes.support.machine import cpuinfo, processor
 
 
 def remembered(folder: Path, question: str, probe: Callable[[], bool]) -> bool:
-    """The answer that a probe gave for this question on this processor before; asks it the first time."""
-    told = f"{processor()} {torch.get_num_threads()} {torch.__version__} {question}"
-    file = folder / hashlib.sha256(told.encode()).hexdigest()
+    """What `probe` says to this question on this processor, with so many threads and this torch: it is called the first
+    time, and its answer is kept as a file in `folder`."""
+    whole = f"{processor()} {torch.get_num_threads()} {torch.__version__} {question}"
+    file = folder / hashlib.sha256(whole.encode()).hexdigest()
     if not file.exists():
         with torch.random.fork_rng():  # what the probe draws must not be missing when the answer is known
             answer = probe()
@@ -31,11 +33,12 @@ def bf16_pays(step: Callable[[], object]) -> bool:
         return bool(torch.cuda.is_bf16_supported())
     if not any(flag in cpuinfo() for flag in ("avx512_bf16", "amx_bf16", " bf16")):
         return False
-    plain, short = (_step_seconds(step, enabled) for enabled in (False, True))
-    return short < 0.9 * plain
+    fp32, bf16 = (_step_seconds(step, enabled) for enabled in (False, True))
+    return bf16 < 0.9 * fp32
 
 
 def _step_seconds(step: Callable[[], object], enabled: bool) -> float:
+    """The shortest of three steps."""
     times = []
     with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
         for _ in range(3):

@@ -1,4 +1,4 @@
-"""A replacement trained alone: from cached inputs of its block in the teacher, to compute the teacher's outputs.
+"""Trains a replacement alone, on what its block reads in the teacher, to compute what the block computes there.
 
 Blocks are independent of each other then, and a short training is enough (Molchanov et al., LANA, ECCV 2022).
 """
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.network.batch_norm import reestimate
-from paredown.stages.training.loop import training_device, warm_cosine
+from paredown.stages.training.device import training_device
+from paredown.stages.training.schedule import learning_rate_share
 
 BATCH = 32
 HELD_OUT = 0.2
@@ -29,11 +30,12 @@ class Features:
     outputs: Tensor
 
     def split(self) -> "tuple[Features, Features]":
-        """To learn from, and to judge by."""
+        """The first 80 % to learn from, and the others to judge by."""
         cut = max(1, round(len(self.inputs) * (1 - HELD_OUT)))
         return Features(self.inputs[:cut], self.outputs[:cut]), Features(self.inputs[cut:], self.outputs[cut:])
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """(inputs, outputs) of at most `BATCH` images, in order."""
         yield from zip(torch.split(self.inputs, BATCH), torch.split(self.outputs, BATCH), strict=True)
 
 
@@ -84,7 +86,7 @@ def learn(module: nn.Module, features: Features, steps: int, lr: float, seed: in
         for step in range(steps):
             picked = torch.randint(len(features.inputs), (BATCH,), generator=generator).to(features.inputs.device)
             for group in optimizer.param_groups:
-                group["lr"] = lr * warm_cosine(step, steps)
+                group["lr"] = lr * learning_rate_share(step, steps)
             error = (module(features.inputs[picked]) - features.outputs[picked]).square().mean() / scale
             optimizer.zero_grad()
             error.backward()
@@ -99,10 +101,10 @@ def fit_last(module: nn.Module, features: Features) -> None:
     would cut off is ignored: it is a start for training, no end. Modules whose last convolution is grouped, dilated or
     has a bias, or has no batch norm behind it, are left as they are.
     """
-    found = _last(module)
-    if found is None:
+    last = _last_with_norm(module)
+    if last is None:
         return
-    conv, norm = found
+    conv, norm = last
     rows = max(1, ROWS // (features.outputs.shape[2] * features.outputs.shape[3]))
     x, y = features.inputs[:rows], features.outputs[:rows]
     reestimate(module, [x])
@@ -126,7 +128,8 @@ def fit_last(module: nn.Module, features: Features) -> None:
     reestimate(module, (x for x, _ in features.batches()))
 
 
-def _last(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+def _last_with_norm(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
+    """The last convolution and the batch norm behind it; None where the module ends in another way."""
     order = [m for m in module.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     if len(order) < 2:
         return None

@@ -1,4 +1,4 @@
-"""Learning from the teacher: its softened answers, and its features on the channels that the student kept.
+"""Distillation: the student learns the teacher's softened answers, and its features on the channels that it kept.
 
 Logits after Hinton et al., Distilling the knowledge in a neural network, 2015. The student's channels are a known
 subset of the teacher's, so features are compared channel by channel, without projections between the two.
@@ -18,7 +18,7 @@ from paredown.models.network.trace import channel_source
 from paredown.stages.analysis.plan_network import is_merged, picks_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.training.loop import training_device
+from paredown.stages.training.device import training_device
 from paredown.stages.transforms.narrow import channels_that_stay
 
 Points = Mapping[str, list[int]]
@@ -36,7 +36,8 @@ class Weights:
 
 
 def feature_points(prepared: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
-    """Where blocks end: those that may be replaced as a whole, else by their channels."""
+    """Module name to the teacher's channels that the student kept there, of the modules where blocks end: the blocks
+    themselves where they may be replaced as a whole, else what the layers of a group share."""
     return _block_ends(prepared, choice) if prepared.branches else _shared_ends(prepared, choice, teacher)
 
 
@@ -66,14 +67,17 @@ def _shared_ends(prepared: PreparedModel, choice: Choice, teacher: nn.Module) ->
 
 
 class Distillation:
-    """A training loss; the teacher sees the very images that the student sees."""
+    """A training loss: the student's logits and features against those of its teacher, which sees the same images.
+
+    `wanted` and `learnt` are the features (N, C, H, W) of the last batch, of teacher and student, by point.
+    """
 
     def __init__(self, teacher: nn.Module, student: nn.Module, weights: Weights, points: Points) -> None:
         self.teacher, self.weights = teacher.to(training_device()).eval(), weights
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.points = {name: kept for name, kept in points.items() if weights.features and _has(student, name)}
-        self.told, self.learnt = dict[str, Tensor](), dict[str, Tensor]()
-        self.hooks = [*_watch(teacher, self.points, self.told), *_watch(student, self.points, self.learnt)]
+        self.wanted, self.learnt = dict[str, Tensor](), dict[str, Tensor]()
+        self.hooks = _keep_outputs(teacher, self.points, self.wanted) + _keep_outputs(student, self.points, self.learnt)
 
     def __call__(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
@@ -88,13 +92,14 @@ class Distillation:
         for name, kept in self.points.items():
             if self.learnt[name].shape[1] != len(kept):
                 continue  # another transform than `narrow` changed this width
-            told = self.told[name][:, kept]
-            if told.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
-                told = shrink(told, self.learnt[name].shape[2:])
-            errors.append((self.learnt[name] - told).square().mean() / (told.var() + 1e-6))
+            wanted = self.wanted[name][:, kept]
+            if wanted.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
+                wanted = shrink(wanted, self.learnt[name].shape[2:])
+            errors.append((self.learnt[name] - wanted).square().mean() / (wanted.var() + 1e-6))
         return torch.stack(errors).mean() if errors else torch.zeros(())
 
     def close(self) -> None:
+        """Takes the hooks off both networks."""
         for hook in self.hooks:
             hook.remove()
 
@@ -109,8 +114,12 @@ def _has(module: nn.Module, name: str) -> bool:
     return name in dict(module.named_modules())
 
 
-def _watch(module: nn.Module, points: Points, seen: dict[str, Tensor]) -> list[torch.utils.hooks.RemovableHandle]:
+def _keep_outputs(
+    module: nn.Module, points: Points, outputs: dict[str, Tensor]
+) -> list[torch.utils.hooks.RemovableHandle]:
+    """Hooks that put what the named modules compute into `outputs`, on every pass."""
+
     def keep(name: str):  # type: ignore[no-untyped-def]
-        return lambda _module, _args, output: seen.update({name: output})
+        return lambda _module, _args, output: outputs.update({name: output})
 
     return [module.get_submodule(name).register_forward_hook(keep(name)) for name in points]

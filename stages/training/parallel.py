@@ -1,4 +1,4 @@
-"""Independent training tasks side by side: small networks keep one core busy each, and not more."""
+"""Independent tasks side by side in threads, one core each: small networks keep no more than one core busy."""
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,5 +25,5 @@ def side_by_side(work: Callable[[Task], Result], tasks: Sequence[Task], workers:
 
 
 def workers_for(device: torch.device) -> int:
-    """As many as torch may use cores; one where a GPU does the work."""
+    """The number of tasks at a time: as many as torch may use cores, one where a GPU does the work."""
     return torch.get_num_threads() if device.type == "cpu" else 1

@@ -1,4 +1,4 @@
-"""The network that a plan makes of the original: as a module that is trained, and as what its artifact computes."""
+"""The student: the network that a plan makes of the original, as a module that is trained and as its artifact."""
 
 import itertools
 import json
@@ -29,7 +29,8 @@ from paredown.stages.transforms.sparsify import PREFIX
 
 
 def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
-    """The original with the plan applied, its weights those of the original that are left; `dense`: but for zeros."""
+    """The original with the plan applied, its weights those of the original that are left; `dense`: without the plan's
+    zeros."""
     transforms, choice = profiled_transforms(state), load_choice(state)
     choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
     prepared, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
@@ -39,7 +40,7 @@ def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
 
 
 def compressed(state: State, data: Data) -> nn.Module:
-    """The module that `compress` left."""
+    """The student with the weights that `compress` left."""
     module = surgery(state, data)
     load_weights(module, state.product("compressed") / "weights.safetensors")
     return module
@@ -47,7 +48,7 @@ def compressed(state: State, data: Data) -> nn.Module:
 
 @dataclass(frozen=True)
 class Lowered:
-    """A trained student: folded, traced and as fp32 ONNX, with the layers that become int8."""
+    """A trained student: folded, traced and as fp32 ONNX, with the layers that become int8 with weights of `bits`."""
 
     network: Network
     model: ModelProto
@@ -92,6 +93,7 @@ def planned_engine(state: State) -> Engine:
 
 
 def calibration(data: Data) -> list[Tensor]:
+    """The calibration images in batches of at most 32, (N, 3, H, W)."""
     return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
 
 
@@ -104,6 +106,6 @@ def load_ranges(folder: Path) -> dict[str, Range]:
 
 
 def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:
-    """New statistics from batches of training images."""
+    """Replaces the batch norms' statistics by averages over the first `batches` batches of 32 training images."""
     few = itertools.islice(data.training_batches(32, 0, seed), batches)
     reestimate(module, (images for images, _, _ in few))

@@ -27,7 +27,7 @@ from paredown.stages.products.cost_profile import load_profile
 from paredown.stages.products.plan import load_choice
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import Lowered, compressed, load_ranges, reestimate_batch_norm
 from paredown.stages.transforms.quantize import int8_layers
 

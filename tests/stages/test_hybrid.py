@@ -22,7 +22,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.products.plan import load_choice, load_layers
 from paredown.stages.training.distillation import feature_points
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
 
 LIMITS = Limits(latency_p50=Bound(value=0.12, unit="x"), size=Bound(value=0.6, unit="x"))

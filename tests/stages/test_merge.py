@@ -40,7 +40,7 @@ from paredown.stages.solvers.problem import is_plan
 from paredown.stages.solvers.random import RandomSearch
 from paredown.stages.training.blockwise import record, relative_error
 from paredown.stages.training.distillation import feature_points
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
 
 PAIR = '''

@@ -12,15 +12,16 @@ from paredown.models.compression.sparsity import Sparsity, by_magnitude
 from paredown.models.compression.sparsity_masks import Masks
 from paredown.models.data.dataset import Data
 from paredown.models.progress import silent
-from paredown.stages.training.loop import Schedule, Task, supervised, train
+from paredown.stages.training.loop import TrainingTask, supervised, train
+from paredown.stages.training.schedule import Schedule
 
 BLOCKS, HALF = Sparsity("block4", 0.75), Sparsity("2:4", 0.5)
 LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}
 
 
-def task_of(data: Data, folder: Path, masks: Masks, epochs: int = 3) -> Task:
+def task_of(data: Data, folder: Path, masks: Masks, epochs: int = 3) -> TrainingTask:
     schedule = Schedule(epochs=epochs, lr=0.01, ema=0.5)
-    return Task("distil", data, schedule, supervised, folder, folder / "cache", 0, silent, masks)
+    return TrainingTask("distil", data, schedule, supervised, folder, folder / "cache", 0, silent, masks)
 
 
 def zeros(module: nn.Module, layer: str) -> torch.Tensor:
@@ -51,7 +52,7 @@ def test_sparsity_grows_along_a_cubic(net: nn.Module) -> None:
     masks = Masks({"block.conv1": BLOCKS}, growth=3)
     shares = []
     for epoch in range(4):
-        kept = masks.impose(net, epoch)["block.conv1.weight"]
+        kept = masks.apply(net, epoch)["block.conv1.weight"]
         shares.append(1 - float(kept.mean()))
         assert torch.equal(kept == 0, zeros(net, "block.conv1"))
     assert shares == pytest.approx([0.75 * (1 - (2 / 3) ** 3), 0.75 * (1 - (1 / 3) ** 3), 0.75, 0.75], abs=0.01)
@@ -63,7 +64,7 @@ def test_growth_does_not_prune_past_the_plan(net: nn.Module) -> None:
     masks = Masks({"0": Sparsity("block4", 0.95)}, growth=8)
     module = nn.Sequential(layer)
     for epoch in range(8):
-        masks.impose(module, epoch)
+        masks.apply(module, epoch)
     assert float((layer.weight == 0).float().mean()) == pytest.approx(0.95, abs=0.01)
 
 

@@ -11,7 +11,7 @@ from paredown.pipeline.recipe.recipe import ComparedTarget, load_recipe
 from paredown.stages import plugins
 from paredown.stages.limits import Bound, Target
 from paredown.stages.recover import Recover
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 
 Write = Callable[..., Path]
 

@@ -18,7 +18,7 @@ from paredown.pipeline.sparseml.importer import imported
 from paredown.pipeline.sparseml.modifiers import Modifier, read_modifiers
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 
 Layers = Sequence[dict[str, Any]]
 Export = Callable[..., tuple[str, tuple[str, ...]]]

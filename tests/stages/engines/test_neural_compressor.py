@@ -24,7 +24,7 @@ from paredown.stages.engines import neural_compressor
 from paredown.stages.engines.neural_compressor import NeuralCompressor
 from paredown.stages.export import Export
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import calibration
 
 LACK = plugins.missing("engines", "neural-compressor")

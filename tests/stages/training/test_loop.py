@@ -11,7 +11,8 @@ from torch import nn
 
 from paredown.models.data.dataset import Data
 from paredown.stages.training.autocast import remembered
-from paredown.stages.training.loop import Schedule, Task, accuracy, supervised, train
+from paredown.stages.training.loop import TrainingTask, accuracy, supervised, train
+from paredown.stages.training.schedule import Schedule
 
 
 class StoppedError(Exception):
@@ -35,9 +36,9 @@ def small() -> nn.Module:
 
 
 @pytest.fixture
-def task(data: Data, tmp_path: Path) -> Task:
+def task(data: Data, tmp_path: Path) -> TrainingTask:
     flipped = replace(data, augment="flip")
-    return Task(
+    return TrainingTask(
         "phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None
     )
 
@@ -58,7 +59,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
-def test_it_learns(task: Task) -> None:
+def test_it_learns(task: TrainingTask) -> None:
     module = small()
     before = accuracy(module, task.data, task.data.validation)
     curve = train(module, replace(task, schedule=Schedule(epochs=12, lr=0.02, ema=0.8)))
@@ -71,7 +72,7 @@ def test_it_learns(task: Task) -> None:
 
 
 @pytest.mark.parametrize("moment", [0.4, 1.0, 1.4, 2.7])
-def test_stopped_anywhere_it_ends_in_the_same_weights(task: Task, tmp_path: Path, moment: float) -> None:
+def test_stopped_anywhere_it_ends_in_the_same_weights(task: TrainingTask, tmp_path: Path, moment: float) -> None:
     whole, stopped = small(), small()
     (tmp_path / "whole").mkdir()
     expected = train(whole, replace(task, folder=tmp_path / "whole"))
@@ -89,7 +90,7 @@ def test_stopped_anywhere_it_ends_in_the_same_weights(task: Task, tmp_path: Path
     assert [(e.epoch, e.loss, e.accuracy) for e in got] == [(e.epoch, e.loss, e.accuracy) for e in expected]
 
 
-def test_the_module_ends_as_the_average_of_its_best_epoch(task: Task) -> None:
+def test_the_module_ends_as_the_average_of_its_best_epoch(task: TrainingTask) -> None:
     module = small()
     curve = train(module, task)
     best = max(entry.accuracy for entry in curve)
@@ -97,13 +98,13 @@ def test_the_module_ends_as_the_average_of_its_best_epoch(task: Task) -> None:
     assert curve == train(small(), task)
 
 
-def test_nothing_is_trained_in_no_epochs(task: Task) -> None:
+def test_nothing_is_trained_in_no_epochs(task: TrainingTask) -> None:
     module = small()
     assert train(module, replace(task, schedule=Schedule(epochs=0))) == []
     assert same(module, small())
 
 
-def test_the_seed_decides(task: Task, tmp_path: Path) -> None:
+def test_the_seed_decides(task: TrainingTask, tmp_path: Path) -> None:
     modules = []
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
@@ -113,7 +114,7 @@ def test_the_seed_decides(task: Task, tmp_path: Path) -> None:
     assert not same(modules[0], modules[2])
 
 
-def test_frozen_parameters_stay(task: Task) -> None:
+def test_frozen_parameters_stay(task: TrainingTask) -> None:
     module, start = small(), small()
     module[0].requires_grad_(False)
     train(module, replace(task, schedule=Schedule(epochs=1, lr=0.01)))
@@ -121,7 +122,7 @@ def test_frozen_parameters_stay(task: Task) -> None:
     assert not torch.equal(module[3].weight, start[3].weight)
 
 
-def test_progress_rises_to_the_end(task: Task) -> None:
+def test_progress_rises_to_the_end(task: TrainingTask) -> None:
     said: list[tuple[str, float, float]] = []
     train(small(), replace(task, progress=lambda *entry: said.append(entry)))
     done = [entry[1] for entry in said]
@@ -130,12 +131,12 @@ def test_progress_rises_to_the_end(task: Task) -> None:
     assert said[0][0] == "phase: epoch 1/3"
 
 
-def test_no_half_written_checkpoint_is_left(task: Task) -> None:
+def test_no_half_written_checkpoint_is_left(task: TrainingTask) -> None:
     train(small(), task)
     assert sorted(file.name for file in task.folder.iterdir()) == ["cache", "phase.pt"]
 
 
-def test_a_split_smaller_than_a_batch_is_trained_on(task: Task) -> None:
+def test_a_split_smaller_than_a_batch_is_trained_on(task: TrainingTask) -> None:
     module: Any = small()
     data = replace(task.data, train=task.data.train.take(9, 0))
     curve = train(module, replace(task, data=data, schedule=Schedule(epochs=1, batch=64)))
@@ -160,7 +161,7 @@ def test_asking_the_clock_draws_no_random_numbers(tmp_path: Path) -> None:
     assert torch.equal(drawn, torch.rand(3))
 
 
-def test_a_schedule_that_says_so_asks_no_clock(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_schedule_that_says_so_asks_no_clock(task: TrainingTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("paredown.stages.training.loop.bf16_pays", lambda _: pytest.fail("it was measured"))
     for bf16 in (True, False):
         (task.folder / "phase.pt").unlink(missing_ok=True)

@@ -24,7 +24,7 @@ from paredown.stages.profile import ProfileStage
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.training.distillation import Distillation, Weights
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize

@@ -25,7 +25,7 @@ from paredown.stages.products.plan import load_choice, load_layers
 from paredown.stages.products.product_files import read_notes
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.training.loop import Schedule
+from paredown.stages.training.schedule import Schedule
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
 
