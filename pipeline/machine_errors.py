@@ -1,4 +1,4 @@
-"""Failures as exit codes: an expected one is a single line, an unexpected one leaves a log file."""
+"""What the machine refuses (a full disk, permissions, memory) as MachineErrors of one line."""
 
 import errno
 from collections.abc import Iterator

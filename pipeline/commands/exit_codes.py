@@ -13,33 +13,31 @@ from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
 
 UNEXPECTED = 1
-
-
 INTERRUPTED = 130
 
 
-def run_guarded(action: Callable[[], None], logs: Path | None = None) -> int:
-    """Runs `action` and returns the exit code; failures are told in one line on stderr.
+def run_guarded(action: Callable[[], int | None], logs: Path | None = None, unexpected: int = UNEXPECTED) -> int:
+    """Runs `action` and returns the process's exit code: that of the action, if any, or that of its failure, which is
+    printed in one line on stderr.
 
     An unexpected failure is written with its traceback into the folder `logs`, or a temporary one.
     """
     try:
         with machine_errors(logs or Path.cwd()):
-            action()
+            return action() or 0
     except ParedownError as error:
-        _say(f"error: {error}")
+        _print_error(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        _say("stopped; run the same command again to go on")
+        _print_error("stopped; run the same command again to go on")
         return INTERRUPTED
     except Exception as error:
         first = str(error).partition("\n")[0]
-        _say(f"unexpected {type(error).__name__}: {first}; details are in {_write_log(logs)}")
-        return UNEXPECTED
-    return 0
+        _print_error(f"unexpected {type(error).__name__}: {first}; details are in {_write_log(logs)}")
+        return unexpected
 
 
-def _say(text: str) -> None:
+def _print_error(text: str) -> None:
     print(harmless(text), file=sys.stderr)
 
 

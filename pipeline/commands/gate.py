@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from paredown.models.errors import InputError
-from paredown.pipeline.commands.exit_codes import UNEXPECTED, run_guarded
+from paredown.pipeline.commands.exit_codes import run_guarded
+from paredown.pipeline.gate.outcome import INVALID, PASS, exit_code
 
 if TYPE_CHECKING:
     from paredown.pipeline.gate.budgets import Gates
+    from paredown.pipeline.gate.gate import Request
 
-INVALID = 2
 FORMATS = ("table", "json", "junit", "markdown", "github")
 _PATH = click.Path(path_type=Path)
 
@@ -49,23 +50,22 @@ def gate_verb(
     watch_noise: bool,
 ) -> None:
     """Hold a model to its budgets: any ONNX classifier, from paredown or not."""
-    codes: list[int] = []
     checking = {"--static": static, "--why": why, "--save": save, "--baseline": baseline, "--watch-noise": watch_noise}
 
-    def action() -> None:
+    def action() -> int:
         if update_baseline or watch_noise:
             _refuse_together("--update-baseline" if update_baseline else "--watch-noise", checking)
         gates = _gates(budgets, seconds)
         if update_baseline:
-            _update(gates, budgets, model)
-        elif watch_noise:
-            _watch(gates, model)
-        else:
-            compared = baseline or _pinned(gates, budgets)
-            codes.append(_gate(gates, (model, compared), (static, why), form, save, inconclusive))
+            return _update(gates, budgets, model)
+        if watch_noise:
+            return _watch(gates, model)
+        from paredown.pipeline.gate.gate import Request
 
-    code = run_guarded(action)
-    raise click.exceptions.Exit(INVALID if code == UNEXPECTED else code or sum(codes))
+        request = Request(model, baseline or _pinned(gates, budgets), gates, static=static, explain=why)
+        return _check(request, form, save, inconclusive)
+
+    raise click.exceptions.Exit(run_guarded(action, unexpected=INVALID))
 
 
 def _refuse_together(alone: str, others: Mapping[str, object]) -> None:
@@ -81,46 +81,44 @@ def _gates(budgets: Path | None, seconds: float | None) -> "Gates":
 
 
 def _pinned(gates: "Gates", budgets: Path | None) -> Path | None:
-    from paredown.pipeline.gate.baseline_pin import pinned
+    """The baseline that the budgets file names, as people would write its path; None where there is none."""
+    from paredown.pipeline.gate.baseline_pin import pinned_baseline
 
-    found, here = pinned(gates, budgets) if budgets else None, Path.cwd()
-    return found.relative_to(here) if found and found.is_relative_to(here) else found  # as people would write it
+    path, here = pinned_baseline(gates, budgets) if budgets else None, Path.cwd()
+    return path.relative_to(here) if path and path.is_relative_to(here) else path
 
 
-def _update(gates: "Gates", budgets: Path | None, model: Path) -> None:
+def _update(gates: "Gates", budgets: Path | None, model: Path) -> int:
     from paredown.pipeline.gate.baseline_pin import update_baseline
 
     if budgets is None:
         raise InputError("--update-baseline needs --budgets: its key `baseline` says where the baseline is kept")
     changes = update_baseline(gates, budgets, model)
     click.echo(changes or "nothing changed\n", nl=False)
+    return PASS
 
 
-def _watch(gates: "Gates", model: Path) -> None:
+def _watch(gates: "Gates", model: Path) -> int:
     from paredown.models.progress import silent
     from paredown.pipeline.gate.noise import watch
 
     for line in watch(gates, model, silent):
         click.echo(line)
+    return PASS
 
 
-def _gate(
-    gates: "Gates",
-    files: tuple[Path, Path | None],
-    how: tuple[bool, bool],
-    form: str,
-    save: Sequence[Path],
-    inconclusive: Literal["pass", "fail", "inconclusive"],
+def _check(
+    request: "Request", form: str, save: Sequence[Path], inconclusive: Literal["pass", "fail", "inconclusive"]
 ) -> int:
+    """Runs the gate, prints and saves its outcome, and returns the exit code."""
     from paredown.pipeline.commands.progress_bars import shown
     from paredown.pipeline.gate.formats.write import FORMATS, form_of, save_as, summarise
-    from paredown.pipeline.gate.gate import Request, gate
-    from paredown.pipeline.gate.outcome import exit_code
+    from paredown.pipeline.gate.gate import gate
 
     for file in save:
-        form_of(file)  # a wrong name is told before minutes of measuring
+        form_of(file)  # a wrong name is refused before minutes of measuring
     with shown() as progress:
-        outcome = gate(Request(*files, gates, *how), progress)
+        outcome = gate(request, progress)
     click.echo(FORMATS[form](outcome), nl=False)
     for file in save:
         save_as(outcome, file)

@@ -23,7 +23,7 @@ def lock_of(budgets: Path) -> Path:
     return budgets.with_suffix(".lock")
 
 
-def pinned(gates: Gates, budgets: Path) -> Path | None:
+def pinned_baseline(gates: Gates, budgets: Path) -> Path | None:
     """The baseline of a budgets file; None where it names none. Raises InputError where it is not the pinned one."""
     if gates.baseline is None:
         return None
@@ -37,7 +37,7 @@ def pinned(gates: Gates, budgets: Path) -> Path | None:
 
 
 def read_pin(lock: Path, budgets: Path) -> Mapping[str, Any]:
-    """What a lock says; raises InputError where it cannot be read."""
+    """The content of a pin's `gates.lock`; raises InputError where it cannot be read."""
     if not lock.is_file():
         raise InputError(f"{lock} does not exist, so the baseline is not pinned; {_how(budgets)}")
     content = read_json(lock, LARGEST)
@@ -66,7 +66,7 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     if facts.bytes != model.stat().st_size:
         raise InputError(f"{model} keeps weights in other files; a baseline must be one file")
     before = lock.read_text(encoding="utf-8") if lock.is_file() else ""
-    after = json.dumps(_described(gates.baseline, model, facts), indent=1, sort_keys=True) + "\n"
+    after = json.dumps(_content(gates.baseline, model, facts), indent=1, sort_keys=True) + "\n"
     with machine_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if not (path.exists() and path.samefile(model)):
@@ -76,8 +76,8 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     return "".join(difflib.unified_diff(old, new, f"{lock} before", f"{lock} now", n=1))
 
 
-def _described(name: str, model: Path, facts: Facts) -> dict[str, Any]:
-    """What a diff should show: sums first, then every layer."""
+def _content(name: str, model: Path, facts: Facts) -> dict[str, Any]:
+    """What the lock holds, for a diff that people read: sums, then every layer."""
     return {
         "baseline": name,
         "sha256": digest_file(model),

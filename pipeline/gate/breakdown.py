@@ -27,7 +27,7 @@ class Entry:
     operator_before: str
 
 
-def why(model: Facts, baseline: Facts | None, times: Times | None) -> tuple[Table, ...]:
+def breakdown(model: Facts, baseline: Facts | None, times: Times | None) -> tuple[Table, ...]:
     """Bytes per operator and layer, and milliseconds where there are times; the largest first, then a row for the rest.
 
     The bytes add up to the file's, the milliseconds to all that the runtime's profile has.
@@ -50,9 +50,8 @@ def timed(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
     for name in dict.fromkeys([*after, *before]):
         operator, _, node = name.removeprefix("+").partition("@")
         kind = f"{operator} (inserted)" if name.startswith("+") else "(other)"
-        where = f"{kind} for {node}" if node else kind
-        told = where if name.startswith("+") else name
-        yield Entry(told, after.get(name), before.get(name), kind, kind)
+        inserted = f"{kind} for {node}" if node else kind
+        yield Entry(inserted if name.startswith("+") else name, after.get(name), before.get(name), kind, kind)
 
 
 def _moved(name: str, renamed: Mapping[str, str]) -> str:
@@ -114,5 +113,5 @@ def _rows(what: str, unit: str, entries: Sequence[Entry], compared: bool) -> Ite
 
 def _total(entries: Iterable[Entry], value: Callable[[Entry], float | None]) -> float | None:
     """None where none has one."""
-    found = [one for one in map(value, entries) if one is not None]
-    return sum(found) if found else None
+    values = [one for one in map(value, entries) if one is not None]
+    return sum(values) if values else None

@@ -1,4 +1,4 @@
-"""The gate's one path: the files, what can be read from them, what must be measured, and the outcome."""
+"""Holds a model to its budgets: reads what the files say, measures what they do not, and gives the outcome."""
 
 import time
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file, read_json
 from paredown.models.onnx.facts import Facts, facts_of
 from paredown.models.progress import Progress
-from paredown.pipeline.gate.breakdown import why
+from paredown.pipeline.gate.breakdown import breakdown
 from paredown.pipeline.gate.budgets import MEASURED, Gates
 from paredown.pipeline.gate.layer_pairs import layers_that_slowed
 from paredown.pipeline.gate.outcome import Check, Outcome
 from paredown.pipeline.gate.quality import quality_checks
 from paredown.pipeline.gate.static import shortened, static_checks
-from paredown.pipeline.gate.timed import Subjects, timed_checks
+from paredown.pipeline.gate.timed import TimedModels, timed_checks
 from paredown.stages.measuring.paired_ratio import Paired
 from paredown.stages.measuring.target import target_runtime
 from paredown.stages.runtimes.base import Load, Runtime
@@ -31,7 +31,10 @@ Times = Mapping[str, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked: two files, the budgets, whether to do without measuring, and whether to explain."""
+    """A model to check against the budgets of `gates`, and the baseline that their factors are of.
+
+    `static` leaves out all that must be measured, `explain` adds tables of where the bytes and the milliseconds are.
+    """
 
     model: Path
     baseline: Path | None
@@ -45,11 +48,11 @@ def gate(request: Request, progress: Progress) -> Outcome:
     start, gates = time.monotonic(), request.gates
     _refuse(request)
     model, baseline = facts_of(request.model), facts_of(request.baseline) if request.baseline else None
-    checks, found = list(static_checks(gates.budgets, model, baseline)), None
+    checks, sample = list(static_checks(gates.budgets, model, baseline)), None
     runtime = None if request.static else target_runtime(gates.target, gates.root)
     if runtime:
-        subjects = Subjects(runtime, request.model, request.baseline or request.model)
-        timed, found = timed_checks(gates, subjects, progress)
+        models = TimedModels(runtime, request.model, request.baseline or request.model)
+        timed, sample = timed_checks(gates, models, progress)
         checks += timed
         if gates.budgets.quality:
             checks += quality_checks(gates, runtime, request.model, request.baseline, progress)
@@ -58,11 +61,11 @@ def gate(request: Request, progress: Progress) -> Outcome:
         model=str(request.model),
         baseline=str(request.baseline) if request.baseline else None,
         sha256={str(file): digest_file(file) for file in (request.model, request.baseline) if file},
-        checks=tuple(_blamed(check, model, baseline, times) for check in checks),
+        checks=tuple(_with_slow_layers(check, model, baseline, times) for check in checks),
         machine=runtime.machine() if runtime else {},
         runtime=runtime.version() if runtime else "",
-        facts=tuple(_facts(request, found)),
-        tables=why(model, baseline, times or None) if request.explain else (),
+        facts=tuple(_facts(request, sample)),
+        tables=breakdown(model, baseline, times or None) if request.explain else (),
         seconds=time.monotonic() - start,
     )
 
@@ -78,15 +81,15 @@ def _refuse(request: Request) -> None:
 
 def _refuse_false_evidence(file: Path) -> None:
     """A manifest of paredown's beside a model must be about that model; other files have that name too."""
-    manifest = file.parent / "manifest.json"
-    if not is_file(manifest):
+    path = file.parent / "manifest.json"
+    if not is_file(path):
         return
-    told = read_json(manifest, LARGEST_MANIFEST)
-    digests = told.get("sha256") if isinstance(told, dict) and "paredown" in told else {}
+    manifest = read_json(path, LARGEST_MANIFEST)
+    digests = manifest.get("sha256") if isinstance(manifest, dict) and "paredown" in manifest else {}
     if not isinstance(digests, dict):
-        raise InputError(f"{manifest}: sha256 should be a mapping of files to digests, got {type(digests).__name__}")
+        raise InputError(f"{path}: sha256 should be a mapping of files to digests, got {type(digests).__name__}")
     if (expected := digests.get(file.name)) not in (None, digest_file(file)):
-        raise InputError(f"{file} is not the model that {manifest} is about: its sha256 is not {expected!r:.80}")
+        raise InputError(f"{file} is not the model that {path} is about: its sha256 is not {expected!r:.80}")
 
 
 def _too_slow(checks: list[Check]) -> bool:
@@ -100,8 +103,8 @@ def _node_times(request: Request, runtime: Runtime, progress: Progress) -> Times
     return {name: runtime.node_times(file, load, PROFILED) for name, file in files.items() if file}
 
 
-def _blamed(check: Check, model: Facts, baseline: Facts | None, times: Times) -> Check:
-    """A latency that is over its limit, with the layers that take longer."""
+def _with_slow_layers(check: Check, model: Facts, baseline: Facts | None, times: Times) -> Check:
+    """The check; that of a latency over its limit with the layers that take longer."""
     if check.verdict != "fail" or not check.name.startswith("latency"):
         return check
     return replace(
@@ -109,14 +112,16 @@ def _blamed(check: Check, model: Facts, baseline: Facts | None, times: Times) ->
     )
 
 
-def _facts(request: Request, found: Paired | None) -> Iterator[str]:
-    """How it was measured, and what was not."""
+def _facts(request: Request, sample: Paired | None) -> Iterator[str]:
+    """Lines on how it was measured, and on what was not."""
     target = request.gates.target
-    if found:
+    if sample:
         one = "CPU time of the thread that computes, so that waiting for a core does not count"
         many = f"wall-clock time of {target.threads} threads, to which everything else that runs adds"
         yield f"latency is {one if target.threads == 1 else many}"
-        value, low, high = (f"{number:.3f}" for number in (found.control.value, found.control.low, found.control.high))
+        value, low, high = (
+            f"{number:.3f}" for number in (sample.control.value, sample.control.low, sample.control.high)
+        )
         yield f"two sessions of one model, measured beside the comparison: {value}x ({low} to {high})"
     budgets = request.gates.budgets
     names = dict.fromkeys(name for name, _ in budgets.limits() if name in MEASURED)

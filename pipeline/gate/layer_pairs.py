@@ -45,12 +45,12 @@ def paired(model: Facts, baseline: Facts) -> list[Pair]:
 
 def layers_that_grew(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float]) -> list[tuple[str, float]]:
     """(layer, how much more it has of `measure` than in the baseline) of those that grew, largest first."""
-    found = []
+    grown = []
     for layer, before in paired(model, baseline):
         more = (measure(layer) if layer else 0) - (measure(before) if before else 0)
         if layer and more > 0:
-            found.append((str(layer) if before else f"new {layer}", float(more)))
-    return sorted(found, key=lambda one: -one[1])
+            grown.append((str(layer) if before else f"new {layer}", float(more)))
+    return sorted(grown, key=lambda one: -one[1])
 
 
 def layers_that_slowed(
@@ -59,14 +59,14 @@ def layers_that_slowed(
     """(layer, ms that it takes more than in the baseline) of those that matter, largest first; without a baseline the
     ms of all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
     pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
-    found = []
+    slowed = []
     for layer, before in pairs:
         more = times["model"].get(layer.name, 0.0) if layer else 0.0
         more -= times["baseline"].get(before.name, 0.0) if before else 0.0
         if layer and more > 0:
-            found.append((str(layer) if before or not baseline else f"new {layer}", more))
-    least = MATTERS * sum(ms for _, ms in found)
-    return sorted((one for one in found if one[1] >= least), key=lambda one: -one[1])
+            slowed.append((str(layer) if before or not baseline else f"new {layer}", more))
+    least = MATTERS * sum(ms for _, ms in slowed)
+    return sorted((one for one in slowed if one[1] >= least), key=lambda one: -one[1])
 
 
 def _at(facts: Facts, place: int | None) -> LayerFacts | None:
@@ -74,12 +74,12 @@ def _at(facts: Facts, place: int | None) -> LayerFacts | None:
 
 
 def _numbered(layers: Sequence[LayerFacts]) -> dict[tuple[str, int], int]:
-    """(name, how many had it before) to place: files of strangers may give one name to several nodes."""
-    seen, found = Counter[str](), dict[tuple[str, int], int]()
+    """(name, how many had it before) to place: a file may give one name to several nodes."""
+    seen, places = Counter[str](), dict[tuple[str, int], int]()
     for place, layer in enumerate(layers):
-        found[layer.name, seen[layer.name]] = place
+        places[layer.name, seen[layer.name]] = place
         seen[layer.name] += 1
-    return found
+    return places
 
 
 def _in_order(after: Sequence[LayerFacts], before: Sequence[LayerFacts]) -> Iterator[tuple[int, int]]:

@@ -7,7 +7,7 @@ import yaml
 
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.gate.timed import Subjects, samples
+from paredown.pipeline.gate.timed import TimedModels, samples
 from paredown.stages.measuring.paired_ratio import Interval, Paired
 from paredown.stages.measuring.target import target_runtime
 
@@ -16,26 +16,26 @@ _ROW = "{:>8} {:>7} {:>10} {:>9} {:>10} {:>9} {:>13}"
 
 
 def watch(gates: Gates, model: Path, progress: Progress) -> Iterator[str]:
-    """The machine as a budgets file names it, then a line per look at a growing sample until the time is used up.
+    """Lines: the machine as a budgets file names it, then one per look at a growing sample until the time is used up.
 
-    `ratio` is of equal things, so all that is not 1 is noise; `sees` is the smallest slowdown that would be told from
-    none; `two sessions` is the control.
+    `ratio` is of equal things, so all that is not 1 is noise; `sees` is the smallest slowdown that the gate could
+    distinguish from none; `two sessions` is the control.
     """
     runtime = target_runtime(gates.target, gates.root)
     yield yaml.safe_dump({"machine": runtime.machine()}, sort_keys=True, width=200).rstrip()
     yield f"# {runtime.version()}, {gates.target.threads} threads, {100 * gates.confidence:g} % intervals"
     yield _ROW.format(*_COLUMNS)
-    for seconds, found in samples(gates, Subjects(runtime, model, model), progress):
-        yield _ROW.format(f"{seconds:.1f}", found.rounds, *_cells(found))
+    for seconds, sample in samples(gates, TimedModels(runtime, model, model), progress):
+        yield _ROW.format(f"{seconds:.1f}", sample.rounds, *_cells(sample))
 
 
-def _cells(found: Paired) -> Iterator[str]:
-    for one in (found.p50, found.p95):
-        yield f"{one.value:.4f}"
-        yield f"+{100 * smallest(one):.1f} %"
-    yield f"{found.control.value:.4f}"
+def _cells(sample: Paired) -> Iterator[str]:
+    for ratio in (sample.p50, sample.p95):
+        yield f"{ratio.value:.4f}"
+        yield f"+{100 * smallest_slowdown(ratio):.1f} %"
+    yield f"{sample.control.value:.4f}"
 
 
-def smallest(found: Interval) -> float:
+def smallest_slowdown(ratio: Interval) -> float:
     """The smallest slowdown, as a share, that an interval of this width keeps apart from none."""
-    return found.value / found.low - 1
+    return ratio.value / ratio.low - 1

@@ -1,4 +1,4 @@
-"""What a gate finds: one check per limit, and what they come to together."""
+"""The result of a gate: one check per limit, and the verdict of all checks together."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ PASS, FAIL, INVALID, INCONCLUSIVE = 0, 1, 2, 3
 
 @dataclass(frozen=True)
 class Check:
-    """One limit against what was found.
+    """One limit against the model's value.
 
     `before` is the baseline's value (None where it does not matter), `after` the model's, `allowed` the most that the
     limit leaves (the least, where `least`), all in `unit`: `B`, `ms`, `%`, or empty for counts. `kind` says how sure
@@ -68,10 +68,10 @@ class Table:
 
 def combined_verdict(verdicts: Iterable[Verdict]) -> Verdict:
     """Fail wins over inconclusive, which wins over pass. What cannot be compared says nothing, and so does no check."""
-    found = set(verdicts)
-    if "fail" in found:
+    distinct = set(verdicts)
+    if "fail" in distinct:
         return "fail"
-    return "pass" if found == {"pass"} else "inconclusive"
+    return "pass" if distinct == {"pass"} else "inconclusive"
 
 
 def exit_code(verdict: Verdict, undecided: Literal["pass", "fail", "inconclusive"] = "inconclusive") -> int:

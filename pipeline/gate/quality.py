@@ -1,4 +1,4 @@
-"""Checks that need images: accuracy, and whether the model answers as its baseline does."""
+"""Checks that need images: accuracy, and how often the model answers as its baseline does."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ Answers = NDArray[np.int64]
 def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
 ) -> Iterator[Check]:
-    """On the test split, which is the same one for the same seed; nothing is drawn or trained here."""
+    """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here."""
     from paredown.models.data.dataset import open_data
 
     assert gates.data is not None
@@ -33,11 +33,11 @@ def quality_checks(
 
         after, labels = answers(model), np.array(data.test.labels)
         before = answers(baseline) if baseline else None
-    yield from judged(gates, after, before, labels)
+    yield from answer_checks(gates, after, before, labels)
 
 
-def judged(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[Check]:
-    """The limits on what both answered; an accuracy says its standard error, which more images would lower."""
+def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[Check]:
+    """Checks of what both models answered; an accuracy says its standard error, which more images would lower."""
     budgets, got = gates.budgets, _points(after, labels)
     error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / len(labels)))
     on = f"on {len(labels)} test images, standard error {error:.2f}"

@@ -1,4 +1,4 @@
-"""Checks of what can be read from the files: the same on every machine, and always hard."""
+"""Checks of what can be read from the files: the same on every machine, and never inconclusive."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -29,17 +29,17 @@ def static_checks(budgets: Budgets, model: Facts, baseline: Facts | None) -> Ite
     """One check per deterministic limit."""
     for name, limit in budgets.limits():
         if name in MEASURES:
-            yield _counted(name, limit, model, baseline)
+            yield _budget_check(name, limit, model, baseline)
     for op, limit in budgets.ops.items():
         before = float(baseline.ops.get(op, 0)) if baseline else None
-        layers = _more(partial(_is, op), None, model, baseline)
+        layers = _layers_with_more(partial(_has_operator, op), None, model, baseline)
         yield count_check(f"ops {op}", limit, "", before, model.ops.get(op, 0), layers)
     if budgets.operators is not None:
-        yield _allowed(budgets.operators, model)
+        yield _operators_check(budgets.operators, model)
 
 
 def count_check(name: str, limit: Limit, unit: str, before: float | None, after: float, layers: Sequence[str]) -> Check:
-    """A value without any doubt against its limit; `layers` are named where it is over."""
+    """A value that was counted, not measured, against its limit; `layers` are named where it is over."""
     allowed = limit.value if limit.unit != "x" else limit.value * (before or 0.0)
     holds = after <= allowed * (1 + 1e-12)  # a factor is rounded, bytes and counts are not
     over = f"{amount(after, unit)} is {amount(after - allowed, unit)} over its limit of {amount(allowed, unit)}"
@@ -63,40 +63,42 @@ def shortened(layers: Sequence[str]) -> tuple[str, ...]:
     return (*layers[:NAMED], f"and {rest} more") if rest > 0 else tuple(layers)
 
 
-def _counted(name: str, limit: Limit, model: Facts, baseline: Facts | None) -> Check:
+def _budget_check(name: str, limit: Limit, model: Facts, baseline: Facts | None) -> Check:
     before, after = _value(baseline, name) if baseline else None, _value(model, name)
     unit, one_each = "B" if name == "bytes" else "", name == "unquantized"
-    layers = _more(MEASURES[name], None if one_each else unit, model, baseline)
+    layers = _layers_with_more(MEASURES[name], None if one_each else unit, model, baseline)
     return count_check(name, limit, unit, before, after, layers)
 
 
 def _value(facts: Facts, name: str) -> float:
-    found = len(facts.unquantized) if name == "unquantized" else getattr(facts, name)
-    if found is None:
+    value = len(facts.unquantized) if name == "unquantized" else getattr(facts, name)
+    if value is None:
         where = next(layer for layer in facts.layers if layer.macs is None)
         raise InputError(f"budgets.{name} cannot be told: the shapes at {where} are not known before it runs")
-    return float(found)
+    return float(value)
 
 
-def _is(op: str, layer: LayerFacts) -> bool:
+def _has_operator(op: str, layer: LayerFacts) -> bool:
     return layer.op == op
 
 
-def _more(measure: Callable[[LayerFacts], float], unit: str | None, model: Facts, baseline: Facts | None) -> list[str]:
+def _layers_with_more(
+    measure: Callable[[LayerFacts], float], unit: str | None, model: Facts, baseline: Facts | None
+) -> list[str]:
     """Layers with more of something than in the baseline; without one those that have most. The text says how much in
     `unit`; None where it is one each."""
     if baseline:
-        found = layers_that_grew(model, baseline, measure)
+        layers = layers_that_grew(model, baseline, measure)
     else:
-        found = [(str(layer), float(measure(layer))) for layer in model.layers if measure(layer)]
+        layers = [(str(layer), float(measure(layer))) for layer in model.layers if measure(layer)]
     sign = "+" if baseline else ""
-    ordered = sorted(found, key=lambda one: -one[1])
+    ordered = sorted(layers, key=lambda one: -one[1])
     return [layer if unit is None else f"{layer} {sign}{amount(more, unit)}" for layer, more in ordered]
 
 
-def _allowed(operators: Sequence[str], model: Facts) -> Check:
-    strange = [layer for layer in model.layers if not _known(layer.op, operators)]
-    kinds = sorted({layer.op for layer in strange})
+def _operators_check(operators: Sequence[str], model: Facts) -> Check:
+    refused = [layer for layer in model.layers if not _is_allowed(layer.op, operators)]
+    kinds = sorted({layer.op for layer in refused})
     return Check(
         "operators",
         "deterministic",
@@ -105,11 +107,11 @@ def _allowed(operators: Sequence[str], model: Facts) -> Check:
         None,
         len(kinds),
         0,
-        "fail" if strange else "pass",
-        f"not allowed: {', '.join(kinds)}" if strange else "",
-        shortened([str(layer) for layer in strange]),
+        "fail" if refused else "pass",
+        f"not allowed: {', '.join(kinds)}" if refused else "",
+        shortened([str(layer) for layer in refused]),
     )
 
 
-def _known(op: str, operators: Sequence[str]) -> bool:
+def _is_allowed(op: str, operators: Sequence[str]) -> bool:
     return op in operators or (STANDARD in operators and "::" not in op)

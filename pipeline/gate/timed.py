@@ -1,4 +1,4 @@
-"""Checks of what a machine must be asked: latency and memory, measured now, the model and its baseline in turns."""
+"""Checks of what must be measured: latency and memory on this machine, the model and its baseline in turns."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,35 +26,37 @@ QUANTILES = {"latency_p50": 50, "latency_p95": 95}
 
 
 @dataclass(frozen=True)
-class Subjects:
-    """The two files that take turns; where there is no baseline the model is its own."""
+class TimedModels:
+    """The runtime, and the two files that take turns on it; where there is no baseline the model is its own."""
 
     runtime: Runtime
     model: Path
     baseline: Path
 
 
-def timed_checks(gates: Gates, subjects: Subjects, progress: Progress) -> tuple[list[Check], Paired | None]:
-    """One check per limit on memory and latency, and the times behind them. Latency is measured until every verdict is
-    clear, or the time is used up."""
-    wanted, machine = {name for name, _ in gates.budgets.limits()}, subjects.runtime.machine()
-    checks = list(_memory_checks(gates, subjects, machine, progress)) if "peak_memory" in wanted else []
+def timed_checks(gates: Gates, models: TimedModels, progress: Progress) -> tuple[list[Check], Paired | None]:
+    """One check per limit on memory and latency, and the sample behind those on latency, None where there are none.
+
+    Latency is measured until every verdict is clear, or the time is used up.
+    """
+    wanted, machine = {name for name, _ in gates.budgets.limits()}, models.runtime.machine()
+    checks = list(_memory_checks(gates, models, machine, progress)) if "peak_memory" in wanted else []
     if not wanted & set(QUANTILES):
         return checks, None
-    for _, found in samples(gates, subjects, progress):
-        timed = list(latency_checks(gates, found, machine))
+    for _, sample in samples(gates, models, progress):
+        timed = list(latency_checks(gates, sample, machine))
         if all(check.verdict != "inconclusive" for check in timed):
             break
-    return checks + timed, found
+    return checks + timed, sample
 
 
 def samples(
-    gates: Gates, subjects: Subjects, progress: Progress, clock: Callable[[], float] = time.monotonic
+    gates: Gates, models: TimedModels, progress: Progress, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[tuple[float, Paired]]:
-    """Seconds spent, and ever larger samples; the last one is there when the time is used up."""
+    """(seconds spent, sample), again and again with more rounds in the sample; the last when the time is used up."""
     start, look, rounds = clock(), FIRST, list[tuple[Times, Times]]()
     load = Load.of(gates.target)
-    for one in rounds_of(subjects.runtime, subjects.baseline, subjects.model, load, gates.seed):
+    for one in rounds_of(models.runtime, models.baseline, models.model, load, gates.seed):
         rounds.append(one)
         spent = clock() - start
         progress("gate: latency", min(spent, gates.seconds), gates.seconds)
@@ -66,29 +68,29 @@ def samples(
             return
 
 
-def latency_checks(gates: Gates, found: Paired, machine: Mapping[str, str]) -> Iterator[Check]:
+def latency_checks(gates: Gates, sample: Paired, machine: Mapping[str, str]) -> Iterator[Check]:
     """p50 and p95; a p95 says how few runs it rests on."""
     for name, limit in gates.budgets.limits():
         if name not in QUANTILES:
             continue
-        old, new = (float(np.percentile(times, QUANTILES[name])) for times in (found.old, found.new))
-        told = Measured(name.replace("_", " "), "ms", old, new, _rests_on(name, found))
+        old, new = (float(np.percentile(times, QUANTILES[name])) for times in (sample.old, sample.new))
+        measured = Measured(name.replace("_", " "), "ms", old, new, _rests_on(name, sample))
         if limit.unit == "x":
-            ratio = found.p50 if name == "latency_p50" else found.p95
-            check = relative(told, limit, ratio, found.control)
+            ratio = sample.p50 if name == "latency_p50" else sample.p95
+            check = relative_check(measured, limit, ratio, sample.control)
         else:
-            check = absolute(told, limit, found.absolute(QUANTILES[name]), gates.machine, machine)
-        yield check if found.rounds >= ENOUGH else _too_few(check, found)
+            check = absolute_check(measured, limit, sample.absolute(QUANTILES[name]), gates.machine, machine)
+        yield check if sample.rounds >= ENOUGH else _too_few(check, sample)
 
 
-def _too_few(check: Check, found: Paired) -> Check:
-    few = f"only {found.rounds} rounds were there when the time was used up (--seconds gives more); {check.because}"
+def _too_few(check: Check, sample: Paired) -> Check:
+    few = f"only {sample.rounds} rounds were there when the time was used up (--seconds gives more); {check.because}"
     return check if check.verdict == "not comparable" else replace(check, verdict="inconclusive", because=few)
 
 
-def _rests_on(name: str, found: Paired) -> str:
-    runs = f"{found.runs} runs of each model in {found.rounds} rounds"
-    return runs if name == "latency_p50" else f"the slowest {max(1, round(found.runs / 20))} of {runs}"
+def _rests_on(name: str, sample: Paired) -> str:
+    runs = f"{sample.runs} runs of each model in {sample.rounds} rounds"
+    return runs if name == "latency_p50" else f"the slowest {max(1, round(sample.runs / 20))} of {runs}"
 
 
 @dataclass(frozen=True)
@@ -102,67 +104,74 @@ class Measured:
     rests_on: str
 
 
-def relative(told: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> Check:
+def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> Check:
     """A ratio to the baseline against a factor. Where two sessions of one model differ, nothing can be compared."""
-    allowed, verdict = limit.value * told.before, judged(ratio, limit.value)
+    allowed, verdict = limit.value * measured.before, verdict_of(ratio, limit.value)
     seen = 100 * (limit.value * ratio.value / ratio.low - 1)
-    because = f"{_ends(ratio, 'x')} where {limit} is allowed; {told.rests_on}; +{seen:.1f} % would have been seen"
+    because = f"{_ends(ratio, 'x')} where {limit} is allowed; {measured.rests_on}; +{seen:.1f} % would have been seen"
     if control and not control.holds(1):
         verdict = "inconclusive"
         because = (
             f"two sessions of one model differ by {_ends(control, 'x')} here, so nothing can be compared; {because}"
         )
-    return Check(told.name, "relative", str(limit), told.unit, told.before, told.after, allowed, verdict, because)
+    return Check(
+        measured.name, "relative", str(limit), measured.unit, measured.before, measured.after, allowed, verdict, because
+    )
 
 
-def absolute(
-    told: Measured, limit: Limit, found: Interval, meant: Mapping[str, str], machine: Mapping[str, str]
+def absolute_check(
+    measured: Measured, limit: Limit, interval: Interval, meant: Mapping[str, str], machine: Mapping[str, str]
 ) -> Check:
-    """A value against a limit that was set for a kind of machine; elsewhere it says nothing."""
+    """A value against a limit that was set for a machine with the fields `meant`; elsewhere it says nothing."""
     if unknown := sorted(set(meant) - set(machine)):
         raise InputError(f"machine.{unknown[0]} is not known; allowed: {', '.join(machine)}")
-    verdict, because = judged(found, limit.value), f"{_ends(found, told.unit)}; {told.rests_on}"
+    verdict, because = verdict_of(interval, limit.value), f"{_ends(interval, measured.unit)}; {measured.rests_on}"
     if other := {name: machine.get(name, "unknown") for name, value in meant.items() if machine.get(name) != value}:
         expected = named({name: meant[name] for name in other})
         verdict, because = "not comparable", f"the limit was set for {expected}; this machine has {named(other)}"
-    return Check(told.name, "absolute", str(limit), told.unit, None, told.after, limit.value, verdict, because)
+    return Check(
+        measured.name, "absolute", str(limit), measured.unit, None, measured.after, limit.value, verdict, because
+    )
 
 
-def judged(found: Interval, allowed: float) -> Verdict:
-    """Over for sure, within for sure, or neither."""
-    return "fail" if found.low > allowed else "pass" if found.high <= allowed else "inconclusive"
+def verdict_of(interval: Interval, allowed: float) -> Verdict:
+    """`fail` where all of the interval is over what is allowed, `pass` where all of it is within."""
+    return "fail" if interval.low > allowed else "pass" if interval.high <= allowed else "inconclusive"
 
 
-def _ends(found: Interval, unit: str) -> str:
+def _ends(interval: Interval, unit: str) -> str:
     value, low, high = (
-        f"{one:.3f}{unit}" if unit == "x" else amount(one, unit) for one in (found.value, found.low, found.high)
+        f"{one:.3f}{unit}" if unit == "x" else amount(one, unit)
+        for one in (interval.value, interval.low, interval.high)
     )
     return f"{value} ({low} to {high})"
 
 
-def _memory_checks(gates: Gates, subjects: Subjects, machine: Mapping[str, str], progress: Progress) -> Iterator[Check]:
+def _memory_checks(
+    gates: Gates, models: TimedModels, machine: Mapping[str, str], progress: Progress
+) -> Iterator[Check]:
     """Peaks of fresh processes, which hardly differ: the ends are those of the ratios that were seen."""
-    old, new = _peaks(gates, subjects, progress)
-    told = Measured(
+    old, new = _peaks(gates, models, progress)
+    measured = Measured(
         "peak memory", "B", float(np.median(old)), float(np.median(new)), f"{PAIRS} fresh processes of each model"
     )
     for name, limit in gates.budgets.limits():
         if name == "peak_memory" and limit.unit == "x":
-            yield relative(told, limit, _seen(new / old))
+            yield relative_check(measured, limit, _seen(new / old))
         elif name == "peak_memory":
-            yield absolute(told, limit, _seen(new), gates.machine, machine)
+            yield absolute_check(measured, limit, _seen(new), gates.machine, machine)
 
 
 def _seen(values: np.ndarray) -> Interval:
     return Interval(float(np.median(values)), float(values.min()), float(values.max()))
 
 
-def _peaks(gates: Gates, subjects: Subjects, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
+def _peaks(gates: Gates, models: TimedModels, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
     """Bytes, one per process of the baseline and of the model."""
-    found, load = [], Load.of(gates.target)
+    peaks, load = [], Load.of(gates.target)
     for pair in range(PAIRS):
         progress("gate: peak memory", pair, PAIRS)
-        files: Sequence[Path] = (subjects.baseline, subjects.model)
-        found.append([subjects.runtime.peak_memory(file, load) for file in files])
-    old, new = MIB * np.array(found).T
+        files: Sequence[Path] = (models.baseline, models.model)
+        peaks.append([models.runtime.peak_memory(file, load) for file in files])
+    old, new = MIB * np.array(peaks).T
     return old, new

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from paredown.models.onnx.facts import Facts, LayerFacts
-from paredown.pipeline.gate.breakdown import TOP, why
+from paredown.pipeline.gate.breakdown import TOP, breakdown
 from paredown.pipeline.gate.outcome import Table
 
 
@@ -29,7 +29,7 @@ def total(rows: list[Mapping[str, Any]], key: str) -> float:
 
 def test_without_a_baseline_the_bytes_add_up_to_the_file() -> None:
     model = facts(layer("a", 10), layer("b", 300), layer("c", 20, "Gemm"), layer("r", 0, "Relu"), rest=7)
-    tables = why(model, None, None)
+    tables = breakdown(model, None, None)
     assert [one.title for one in tables] == ["bytes by operator", "bytes by layer"]
     assert table("bytes by operator", tables) == [
         {"operator": "Conv", "bytes": 310},
@@ -48,7 +48,7 @@ def test_without_a_baseline_the_bytes_add_up_to_the_file() -> None:
 def test_the_largest_are_listed_and_the_others_are_one_row(rest: int) -> None:
     model = facts(*(layer(f"n{i}", i) for i in range(1, 40)), rest=rest)
     before = facts(*(layer(f"n{i}", 2 * i) for i in range(10, 60)), rest=1)
-    rows = table("bytes by layer", why(model, before, None))
+    rows = table("bytes by layer", breakdown(model, before, None))
     assert len(rows) == TOP + 1
     assert rows[-1]["layer"].startswith("(the other")
     assert total(rows, "bytes") == model.bytes
@@ -59,7 +59,7 @@ def test_the_largest_are_listed_and_the_others_are_one_row(rest: int) -> None:
 def test_new_gone_and_converted_layers() -> None:
     model = facts(layer("a", 25, "QLinearConv", "int8"), layer("new", 5, "Gemm"))
     before = facts(layer("a", 100), layer("b", 3, "MatMul"))
-    tables = why(model, before, None)
+    tables = breakdown(model, before, None)
     assert table("bytes by layer", tables) == [
         {"layer": "a (QLinearConv, int8)", "bytes": 25, "baseline bytes": 100, "more bytes": -75},
         {"layer": "new (Gemm)", "bytes": 5, "baseline bytes": None, "more bytes": 5},
@@ -79,7 +79,7 @@ def test_times_with_what_the_runtime_inserted() -> None:
         "model": {"x": 2.0, "+Reorder@x": 0.5, "+Cast": 0.25, "strange": 0.125},
         "baseline": {"a": 1.0, "b": 0.5, "+Reorder@a": 0.25, "+Reorder@gone": 0.0625},
     }
-    tables = why(model, before, times)
+    tables = breakdown(model, before, times)
     rows = {row["layer"]: (row["ms"], row["baseline ms"]) for row in table("ms by layer", tables)}
     assert rows == {
         "x (Conv)": (2.0, 1.0),
@@ -97,11 +97,11 @@ def test_times_with_what_the_runtime_inserted() -> None:
 
 
 def test_times_of_the_model_alone() -> None:
-    tables = why(facts(layer("x", 1)), None, {"model": {"x": 2.0}})
+    tables = breakdown(facts(layer("x", 1)), None, {"model": {"x": 2.0}})
     assert table("ms by layer", tables) == [{"layer": "x (Conv)", "ms": 2.0}]
 
 
 def test_a_baseline_without_layers() -> None:
-    rows = table("bytes by layer", why(facts(layer("x", 1)), facts(rest=2), None))
+    rows = table("bytes by layer", breakdown(facts(layer("x", 1)), facts(rest=2), None))
     assert total(rows, "more bytes") == -1
-    assert why(facts(), None, {"model": {}})[1].rows == ()
+    assert breakdown(facts(), None, {"model": {}})[1].rows == ()

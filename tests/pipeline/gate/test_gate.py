@@ -13,7 +13,7 @@ import pytest
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
 from paredown.models.progress import silent
-from paredown.pipeline.gate.baseline_pin import pinned, update_baseline
+from paredown.pipeline.gate.baseline_pin import pinned_baseline, update_baseline
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate
 from paredown.pipeline.gate.outcome import Check, Outcome
@@ -124,18 +124,18 @@ def pin(bench: Bench) -> Callable[[Path], str]:
 def test_a_baseline_is_kept_and_pinned(bench: Bench, pin: Callable[[Path], str]) -> None:
     pin(bench.int8)
     gates, budgets = bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), bench.folder / "gates.yaml"
-    path = pinned(gates, budgets)
+    path = pinned_baseline(gates, budgets)
     assert path is not None
     assert path.read_bytes() == bench.int8.read_bytes()
     assert pin(bench.int8) == ""
     shutil.copyfile(bench.one, path)
     with pytest.raises(InputError, match="is not the baseline that"):
-        pinned(gates, budgets)
+        pinned_baseline(gates, budgets)
     path.unlink()
     with pytest.raises(
         InputError, match=r"does not exist; to make it: paredown gate MODEL --budgets .* --update-baseline"
     ):
-        pinned(gates, budgets)
+        pinned_baseline(gates, budgets)
 
 
 def test_a_packed_baseline_is_called_so(bench: Bench, pin: Callable[[Path], str]) -> None:
@@ -171,7 +171,7 @@ def test_a_baseline_without_a_sound_lock_is_refused(bench: Bench, pin: Callable[
     if text is not None:
         lock.write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"gates\.lock") as caught:
-        pinned(bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), bench.folder / "gates.yaml")
+        pinned_baseline(bench.gates(baseline="kept/base.onnx", budgets={"bytes": "1x"}), bench.folder / "gates.yaml")
     assert "\n" not in str(caught.value)
 
 

@@ -10,12 +10,20 @@ from paredown.models.errors import InputError
 from paredown.models.progress import silent
 from paredown.pipeline.gate.budgets import Limit
 from paredown.pipeline.gate.outcome import Check
-from paredown.pipeline.gate.timed import Measured, Subjects, absolute, judged, relative, samples, timed_checks
+from paredown.pipeline.gate.timed import (
+    Measured,
+    TimedModels,
+    absolute_check,
+    relative_check,
+    samples,
+    timed_checks,
+    verdict_of,
+)
 from paredown.stages.measuring.paired_ratio import Interval
 from paredown.stages.plugins import load
 from paredown.stages.runtimes.base import Load
 
-TOLD = Measured("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
+MEASURED = Measured("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
 LIMIT = Limit.model_validate("1.05x")
 Bench = Any
 
@@ -31,41 +39,41 @@ Bench = Any
     ],
 )
 def test_a_verdict_needs_the_whole_interval(low: float, high: float, verdict: str) -> None:
-    assert judged(Interval((low + high) / 2, low, high), 1.05) == verdict
+    assert verdict_of(Interval((low + high) / 2, low, high), 1.05) == verdict
 
 
 def test_a_control_that_is_off_leaves_nothing_to_compare() -> None:
     slow = Interval(1.2, 1.15, 1.25)
-    assert relative(TOLD, LIMIT, slow, Interval(1.0, 0.98, 1.02)).verdict == "fail"
-    check = relative(TOLD, LIMIT, slow, Interval(1.1, 1.05, 1.15))
+    assert relative_check(MEASURED, LIMIT, slow, Interval(1.0, 0.98, 1.02)).verdict == "fail"
+    check = relative_check(MEASURED, LIMIT, slow, Interval(1.1, 1.05, 1.15))
     assert check.verdict == "inconclusive"
     assert "two sessions of one model differ" in check.because
 
 
 def test_a_check_says_what_it_could_have_seen() -> None:
-    check = relative(TOLD, LIMIT, Interval(1.0, 0.98, 1.02))
+    check = relative_check(MEASURED, LIMIT, Interval(1.0, 0.98, 1.02))
     assert "+7.1 % would have been seen" in check.because  # 1.05 / 0.98
     assert check.allowed == pytest.approx(2.1)
 
 
 def test_absolute_limits_say_nothing_on_another_machine() -> None:
-    limit, found, meant = Limit.model_validate("2 ms"), Interval(5.0, 4.9, 5.1), {"cpu": "a", "cores": "2"}
-    assert absolute(TOLD, limit, found, meant, {"cpu": "a", "cores": "2", "arch": "x"}).verdict == "fail"
-    check = absolute(TOLD, limit, found, meant, {"cpu": "b", "cores": "2"})
+    limit, interval, meant = Limit.model_validate("2 ms"), Interval(5.0, 4.9, 5.1), {"cpu": "a", "cores": "2"}
+    assert absolute_check(MEASURED, limit, interval, meant, {"cpu": "a", "cores": "2", "arch": "x"}).verdict == "fail"
+    check = absolute_check(MEASURED, limit, interval, meant, {"cpu": "b", "cores": "2"})
     assert check.verdict == "not comparable"
     assert check.because == "the limit was set for cpu a; this machine has cpu b"
 
 
 def test_a_field_that_no_machine_has_is_refused() -> None:
-    limit, found = Limit.model_validate("2 ms"), Interval(1.0, 0.9, 1.1)
+    limit, interval = Limit.model_validate("2 ms"), Interval(1.0, 0.9, 1.1)
     with pytest.raises(InputError, match=r"machine\.CPU is not known; allowed: cpu, cores"):
-        absolute(TOLD, limit, found, {"CPU": "a"}, {"cpu": "a", "cores": "2"})
+        absolute_check(MEASURED, limit, interval, {"CPU": "a"}, {"cpu": "a", "cores": "2"})
 
 
 def run(bench: Bench, model: Path, baseline: Path, **keys: Any) -> dict[str, Check]:
     gates = bench.gates(**keys)
     runtime = load("runtimes", "noisy.py", bench.folder)()
-    checks, _ = timed_checks(gates, Subjects(runtime, model, baseline), silent)
+    checks, _ = timed_checks(gates, TimedModels(runtime, model, baseline), silent)
     return {f"{check.name} {check.limit}": check for check in checks}
 
 
@@ -88,10 +96,10 @@ def test_noise_gives_no_verdict_when_the_time_is_used_up(bench: Bench, noisier: 
 
 def test_memory_is_a_ratio_or_bytes(bench: Bench) -> None:
     keys = {"budgets": {"peak_memory": ["1.0001x", "41 MiB"]}, "machine": {"cpu": "test"}}
-    found = run(bench, bench.fp32, bench.int8, **keys)
-    assert found["peak memory 1.0001x"].verdict == "fail"
-    assert found["peak memory 41 MiB"].verdict == "pass"
-    assert found["peak memory 41 MiB"].after == pytest.approx(40 * 2**20 + 2 * bench.fp32.stat().st_size)
+    checks = run(bench, bench.fp32, bench.int8, **keys)
+    assert checks["peak memory 1.0001x"].verdict == "fail"
+    assert checks["peak memory 41 MiB"].verdict == "pass"
+    assert checks["peak memory 41 MiB"].after == pytest.approx(40 * 2**20 + 2 * bench.fp32.stat().st_size)
 
 
 class Slow:
@@ -107,10 +115,10 @@ class Slow:
 
 def test_samples_grow_until_the_time_is_used_up(bench: Bench) -> None:
     gates = bench.gates(budgets={"latency_p50": "1.05x"}, seconds=20)
-    subjects = Subjects(Slow(), bench.int8, bench.int8)  # type: ignore[arg-type]
-    found = list(samples(gates, subjects, silent, lambda: Slow.now))
-    assert [sample.rounds for _, sample in found] == [8, 11, 15, 19]
-    assert [seconds for seconds, _ in found] == [9, 12, 16, 20]
+    models = TimedModels(Slow(), bench.int8, bench.int8)  # type: ignore[arg-type]
+    taken = list(samples(gates, models, silent, lambda: Slow.now))
+    assert [sample.rounds for _, sample in taken] == [8, 11, 15, 19]
+    assert [seconds for seconds, _ in taken] == [9, 12, 16, 20]
 
 
 def test_a_handful_of_rounds_is_too_few(bench: Bench) -> None:
