@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from paredown.models.data.augment import augment
 from paredown.models.data.image_cache import fresh_folder, map_images, write_images
 from paredown.models.data.sources import Source, from_elpv, from_folder, from_npz
-from paredown.models.data.splits import assign, shares, stratified
+from paredown.models.data.splits import LabelledImages, assign, shares, stratified
 from paredown.models.errors import InputError
 from paredown.models.files import resolve
 from paredown.models.progress import Progress
@@ -204,12 +204,12 @@ def _fill(folder: Path, spec: DataSpec, source: Source, seed: int, progress: Pro
     write_images(folder / "all.npy", _decode(source, chosen, spec, contents, progress), len(chosen), spec.image_size)
     ends = np.cumsum([len(part) for part in parts.values()])
     places = dict(zip(parts, np.split(np.arange(len(chosen)), ends[:-1]), strict=True))
-    labels, fractions = source.labels[chosen], spec.splits.model_dump()
-    splits = assign(places, labels, contents, fractions, rng, source.classes, f"data '{spec.source}'")
+    labelled = LabelledImages(source.labels[chosen], contents, source.classes, f"data '{spec.source}'")
+    splits = assign(places, labelled, spec.splits.model_dump(), rng)
     images = map_images(folder / "all.npy")
     for name, picked in splits.items():
         write_images(folder / f"{name}.npy", (images[i] for i in picked), len(picked), spec.image_size)
-        np.save(folder / f"{name}-labels.npy", labels[picked])
+        np.save(folder / f"{name}-labels.npy", labelled.labels[picked])
     np.save(folder / "dropped.npy", len(chosen) - sum(map(len, splits.values())))
     del images
     (folder / "all.npy").unlink()

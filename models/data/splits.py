@@ -1,6 +1,7 @@
 """Divides labelled images into splits: stratified by class, seeded, and without leaks."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
@@ -9,8 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from paredown.models.errors import InputError
 
 Positions = NDArray[np.int64]
+"""Indices of images, (N,)."""
 
 SPLITS = ("train", "calibration", "validation", "test")
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """What is divided: `labels` (N,) are indices into `classes`, `contents` a digest of every image; complaints start
+    with `where`."""
+
+    labels: NDArray[np.int64]
+    contents: Sequence[bytes]
+    classes: Sequence[str]
+    where: str
 
 
 def shares(total: int, weights: ArrayLike) -> NDArray[np.int64]:
@@ -36,67 +49,57 @@ def stratified(labels: NDArray[np.int64], n: int, rng: Generator) -> Positions:
 
 
 def assign(
-    parts: Mapping[str, Positions],
-    labels: NDArray[np.int64],
-    contents: Sequence[bytes],
-    fractions: Mapping[str, float],
-    rng: Generator,
-    classes: Sequence[str],
-    where: str,
+    parts: Mapping[str, Positions], images: LabelledImages, fractions: Mapping[str, float], rng: Generator
 ) -> dict[str, Positions]:
     """The positions of every split, ascending.
 
-    `parts` are the splits that the data comes with; those that it lacks are cut from its `train`, in
-    proportion to `fractions`. `contents` are digests: equal images never get into two splits. Where
-    the data itself has one in two splits, it is left out of the one that stands first in SPLITS. Raises
-    InputError where a class is not in every split.
+    `parts` are the splits that the data comes with; those that it lacks are cut from its `train`, in proportion to
+    `fractions`. Equal images never get into two splits: where the data itself has one in two, it is left out of the one
+    that stands first in SPLITS. Raises InputError where a class is not in every split.
     """
-    found = _without_leaks(parts, contents)
-    wanted = {name: fractions[name] for name in SPLITS if name not in found or name == "train"}
-    found |= _cut(found["train"], labels, contents, wanted, rng, classes, where)
+    splits = _without_leaks(parts, images.contents)
+    wanted = {name: fractions[name] for name in SPLITS if name not in splits or name == "train"}
+    splits |= _cut(splits["train"], images, wanted, rng)
     for name in SPLITS:
-        for index, kind in enumerate(classes):
-            if not np.any(labels[found[name]] == index):
-                raise InputError(f"{where}: class '{kind}' has no image in the split '{name}'")
-    return {name: np.sort(found[name]) for name in SPLITS}
+        for index, kind in enumerate(images.classes):
+            if not np.any(images.labels[splits[name]] == index):
+                raise InputError(f"{images.where}: class '{kind}' has no image in the split '{name}'")
+    return {name: np.sort(splits[name]) for name in SPLITS}
 
 
 def _without_leaks(parts: Mapping[str, Positions], contents: Sequence[bytes]) -> dict[str, Positions]:
+    """The parts without the images that a later split holds too."""
     seen: set[bytes] = set()
-    found = {}
+    kept = {}
     for name in reversed(SPLITS):
         if name in parts:
-            found[name] = np.array([i for i in parts[name] if contents[i] not in seen], dtype=np.int64)
-            seen |= {contents[i] for i in found[name]}
-    return found
+            kept[name] = np.array([i for i in parts[name] if contents[i] not in seen], dtype=np.int64)
+            seen |= {contents[i] for i in kept[name]}
+    return kept
 
 
 def _cut(
-    pool: Positions,
-    labels: NDArray[np.int64],
-    contents: Sequence[bytes],
-    fractions: Mapping[str, float],
-    rng: Generator,
-    classes: Sequence[str],
-    where: str,
+    positions: Positions, images: LabelledImages, fractions: Mapping[str, float], rng: Generator
 ) -> dict[str, Positions]:
-    groups: dict[bytes, list[int]] = {}
-    for position in pool.tolist():
-        groups.setdefault(contents[position], []).append(position)
-    found: dict[str, list[int]] = {name: [] for name in fractions}
-    for index, kind in enumerate(classes):
-        mine = [group for group in groups.values() if labels[group[0]] == index]
-        if len(mine) < len(fractions):
-            text = f"class '{kind}' has {len(mine)} different images for {len(fractions)} splits"
-            raise InputError(f"{where}: {text} ({', '.join(fractions)}): each needs one")
-        shuffled = [mine[i] for i in rng.permutation(len(mine))]
-        ends = np.cumsum(_at_least_one(shares(len(mine), list(fractions.values()))))
+    """The positions divided among the splits in `fractions`, class by class; equal images stay together."""
+    equal: dict[bytes, list[int]] = {}
+    for position in positions.tolist():
+        equal.setdefault(images.contents[position], []).append(position)
+    splits: dict[str, list[int]] = {name: [] for name in fractions}
+    for index, kind in enumerate(images.classes):
+        of_class = [group for group in equal.values() if images.labels[group[0]] == index]
+        if len(of_class) < len(fractions):
+            text = f"class '{kind}' has {len(of_class)} different images for {len(fractions)} splits"
+            raise InputError(f"{images.where}: {text} ({', '.join(fractions)}): each needs one")
+        shuffled = [of_class[i] for i in rng.permutation(len(of_class))]
+        ends = np.cumsum(_at_least_one(shares(len(of_class), list(fractions.values()))))
         for name, start, end in zip(fractions, [0, *ends[:-1]], ends, strict=True):
-            found[name] += [position for group in shuffled[start:end] for position in group]
-    return {name: np.array(positions, dtype=np.int64) for name, positions in found.items()}
+            splits[name] += [position for group in shuffled[start:end] for position in group]
+    return {name: np.array(chosen, dtype=np.int64) for name, chosen in splits.items()}
 
 
 def _at_least_one(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The counts with every zero raised to one, at the cost of the largest."""
     counts = counts.copy()
     while counts.min() < 1:
         counts[counts.argmin()] += 1

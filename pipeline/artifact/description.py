@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from paredown.models.data.splits import SPLITS
 from paredown.pipeline.artifact.artifact import Artifact
 from paredown.stages.products.manifest import Accuracy, EmbeddedFacts, Manifest
 
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 Fact = tuple[str, str]
 MOST, DIGITS = 8, 16
 """Names in a list, and digits of a recipe's digest, that people are told."""
-SPLITS = ("train", "calibration", "validation", "test")
 
 
 def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
