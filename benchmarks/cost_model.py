@@ -26,10 +26,11 @@ from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.problem_builder import build_problem
-from paredown.stages.products.cost_profile import CostProfile, PlanSample, load_profile
-from paredown.stages.products.losses import load_losses
+from paredown.stages.products.cost_profile import CostProfile, PlanSample
+from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Problem, with_limits
+from paredown.stages.transforms.loading import load_profile
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 27
@@ -150,7 +151,9 @@ def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list
     """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
     subject, (profile, transforms) = load_prepared_model(state), load_profile(state)
     meter = PlanMeter(subject, transforms, state, rounds=ROUNDS)
-    problem = build_problem(subject, transforms, profile, load_losses(state), {"latency": 1.0})
+    problem = build_problem(
+        subject, transforms, profile, ExpectedLosses.load(state.product("sensitivity")).losses, {"latency": 1.0}
+    )
     whole = latency_model.predict(subject, transforms, profile, {})["latency"]
     solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
     seen = compare(meter, profile, solved(problem, whole, plans, state.seed))

@@ -27,9 +27,9 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.plugins import load
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
+from paredown.stages.transforms.loading import load_profile
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
 
@@ -60,7 +60,7 @@ def searched(recipe: Recipe, runtime: str, out: Path) -> State:
 def lowered(state: State, folder: Path) -> Planned:
     """The plan of a state as an ONNX file in `folder`."""
     _, transforms = load_profile(state)
-    choice, file = load_choice(state), folder / f"{state.target.runtime}.onnx"
+    choice, file = Plan.load(state.product("plan")).choice, folder / f"{state.target.runtime}.onnx"
     save(PlanMeter(load_prepared_model(state), transforms, replace(state, out=folder)).lower(choice), file)
     plan: dict[str, Any] = json.loads((state.product("plan") / "plan.json").read_text())
     return Planned(state.target.runtime, choice, plan["predicted"]["loss"], file)

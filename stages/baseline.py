@@ -35,7 +35,7 @@ class Baseline(Spec):
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
-        evidence(path, state, scored(path, state, data), times).save(state.out / "evidence.json")
+        evidence(path, state, scored(path, state, data), times).save(state.out)
 
 
 PLUGIN = Baseline

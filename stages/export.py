@@ -1,8 +1,7 @@
 """The recovered network as one ONNX file, and how closely it agrees with the torch network that was trained."""
 
-import json
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -17,8 +16,10 @@ from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import State
 from paredown.stages.measuring.measure import logits_of
 from paredown.stages.measuring.target import runtime_of, write
-from paredown.stages.products.plan import load_layers
-from paredown.stages.training.student import Lowered, compressed, load_ranges
+from paredown.stages.products.parity import Parity
+from paredown.stages.products.plan import Plan, PlannedLayer
+from paredown.stages.products.ranges import CalibratedRanges
+from paredown.stages.training.student import Lowered, compressed
 
 LOST = 0.01
 """Share of zeros that rounding to whole blocks may cost; in small layers one block is more."""
@@ -41,7 +42,7 @@ class Export(Spec):
         data = state.open_data()
         state.progress("export", 0, 2)
         lowered = self._trained(state, data)
-        ranges = load_ranges(state.product("recovered"))
+        ranges = dict(CalibratedRanges.load(state.product("recovered")).ranges)
         model = lowered.artifact(ranges)
         path = write(model, runtime_of(state), state.out, state.target.container)
         state.progress("export: parity", 1, 2)
@@ -50,17 +51,17 @@ class Export(Spec):
         with torch.inference_mode():
             expected = np.concatenate([graph(torch.from_numpy(x)).numpy() for x, _ in data.batches(split, 32)])
         got = logits_of(path, data, split, state)
-        parity = {
-            "agreement": float((got.argmax(1) == expected.argmax(1)).mean()),
-            "mean_difference": float(np.abs(got - expected).mean()),
-            "logit_spread": float(expected.std()),
-            "images": len(split),
-            "limit": self.agreement,
-        }
-        (state.out / "parity.json").write_text(json.dumps(parity, indent=2) + "\n")
-        check_zeros(zero_shares(model), load_layers(state))
-        if parity["agreement"] < self.agreement:
-            agreed = f"{parity['agreement']:.3f} of {len(split)} images"
+        parity = Parity(
+            agreement=float((got.argmax(1) == expected.argmax(1)).mean()),
+            mean_difference=float(np.abs(got - expected).mean()),
+            logit_spread=float(expected.std()),
+            images=len(split),
+            limit=self.agreement,
+        )
+        parity.save(state.out)
+        check_zeros(zero_shares(model), Plan.load(state.product("plan")).layers)
+        if parity.agreement < self.agreement:
+            agreed = f"{parity.agreement:.3f} of {len(split)} images"
             raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {self.agreement}", keep=True)
 
     def _trained(self, state: State, data: Data) -> Lowered:
@@ -71,16 +72,16 @@ class Export(Spec):
         return Lowered.of(folded, state)
 
 
-def check_zeros(found: Mapping[str, float], planned: Iterable[Mapping[str, Any]]) -> None:
+def check_zeros(shares: Mapping[str, float], planned: Iterable[PlannedLayer]) -> None:
     """Raises LimitError where a layer has fewer zeros than its plan says: the file counts, not what was trained.
 
-    What the plan tells of layers is matched by name; additions have no weights.
+    Layer to its share of zeros and the plan's layers are matched by name; additions have no weights.
     """
     for layer in planned:
-        blocks = max(1, layer["kept_in"] * layer["kept_out"] // BLOCK)
-        if layer["sparsity"] and found[layer["name"]] < layer["sparsity"] - max(LOST, 1 / blocks):
-            zeros = f"{100 * found[layer['name']]:.1f} % zeros where the plan has {100 * layer['sparsity']:.1f} %"
-            raise LimitError(f"export: the layer {layer['name']} has {zeros}", keep=True)
+        blocks = max(1, layer.kept_in * layer.kept_out // BLOCK)
+        if layer.sparsity and shares[layer.name] < layer.sparsity - max(LOST, 1 / blocks):
+            zeros = f"{100 * shares[layer.name]:.1f} % zeros where the plan has {100 * layer.sparsity:.1f} %"
+            raise LimitError(f"export: the layer {layer.name} has {zeros}", keep=True)
 
 
 PLUGIN = Export

@@ -1,6 +1,5 @@
 """Fits a pretrained network to your classes: for when "the model you already have" is yet to be made."""
 
-import json
 from typing import ClassVar
 
 from pydantic import Field
@@ -8,6 +7,7 @@ from pydantic import Field
 from paredown.models.loading.model import load_model
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import State
+from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.loop import TrainingTask, supervised, train
 from paredown.stages.training.schedule import Schedule
@@ -32,7 +32,7 @@ class Fit(Schedule):
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
-        (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
+        TrainingCurve(tuple(curve)).save(state.out)
         (state.out / "fit.pt").unlink(missing_ok=True)
 
 

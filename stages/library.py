@@ -1,10 +1,9 @@
 """Replacements for every block, each trained alone to compute what the block computes; the best are left to choose."""
 
 import itertools
-import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from threading import Lock
@@ -24,9 +23,10 @@ from paredown.stages.analysis.replacements import Span
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.blocks.base import check_user_blocks
-from paredown.stages.blocks.scores import Score, measure, survivors
+from paredown.stages.blocks.scores import measure, survivors
 from paredown.stages.blocks.trained_cache import Shelf, digest_module
 from paredown.stages.plugins import source
+from paredown.stages.products.replacement_scores import ReplacementScores, Score, TriedReplacements
 from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
 from paredown.stages.training.device import training_device
 from paredown.stages.training.parallel import side_by_side, workers_for
@@ -78,24 +78,24 @@ class Library(Spec):
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(training_device())
         shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
-        images, alone = self._images(data, state), Lock()
+        images, one_at_a_time = self._images(data, state), Lock()
 
-        def learnt(span: Span) -> tuple[dict[str, Any], dict[str, Tensor]]:
-            with alone:  # The original has one set of hooks, and torch one generator.
+        def learnt(span: Span) -> tuple[TriedReplacements, dict[str, Tensor]]:
+            with one_at_a_time:  # The original has one set of hooks, and torch one generator.
                 candidates, whole = span.candidates(self.named(), state.root, original), span.work(original)
                 features = record(original, span.first.name, span.last.name, images)
-            told = self._halve(span, candidates, features, shelf, whole)
-            return told, _weights(span, candidates, told["kept"])
+            tried = self._halve(span, candidates, features, shelf, whole)
+            return tried, _weights(span, candidates, tried.kept)
 
-        found: dict[str, dict[str, Any]] = {"blocks": {}, "merged": {}}
+        alone, merged = dict[str, TriedReplacements](), dict[str, TriedReplacements]()
         kept = dict[str, Tensor]()
         results = side_by_side(learnt, spans, min(workers_for(training_device()), self._that_fit(spans)))
-        for index, (span, (told, weights)) in enumerate(zip(spans, results, strict=True)):
+        for index, (span, (tried, weights)) in enumerate(zip(spans, results, strict=True)):
             state.progress(f"library: {span.first.name}", index + 1, len(spans))
-            found["merged" if span.merged else "blocks"][span.first.name] = told
+            (merged if span.merged else alone)[span.first.name] = tried
             kept |= weights
         save_file(kept, state.out / "weights.safetensors")
-        (state.out / "library.json").write_text(json.dumps({"plugins": self.named(), **found}, indent=1) + "\n")
+        ReplacementScores(self.named(), alone, merged).save(state.out)
 
     def _spans(self, network: Network) -> tuple[Span, ...]:
         """Every block, then the neighbours that can be merged."""
@@ -131,7 +131,7 @@ class Library(Spec):
 
     def _halve(
         self, span: Span, candidates: Mapping[str, nn.Module], features: Features, shelf: Shelf, whole: Score
-    ) -> dict[str, Any]:
+    ) -> TriedReplacements:
         """Rounds of ever longer training, from which fewer and fewer candidates come out.
 
         What does more work than the blocks themselves, the `whole`, is out before any training.
@@ -150,8 +150,7 @@ class Library(Spec):
                 error = shelf.trained(key, module, partial(self._train, steps, learnt, judged))
                 scores[name] = replace(scores[name], error=error, steps=steps)
             left = survivors({name: scores[name] for name in left}, most)
-        told = {"place": asdict(place), "last": span.last.name, "keep": asdict(whole), "kept": left}
-        return {**told, "candidates": {name: asdict(score) for name, score in scores.items()}}
+        return TriedReplacements(place, span.last.name, whole, tuple(left), scores)
 
     def _train(self, steps: int, learnt: Features, judged: Features, module: nn.Module) -> float:
         if steps == 0:

@@ -1,8 +1,7 @@
 """Finds the sites and their candidates, and measures on the target what candidates cost inside the whole network."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from paredown.stages.planning import footprint, latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
 from paredown.stages.planning.sites import open_sites, pins_of, random_choice, sites_of
-from paredown.stages.products.cost_profile import CostProfile, PlanSample, offered
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, candidate_names
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
@@ -59,10 +58,8 @@ class ProfileStage(Spec):
         meter = PlanMeter(prepared, transforms, state)
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
-        (state.out / "profile.json").write_text(
-            json.dumps({**asdict(profile), **offered(options, open_sites(prepared, transforms))}, indent=1) + "\n"
-        )
-        write_notes(state, [*notes, *meter.told("profile")])
+        ProfiledSites(options, candidate_names(open_sites(prepared, transforms)), profile).save(state.out)
+        write_notes(state.out, [*notes, *meter.told("profile")])
 
     def check(self, network: Network, root: Path) -> str:
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of

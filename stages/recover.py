@@ -1,6 +1,5 @@
 """Wins accuracy back: distils the compressed network from the original, in float and then with its int8 imitated."""
 
-import json
 from contextlib import closing
 from typing import ClassVar, Literal
 
@@ -14,8 +13,10 @@ from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import State
-from paredown.stages.products.plan import load_choice
-from paredown.stages.products.training_curve import Epoch
+from paredown.stages.products.plan import Plan
+from paredown.stages.products.ranges import CalibratedRanges
+from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.solvers.problem import Choice
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.distillation import Distillation, Points, Weights, feature_points
 from paredown.stages.training.loop import Loss, TrainingTask, train
@@ -26,7 +27,6 @@ from paredown.stages.training.student import (
     compressed,
     planned_engine,
     reestimate_batch_norm,
-    save_ranges,
     surgery,
 )
 from paredown.stages.transforms.sparsify import sparse_layers
@@ -70,14 +70,14 @@ class Recover(Spec):
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(lowered.network.module, state.out / "weights.safetensors")
-        save_ranges(ranges, state.out)
-        (state.out / "curves.json").write_text(json.dumps([vars(epoch) for epoch in curve], indent=2) + "\n")
+        CalibratedRanges(ranges).save(state.out)
+        TrainingCurve(tuple(curve)).save(state.out)
         for checkpoint in state.out.glob("*.pt"):
             checkpoint.unlink()
 
     def _student(self, data: Data, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""
-        if not (self.gradual and sparse_layers(load_choice(state))):
+        if not (self.gradual and sparse_layers(_choice(state))):
             return compressed(state, data)
         module = surgery(state, data, dense=True)
         reestimate_batch_norm(module, data, 16, state.seed)
@@ -85,7 +85,7 @@ class Recover(Spec):
 
     def _distil(self, teacher: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
         """Train in float, in place, and let the batch norms see the activations once more."""
-        points = feature_points(load_prepared_model(state), load_choice(state), teacher) if self.features else {}
+        points = feature_points(load_prepared_model(state), _choice(state), teacher) if self.features else {}
         with closing(self._loss(teacher, student, points)) as loss:
             curve = train(student, self._task("distil", data, loss, state))
         reestimate_batch_norm(student, data, 16, state.seed)
@@ -109,8 +109,12 @@ class Recover(Spec):
 
     def _task(self, phase: Literal["distil", "quantize"], data: Data, loss: Loss, state: State) -> TrainingTask:
         schedule, growth = (self.distil, self.gradual) if phase == "distil" else (self.quantize, 0)
-        masks = Masks(sparse_layers(load_choice(state)), growth)
+        masks = Masks(sparse_layers(_choice(state)), growth)
         return TrainingTask(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
+
+
+def _choice(state: State) -> Choice:
+    return Plan.load(state.product("plan")).choice
 
 
 PLUGIN = Recover

@@ -1,6 +1,5 @@
 """What stands in for `profile` and `search` where a lock gives the plan: nothing is timed, nothing is solved."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -13,7 +12,8 @@ from paredown.stages.base import State
 from paredown.stages.planning.plan_table import layers_untimed
 from paredown.stages.planning.sites import open_sites
 from paredown.stages.plugins import choices
-from paredown.stages.products.cost_profile import offered
+from paredown.stages.products.cost_profile import ProfiledSites, candidate_names
+from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.solvers.problem import Choice, Problem, Site, exists, is_plan, owners_first
 from paredown.stages.transforms.loading import engine_of, load_transforms, profiled_transforms, sparsities
 
@@ -33,8 +33,7 @@ class Trace(Spec):
         transforms = tuple(load_transforms(self.transforms, state.root).values())
         engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
         prepared = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
-        told = offered(self.transforms, open_sites(prepared, transforms))
-        (state.out / "profile.json").write_text(json.dumps(told, indent=1) + "\n")
+        ProfiledSites(self.transforms, candidate_names(open_sites(prepared, transforms))).save(state.out)
 
 
 class Replay(Spec):
@@ -51,17 +50,14 @@ class Replay(Spec):
         prepared, transforms = load_prepared_model(state), profiled_transforms(state)
         sites = open_sites(prepared, transforms)
         check_plan(sites, self.plan)
-        told = {
-            "replayed": True,
-            "choice": self.plan,
-            "feasible": True,
-            "predicted": {},
-            "measured": None,
-            "sites": [{"name": site.name, "candidates": [c.name for c in site.candidates]} for site in sites],
-            "layers": layers_untimed(prepared, transforms, self.plan),
-            "quantization": prepared.tuned.told,
-        }
-        (state.out / "plan.json").write_text(json.dumps(told, indent=1, sort_keys=True) + "\n")
+        plan = Plan(
+            replayed=True,
+            choice=self.plan,
+            sites=tuple(SiteCandidates(name, names) for name, names in candidate_names(sites).items()),
+            layers=layers_untimed(prepared, transforms, self.plan),
+            quantization=prepared.tuned.told,
+        )
+        plan.save(state.out)
 
 
 def check_plan(sites: Sequence[Site], plan: Choice) -> None:

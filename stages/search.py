@@ -1,8 +1,8 @@
 """Candidates and limits to a plan: solved exactly, measured, corrected and solved again until it is true."""
 
-import json
+import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any, ClassVar, cast
 
 from pydantic import Field
@@ -18,14 +18,14 @@ from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, cost_summary
 from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import make
-from paredown.stages.products.cost_profile import load_profile
+from paredown.stages.products.costs import UNITS
 from paredown.stages.products.evidence import Evidence
-from paredown.stages.products.losses import load_losses
+from paredown.stages.products.losses import ExpectedLosses
+from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Problem, Solution
-
-UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB"}
+from paredown.stages.transforms.loading import load_profile
 
 
 class Search(Spec):
@@ -52,33 +52,40 @@ class Search(Spec):
 
     def run(self, state: State) -> None:
         prepared, (profile, transforms) = load_prepared_model(state), load_profile(state)
-        baseline = Evidence.load(state.product("baseline") / "evidence.json")
+        baseline = Evidence.load(state.product("baseline"))
         data = state.open_data()
         reserved = metadata_room_mib(
             data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(prepared, transforms))
         )
         limits = search_limits(state.limits, baseline, self.margin, reserved)
-        solver = self.load_solver(state)
-        hunt = SearchLoop(self, PlanMeter(prepared, transforms, state), solver, load_losses(state), limits)
+        solver, losses = self.load_solver(state), ExpectedLosses.load(state.product("sensitivity")).losses
+        hunt = SearchLoop(self, PlanMeter(prepared, transforms, state), solver, losses, limits)
         found = hunt.settle(profile)
         refusal = _refusal(found, limits)
         if not refusal:
             found = hunt.shortlist(found)
         problem = hunt.problem(found.profile)
-        result = {
-            "limits": limits,
-            "margin": self.margin,
-            "baseline": asdict(baseline),
-            "sites": _sites(problem),
-            "quantization": prepared.tuned.told,
-            "measured_plans": hunt.measured,
-            "front": [] if refusal else hunt.front(found.profile, self.front),
-            "layers": plan_table.layers(hunt.meter, found.profile, found.solution.choice),
-            "blocks": plan_table.blocks(hunt.meter, found.profile, hunt.losses, found.solution.choice),
-            **found.to_json(),
-        }
-        (state.out / "plan.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n")
-        write_notes(state, hunt.meter.told("search"))
+        solution = found.solution
+        plan = Plan(
+            choice=solution.choice,
+            predicted=replace(cost_summary(solution.costs), loss=solution.loss),
+            measured=found.sample.costs if found.sample else None,
+            feasible=solution.feasible,
+            least=solution.least,
+            gap=solution.gap if math.isfinite(solution.gap) else None,
+            solve_seconds=solution.seconds,
+            limits=limits,
+            margin=self.margin,
+            baseline=baseline,
+            sites=_sites(problem),
+            quantization=prepared.tuned.told,
+            measured_plans=tuple(hunt.measured),
+            front=() if refusal else hunt.front(found.profile, self.front),
+            layers=plan_table.layers(hunt.meter, found.profile, solution.choice),
+            blocks=plan_table.blocks(hunt.meter, found.profile, hunt.losses, solution.choice),
+        )
+        plan.save(state.out)
+        write_notes(state.out, hunt.meter.told("search"))
         if refusal:
             raise LimitError(refusal, keep=True)
 
@@ -108,7 +115,7 @@ def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:
 
 
 def _reached(solution: Solution, limits: Mapping[str, float]) -> str:
-    nearest = cost_summary(solution.costs)
+    nearest = cost_summary(solution.costs).named()
     return ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
 
 
@@ -125,15 +132,11 @@ def _refusal(found: MeasuredPlan, limits: Mapping[str, float]) -> str:
     return f"no measured plan held every limit: the last one takes {got}, the limits leave {wanted}"
 
 
-def _sites(problem: Problem) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": s.name,
-            "candidates": [c.name for c in s.candidates],
-            "losses": [c.loss for c in s.candidates],
-        }
+def _sites(problem: Problem) -> tuple[SiteCandidates, ...]:
+    return tuple(
+        SiteCandidates(s.name, tuple(c.name for c in s.candidates), tuple(c.loss for c in s.candidates))
         for s in problem.sites
-    ]
+    )
 
 
 PLUGIN = Search

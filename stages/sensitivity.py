@@ -1,6 +1,5 @@
 """How much each candidate hurts: the change of the teacher's output when it alone is made, without training."""
 
-import json
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -14,9 +13,9 @@ from paredown.stages.base import State
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import Fit, fit
 from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.losses import Losses
+from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Choice, Site
+from paredown.stages.transforms.loading import load_profile
 
 BATCH = 8
 """Plans that are evaluated before it is asked again whether more of them would improve the coefficients."""
@@ -50,14 +49,7 @@ class Sensitivity(Spec):
         singles = self._singles(judge, sites, state)
         fitted, plans = self._whole_plans(judge, sites, singles, state)
         losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}
-        result = {
-            "losses": losses,
-            "coefficients": fitted.kinds,
-            "factors": fitted.sites,
-            "spearman": fitted.spearman,
-            "plans": plans,
-        }
-        (state.out / "sensitivity.json").write_text(json.dumps(result, indent=1) + "\n")
+        ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, plans).save(state.out)
 
     def _singles(self, judge: "TeacherComparison", sites: Sequence[Site], state: State) -> Losses:
         losses: Losses = {}

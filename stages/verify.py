@@ -1,11 +1,10 @@
 """The proof: the finished artifact, run in turns with the original on the target, against every limit."""
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -18,12 +17,17 @@ from paredown.models.onnx.metadata import embed
 from paredown.models.spec import Spec
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.embedded_facts import essentials, input_spec, split_sizes, versions
+from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
 from paredown.stages.measuring.measure import comparisons, evidence, scored
 from paredown.stages.measuring.paired_ratio import Paired
 from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
+from paredown.stages.products.documents import plain
+from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.evidence import Evidence, Latency
-from paredown.stages.products.plan import load_choice, load_layers, load_quantization
+from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.measure_check import MeasureCheck
+from paredown.stages.products.parity import Parity
+from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, summarize
 
 EXTENSIONS = 3
@@ -31,18 +35,6 @@ EXTENSIONS = 3
 
 Rounds = list[list[float]]
 """One model's milliseconds (round, run)."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One measure of the artifact against its limit, in `unit`; without a limit `holds` is None."""
-
-    name: str
-    unit: str
-    before: float
-    after: float
-    limit: float | None
-    holds: bool | None
 
 
 class Verify(Spec):
@@ -65,7 +57,8 @@ class Verify(Spec):
         baseline, exported = state.product("baseline"), state.product("exported")
         state.progress("verify: accuracy", 0, 4)
         scores = [scored(stored(folder), state, data) for folder in (baseline, exported)]
-        _finish(state, essentials(state, data, load_choice(state), *scores))
+        plan, parity = Plan.load(state.product("plan")), Parity.load(exported)
+        _finish(state, embedded_facts(state, data, plan.choice, parity, *scores))
         pair = [stored(baseline), stored(state.out)]
         state.progress("verify: latency", 1, 4)
         times = self._times(state, pair)
@@ -74,12 +67,21 @@ class Verify(Spec):
         state.progress("verify: memory", 3, 4)
         before, after = (evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
         p50 = in_pairs(times).p50
-        tables = checks(state, before, after, p50.value)
-        manifest = _manifest(state, data, before, after, tables)
-        manifest["ratios"] |= {"latency_p50": p50.value, "latency_p50_ends": [p50.low, p50.high]}
-        manifest["compare"] = [asdict(one) for one in others]
-        (state.out / "manifest.json").write_text(json.dumps(manifest, indent=2, sort_keys=True) + "\n")
-        missed = [check for check in tables if check.holds is False]
+        ratios = Ratios(
+            latency_p50=p50.value,
+            size=after.size / before.size,
+            peak_memory=after.peak_memory / before.peak_memory,
+            latency_p50_ends=(p50.low, p50.high),
+        )
+        manifest = replace(
+            manifest_of(state, data, plan, before, after),
+            checks=checks(state, before, after, p50.value),
+            ratios=ratios,
+            parity=parity,
+            compare=tuple(others),
+        )
+        manifest.save(state.out)
+        missed = [check for check in manifest.checks if check.holds is False]
         if missed:
             raise LimitError("; ".join(_missed(check) for check in missed), keep=True)
 
@@ -109,33 +111,33 @@ def in_pairs(times: Sequence[Rounds]) -> Paired:
     return Paired(old, new)
 
 
-def _finish(state: State, facts: Mapping[str, Any]) -> None:
+def _finish(state: State, facts: EmbeddedFacts) -> None:
     """Writes the files that ship: those of the export, which say of themselves what they are."""
     exported = state.product("exported")
     for file in sorted({stored(exported), portable(exported)}):
         model = load(file)
-        embed(model, facts)
+        embed(model, plain(facts))
         save(model, state.out / file.name)
 
 
-def checks(state: State, before: Evidence, after: Evidence, p50_ratio: float) -> list[Check]:
+def checks(state: State, before: Evidence, after: Evidence, p50_ratio: float) -> tuple[MeasureCheck, ...]:
     """Every limit of the recipe against what was measured; relative limits are of the baseline measured just now."""
     limits, old, new = state.limits, _latency(before), _latency(after)
     paired = Latency(p50=old.p50 * p50_ratio, p95=new.p95, spread=new.spread, runs=new.runs, rounds=new.rounds)
     drop, points = limits.accuracy_drop, (before.accuracy["test"], after.accuracy["test"])
     floor = None if drop is None else points[0] - drop
-    return [
+    return (
         _check("latency p50", "ms", old.p50, paired.p50, limits.latency_p50),
         _check("latency p95", "ms", old.p95, paired.p95, limits.latency_p95),
         _check("size", "MiB", before.size, after.size, limits.size),
         _check("peak memory", "MiB", before.peak_memory, after.peak_memory, limits.peak_memory),
-        Check("test accuracy", "%", *points, floor, None if floor is None else points[1] >= floor - 1e-9),
-    ]
+        MeasureCheck("test accuracy", "%", *points, floor, None if floor is None else points[1] >= floor - 1e-9),
+    )
 
 
-def _check(name: str, unit: str, before: float, after: float, bound: Bound | None) -> Check:
+def _check(name: str, unit: str, before: float, after: float, bound: Bound | None) -> MeasureCheck:
     limit = None if bound is None else bound.resolve(before)
-    return Check(name, unit, before, after, limit, None if limit is None else after <= limit)
+    return MeasureCheck(name, unit, before, after, limit, None if limit is None else after <= limit)
 
 
 def _latency(measured: Evidence) -> Latency:
@@ -143,7 +145,7 @@ def _latency(measured: Evidence) -> Latency:
     return measured.latency
 
 
-def _missed(check: Check) -> str:
+def _missed(check: MeasureCheck) -> str:
     if check.name == "test accuracy":
         text = f"test accuracy {check.after:.2f} % is under its floor of {check.limit:.2f} %"
         return f"{text}; more epochs in recover, more training images or a looser latency limit would help"
@@ -151,43 +153,42 @@ def _missed(check: Check) -> str:
     return f"{text}; a larger search.margin would leave more room" if check.name.startswith("latency") else text
 
 
-def _manifest(state: State, data: Data, before: Evidence, after: Evidence, tables: list[Check]) -> dict[str, Any]:
-    parity: Mapping[str, Any] = json.loads((state.product("exported") / "parity.json").read_text())
-    return {
-        "paredown": metadata.version("paredown"),
-        "recipe": dict(state.recipe),
-        "input": input_spec(state, data),
-        "model": state.model.model_dump(mode="json"),
-        "target": state.target.model_dump(mode="json"),
-        "limits": state.limits.model_dump(mode="json"),
-        "seed": state.seed,
-        "plan": load_choice(state),
-        "quantization": load_quantization(state),
-        "zeros": _zeros(state),
-        "checks": [asdict(check) for check in tables],
-        "baseline": asdict(before),
-        "artifact": asdict(after),
-        "ratios": {"size": after.size / before.size, "peak_memory": after.peak_memory / before.peak_memory},
-        "parity": parity,
-        "sha256": {
-            **{file.name: digest_file(file) for file in {stored(state.out), portable(state.out)}},
+def manifest_of(state: State, data: Data, plan: Plan, before: Evidence, after: Evidence) -> Manifest:
+    """The manifest without what original and artifact come to side by side."""
+    shipped = sorted({stored(state.out), portable(state.out)})
+    return Manifest(
+        checks=(),
+        artifact=after,
+        baseline=before,
+        sha256={
+            **{file.name: digest_file(file) for file in shipped},
             f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),
         },
-        "versions": versions(),
-        "data": {
-            "source": state.data.source,
-            "fingerprint": data.fingerprint,
-            "classes": list(data.classes),
-            "licence": data.licence,
-            "images": split_sizes(data),
-        },
-    }
+        paredown=metadata.version("paredown"),
+        recipe=state.recipe,
+        input=input_spec(state, data),
+        model=ModelOrigin(**state.model.model_dump(mode="json")),
+        target=TargetRecord(**state.target.model_dump(mode="json")),
+        limits=state.limits.model_dump(mode="json"),
+        seed=state.seed,
+        plan=plan.choice,
+        quantization=plan.quantization,
+        zeros=_zeros(state, plan),
+        versions=versions(),
+        data=DataRecord(
+            source=state.data.source,
+            fingerprint=data.fingerprint,
+            classes=tuple(data.classes),
+            licence=data.licence,
+            images=split_sizes(data),
+        ),
+    )
 
 
-def _zeros(state: State) -> dict[str, float]:
+def _zeros(state: State, plan: Plan) -> dict[str, float]:
     """Of the plan's sparse layers the share of zeros in the artifact's weights."""
     shares = zero_shares(load(portable(state.out)))
-    return {layer["name"]: shares[layer["name"]] for layer in load_layers(state) if layer["sparsity"]}
+    return {layer.name: shares[layer.name] for layer in plan.layers if layer.sparsity}
 
 
 PLUGIN = Verify

@@ -1,4 +1,4 @@
-"""What an ONNX file and the manifest beside it say. Strangers may have made both: nothing is taken on trust."""
+"""What an ONNX file and the manifest beside it say. Anybody may have made both: every value is checked."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, read_json
-from paredown.stages.products.manifest import FILES, LARGEST_JSON, MANIFEST, EmbeddedFacts, Manifest, parse_foreign
+from paredown.stages.products.documents import LONGEST, parse
+from paredown.stages.products.embedded import EmbeddedFacts
+from paredown.stages.products.manifest import FILES, Manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -14,13 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A file and what is said of it; `essentials` is None for models that paredown did not make, `manifest` where there
-    is none that describes this very file. `warnings` are lines for people."""
+    """A model's file, its digest, and what is said of it: `facts` stand in the file, and are None for models that
+    paredown did not make; `manifest` is None where there is none that describes this very file. `warnings` are lines
+    for people."""
 
     file: Path
     sha256: str
     model: "ModelProto"
-    essentials: EmbeddedFacts | None
+    facts: EmbeddedFacts | None
     manifest: Manifest | None
     warnings: tuple[str, ...] = ()
 
@@ -34,15 +37,11 @@ def read_artifact(path: Path) -> Artifact:
 
     file = find(path)
     model = opened(file)
-    said = embedded(model)
-    essentials = (
-        parse_foreign(EmbeddedFacts, said, f"{file}: what it says of itself was not written by paredown")
-        if said
-        else None
-    )
+    metadata, complaint = embedded(model), f"{file}: what it says of itself was not written by paredown"
+    facts = parse(EmbeddedFacts, metadata, complaint) if metadata else None
     digest = digest_file(file)
     manifest, warnings = beside(file, digest)
-    return Artifact(file, digest, model, essentials, manifest, warnings)
+    return Artifact(file, digest, model, facts, manifest, warnings)
 
 
 def find(path: Path) -> Path:
@@ -69,13 +68,13 @@ def opened(file: Path) -> "ModelProto":
 
 def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
     """The manifest beside a file where it describes that very file, or why it is not used."""
-    path = file.parent / MANIFEST
+    path = file.parent / Manifest.FILE
     if not path.is_file():
         return None, ()
     try:
-        manifest = parse_foreign(Manifest, read_json(path, LARGEST_JSON), f"{path}: no manifest of paredown")
+        manifest = parse(Manifest, read_json(path, LONGEST), f"{path}: no manifest of paredown")
     except InputError as error:
         return None, (str(error),)
-    if digest not in (value for name, value in manifest.sha256.items() if "/" not in name):
+    if digest not in [manifest.sha256[name] for name in manifest.shipped()]:
         return None, (f"{path} describes another file: none of its digests is that of {file.name}",)
     return manifest, ()

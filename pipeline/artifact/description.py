@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from paredown.models.data.splits import SPLITS
 from paredown.pipeline.artifact.artifact import Artifact
-from paredown.stages.products.manifest import Accuracy, EmbeddedFacts, Manifest
+from paredown.stages.products.documents import plain
+from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts
+from paredown.stages.products.manifest import Manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -31,9 +33,9 @@ def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
         "parameters": facts.parameters,
         "macs": facts.macs,
         "ops": dict(facts.ops),
-        "made_by_paredown": artifact.essentials is not None,
-        "essentials": artifact.essentials and artifact.essentials.model_dump(mode="json"),
-        "evidence": artifact.manifest and artifact.manifest.model_dump(mode="json"),
+        "made_by_paredown": artifact.facts is not None,
+        "essentials": artifact.facts and plain(artifact.facts),
+        "evidence": artifact.manifest and _evidence(artifact.manifest),
         "warnings": list(artifact.warnings),
     }
 
@@ -42,7 +44,7 @@ def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
     """(label, words), the most important first."""
     yield "file", f"{artifact.file}, {facts.bytes:,} bytes"
     yield "sha256", artifact.sha256
-    if artifact.essentials is None:
+    if artifact.facts is None:
         ours = artifact.model.producer_name == "paredown"
         yield (
             "made by",
@@ -51,12 +53,20 @@ def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
         yield "inputs", _listed(_inputs(artifact.model), "; ")
         yield "outputs", _listed([_value(one) for one in artifact.model.graph.output], "; ")
     else:
-        yield from _essential(artifact.essentials)
+        yield from _facts(artifact.facts)
     yield "graph", f"opset {facts.opset}, {facts.parameters:,} parameters, {_macs(facts)}"
     yield "operators", _counts(facts.ops)
 
 
-def _essential(said: EmbeddedFacts) -> Iterator[Fact]:
+def _evidence(manifest: Manifest) -> dict[str, Any]:
+    """The part of a manifest that says how good the artifact is, and on what it was measured."""
+    measured, latency = manifest.artifact, manifest.artifact.latency
+    spread = latency and {"spread": latency.spread, "runs": latency.runs, "rounds": latency.rounds}
+    on = {"latency": spread, "runtime": measured.runtime, "machine": plain(measured.machine)}
+    return {"checks": plain(manifest.checks), "artifact": on, "sha256": plain(manifest.sha256)}
+
+
+def _facts(said: EmbeddedFacts) -> Iterator[Fact]:
     weights = f", weights {said.model['weights']}" if "weights" in said.model else ""
     source = said.model.get("source", "a model not told")
     maker = f"paredown {said.versions.get('paredown', '')}".rstrip()
@@ -89,7 +99,7 @@ def _data(said: EmbeddedFacts) -> str:
     return f"{said.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
 
 
-def _accuracy(said: Accuracy) -> str:
+def _accuracy(said: AccuracyRecord) -> str:
     """Of original and artifact, split by split."""
     splits = sorted(said.before.keys() & said.after.keys() & said.images.keys())
     told = (f"{name} {said.before[name]:.2f} -> {said.after[name]:.2f} % of {said.images[name]}" for name in splits)

@@ -13,7 +13,7 @@ from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_file, write_whole
 from paredown.pipeline.artifact.artifact import beside
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.stages.products.manifest import MANIFEST
+from paredown.stages.products.manifest import Manifest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -35,7 +35,7 @@ def signed_files(model: Path) -> tuple[Path, ...]:
         manifest, warnings = beside(file, digest_file(file))
         if warnings:
             raise InputError(warnings[0])
-    return (*models, model.with_name(MANIFEST)) if manifest else tuple(models)
+    return (*models, model.with_name(Manifest.FILE)) if manifest else tuple(models)
 
 
 def sign(model: Path, key: Path, passphrase: str | None = None) -> tuple[Path, ...]:
@@ -60,7 +60,7 @@ def _sign(file: Path, private: "EllipticCurvePrivateKey") -> Path:
 
 def signatures(model: Path) -> tuple[Path, ...]:
     """The signatures beside a model's files, good or not."""
-    names = (model, model.with_name(PORTABLE), model.with_name(MANIFEST))
+    names = (model, model.with_name(PORTABLE), model.with_name(Manifest.FILE))
     return tuple(dict.fromkeys(path for file in names if (path := signature_of(file)).is_file()))
 
 

@@ -32,7 +32,7 @@ from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
 from paredown.pipeline.run.store import digests
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
-from paredown.stages.products.product_files import DECIDED
+from paredown.stages.products.product_files import PRODUCTS
 from paredown.stages.runtimes.base import Runtime
 from paredown.stages.training.device import computes_on
 
@@ -50,10 +50,10 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
         plan=run.document("plan").get("choice", {}),
         search=_searched(recipe, run, folder),
         products={
-            f"{product}/{file}": sha
-            for product, files in DECIDED.items()
-            for file, sha in digests(folder / product).items()
-            if file in files
+            f"{name}/{file}": sha
+            for name, product in PRODUCTS.items()
+            for file, sha in digests(folder / name).items()
+            if file in product.timeless
         },
         artifact={name: sha for name, sha in manifest["sha256"].items() if "/" not in name},
         checks={check["name"]: Check(**{k: check[k] for k in Check.model_fields}) for check in manifest["checks"]},

@@ -8,7 +8,7 @@ from typing import Any
 from paredown.models.printable import printable
 from paredown.models.spec import Record
 from paredown.pipeline.lock.lock import Environment, Inputs, Lock, RecipeRecord
-from paredown.stages.products.product_files import DECIDED
+from paredown.stages.products.product_files import PRODUCTS
 
 ABSENT = object()
 
@@ -50,7 +50,7 @@ def outcome_drift(then: Lock, now: Lock) -> list[str]:
 
 def first_other_product(then: Lock, now: Lock) -> str:
     """The earliest product that came out otherwise, in words."""
-    order = [f"{product}/{file}" for product, files in DECIDED.items() for file in files]
+    order = [f"{name}/{file}" for name, product in PRODUCTS.items() for file in product.timeless]
     other = (name for name in order if then.products.get(name) != now.products.get(name))
     name = next(other, None)
     if name is None:

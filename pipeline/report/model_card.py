@@ -23,7 +23,8 @@ from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
-from paredown.stages.products.manifest import InputSpec
+from paredown.stages.products.documents import parse
+from paredown.stages.products.embedded import InputSpec
 
 CARD, PICTURE = "model-card.md", "plan.svg"
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
@@ -114,7 +115,7 @@ def _details(run: RunFolder) -> Iterator[tuple[str, str]]:
         yield "recipe", f"{recipe['name']}, sha256 {recipe['sha256']}"
     yield "runtime", f"{target['runtime']}, batch {target['batch']}, threads {target['threads']}"
     if fed := manifest.get("input"):
-        yield "input", str(InputSpec.model_validate(fed))
+        yield "input", str(parse(InputSpec, fed, "manifest.json"))
     yield "output", f"one logit for each of {len(classes)} classes, in the order of the manifest"
     files = [name for name in manifest["sha256"] if "/" not in name]
     yield "files", ", ".join(f"artifact/{name}" for name in sorted(files))

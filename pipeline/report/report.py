@@ -15,7 +15,7 @@ from paredown.pipeline.report.plan_drawing import LayerRow, pictures, rows_of, s
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
-from paredown.stages.products.product_files import DOCUMENTS, STAGES
+from paredown.stages.products.product_files import PRODUCTS, stage_of
 
 OPTIONAL = ("original", "library")
 """Products that many recipes do without."""
@@ -66,7 +66,7 @@ def _page(run: RunFolder) -> str:
         facts=provenance.facts(run),
         blocks=replaced_blocks(run),
         told=replacement_sentence(replaced_blocks(run)),
-        absent=[STAGES.get(name, name) for name in DOCUMENTS if name not in run.present and name not in OPTIONAL],
+        absent=[stage_of(name) for name in PRODUCTS if name not in run.present and name not in OPTIONAL],
     )
 
 
@@ -76,7 +76,7 @@ def verdict(run: RunFolder, table: Sequence[Row]) -> Verdict:
     limited = [row for row in table if row.limit is not None]
     ended = " ".join(f"{line[:1].upper()}{line[1:]}." for line in run.refusals.values())
     if run.refusals and not run.document("artifact"):
-        stage = STAGES.get(next(iter(run.refusals)), next(iter(run.refusals)))
+        stage = stage_of(next(iter(run.refusals)))
         return Verdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
     if not run.document("artifact"):
         return Verdict(

@@ -10,7 +10,8 @@ from typing import Any
 from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import read_text
 from paredown.pipeline.run.runner import REFUSAL
-from paredown.stages.products.product_files import DOCUMENTS, LONGEST, STAGES, _there, read_notes
+from paredown.stages.products.documents import LONGEST
+from paredown.stages.products.product_files import PRODUCTS, is_own_file, read_notes, stage_of
 
 
 @dataclass(frozen=True)
@@ -33,23 +34,23 @@ class RunFolder:
         """Why the report cannot show `what`; empty where the product is there."""
         if product in self.documents:
             return ""
-        text = f"No {what}: the stage {STAGES.get(product, product)} has left no product."
-        ended = [STAGES.get(name, name) for name in self.refusals]
+        text = f"No {what}: the stage {stage_of(product)} has left no product."
+        ended = [stage_of(name) for name in self.refusals]
         return f"{text} The run ended in {ended[0]}, for the reason at the top." if ended else text
 
 
 def read_run_folder(folder: Path) -> RunFolder:
     """Reads `runs/<recipe name>/`; products that are not there are left out."""
-    present = tuple(name for name in DOCUMENTS if (folder / name).is_dir())
-    files = {name: folder / name / DOCUMENTS[name] for name in present if DOCUMENTS[name]}
+    present = tuple(name for name in PRODUCTS if (folder / name).is_dir())
+    files = {name: folder / name / file for name in present if (file := PRODUCTS[name].document)}
     refusals = {name: folder / name / REFUSAL for name in present}
     timings = folder / "timings.json"
     return RunFolder(
         name=folder.resolve().name,
-        documents={name: read_json(file) for name, file in files.items() if _there(file)},
+        documents={name: read_json(file) for name, file in files.items() if is_own_file(file)},
         present=present,
-        refusals={name: read_text(file, LONGEST).strip() for name, file in refusals.items() if _there(file)},
-        timings=read_json(timings) if _there(timings) else {},
+        refusals={name: read_text(file, LONGEST).strip() for name, file in refusals.items() if is_own_file(file)},
+        timings=read_json(timings) if is_own_file(timings) else {},
         notes=read_notes(folder),
     )
 

@@ -1,10 +1,8 @@
 """The original as the subject of a search: traced, its channels grouped and ranked, its values' ranges calibrated."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import torch
@@ -19,7 +17,7 @@ from paredown.models.compression.qdq import Range, quantized_values, units
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import attach, branches
 from paredown.models.data.dataset import Data, Split
-from paredown.models.network.trace import ChannelGroup, Layer, analyse
+from paredown.models.network.trace import Layer, analyse
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
@@ -29,6 +27,7 @@ from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine, Tuned
 from paredown.stages.measuring.target import portable, runtime_of
+from paredown.stages.products.calibration import Calibration
 
 
 def prepare_model(
@@ -64,39 +63,32 @@ def prepare_model(
         pruned |= prune_all(one.network, wanted, seen, pruned, state.progress)
     if blocks:
         save(bare.model, state.out / "supernet.onnx")
-    groups = [asdict(group) for group in bare.groups]
-    saved = {"ranges": ranges, "order": order, "groups": groups, "blocks": blocks, "tuned": asdict(tuned)}
-    (state.out / "subject.json").write_text(json.dumps(saved) + "\n")
+    Calibration(ranges, order, bare.groups, blocks, tuned.refused, tuned.told).save(state.out)
     save_file(moments, state.out / "moments.safetensors")
     save_pruned(pruned, state.out / "pruned.safetensors")
     return replace(bare, ranges=ranges, channel_ranking=order, moments=moments, pruned=pruned, tuned=tuned)
 
 
 def load_prepared_model(state: State) -> PreparedModel:
-    """The subject as the profile stage measured it."""
-    saved = json.loads((state.product("profile") / "subject.json").read_text())
+    """The prepared model as the stage `profile` calibrated it."""
+    saved = Calibration.load(state.product("profile"))
     data = state.open_data()
-    groups = tuple(ChannelGroup(**{k: _frozen(v) for k, v in group.items()}) for group in saved["groups"])
-    file = state.product("profile") / "supernet.onnx" if saved["blocks"] else _baseline(state)
+    file = state.product("profile") / "supernet.onnx" if saved.blocks else _baseline(state)
     return replace(
-        _traced(state, data, saved["blocks"]),
+        _traced(state, data, saved.blocks),
         model=onnx.load(file),
-        groups=groups,
-        channel_ranking={name: tuple(channels) for name, channels in saved["order"].items()},
-        ranges={name: (float(low), float(high)) for name, (low, high) in saved["ranges"].items()},
+        groups=saved.groups,
+        channel_ranking=saved.order,
+        ranges=saved.ranges,
         moments=load_file(state.product("profile") / "moments.safetensors"),
         pruned=load_pruned(state.product("profile") / "pruned.safetensors"),
-        tuned=Tuned(tuple(saved["tuned"]["refused"]), saved["tuned"]["told"]),
+        tuned=Tuned(saved.refused, saved.engine),
     )
 
 
 def _batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
     """(images (N, 3, H, W), labels (N,))"""
     return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32))
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 def _baseline(state: State) -> Path:

@@ -1,7 +1,6 @@
 """The trained replacements of blocks that the stage `library` left, and what each of them stands for."""
 
 import copy
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,8 @@ from paredown.models.errors import InputError
 from paredown.models.network.blocks import Place
 from paredown.stages.base import State
 from paredown.stages.blocks.base import replacements_for
-from paredown.stages.blocks.scores import Score, measure
+from paredown.stages.blocks.scores import measure
+from paredown.stages.products.replacement_scores import ReplacementScores, Score
 
 OWN = "own"
 """The kind of a block that the network itself has there."""
@@ -58,28 +58,22 @@ class Span:
         return Score(0.0, macs, elements, parameters, steps=0)
 
 
-def load_library(state: State) -> dict[str, Any]:
-    """Block to what was tried there, under `blocks` alone and under `merged` together with the next one; see
-    `Library._halve`."""
-    told: dict[str, Any] = json.loads((state.product("library") / "library.json").read_text())
-    return told
-
-
 def load_replacements(state: State, original: nn.Module) -> Replacements:
     """The replacements that were kept, with their trained weights. Raises InputError where no library was made."""
     if "library" not in state.products:
         raise InputError("profile.transforms: substitute chooses from what the stage `library` makes; put it before")
-    told, weights = load_library(state), load_file(state.product("library") / "weights.safetensors")
-    found = dict[str, dict[str, nn.Module]]()
-    places = {block: Place(**tried["place"]) for block, tried in told["blocks"].items()}
-    for tried in (*told["blocks"].values(), *told["merged"].values()):
-        span = Span(places[tried["place"]["name"]], places[tried["last"]])
-        built = span.candidates(told["plugins"], state.root, original) if tried["kept"] else {}
-        for name in tried["kept"]:
-            found.setdefault(span.first.name, {})[name] = _with_weights(built[name], span, name, weights)
-        if tried["kept"] and span.merged:
-            found.setdefault(span.last.name, {})[ABSORBED] = nn.Identity()
-    return found
+    folder = state.product("library")
+    library, weights = ReplacementScores.load(folder), load_file(folder / "weights.safetensors")
+    replacements = dict[str, dict[str, nn.Module]]()
+    places = {block: tried.place for block, tried in library.blocks.items()}
+    for tried in (*library.blocks.values(), *library.merged.values()):
+        span = Span(places[tried.place.name], places[tried.last])
+        built = span.candidates(library.plugins, state.root, original) if tried.kept else {}
+        for name in tried.kept:
+            replacements.setdefault(span.first.name, {})[name] = _with_weights(built[name], span, name, weights)
+        if tried.kept and span.merged:
+            replacements.setdefault(span.last.name, {})[ABSORBED] = nn.Identity()
+    return replacements
 
 
 def _with_weights(module: nn.Module, span: Span, name: str, weights: Mapping[str, Tensor]) -> nn.Module:

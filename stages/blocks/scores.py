@@ -5,38 +5,12 @@ ones must, although their error is larger. Of whole plans only the best one is l
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from paredown.models.network.blocks import Place
-
-
-@dataclass(frozen=True)
-class Score:
-    """A candidate after `steps` of training: its relative error on held-out features, and the work of one image.
-
-    `macs` and `elements` (written by its convolutions) are in millions, `parameters` in thousands. Multiply-adds alone
-    mislead, so a candidate is beaten only in all of them.
-    """
-
-    error: float
-    macs: float
-    elements: float
-    parameters: float
-    steps: int
-
-    def beats(self, other: "Score") -> bool:
-        pairs = zip(self._merits(), other._merits(), strict=True)
-        return all(mine <= theirs for mine, theirs in pairs) and self._merits() != other._merits()
-
-    @property
-    def work(self) -> tuple[float, float, float]:
-        return self.macs, self.elements, self.parameters
-
-    def _merits(self) -> tuple[float, ...]:
-        return self.error, *self.work
+from paredown.stages.products.replacement_scores import Score
 
 
 def measure(module: nn.Module, place: Place, error: float, steps: int) -> Score:

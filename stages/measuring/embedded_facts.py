@@ -4,7 +4,6 @@ Only what is the same whenever the same recipe is run on the same platform: no t
 What was timed stands in the manifest beside the file.
 """
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +14,10 @@ from paredown.models.onnx.metadata import written
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.target import runtime_of
+from paredown.stages.products.documents import plain
+from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts, InputSpec
 from paredown.stages.products.evidence import MIB, Scores
+from paredown.stages.products.parity import Parity
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
 INSTALLED = ("timm/", "torchvision/", "package:")
@@ -23,39 +25,42 @@ FIXED = 2560
 """Bytes of metadata beside the names of classes and the plan, at most."""
 
 
-def essentials(state: State, data: Data, choice: Mapping[str, str], before: Scores, after: Scores) -> dict[str, Any]:
-    """Name to plain data, to be embedded in the artifact."""
+def embedded_facts(
+    state: State, data: Data, choice: Mapping[str, str], parity: Parity, before: Scores, after: Scores
+) -> EmbeddedFacts:
+    """What is written into the artifact of a plan with these scores and this parity."""
     target = state.target
-    return {
-        "model": _named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
-        "input": input_spec(state, data),
-        "classes": list(data.classes),
-        "recipe": dict(state.recipe),
-        "plan": grouped(choice),
-        "target": {**_named(target.model_dump(mode="json")), "version": runtime_of(state).version()},
-        "limits": _limits(state),
-        "seed": state.seed,
-        "data": {"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},
-        "images": split_sizes(data),
-        "versions": {"paredown": metadata.version("paredown"), **versions()},
-        "accuracy": {"before": _rounded(before.accuracy), "after": _rounded(after.accuracy), "images": after.images},
-        "parity": _parity(state),
-    }
+    return EmbeddedFacts(
+        model=_named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
+        input=input_spec(state, data),
+        classes=tuple(data.classes),
+        recipe=state.recipe,
+        plan=grouped(choice),
+        target={**_named(target.model_dump(mode="json")), "version": runtime_of(state).version()},
+        limits=_limits(state),
+        seed=state.seed,
+        data={"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},
+        images=split_sizes(data),
+        versions={"paredown": metadata.version("paredown"), **versions()},
+        accuracy=AccuracyRecord(_rounded(before.accuracy), _rounded(after.accuracy), after.images),
+        parity=_short(parity),
+    )
 
 
-def input_spec(state: State, data: Data) -> dict[str, Any]:
-    """How the model wants its images: pixels scaled to `range`, less `mean`, over `std`, per channel."""
-    shape = [state.target.batch, *state.image_shape]
-    return {"shape": shape, "channels": "RGB", "range": [0, 1], "mean": list(data.mean), "std": list(data.std)}
+def input_spec(state: State, data: Data) -> InputSpec:
+    """How the model wants its images."""
+    shape = (state.target.batch, *state.image_shape)
+    return InputSpec(shape, "RGB", (0, 1), tuple(data.mean), tuple(data.std))
 
 
-def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, list[str]]]:
+def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """A plan in few bytes: transform to candidate to the places where it was chosen."""
-    found: dict[str, dict[str, list[str]]] = {}
+    groups: dict[str, dict[str, tuple[str, ...]]] = {}
     for site, picked in choice.items():
         transform, _, place = site.partition(":")
-        found.setdefault(transform, {}).setdefault(picked, []).append(place)
-    return found
+        places = groups.setdefault(transform, {})
+        places[picked] = (*places.get(picked, ()), place)
+    return groups
 
 
 def metadata_room_mib(classes: Sequence[str], sites: Iterable[tuple[str, Sequence[str]]]) -> float:
@@ -94,6 +99,7 @@ def _rounded(points: Mapping[str, float]) -> dict[str, float]:
     return {split: round(value, 4) for split, value in points.items()}
 
 
-def _parity(state: State) -> dict[str, Any]:
-    found = json.loads((state.product("exported") / "parity.json").read_text())
-    return {**found, **{name: float(f"{found[name]:.4g}") for name in ("mean_difference", "logit_spread")}}
+def _short(parity: Parity) -> dict[str, float]:
+    """With four digits of what is not exact."""
+    facts: dict[str, float] = plain(parity)
+    return {**facts, **{name: float(f"{facts[name]:.4g}") for name in ("mean_difference", "logit_spread")}}

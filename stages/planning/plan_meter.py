@@ -56,7 +56,7 @@ class PlanMeter:
 
     @property
     def baseline_ms(self) -> float:
-        latency = Evidence.load(self.baseline.parent / "evidence.json").latency
+        latency = Evidence.load(self.baseline.parent).latency
         assert latency is not None
         return latency.p50
 

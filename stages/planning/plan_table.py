@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from paredown.models.compression.supernet import KEEP, Branch
 from paredown.models.network.trace import Layer
@@ -12,43 +11,41 @@ from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning import footprint, latency_model
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.products.cost_profile import CostProfile
+from paredown.stages.products.plan import BlockCandidate, PlannedBlock, PlannedLayer
 from paredown.stages.transforms.base import Transform
 
 
-def layers(meter: PlanMeter, profile: CostProfile, choice: Mapping[str, str]) -> list[dict[str, Any]]:
+def layers(meter: PlanMeter, profile: CostProfile, choice: Mapping[str, str]) -> tuple[PlannedLayer, ...]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    forms = _forms(meter.prepared, meter.transforms, choice)
-    times = [
-        {
-            "baseline_ms": latency_model.corrected_ms(profile, layer, plain),
-            "ms": latency_model.corrected_ms(profile, layer, form),
-        }
-        for layer, plain, form in forms
-    ]
-    untimed = layers_untimed(meter.prepared, meter.transforms, choice)
-    return [{**told, **ms} for told, ms in zip(untimed, times, strict=True)]
+    ms = partial(latency_model.corrected_ms, profile)
+    return tuple(
+        replace(_planned(layer, plain, form), baseline_ms=ms(layer, plain), ms=ms(layer, form))
+        for layer, plain, form in _forms(meter.prepared, meter.transforms, choice)
+    )
 
 
 def layers_untimed(
     prepared: PreparedModel, transforms: Sequence[Transform], choice: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> tuple[PlannedLayer, ...]:
     """The same without times, which need no profile."""
-    return [
-        {
-            "name": layer.name,
-            "op": layer.op,
-            "module": layer.module,
-            "depthwise": layer.depthwise,
-            "channels_in": plain.channels_in,
-            "channels_out": plain.channels_out,
-            "kept_in": form.channels_in,
-            "kept_out": form.channels_out,
-            "bits": form.bits,
-            "sparsity": form.sparsity.level if form.sparsity else 0.0,
-            "pattern": form.sparsity.pattern if form.sparsity else "",
-        }
-        for layer, plain, form in _forms(prepared, transforms, choice)
-    ]
+    return tuple(_planned(*one) for one in _forms(prepared, transforms, choice))
+
+
+def _planned(layer: Layer, plain: LayerForm, form: LayerForm) -> PlannedLayer:
+    """The layer as it was (`plain`) and as the plan has it (`form`), without times."""
+    return PlannedLayer(
+        name=layer.name,
+        op=layer.op,
+        module=layer.module,
+        depthwise=layer.depthwise,
+        channels_in=plain.channels_in,
+        channels_out=plain.channels_out,
+        kept_in=form.channels_in,
+        kept_out=form.channels_out,
+        bits=form.bits,
+        sparsity=form.sparsity.level if form.sparsity else 0.0,
+        pattern=form.sparsity.pattern if form.sparsity else "",
+    )
 
 
 def _forms(
@@ -61,25 +58,21 @@ def _forms(
 
 def blocks(
     meter: PlanMeter, profile: CostProfile, losses: Mapping[str, Mapping[str, float]], choice: Mapping[str, str]
-) -> list[dict[str, Any]]:
+) -> tuple[PlannedBlock, ...]:
     """What became of every block that could be replaced, and what each of its candidates would have cost alone; the
     block itself comes first."""
     picked = picks_of(choice)
-    return [
-        {
-            "name": branch.block,
-            "picked": picked.get(branch.block, KEEP),
-            "candidates": [
-                {
-                    "name": name,
-                    "loss": losses[site_of(branch.block)][name],
-                    "ms": _branch_ms(meter, profile, branch, name),
-                }
+    return tuple(
+        PlannedBlock(
+            name=branch.block,
+            picked=picked.get(branch.block, KEEP),
+            candidates=tuple(
+                BlockCandidate(name, losses[site_of(branch.block)][name], _branch_ms(meter, profile, branch, name))
                 for name in branch.values
-            ],
-        }
+            ),
+        )
         for branch in meter.prepared.branches
-    ]
+    )
 
 
 def _branch_ms(meter: PlanMeter, profile: CostProfile, branch: Branch, name: str) -> dict[str, float]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 
@@ -15,7 +15,9 @@ from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.sites import without_absent_sites
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
+from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.losses import Losses
+from paredown.stages.products.plan import MeasuredPlanRecord
 from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Problem, Solution, is_plan, loss, with_limits
 from paredown.stages.solvers.problem import cost as plan_cost
@@ -55,17 +57,6 @@ class MeasuredPlan:
     holds: bool
     error: float = 0.0
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "choice": dict(self.solution.choice),
-            "predicted": {**cost_summary(self.solution.costs), "loss": self.solution.loss},
-            "measured": self.sample and _measured(self.sample),
-            "feasible": self.solution.feasible,
-            "least": dict(self.solution.least),
-            "gap": self.solution.gap if math.isfinite(self.solution.gap) else None,
-            "solve_seconds": self.solution.seconds,
-        }
-
 
 class SearchLoop:
     """The loop of solving and measuring, and the record of every plan that was measured."""
@@ -74,7 +65,7 @@ class SearchLoop:
         self, options: Options, meter: PlanMeter, solver: Solver, losses: Losses, limits: Mapping[str, float]
     ) -> None:
         self.options, self.meter, self.solver = options, meter, solver
-        self.losses, self.limits, self.measured = losses, limits, list[dict[str, Any]]()
+        self.losses, self.limits, self.measured = losses, limits, list[MeasuredPlanRecord]()
         self.refused = list[Mapping[str, str]]()
         self.profiled = 0
 
@@ -134,7 +125,7 @@ class SearchLoop:
 
     def _seems_to_hold(self, sample: PlanSample) -> bool:
         """By what was measured of it; memory was not always."""
-        real = _measured(sample)
+        real = sample.costs.named()
         return all(real[name] <= limit for name, limit in self.limits.items() if name in real)
 
     def measure(self, profile: CostProfile, solution: Solution) -> MeasuredPlan | None:
@@ -158,18 +149,13 @@ class SearchLoop:
             self.meter.transforms,
         )
         fixed = scaled_to(prepared, transforms, refitted(prepared, transforms, profile, samples, near, at), sample)
-        record = {
-            "predicted": cost_summary(solution.costs),
-            "measured": _measured(sample),
-            "loss": solution.loss,
-            "holds": holds,
-        }
+        record = MeasuredPlanRecord(cost_summary(solution.costs), sample.costs, solution.loss, holds)
         self.measured.append(record)
         return MeasuredPlan(fixed, solution, sample, holds, error)
 
     def _holds(self, sample: PlanSample) -> bool:
         """Within every limit, with half of the margin still free."""
-        margin, real = self.options.margin, _measured(sample)
+        margin, real = self.options.margin, sample.costs.named()
         return all(real[name] <= limit / (1 - margin) * (1 - margin / 2) for name, limit in self.limits.items())
 
     def shortlist(self, first: MeasuredPlan) -> MeasuredPlan:
@@ -181,10 +167,9 @@ class SearchLoop:
             other = self.measure(first.profile, solution) if solution.feasible else None
             found += [other] if other else []
         scores = halve([i for i, f in enumerate(found) if f.holds], self._disturbance(found), IMAGES)
-        for index, record in zip(
-            range(1, len(found)), self.measured[len(self.measured) - len(found) + 1 :], strict=True
-        ):
-            record["disturbance"] = scores.get(index)
+        first_alternative = len(self.measured) - len(found) + 1
+        for index, record in enumerate(self.measured[first_alternative:], 1):
+            self.measured[first_alternative + index - 1] = replace(record, disturbance=scores.get(index))
         return found[next(reversed(scores))]
 
     def _disturbance(self, found: Sequence[MeasuredPlan]) -> Callable[[int, int], float]:
@@ -200,9 +185,9 @@ class SearchLoop:
 
         return lambda index, images: judge(images).loss(found[index].solution.choice)
 
-    def front(self, profile: CostProfile, count: int) -> list[dict[str, float]]:
+    def front(self, profile: CostProfile, count: int) -> tuple[CostSummary, ...]:
         """The least loss for a row of latency budgets, the other limits as they are."""
-        problem, points = self.problem(profile), []
+        problem, points = self.problem(profile), list[CostSummary]()
         whole = latency_model.predict(self.meter.prepared, self.meter.transforms, profile, {})["latency"]
         others = {name: limit for name, limit in self.limits.items() if name != "latency"}
         for index in range(count):
@@ -210,20 +195,14 @@ class SearchLoop:
             budget = whole * (0.2 + 0.8 * index / max(1, count - 1))
             solution = self.solver.solve(with_limits(problem, {**others, "latency": budget}))
             if solution.feasible:
-                points.append({**cost_summary(solution.costs), "loss": solution.loss})
-        return points
+                points.append(replace(cost_summary(solution.costs), loss=solution.loss))
+        return tuple(points)
 
 
-def cost_summary(costs: Mapping[str, float]) -> dict[str, float]:
+def cost_summary(costs: Mapping[str, float]) -> CostSummary:
     """Latency, size and the peak of the memory steps."""
     peak = max((value for name, value in costs.items() if name.startswith("memory@")), default=0.0)
-    return {"latency": costs["latency"], "size": costs["size"], "memory": peak}
-
-
-def _measured(sample: PlanSample) -> dict[str, float]:
-    """The same of a sample; without memory where that was not measured."""
-    memory = {} if sample.peak_memory is None else {"memory": sample.peak_memory}
-    return {"latency": sample.latency, "size": sample.size, **memory}
+    return CostSummary(costs["latency"], costs["size"], peak)
 
 
 def halve(names: Sequence[int], score: Callable[[int, int], float], images: int) -> dict[int, float]:

@@ -1,14 +1,13 @@
-"""The product `profile`: the fitted cost model, the plans that it was fitted to, and what was offered."""
+"""profile.json: the fitted cost model, the plans that it was fitted to, the transforms, and what they offer."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
-from paredown.stages.base import State
+from paredown.stages.products.costs import CostSummary
+from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
 from paredown.stages.solvers.problem import Choice, Site
-from paredown.stages.transforms.base import Transform
-from paredown.stages.transforms.loading import profiled_transforms
 
 Shares = Mapping[str, Mapping[str, float]]
 """Layer to kernel to a share."""
@@ -22,6 +21,11 @@ class PlanSample:
     latency: float
     size: float
     peak_memory: float | None = None
+
+    @property
+    def costs(self) -> CostSummary:
+        """The measured costs; without memory where that was not measured."""
+        return CostSummary(self.latency, self.size, self.peak_memory)
 
 
 @dataclass(frozen=True)
@@ -44,17 +48,31 @@ class CostProfile:
     samples: tuple[PlanSample, ...] = field(default=())
 
 
-def load_profile(state: State) -> tuple[CostProfile, tuple[Transform, ...]]:
-    """The cost model, and the transforms that it was made for."""
-    raw = json.loads((state.product("profile") / "profile.json").read_text())
-    raw.pop("transforms")
-    raw.pop("sites")
-    raw["layers"] = {name: {k: tuple(c) for k, c in fits.items()} for name, fits in raw["layers"].items()}
-    raw["samples"] = tuple(PlanSample(**sample) for sample in raw["samples"])
-    raw["weights"] = tuple(raw["weights"])
-    return CostProfile(**raw), profiled_transforms(state)
+@dataclass(frozen=True)
+class ProfiledSites:
+    """The transforms that took part, with their options and in the order in which they are applied; the candidates of
+    every site that the search may decide; and the fitted `costs`, None where a lock gives the plan and nothing was
+    timed."""
+
+    FILE: ClassVar[str] = "profile.json"
+
+    transforms: Mapping[str, Mapping[str, Any]]
+    sites: Mapping[str, tuple[str, ...]]
+    costs: CostProfile | None = None
+
+    def save(self, folder: Path) -> None:
+        """The fields of the costs stand beside the others."""
+        costs = plain(self.costs) if self.costs else {}
+        document = {**costs, "transforms": plain(self.transforms), "sites": plain(self.sites)}
+        write_document(folder / self.FILE, document, indent=1)
+
+    @classmethod
+    def load(cls, folder: Path) -> "ProfiledSites":
+        file = folder / cls.FILE
+        document = read_object(file)
+        return parse(cls, {**document, "costs": document if "layers" in document else None}, damaged(file))
 
 
-def offered(named: Mapping[str, Any], sites: Sequence[Site]) -> dict[str, Any]:
-    """The part of `profile.json` that no clock decides: the transforms that take part, and the sites' candidates."""
-    return {"transforms": named, "sites": {site.name: [c.name for c in site.candidates] for site in sites}}
+def candidate_names(sites: Iterable[Site]) -> dict[str, tuple[str, ...]]:
+    """Site to the names of its candidates."""
+    return {site.name: tuple(candidate.name for candidate in site.candidates) for site in sites}

@@ -1,9 +1,11 @@
-"""What was measured, on what, and how: the JSON that reports, manifests and gates read."""
+"""evidence.json: what was measured of one model, on what, and how; reports, manifests and gates read it."""
 
-import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+from paredown.stages.products.documents import read_document, write_document
 
 MIB = 2**20
 
@@ -38,8 +40,8 @@ class Scores:
     """How often one model is right: `accuracy` maps a split (`validation`, `test`) to points (0 to 100), `images` maps
     it to its number of images."""
 
-    accuracy: dict[str, float]
-    images: dict[str, int]
+    accuracy: Mapping[str, float]
+    images: Mapping[str, int]
 
 
 @dataclass(frozen=True)
@@ -49,19 +51,19 @@ class Evidence:
     Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` and `images` as in `Scores`.
     """
 
+    FILE: ClassVar[str] = "evidence.json"
+
     latency: Latency | None
     size: float
     peak_memory: float
-    accuracy: dict[str, float]
-    images: dict[str, int]
+    accuracy: Mapping[str, float]
+    images: Mapping[str, int]
     runtime: str
-    machine: dict[str, str]
+    machine: Mapping[str, str]
 
-    def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2, sort_keys=True) + "\n")
+    def save(self, folder: Path) -> None:
+        write_document(folder / self.FILE, self, indent=2, sort_keys=True)
 
     @classmethod
-    def load(cls, path: Path) -> "Evidence":
-        raw: dict[str, Any] = json.loads(path.read_text())
-        latency = raw.pop("latency")
-        return cls(latency=Latency(**latency) if latency else None, **raw)
+    def load(cls, folder: Path) -> "Evidence":
+        return read_document(cls, folder / cls.FILE)

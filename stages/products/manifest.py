@@ -1,112 +1,100 @@
-"""`manifest.json` of a finished artifact, and what the artifact says of itself. Strangers may have written both."""
+"""manifest.json of a finished artifact: what it was made from and for, its files, and the evidence of how good it is.
 
-from typing import Any, TypeVar
+It travels with the artifact, so that somebody else may have written it.
+"""
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
-from paredown.models.errors import InputError
-from paredown.models.printable import printable
+from paredown.stages.products.documents import read_document, write_document
+from paredown.stages.products.embedded import InputSpec
+from paredown.stages.products.evidence import Comparison, Evidence
+from paredown.stages.products.measure_check import MeasureCheck
+from paredown.stages.products.parity import Parity
 
 FILES = ("model.onnx", "model.onnx.gz")
 
 
-MANIFEST = "manifest.json"
+@dataclass(frozen=True)
+class ModelOrigin:
+    """The original, as the recipe names it."""
+
+    source: str
+    weights: str | None = None
+    sha256: str | None = None
 
 
-LARGEST_JSON = 64 * 2**20
-"""Bytes of a manifest."""
+@dataclass(frozen=True)
+class TargetRecord:
+    """Where the artifact was measured, as the recipe has it."""
 
-
-class ForeignData(BaseModel):
-    """Data of others in a form that can be relied on; what this version does not know is left out."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-
-T = TypeVar("T", bound=ForeignData)
-
-
-class InputSpec(ForeignData):
-    """How the model wants its images, see `stages.essentials.fed`."""
-
-    shape: tuple[int, ...]
-    channels: str
-    range: tuple[float, float]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __str__(self) -> str:
-        shape, (low, high) = " x ".join(map(str, self.shape)), self.range
-        mean, std = (", ".join(f"{value:g}" for value in one) for one in (self.mean, self.std))
-        return f"{shape}, {self.channels} in {low:g}..{high:g}, less {mean}, over {std}"
-
-
-class Accuracy(ForeignData):
-    """Split to points, of the original and of the artifact, and to its number of images."""
-
-    before: dict[str, float]
-    after: dict[str, float]
-    images: dict[str, int]
-
-
-class EmbeddedFacts(ForeignData):
-    """What an artifact says of itself, see `stages.essentials`."""
-
-    model: dict[str, str]
-    recipe: dict[str, str] = {}
-    input: InputSpec | None = None
-    classes: tuple[str, ...] = ()
-    plan: dict[str, dict[str, tuple[str, ...]]] = {}
-    target: dict[str, str | int] = {}
-    limits: dict[str, str | float] = {}
-    seed: int | None = None
-    data: dict[str, str] = {}
-    images: dict[str, int] = {}
-    versions: dict[str, str] = {}
-    accuracy: Accuracy | None = None
-    parity: dict[str, float] = {}
-
-
-class Check(ForeignData):
-    """One measure against its limit, see `stages.verify.Check`."""
-
-    name: str
-    unit: str
-    before: float | None
-    after: float | None
-    limit: float | None
-    holds: bool | None
-
-
-class Timed(ForeignData):
-    """See `stages.evidence.Latency`."""
-
-    spread: float
-    runs: int
-    rounds: int
-
-
-class Measured(ForeignData):
-    """The part of `stages.evidence.Evidence` that says on what it was measured."""
-
-    latency: Timed | None = None
     runtime: str
-    machine: dict[str, str]
+    threads: int = 1
+    batch: int = 1
+    container: str = "plain"
 
 
-class Manifest(ForeignData):
-    """The evidence of a manifest."""
+@dataclass(frozen=True)
+class DataRecord:
+    """The images: `images` maps a split to their number, `fingerprint` is a digest of their files."""
 
-    checks: tuple[Check, ...]
-    artifact: Measured
-    sha256: dict[str, str]
+    source: str = ""
+    fingerprint: str = ""
+    classes: tuple[str, ...] = ()
+    licence: str = ""
+    images: Mapping[str, int] = field(default_factory=dict)
 
 
-def parse_foreign(cls: type[T], said: Any, otherwise: str) -> T:
-    """`said` as a `cls`; raises InputError that starts with `otherwise` and names the first thing that is wrong."""
-    try:
-        return cls.model_validate(said)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise InputError(f"{otherwise} ({printable(place)}: {first['msg']})") from error
+@dataclass(frozen=True)
+class Ratios:
+    """The artifact over the original; `latency_p50_ends` are the ends of the interval that holds the ratio of p50 99
+    times in a hundred."""
+
+    latency_p50: float
+    size: float
+    peak_memory: float
+    latency_p50_ends: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """All that was measured of the artifact and of the original (`baseline`) beside it, and all that went into it.
+
+    `sha256` are of the files beside it and of `baseline/model.onnx`; `zeros` of each sparse layer the share of zeros.
+    What has a default is not in every manifest of an earlier version.
+    """
+
+    FILE: ClassVar[str] = "manifest.json"
+
+    checks: tuple[MeasureCheck, ...]
+    artifact: Evidence
+    sha256: Mapping[str, str]
+    paredown: str = ""
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    input: InputSpec | None = None
+    model: ModelOrigin | None = None
+    target: TargetRecord | None = None
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    plan: Mapping[str, str] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    zeros: Mapping[str, float] = field(default_factory=dict)
+    baseline: Evidence | None = None
+    ratios: Ratios | None = None
+    parity: Parity | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    data: DataRecord = field(default_factory=DataRecord)
+    compare: tuple[Comparison, ...] = ()
+
+    def save(self, folder: Path) -> None:
+        write_document(folder / self.FILE, self, indent=2, sort_keys=True)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Manifest":
+        return read_document(cls, folder / cls.FILE)
+
+    def shipped(self) -> tuple[str, ...]:
+        """The names of the files beside the manifest, without those of the original."""
+        return tuple(name for name in self.sha256 if "/" not in name)

@@ -1,6 +1,10 @@
-"""What one epoch of training came to; `curves.json` has one per epoch."""
+"""curves.json: what each epoch of a training came to."""
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from paredown.stages.products.documents import read_document, write_document
 
 
 @dataclass(frozen=True)
@@ -19,3 +23,19 @@ class Epoch:
     device: str = "cpu"
     threads: int = 1
     processes: int = 1
+
+
+@dataclass(frozen=True)
+class TrainingCurve:
+    """The epochs of all phases, one after the other; the file is their list."""
+
+    FILE: ClassVar[str] = "curves.json"
+
+    epochs: tuple[Epoch, ...]
+
+    def save(self, folder: Path) -> None:
+        write_document(folder / self.FILE, self.epochs, indent=2)
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainingCurve":
+        return cls(read_document(tuple[Epoch, ...], folder / cls.FILE))

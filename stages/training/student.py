@@ -1,10 +1,8 @@
 """The student: the network that a plan makes of the original, as a module that is trained and as its artifact."""
 
 import itertools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from onnx import ModelProto
@@ -23,7 +21,7 @@ from paredown.stages.analysis.teacher import load_teacher, load_weights
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target import runtime_of
-from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.products.plan import Plan
 from paredown.stages.transforms.loading import engine_of, profiled_transforms
 from paredown.stages.transforms.sparsify import PREFIX
 
@@ -31,8 +29,8 @@ from paredown.stages.transforms.sparsify import PREFIX
 def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: without the plan's
     zeros."""
-    transforms, choice = profiled_transforms(state), load_choice(state)
-    choice = {site: name for site, name in choice.items() if not (dense and site.startswith(PREFIX))}
+    transforms, plan = profiled_transforms(state), Plan.load(state.product("plan"))
+    choice = {site: name for site, name in plan.choice.items() if not (dense and site.startswith(PREFIX))}
     prepared, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
     for transform in transforms:
         module = transform.apply(prepared, choice, module)
@@ -60,8 +58,8 @@ class Lowered:
         network = analyse(module, state.image_shape)
         model = export(network.module, network.shape, state.target.batch)
         # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
-        pairs = zip(network.layers, load_layers(state), strict=True)
-        int8 = tuple(layer.name for layer, planned in pairs if planned["bits"] == 8)
+        pairs = zip(network.layers, Plan.load(state.product("plan")).layers, strict=True)
+        int8 = tuple(layer.name for layer, planned in pairs if planned.bits == 8)
         return cls(network, model, int8, runtime_of(state).weight_bits())
 
     @staticmethod
@@ -95,14 +93,6 @@ def planned_engine(state: State) -> Engine:
 def calibration(data: Data) -> list[Tensor]:
     """The calibration images in batches of at most 32, (N, 3, H, W)."""
     return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
-
-
-def save_ranges(ranges: dict[str, Range], folder: Path) -> None:
-    (folder / "ranges.json").write_text(json.dumps(ranges, indent=1, sort_keys=True) + "\n")
-
-
-def load_ranges(folder: Path) -> dict[str, Range]:
-    return {name: (low, high) for name, (low, high) in json.loads((folder / "ranges.json").read_text()).items()}
 
 
 def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:

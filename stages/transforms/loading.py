@@ -1,6 +1,5 @@
 """The transforms that a recipe names, with their options, and the engine that they name."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -11,6 +10,7 @@ from paredown.models.network.trace import Layer
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import make
+from paredown.stages.products.cost_profile import CostProfile, ProfiledSites
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.sparsify import Sparsify
 
@@ -40,5 +40,12 @@ def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[
 
 def profiled_transforms(state: State) -> tuple[Transform, ...]:
     """The transforms that took part, in the order in which they are applied."""
-    named = json.loads((state.product("profile") / "profile.json").read_text())["transforms"]
-    return tuple(load_transforms(named, state.root).values())
+    return tuple(load_transforms(ProfiledSites.load(state.product("profile")).transforms, state.root).values())
+
+
+def load_profile(state: State) -> tuple[CostProfile, tuple[Transform, ...]]:
+    """The cost model, and the transforms that it was made for. Raises InputError where a lock left it untimed."""
+    profile = ProfiledSites.load(state.product("profile"))
+    if profile.costs is None:
+        raise InputError("the profile holds no times: it was made for the plan of a lock")
+    return profile.costs, tuple(load_transforms(profile.transforms, state.root).values())

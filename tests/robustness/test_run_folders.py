@@ -19,7 +19,7 @@ from paredown.pipeline.run.run_folder import as_damage
 from paredown.pipeline.run.store import RECORD, ProductStore, _check
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
-from paredown.stages.products.product_files import DOCUMENTS
+from paredown.stages.products.product_files import PRODUCTS
 
 ODD: tuple[Any, ...] = (
     *(None, True, -1, 0, 2**70, 1e308, float("nan"), float("inf"), "", "x", [], {}, [[]], {"a": {}}, [None] * 3),
@@ -36,7 +36,7 @@ limits: {size: 0.6x}
 def folder(finished: State, tmp_path: Path) -> Path:
     """A copy of a whole run's folder, with a recipe beside it."""
     shown = tmp_path / "runs" / "demo"
-    for name in DOCUMENTS:
+    for name in PRODUCTS:
         if name in finished.products:
             shutil.copytree(finished.product(name), shown / name)
     (shown / "timings.json").write_text('{"search": 1.5}')
@@ -82,7 +82,7 @@ def changed(text: str, rng: random.Random) -> str:
 
 
 def written_documents(folder: Path) -> list[Path]:
-    files = [folder / name / file for name, file in DOCUMENTS.items() if file]
+    files = [folder / name / product.document for name, product in PRODUCTS.items() if product.document]
     return [file for file in (*files, folder / "timings.json") if file.is_file()]
 
 

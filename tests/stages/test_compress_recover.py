@@ -23,12 +23,13 @@ from paredown.stages.analysis.teacher import load_teacher, load_weights, save_we
 from paredown.stages.base import State
 from paredown.stages.limits import Target
 from paredown.stages.planning.footprint import form_of
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.plan import Plan
+from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import Lowered, compressed, load_ranges, reestimate_batch_norm
+from paredown.stages.training.student import Lowered, compressed, reestimate_batch_norm
+from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)
@@ -54,7 +55,11 @@ def test_the_teacher_is_the_fitted_one_where_there_is_one(
 
 
 def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
-    prepared, (_, transforms), choice = load_prepared_model(finished), load_profile(finished), load_choice(finished)
+    prepared, (_, transforms), choice = (
+        load_prepared_model(finished),
+        load_profile(finished),
+        Plan.load(finished.product("plan")).choice,
+    )
     module = compressed(finished, of(finished))
     for layer in prepared.network.layers:
         if layer.op != "add":
@@ -97,7 +102,7 @@ def test_only_products_are_left_of_training(finished: State) -> None:
 
 def test_the_artifact_has_the_plans_precisions(finished: State) -> None:
     model = onnx.load(finished.product("artifact") / "model.onnx")
-    int8 = {name for name in int8_layers(load_choice(finished)) if name != "add"}
+    int8 = {name for name in int8_layers(Plan.load(finished.product("plan")).choice) if name != "add"}
     assert {name.removesuffix(".weight.q") for name in weights(model) if name.endswith(".weight.q")} == int8
     assert int8
     onnx.checker.check_model(model)
@@ -107,7 +112,7 @@ def test_ranges_are_those_of_the_values_that_are_rounded(finished: State) -> Non
     module = Lowered.fold(compressed(finished, of(finished)), finished)
     load_weights(module, finished.product("recovered") / "weights.safetensors")
     lowered = Lowered.of(module, finished)
-    assert set(load_ranges(finished.product("recovered"))) == lowered.values() != set()
+    assert set(CalibratedRanges.load(finished.product("recovered")).ranges) == lowered.values() != set()
 
 
 def test_the_artifact_agrees_with_torch(finished: State) -> None:
@@ -121,7 +126,7 @@ def test_training_again_gives_the_same_weights(finished: State, tmp_path: Path) 
     Recover(distil=SHORT, quantize=SHORT).run(replace(finished, out=tmp_path))
     first, second = (load_file(f / "weights.safetensors") for f in (finished.product("recovered"), tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    ranges = [load_ranges(folder) for folder in (finished.product("recovered"), tmp_path)]
+    ranges = [CalibratedRanges.load(folder).ranges for folder in (finished.product("recovered"), tmp_path)]
     assert ranges[0] == ranges[1]
 
 

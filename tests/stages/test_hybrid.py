@@ -20,7 +20,7 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.products.plan import Plan
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
@@ -51,7 +51,7 @@ def hybrid(started: State, run: Callable[..., State], tmp_path_factory: pytest.T
 
 
 def picked(state: State) -> str:
-    return picks_of(load_choice(state))["block"]
+    return picks_of(Plan.load(state.product("plan")).choice)["block"]
 
 
 def test_the_search_replaces_the_block(hybrid: State) -> None:
@@ -67,13 +67,13 @@ def test_the_search_replaces_the_block(hybrid: State) -> None:
 
 
 def test_sites_of_what_is_not_there_are_not_in_the_plan(hybrid: State) -> None:
-    choice = load_choice(hybrid)
+    choice = Plan.load(hybrid.product("plan")).choice
     assert "narrow:block.conv1" not in choice
     assert any(site.startswith(f"quantize:block.instead.{picked(hybrid)}.") for site in choice)
 
 
 def test_layers_of_the_plan_are_those_of_the_artifact(hybrid: State) -> None:
-    names = [layer["name"] for layer in load_layers(hybrid) if layer["op"] != "add"]
+    names = [layer.name for layer in Plan.load(hybrid.product("plan")).layers if layer.op != "add"]
     assert any(name.startswith(f"block.instead.{picked(hybrid)}.") for name in names)
     assert not any(name.startswith("block.conv") for name in names)
     model = onnx.load(hybrid.product("artifact") / "model.onnx")
@@ -98,7 +98,9 @@ def _last_conv(module: nn.Module) -> nn.Conv2d:
 
 def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
     data = hybrid.open_data()
-    points = feature_points(load_prepared_model(hybrid), load_choice(hybrid), load_teacher(hybrid, data))
+    points = feature_points(
+        load_prepared_model(hybrid), Plan.load(hybrid.product("plan")).choice, load_teacher(hybrid, data)
+    )
     assert set(points) == {"block"}
     student = compressed(hybrid, data)
     seen: list[torch.Tensor] = []
@@ -117,7 +119,7 @@ def test_points_follow_the_channels_that_stay(supernet: PreparedModel, net: nn.M
 
 def test_the_artifact_holds_its_limits(hybrid: State) -> None:
     manifest = json.loads((hybrid.product("artifact") / "manifest.json").read_text())
-    assert manifest["plan"] == load_choice(hybrid)
+    assert manifest["plan"] == Plan.load(hybrid.product("plan")).choice
     assert {check["name"] for check in manifest["checks"] if check["holds"]} == {"latency p50", "size"}
     accuracy = manifest["artifact"]["accuracy"]["test"]
     assert np.isfinite(accuracy) and accuracy > 33

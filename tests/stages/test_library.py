@@ -14,12 +14,13 @@ from torch import nn
 from paredown.models.compression.supernet import KEEP, Replacements
 from paredown.models.errors import InputError
 from paredown.models.network.trace import analyse
-from paredown.stages.analysis.replacements import load_library, load_replacements
+from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.blocks import trained_cache
 from paredown.stages.library import Library
 from paredown.stages.plugins import load
+from paredown.stages.products.replacement_scores import ReplacementScores
 
 FEW = {"basic": {"ratios": [0.5, 1]}, "depthwise_separable": {"kernels": [3]}, "identity": {}}
 
@@ -88,21 +89,21 @@ def made(state: State, tmp_path_factory: pytest.TempPathFactory) -> State:
 
 
 def test_every_block_gets_replacements_with_their_errors(made: State) -> None:
-    told = load_library(made)["blocks"]
-    assert list(told) == ["block"]
-    block = told["block"]
-    assert set(block["kept"]) <= set(block["candidates"])
-    assert block["kept"]
-    assert "identity" in block["candidates"]
-    errors = [score["error"] for score in block["candidates"].values()]
+    tried = ReplacementScores.load(made.product("library")).blocks
+    assert list(tried) == ["block"]
+    block = tried["block"]
+    assert set(block.kept) <= set(block.candidates)
+    assert block.kept
+    assert "identity" in block.candidates
+    errors = [score.error for score in block.candidates.values()]
     assert all(0 <= error < 5 for error in errors)
-    assert block["keep"]["macs"] > max(score["macs"] for score in block["candidates"].values())
+    assert block.keep.macs > max(score.macs for score in block.candidates.values())
 
 
 def test_what_does_more_work_than_the_block_is_not_offered(state: State, tmp_path: Path) -> None:
     wide = {**FEW, "inverted_residual": {"expansions": [64], "kernels": [3]}}
-    told = load_library(run(state, tmp_path, blocks=wide))["blocks"]["block"]
-    assert not any(name.startswith("inverted_residual") for name in told["candidates"])
+    tried = ReplacementScores.load(run(state, tmp_path, blocks=wide).product("library")).blocks["block"]
+    assert not any(name.startswith("inverted_residual") for name in tried.candidates)
 
 
 def test_replacements_come_back_with_their_weights_and_stand_in(made: State) -> None:
@@ -116,9 +117,9 @@ def test_replacements_come_back_with_their_weights_and_stand_in(made: State) -> 
 
 
 def test_training_brought_the_kept_ones_nearer(made: State, state: State, tmp_path: Path) -> None:
-    longer = load_library(run(state, tmp_path, steps=64))["blocks"]["block"]
-    short = load_library(made)["blocks"]["block"]
-    best = [min(block["candidates"][name]["error"] for name in block["kept"]) for block in (short, longer)]
+    longer = ReplacementScores.load(run(state, tmp_path, steps=64).product("library")).blocks["block"]
+    short = ReplacementScores.load(made.product("library")).blocks["block"]
+    best = [min(block.candidates[name].error for name in block.kept) for block in (short, longer)]
     assert best[1] < best[0]
     assert best[1] < 0.5
 
@@ -126,7 +127,7 @@ def test_training_brought_the_kept_ones_nearer(made: State, state: State, tmp_pa
 def test_the_same_again_trains_nothing(made: State, state: State, tmp_path: Path, trained: list[str]) -> None:
     again = run(state, tmp_path)
     assert trained == []
-    assert load_library(again) == load_library(made)
+    assert ReplacementScores.load(again.product("library")) == ReplacementScores.load(made.product("library"))
     assert weights(again) == weights(made)
 
 
@@ -140,8 +141,8 @@ def weights(state: State) -> bytes:
 
 def test_one_more_candidate_trains_that_one(made: State, state: State, tmp_path: Path, trained: list[str]) -> None:
     more = {**FEW, "depthwise_separable": {"kernels": [3, 5]}}
-    told = load_library(run(state, tmp_path, blocks=more, keep=9))["blocks"]["block"]
-    assert "depthwise_separable_k5" in told["candidates"]
+    tried = ReplacementScores.load(run(state, tmp_path, blocks=more, keep=9).product("library")).blocks["block"]
+    assert "depthwise_separable_k5" in tried.candidates
     assert 0 < len(trained) <= 3, "at most its three rounds"
 
 

@@ -20,7 +20,7 @@ from paredown.pipeline.report.replaced_blocks import Offer, ReplacedBlock
 from paredown.stages import library
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, picks_of
 from paredown.stages.analysis.prepare import load_prepared_model
-from paredown.stages.analysis.replacements import load_library, load_replacements
+from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
@@ -31,9 +31,9 @@ from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
 from paredown.stages.plugins import load
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.losses import load_losses
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.losses import ExpectedLosses
+from paredown.stages.products.plan import Plan
+from paredown.stages.products.replacement_scores import ReplacementScores
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import cost as plan_cost
 from paredown.stages.solvers.problem import is_plan
@@ -42,6 +42,7 @@ from paredown.stages.training.blockwise import record, relative_error
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
+from paredown.stages.transforms.loading import load_profile
 
 PAIR = '''
 
@@ -122,28 +123,28 @@ def test_a_second_block_of_another_shape_is_no_neighbour(tools: Any) -> None:
 
 
 def test_the_library_trains_one_for_both(merged: State) -> None:
-    told = load_library(merged)
-    assert list(told["merged"]) == ["block"] and told["merged"]["block"]["last"] == "again"
-    (name,) = told["merged"]["block"]["kept"]
-    both, parts = told["merged"]["block"]["keep"], [told["blocks"][b]["keep"] for b in ("block", "again")]
-    assert both["macs"] == pytest.approx(sum(part["macs"] for part in parts))
+    library = ReplacementScores.load(merged.product("library"))
+    assert list(library.merged) == ["block"] and library.merged["block"].last == "again"
+    (name,) = library.merged["block"].kept
+    both, parts = library.merged["block"].keep, [library.blocks[b].keep for b in ("block", "again")]
+    assert both.macs == pytest.approx(sum(part.macs for part in parts))
     data = merged.open_data()
     images = [x for x, _, _ in data.training_batches(32, 0, 0)]
     original = load_teacher(merged, data)
     features = record(original, "block", "again", images)
     error = relative_error(load_replacements(merged, original)["block"][name], features)
     assert error < 0.9
-    assert error == pytest.approx(told["merged"]["block"]["candidates"][name]["error"], rel=0.5)
+    assert error == pytest.approx(library.merged["block"].candidates[name].error, rel=0.5)
 
 
 def test_the_first_block_itself_may_learn_the_work_of_both(merged: State) -> None:
     """It starts from what it computes already, so it is nearer than a fresh block after as many steps."""
-    tried = load_library(merged)["merged"]["block"]
-    assert set(tried["candidates"]) == {"merged_own", "merged_basic_r1_5"}
-    assert tried["candidates"]["merged_own"]["error"] < tried["candidates"]["merged_basic_r1_5"]["error"]
+    tried = ReplacementScores.load(merged.product("library")).merged["block"]
+    assert set(tried.candidates) == {"merged_own", "merged_basic_r1_5"}
+    assert tried.candidates["merged_own"].error < tried.candidates["merged_basic_r1_5"].error
     data = merged.open_data()
     original = load_teacher(merged, data)
-    assert tried["kept"] == ["merged_own"]
+    assert tried.kept == ("merged_own",)
     own = load_replacements(merged, original)["block"]["merged_own"]
     assert type(own) is type(original.get_submodule("block"))
     assert not torch.equal(own.conv1.weight, original.get_submodule("block").conv1.weight)  # type: ignore[union-attr,arg-type]
@@ -204,7 +205,7 @@ def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
 
 
 def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None:
-    picks = picks_of(load_choice(merged))
+    picks = picks_of(Plan.load(merged.product("plan")).choice)
     assert picks["block"].startswith("merged_") and picks["again"] == ABSORBED
     model = onnx.load(merged.product("exported") / "model.onnx")
     names = [node.name for node in model.graph.node if node.op_type == "Conv"]
@@ -215,7 +216,9 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
     """Also where a value passes through a block that another one absorbed."""
     prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
-    problem = build_problem(prepared, transforms, profile, load_losses(merged), {"latency": 1.0})
+    problem = build_problem(
+        prepared, transforms, profile, ExpectedLosses.load(merged.product("sensitivity")).losses, {"latency": 1.0}
+    )
     rng, seen = np.random.default_rng(0), set[str]()
     for _ in range(60):
         choice = random_choice(problem.sites, rng)
@@ -231,22 +234,36 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
     prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
-    problem = build_problem(prepared, transforms, profile, load_losses(merged), {"latency": 0.25 * whole})
+    problem = build_problem(
+        prepared,
+        transforms,
+        profile,
+        ExpectedLosses.load(merged.product("sensitivity")).losses,
+        {"latency": 0.25 * whole},
+    )
     for solver in (Milp(), RandomSearch(evaluations=300)):
         assert is_plan(problem, solver.solve(problem).choice)
 
 
 def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
     data = merged.open_data()
-    points = feature_points(load_prepared_model(merged), load_choice(merged), load_teacher(merged, data))
+    points = feature_points(
+        load_prepared_model(merged), Plan.load(merged.product("plan")).choice, load_teacher(merged, data)
+    )
     assert set(points) == {"again"}
-    kept = {site: name for site, name in load_choice(merged).items() if not site.startswith("substitute:")}
+    kept = {
+        site: name
+        for site, name in Plan.load(merged.product("plan")).choice.items()
+        if not site.startswith("substitute:")
+    }
     assert set(feature_points(load_prepared_model(merged), kept, load_teacher(merged, data))) == {"block", "again"}
 
 
 def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:
     data = merged.open_data()
-    choice = {site: name for site, name in load_choice(merged).items() if site.startswith("substitute:")}
+    choice = {
+        site: name for site, name in Plan.load(merged.product("plan")).choice.items() if site.startswith("substitute:")
+    }
     prepared = load_prepared_model(merged)
     student = compressed(merged, data)
     assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
@@ -265,7 +282,11 @@ def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
     hunt = SearchLoop(
-        load("stages", "search")(), PlanMeter(prepared, transforms, state), Milp(), load_losses(merged), limits
+        load("stages", "search")(),
+        PlanMeter(prepared, transforms, state),
+        Milp(),
+        ExpectedLosses.load(merged.product("sensitivity")).losses,
+        limits,
     )
     found = hunt.known(slow)
     assert found is not None and found.sample is not None

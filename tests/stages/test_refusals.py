@@ -14,13 +14,14 @@ from paredown.stages.limits import Target
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import SearchLoop
-from paredown.stages.products.cost_profile import PlanSample, load_profile
+from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import Evidence
-from paredown.stages.products.losses import load_losses
+from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.product_files import read_notes
 from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Choice
+from paredown.stages.transforms.loading import load_profile
 
 Run = Callable[..., State]
 
@@ -66,9 +67,11 @@ class Useless(Refusing):
 
 def hunt_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
     prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
-    limits = search_limits(planned.limits, Evidence.load(planned.product("baseline") / "evidence.json"), 0.05)
+    limits = search_limits(planned.limits, Evidence.load(planned.product("baseline")), 0.05)
     made = meter(prepared, transforms, replace(planned, out=folder))
-    return SearchLoop(Search(known=False), made, Milp(), load_losses(planned), limits)
+    return SearchLoop(
+        Search(known=False), made, Milp(), ExpectedLosses.load(planned.product("sensitivity")).losses, limits
+    )
 
 
 def test_random_plans_that_abort_are_left_out_of_the_profile(started: State, run: Run, tmp_path: Path) -> None:

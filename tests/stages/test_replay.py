@@ -8,7 +8,7 @@ import pytest
 
 from paredown.models.errors import InputError
 from paredown.stages.base import State
-from paredown.stages.products.plan import load_choice, load_layers, load_quantization
+from paredown.stages.products.plan import Plan
 from paredown.stages.replay import Replay, Trace, check_plan
 from paredown.stages.solvers.problem import Candidate, Site
 
@@ -25,7 +25,7 @@ def replayed(planned: State, folder: Path) -> State:
     trace.run(replace(planned, out=folder / "profile"))
     state = replace(planned, products={"baseline": planned.product("baseline"), "profile": folder / "profile"})
     (folder / "plan").mkdir()
-    Replay(plan=load_choice(planned)).run(replace(state, out=folder / "plan"))
+    Replay(plan=Plan.load(planned.product("plan")).choice).run(replace(state, out=folder / "plan"))
     return state.with_product("plan", folder / "plan")
 
 
@@ -33,10 +33,10 @@ def test_later_stages_find_what_a_search_would_have_left(planned: State, tmp_pat
     state = replayed(planned, tmp_path)
     for file in ("subject.json", "moments.safetensors", "pruned.safetensors"):
         assert (tmp_path / "profile" / file).read_bytes() == (planned.product("profile") / file).read_bytes()
-    assert load_choice(state) == load_choice(planned)
-    assert load_quantization(state) == load_quantization(planned)
-    timed = {"ms", "baseline_ms"}
-    assert load_layers(state) == [{k: v for k, v in la.items() if k not in timed} for la in load_layers(planned)]
+    given, searched = (Plan.load(one.product("plan")) for one in (state, planned))
+    assert given.replayed and not searched.replayed
+    assert (given.choice, given.quantization) == (searched.choice, searched.quantization)
+    assert given.layers == tuple(replace(layer, ms=None, baseline_ms=None) for layer in searched.layers)
 
 
 def test_nothing_is_measured(planned: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

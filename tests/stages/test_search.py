@@ -15,10 +15,11 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.sites import sites_of
-from paredown.stages.products.cost_profile import PlanSample, load_profile
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.cost_profile import PlanSample
+from paredown.stages.products.plan import Plan
 from paredown.stages.search import Search
 from paredown.stages.solvers.problem import is_plan
+from paredown.stages.transforms.loading import load_profile
 
 TIGHT, LOOSE = 0.3, 0.8
 
@@ -41,7 +42,9 @@ def p50(factor: float) -> Limits:
 
 def measured_again(state: State) -> Any:
     prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
-    return PlanMeter(prepared, transforms, replace(state, out=state.root)).sample(load_choice(state), memory=True)
+    return PlanMeter(prepared, transforms, replace(state, out=state.root)).sample(
+        Plan.load(state.product("plan")).choice, memory=True
+    )
 
 
 def measured_again_exactly(state: State, plan: dict[str, Any], measure: Callable[..., PlanSample]) -> float:
@@ -112,7 +115,7 @@ def test_the_same_search_finds_the_same_plan(planned: State, tmp_path: Path) -> 
     choices = []
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
-        choices.append(load_choice(searched(planned, tmp_path / name, p50(0.5), alternatives=1)))
+        choices.append(Plan.load(searched(planned, tmp_path / name, p50(0.5), alternatives=1).product("plan")).choice)
     assert choices[0] == choices[1]
 
 
@@ -181,7 +184,7 @@ def test_without_a_costly_limit_nothing_is_changed(planned: State, tmp_path: Pat
     state = searched(planned, tmp_path, Limits(accuracy_drop=1.0))
     prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
     first = {site.name: site.candidates[0].name for site in sites_of(prepared, transforms)}
-    assert load_choice(state) == first
+    assert Plan.load(state.product("plan")).choice == first
 
 
 def test_alternatives_are_other_plans_that_are_judged(planned: State, tmp_path: Path) -> None:
@@ -224,11 +227,13 @@ def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Pa
 
 def test_a_plan_is_one_of_the_problem(planned: State) -> None:
     from paredown.stages.planning.problem_builder import build_problem
-    from paredown.stages.products.losses import load_losses
+    from paredown.stages.products.losses import ExpectedLosses
 
     prepared, (profile, transforms) = load_prepared_model(planned), load_profile(planned)
-    problem = build_problem(prepared, transforms, profile, load_losses(planned), {"latency": 1.0})
-    assert is_plan(problem, load_choice(planned))
+    problem = build_problem(
+        prepared, transforms, profile, ExpectedLosses.load(planned.product("sensitivity")).losses, {"latency": 1.0}
+    )
+    assert is_plan(problem, Plan.load(planned.product("plan")).choice)
 
 
 WORST = '''

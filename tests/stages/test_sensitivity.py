@@ -12,7 +12,7 @@ from paredown.stages.base import State
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import fit
 from paredown.stages.planning.sites import random_choice, sites_of
-from paredown.stages.products.losses import Losses, load_losses
+from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -104,7 +104,7 @@ def test_plans_that_say_nothing_have_no_rank_correlation(plans: Sequence[Choice]
 
 
 def test_the_stage_lists_every_candidate_from_mild_to_harsh(planned: State) -> None:
-    losses = load_losses(planned)
+    losses = ExpectedLosses.load(planned.product("sensitivity")).losses
     listed = json.loads((planned.product("profile") / "profile.json").read_text())["sites"]
     assert {site: list(candidates) for site, candidates in losses.items()} == listed
     for candidates in losses.values():

@@ -14,7 +14,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.measuring.target import runtime_of
 from paredown.stages.products.evidence import Evidence, Latency
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify, checks, clear
 
 
@@ -80,7 +80,7 @@ def test_without_a_limit_there_is_no_verdict(started: State) -> None:
 
 def test_the_manifest_says_what_was_measured(finished: State) -> None:
     manifest = manifest_of(finished)
-    assert manifest["plan"] == load_choice(finished)
+    assert manifest["plan"] == Plan.load(finished.product("plan")).choice
     assert {check["name"] for check in manifest["checks"] if check["holds"] is True} == {"latency p50", "size"}
     assert manifest["artifact"]["size"] < manifest["baseline"]["size"]
     assert manifest["ratios"]["latency_p50"] <= 0.5

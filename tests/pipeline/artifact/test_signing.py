@@ -1,7 +1,6 @@
 """Signatures beside an artifact: good for the very bytes and key, and for nothing else; openssl agrees."""
 
 import hashlib
-import json
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from onnx import ModelProto
 from paredown.models.errors import InputError, MissingError
 from paredown.pipeline.artifact.signing import VARIABLE, check_signatures, public_key, sign, signatures
 from paredown.pipeline.commands.sign import sign_verb
+from paredown.stages.products.evidence import Evidence
+from paredown.stages.products.manifest import Manifest
 
 Keys = Callable[..., tuple[Path, Path]]
 
@@ -29,9 +30,8 @@ def model(tmp_path: Path) -> Path:
         model.graph.name = "g"
         file.write_bytes(model.SerializeToString())
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    measured = {"runtime": "exact 1", "machine": {}}
-    manifest = {"checks": [], "artifact": measured, "sha256": digests}
-    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    measured = Evidence(None, 1.0, 60.0, accuracy={}, images={}, runtime="exact 1", machine={})
+    Manifest(checks=(), artifact=measured, sha256=digests).save(tmp_path)
     return files[0]
 
 

@@ -188,7 +188,7 @@ def test_metadata_of_others_is_not_ours(other: Make) -> None:
     model = onnx.load(path)
     model.metadata_props.add(key="author", value=PREFIX)
     path.write_bytes(model.SerializeToString())
-    assert read_artifact(path).essentials is None
+    assert read_artifact(path).facts is None
 
 
 def test_the_original_is_ours_but_no_artifact(finished: State) -> None:

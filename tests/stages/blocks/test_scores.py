@@ -5,8 +5,9 @@ import torch
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.scores import Score, measure, survivors
+from paredown.stages.blocks.scores import measure, survivors
 from paredown.stages.planning.search_loop import halve
+from paredown.stages.products.replacement_scores import Score
 
 
 def score(error: float, macs: float, elements: float = 1.0, parameters: float = 1.0) -> Score:

@@ -16,8 +16,9 @@ from paredown.stages.base import State
 from paredown.stages.limits import Limits
 from paredown.stages.measuring.embedded_facts import grouped, metadata_room_mib
 from paredown.stages.measuring.target import target_runtime
+from paredown.stages.products.documents import plain
 from paredown.stages.products.evidence import MIB
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify
 
 RECIPE = {"name": "demo", "sha256": "ab" * 32}
@@ -43,7 +44,7 @@ def test_it_tells_how_to_use_it_and_where_it_comes_from(artifact: Path, finished
     assert told["classes"] == manifest["data"]["classes"]
     assert told["recipe"] == manifest["recipe"] == RECIPE
     assert told["limits"] == {"latency_p50": "0.5x", "size": "0.6x"}
-    assert told["plan"] == grouped(load_choice(finished))
+    assert told["plan"] == plain(grouped(Plan.load(finished.product("plan")).choice))
     assert told["accuracy"]["after"]["test"] == pytest.approx(manifest["artifact"]["accuracy"]["test"], abs=1e-4)
     assert told["accuracy"]["images"] == manifest["artifact"]["images"]
     assert told["target"] == {
@@ -114,4 +115,4 @@ def test_the_search_leaves_room_for_it(artifact: Path, finished: State) -> None:
 
 def test_a_plan_is_grouped_by_what_is_done() -> None:
     choice = {"quantize:a": "int8", "narrow:a": "16", "quantize:b": "fp32", "quantize:c.d": "int8"}
-    assert grouped(choice) == {"quantize": {"int8": ["a", "c.d"], "fp32": ["b"]}, "narrow": {"16": ["a"]}}
+    assert grouped(choice) == {"quantize": {"int8": ("a", "c.d"), "fp32": ("b",)}, "narrow": {"16": ("a",)}}

@@ -19,12 +19,12 @@ from paredown.stages.planning.latency_model import predict
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import open_sites, random_choice
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.losses import load_losses
+from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import cost, is_plan, validate
 from paredown.stages.transforms.layer_patterns import matched
+from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
@@ -99,7 +99,13 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
     profile, transforms = load_profile(state)
     meter = PlanMeter(load_prepared_model(state), transforms, replace(state, out=tmp_path))
-    hunt = SearchLoop(Search(), meter, Milp(), load_losses(state), {"latency": 0.8 * profile.baseline_ms})
+    hunt = SearchLoop(
+        Search(),
+        meter,
+        Milp(),
+        ExpectedLosses.load(state.product("sensitivity")).losses,
+        {"latency": 0.8 * profile.baseline_ms},
+    )
     assert {*profile.samples[1].choice.values()} == {"int8"} and hunt._seems_to_hold(profile.samples[1])
     assert hunt.known(replace(profile, samples=profile.samples[:2])) is None
     limits = Limits(latency_p50=Bound(value=0.8, unit="x"))

@@ -19,7 +19,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import _owner
-from paredown.stages.products.plan import load_choice
+from paredown.stages.products.plan import Plan
 from paredown.stages.profile import ProfileStage
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
@@ -152,7 +152,7 @@ def shrunk(started: State, run: Any, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def test_a_limit_that_needs_it_makes_the_search_choose_it(shrunk: State) -> None:
-    choice = load_choice(shrunk)
+    choice = Plan.load(shrunk.product("plan")).choice
     assert choice["resize:input"] == "16"
     assert "int8" in choice.values()
     plan = json.loads((shrunk.product("plan") / "plan.json").read_text())

@@ -20,12 +20,12 @@ from paredown.stages.base import State
 from paredown.stages.export import check_zeros
 from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.measuring.target import stored
-from paredown.stages.products.cost_profile import load_profile
-from paredown.stages.products.plan import load_choice, load_layers
+from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.product_files import read_notes
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
 
@@ -117,19 +117,19 @@ def test_reconstruction_is_made_once_and_kept(skipping: State) -> None:
 
 
 def test_the_plan_is_layer_wise_and_predicted_as_it_is_measured(skipping: State) -> None:
-    plan = json.loads((skipping.product("plan") / "plan.json").read_text())
-    layers = {layer["name"]: layer for layer in load_layers(skipping)}
-    sparse = sparse_layers(load_choice(skipping))
+    plan = Plan.load(skipping.product("plan"))
+    sparse = sparse_layers(plan.choice)
     assert sparse
-    for name, layer in layers.items():
-        expected = sparse.get(name)
-        assert (layer["sparsity"], layer["pattern"]) == ((expected.level, "block4") if expected else (0.0, ""))
-    assert plan["predicted"]["latency"] == pytest.approx(plan["measured"]["latency"], rel=0.1)
-    assert plan["measured"]["latency"] <= 0.3 * plan["baseline"]["latency"]["p50"]
+    for layer in plan.layers:
+        expected = sparse.get(layer.name)
+        assert (layer.sparsity, layer.pattern) == ((expected.level, "block4") if expected else (0.0, ""))
+    assert plan.predicted and plan.measured and plan.baseline and plan.baseline.latency
+    assert plan.predicted.latency == pytest.approx(plan.measured.latency, rel=0.1)
+    assert plan.measured.latency <= 0.3 * plan.baseline.latency.p50
 
 
 def test_zeros_are_in_the_artifact_that_was_trained(pared: State) -> None:
-    planned = sparse_layers(load_choice(pared))
+    planned = sparse_layers(Plan.load(pared.product("plan")).choice)
     found = zero_shares(load(stored(pared.product("artifact"))))
     assert planned
     for name, sparsity in planned.items():
@@ -144,7 +144,7 @@ def test_sparsity_may_grow_while_it_is_recovered(skipping: State, run: Run, tmp_
     state = run(state, "recover", tmp_path, gradual=2, distil=SHORT, quantize=SHORT)
     state = run(state, "export", tmp_path, agreement=0.5)
     found = zero_shares(load(stored(state.product("exported"))))
-    for name, sparsity in sparse_layers(load_choice(state)).items():
+    for name, sparsity in sparse_layers(Plan.load(state.product("plan")).choice).items():
         assert found[name] >= sparsity.level - 0.01
 
 
@@ -153,11 +153,24 @@ def test_growth_cannot_take_longer_than_the_training() -> None:
         Recover(gradual=3, distil=SHORT)
 
 
+def planned_layer(name: str, kept_in: int, kept_out: int, sparsity: float) -> PlannedLayer:
+    return PlannedLayer(
+        name=name,
+        op="conv",
+        depthwise=False,
+        channels_in=kept_in,
+        channels_out=kept_out,
+        kept_in=kept_in,
+        kept_out=kept_out,
+        bits=32,
+        sparsity=sparsity,
+    )
+
+
 def test_lost_zeros_are_an_error() -> None:
-    wide = {"kept_in": 64, "kept_out": 64}
-    planned = [{"name": "a", "sparsity": 0.8, **wide}, {"name": "add", "sparsity": 0.0, **wide}]
+    planned = [planned_layer("a", 64, 64, 0.8), planned_layer("add", 64, 64, 0.0)]
     check_zeros({"a": 0.795}, planned)
-    check_zeros({"a": 0.6875}, [{"name": "a", "sparsity": 0.7, "kept_in": 16, "kept_out": 8}])  # of 32 blocks 22
+    check_zeros({"a": 0.6875}, [planned_layer("a", 16, 8, 0.7)])  # of 32 blocks 22
     with pytest.raises(LimitError, match=r"the layer a has 70\.0 % zeros where the plan has 80\.0 %"):
         check_zeros({"a": 0.7}, planned)
 

@@ -1,0 +1,38 @@
+"""subject.json: what was calibrated of the prepared model, and takes too long to find again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from paredown.models.compression.qdq import Range
+from paredown.models.network.trace import ChannelGroup
+from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The ranges of values, every group's channels from the most important on (`order`), the groups, whether `blocks`
+    can be replaced, and what the engine of int8 decided: the layers that it `refused`, and what it says of itself
+    (`engine`)."""
+
+    FILE: ClassVar[str] = "subject.json"
+
+    ranges: Mapping[str, Range]
+    order: Mapping[str, tuple[int, ...]]
+    groups: tuple[ChannelGroup, ...]
+    blocks: bool
+    refused: tuple[str, ...]
+    engine: Mapping[str, Any]
+
+    def save(self, folder: Path) -> None:
+        document = plain(self)
+        document["tuned"] = {"refused": document.pop("refused"), "told": document.pop("engine")}
+        write_document(folder / self.FILE, document, indent=None)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Calibration":
+        file = folder / cls.FILE
+        document = read_object(file)
+        tuned = parse(dict[str, Any], document.get("tuned"), damaged(file))
+        return parse(cls, {**document, "refused": tuned.get("refused"), "engine": tuned.get("told")}, damaged(file))

@@ -1,0 +1,28 @@
+"""parity.json: how closely the exported file agrees with the torch network that was trained."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from paredown.stages.products.documents import read_document, write_document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """On `images` validation images: the share with the same answer (`agreement`) and the least that is asked
+    (`limit`), the mean difference of a logit, and the standard deviation of torch's logits."""
+
+    FILE: ClassVar[str] = "parity.json"
+
+    agreement: float
+    mean_difference: float
+    logit_spread: float | None = None
+    images: int | None = None
+    limit: float
+
+    def save(self, folder: Path) -> None:
+        write_document(folder / self.FILE, self, indent=2)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Parity":
+        return read_document(cls, folder / cls.FILE)
