@@ -142,7 +142,7 @@ def state_of(recipe: Recipe, folder: Path, out: Path) -> State:
         file = folder / product / "model.onnx"
         if not file.is_file():
             raise InputError(f"{file} does not exist; run the recipe first: paredown run")
-    return State(**recipe.told(), cache=folder.parent / ".cache", out=out)
+    return State(**recipe.state_fields(), cache=folder.parent / ".cache", out=out)
 
 
 @click.command()

@@ -167,7 +167,7 @@ def test_a_killed_replay_goes_on(copy: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(one.recipe, copy / "runs", progress=stop, decided=one.decided())
+        run(one.recipe, copy / "runs", progress=stop, overrides=one.decided())
     ended = call("run", copy / "demo.yaml", "--out", copy / "runs", "--locked")
     assert ended.code == 0, ended.err
     assert ended.err.count("unchanged") == 5

@@ -35,12 +35,14 @@ def diff_verb(first: Path, second: Path, as_json: bool) -> None:
 
     FIRST and SECOND are locks, or folders of runs such as runs/demo.
     """
-    found = explain(first, second)
-    click.echo(json.dumps(asdict(found), indent=2, ensure_ascii=False) if as_json else "\n".join(diff_lines(found)))
+    explained = explain(first, second)
+    text = json.dumps(asdict(explained), indent=2, ensure_ascii=False) if as_json else "\n".join(diff_lines(explained))
+    click.echo(text)
 
 
 def explain(first: Path, second: Path) -> Explained:
-    """Raises InputError for what is no lock and no folder of a finished run."""
+    """How the second run differs from the first. Raises InputError for what is no lock and no folder of a finished
+    run."""
     from paredown.pipeline.lock import changes
     from paredown.pipeline.lock.lock import read_lock
 
@@ -66,16 +68,16 @@ def lock_in(path: Path) -> Path:
     return path / RUN_LOCK if path.is_dir() else path
 
 
-def diff_lines(found: Explained, most: int = 12) -> Iterator[str]:
-    """All of it, under headings; of many sites that changed alike the first ones are named."""
-    yield from found.summary
-    yield from _listed("costs and gains", found.gains)
-    for kind, names in found.sites.items():
+def diff_lines(explained: Explained, most: int = 12) -> Iterator[str]:
+    """The lines to print, under headings; of more than `most` sites that changed alike the first are named."""
+    yield from explained.summary
+    yield from _listed("costs and gains", explained.gains)
+    for kind, names in explained.sites.items():
         more = f", and {len(names) - most} more" if len(names) > most else ""
         yield f"\n{kind} ({len(names)}):"
         yield f"  {', '.join(names[:most])}{more}"
     for heading in ("recipe", "inputs", "decisions", "surroundings"):
-        yield from _listed(heading, getattr(found, heading))
+        yield from _listed(heading, getattr(explained, heading))
 
 
 def _listed(heading: str, lines: Lines) -> Iterator[str]:

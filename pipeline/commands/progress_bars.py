@@ -1,4 +1,4 @@
-"""How a person sees that long work goes on: bars on a terminal, a line every few seconds elsewhere."""
+"""Shows the progress of long work: bars on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -59,15 +59,15 @@ class Lines:
     stage: str = ""
     share: float = 0.0
     started: float = 0.0
-    said: float = 0.0
+    printed: float = 0.0
 
     def __call__(self, text: str, done: float, total: float) -> None:
         now, stage, share = time.monotonic(), text.partition(": ")[0], done / (total or 1)
         starts = stage != self.stage
         if starts or share < self.share:
             self.started = now
-        if starts or share >= 1 > self.share or now - self.said >= _EVERY:
-            self.said = now
+        if starts or share >= 1 > self.share or now - self.printed >= _EVERY:
+            self.printed = now
             print(f"{text}{_left(share, now - self.started)}", file=self.stream, flush=True)
         self.stage, self.share = stage, share
 

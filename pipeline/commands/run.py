@@ -29,12 +29,8 @@ def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool) -> None:
     from paredown.pipeline.recipe.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    if locked:
-        _guarded(lambda: _run_locked(loaded, recipe, out, as_json), out / loaded.name)
-    elif loaded.front:
-        _guarded(lambda: _run_front(loaded, recipe, out, as_json), out / loaded.name)
-    else:
-        _guarded(lambda: _run(loaded, out, None, lambda f: _close(loaded, recipe, f, as_json)), out / loaded.name)
+    way = _run_locked if locked else _run_front if loaded.front else _run_one
+    _guarded(functools.partial(way, loaded, recipe, out, as_json), out / loaded.name)
 
 
 @click.command("plan")
@@ -46,7 +42,7 @@ def plan_verb(recipe: Path, out: Path) -> None:
 
     loaded = load_recipe(recipe)
     for model in expand_front(loaded):
-        _guarded(functools.partial(_run, model, out, "search", _print_plan), out / loaded.name)
+        _guarded(functools.partial(_run_stages, model, out, _print_plan, until="search"), out / loaded.name)
 
 
 @click.command("report")
@@ -73,14 +69,65 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _run(
+def _run_one(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+    """Runs a recipe, prints the closing table, and writes report, model card and lock."""
+
+    def close(folder: Path) -> None:
+        _print_closing_table(folder, as_json)
+        _write(loaded, file, folder)
+
+    _run_stages(loaded, out, close)
+
+
+def _run_front(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
+    from paredown.pipeline.recipe.recipe import expand_front
+    from paredown.pipeline.report import front
+    from paredown.pipeline.run.runner import is_rank_zero
+
+    models, refusals = expand_front(loaded), list[str]()
+    for model in models:
+        with _collected(refusals, f"{model.limits.latency_p50}: "):
+            suffix = model.name.removeprefix(loaded.name)
+            _run_stages(model, out, functools.partial(_write, model, file, suffix=suffix))
+    if is_rank_zero():
+        show_rows(front.compared(models, out), as_json)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+def _run_locked(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+    """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
+    from paredown.pipeline.lock import locked_run
+    from paredown.pipeline.report import front
+    from paredown.pipeline.run.runner import is_rank_zero
+
+    models, refusals = locked_run.locked(loaded, file, out), list[str]()
+    for model in models:
+        folder = out / model.recipe.name
+        for line in model.warnings:
+            tell(f"warning: {model.file}: {line}")
+        with _collected(refusals), model.threads():
+            _run_stages(model.recipe, out, functools.partial(_describe, model.recipe), overrides=model.decided())
+        with _collected(refusals):
+            if is_rank_zero() and (folder / "artifact").is_dir():
+                tell(model.outcome(folder))
+    if is_rank_zero() and loaded.front:
+        show_rows(front.compared([model.recipe for model in models], out), as_json)
+    elif is_rank_zero():
+        _print_closing_table(out / loaded.name, as_json)
+    if refusals:
+        raise LimitError("; ".join(refusals))
+
+
+def _run_stages(
     recipe: "Recipe",
     out: Path,
-    until: str | None,
     close: Callable[[Path], None],
-    decided: "LockOverrides | None" = None,
+    until: str | None = None,
+    overrides: "LockOverrides | None" = None,
 ) -> None:
-    """Runs the stages and shows the outcome, also that of a run which a limit ended."""
+    """Runs the stages up to `until` and calls `close` with the run's folder, also where a limit ended the run."""
     from paredown.pipeline.commands.progress_bars import shown
     from paredown.pipeline.run.runner import is_rank_zero, run
     from paredown.stages.products.product_files import read_notes
@@ -88,7 +135,7 @@ def _run(
     refusal: LimitError | None = None
     with contextlib.redirect_stdout(sys.stderr), shown() as progress:
         try:
-            run(recipe, out, until, progress, decided)
+            run(recipe, out, until, progress, overrides)
         except LimitError as error:
             refusal = error
     try:
@@ -101,75 +148,29 @@ def _run(
             raise refusal
 
 
-def _run_front(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
-    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
-    from paredown.pipeline.recipe.recipe import expand_front
-    from paredown.pipeline.report import front
-    from paredown.pipeline.run.runner import is_rank_zero
-
-    models, refusals = expand_front(loaded), list[str]()
-    for model in models:
-        try:
-            _run(model, out, None, functools.partial(_write, model, recipe, suffix=model.name[len(loaded.name) :]))
-        except LimitError as error:
-            refusals.append(f"{model.limits.latency_p50}: {error}")
-    if is_rank_zero():
-        show_rows(front.compared(models, out), as_json)
-    if refusals:
-        raise LimitError("; ".join(refusals))
-
-
-def _run_locked(loaded: "Recipe", recipe: Path, out: Path, as_json: bool) -> None:
-    """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
-    from paredown.pipeline.lock import locked_run
-    from paredown.pipeline.report import front
-    from paredown.pipeline.report.closing_table import closing_table
-    from paredown.pipeline.run.runner import is_rank_zero
-
-    every, refusals = locked_run.locked(loaded, recipe, out), list[str]()
-    for one in every:
-        folder = out / one.recipe.name
-        for line in one.warnings:
-            tell(f"warning: {one.file}: {line}")
-        with _noted(refusals), one.threads():
-            _run(one.recipe, out, None, functools.partial(_describe, one.recipe), one.decided())
-        with _noted(refusals):
-            if is_rank_zero() and (folder / "artifact").is_dir():
-                tell(one.outcome(folder))
-    if is_rank_zero() and loaded.front:
-        show_rows(front.compared([one.recipe for one in every], out), as_json)
-    elif is_rank_zero():
-        show_rows([asdict(row) for row in closing_table(out / loaded.name)], as_json)
-    if refusals:
-        raise LimitError("; ".join(refusals))
-
-
 @contextlib.contextmanager
-def _noted(refusals: list[str]) -> Iterator[None]:
-    """Goes on behind a limit that is not met, which is told at the end."""
+def _collected(refusals: list[str], start: str = "") -> Iterator[None]:
+    """Adds a limit that is not met to `refusals` and goes on: all of them are raised together at the end."""
     try:
         yield
     except LimitError as error:
-        refusals.append(str(error))
+        refusals.append(f"{start}{error}")
 
 
-def _close(loaded: "Recipe", recipe: Path, folder: Path, as_json: bool) -> None:
-    """Prints the closing table, writes the report and the lock, and says where things are."""
+def _print_closing_table(folder: Path, as_json: bool) -> None:
     from paredown.pipeline.report.closing_table import closing_table
 
-    rows = [asdict(row) for row in closing_table(folder)]
-    show_rows(rows, as_json)
-    _write(loaded, recipe, folder)
+    show_rows([asdict(row) for row in closing_table(folder)], as_json)
 
 
-def _write(loaded: "Recipe", recipe: Path, folder: Path, suffix: str = "") -> None:
+def _write(loaded: "Recipe", file: Path, folder: Path, suffix: str = "") -> None:
     """Writes report, model card and lock, and says where they and the artifact are."""
     from paredown.pipeline.lock.collect import write_lock
 
     artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
     if artifact is not None:
         tell(f"artifact: {artifact}")
-        tell(f"lock: {write_lock(loaded, recipe, folder, suffix)}")
+        tell(f"lock: {write_lock(loaded, file, folder, suffix)}")
     _describe(loaded, folder)
 
 

@@ -41,7 +41,7 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
 
 
 def facts_of(artifact: "Artifact") -> "Facts":
-    """What the file holds; whatever a strange file breaks there is told in one line."""
+    """What is known of the file without running it. Raises InputError of one line where its graph cannot be read."""
     from paredown.models.onnx.facts import facts_of as read
 
     try:
@@ -59,8 +59,8 @@ def _signed(artifact: "Artifact", public_key: Path | None) -> dict[str, str]:
     if public_key:
         names = ", ".join(file.name for file in check_signatures(artifact.file, public_key))
         return {"signed": f"{names}: good with {public_key}"}
-    found = [file.name for file in signatures(artifact.file)]
-    return {"signed": f"{', '.join(found)}: not checked; --public-key checks"} if found else {}
+    unchecked = [file.name for file in signatures(artifact.file)]
+    return {"signed": f"{', '.join(unchecked)}: not checked; --public-key checks"} if unchecked else {}
 
 
 def _print(facts: "Sequence[Fact]", manifest: "Manifest | None") -> None:

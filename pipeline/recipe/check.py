@@ -1,4 +1,4 @@
-"""What can be known about a recipe before any work: its parts are there, and its model can be traced."""
+"""Checks a recipe before any work: its parts are there, and its model can be traced."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,7 +74,7 @@ def _trace(recipe: Recipe, classes: int) -> "Network":
 
 
 def _warnings(recipe: Recipe) -> Iterator[str]:
-    """What can be run and gains nothing."""
+    """A line for every part of the recipe that can be run and gains nothing."""
     runtime = target_runtime(recipe.target, recipe.root)
     for step in recipe.pipeline:
         asked = "sparsify" in (getattr(step.stage, "transforms", None) or ())
@@ -87,5 +87,5 @@ def _warnings(recipe: Recipe) -> Iterator[str]:
 
 
 def _limits(recipe: Recipe) -> list[str]:
-    said = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
-    return [f"{name} {value}" for name, value in said.items() if value is not None]
+    limits = {name: getattr(recipe.limits, name) for name in type(recipe.limits).model_fields}
+    return [f"{name} {value}" for name, value in limits.items() if value is not None]

@@ -89,12 +89,12 @@ def page(model: str, data: str, file: Path, image_size: int, contents: Contents)
     """The text of such a recipe."""
     library = model.startswith(_LIBRARIES)
     names = ["fit", *DEFAULT] if library else list(DEFAULT)
-    hub = "\n  weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
-    path = "\n  # weights: path/to/checkpoint.pth"
+    from_library = "\n  weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
+    from_file = "\n  # weights: path/to/checkpoint.pth"
     return _PAGE.format(
         file=file,
         model=_scalar(model if library else _from(file.parent, model)),
-        weights=hub if library else path,
+        weights=from_library if library else from_file,
         data=_scalar(data if data.startswith("package:") else _from(file.parent, data)),
         image_size=image_size,
         heading="".join(f"# {line}\n" for line in contents.heading),

@@ -74,18 +74,18 @@ class Recipe(Spec):
     card: Card = Field(Card(), description="what the model card says of use, licence and owner")
     root: Path
 
-    def told(self) -> dict[str, Any]:
-        """What stages are told of it: fields of their `State`."""
+    def state_fields(self) -> dict[str, Any]:
+        """The fields of the stages' `State` that come from the recipe."""
         target = Target(**self.target.model_dump(exclude={"compare"}))
         parts = {"model": self.model, "data": self.data, "limits": self.limits, "seed": self.seed, "root": self.root}
         named = {"name": self.name, "sha256": self.digest()}
         return {**parts, "target": target, "compare": self.target.compare, "recipe": named}
 
     def digest(self) -> str:
-        """sha256 over what it asks for, in hex: comments, order, and what is said although it is the default anyway do
-        not change it, nor do its name and its place."""
-        said = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
-        return digest_of({**said, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
+        """sha256 in hex over what it asks for. Comments, order, and defaults that are written out do not change it, nor
+        do its name and its place."""
+        options = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
+        return digest_of({**options, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
 
 
 def _options(step: Step) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str])
 
 
 def _faults_of(recipe: Recipe) -> list[Fault]:
-    """What only shows once everything is read."""
+    """Faults that show only once everything is read."""
     faults = chain_faults(recipe.pipeline)
     if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
         faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))

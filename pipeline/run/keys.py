@@ -48,19 +48,19 @@ class ProductKeys:
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
-        value = self.recipe.told()[name]
-        said = value.model_dump(mode="json") if isinstance(value, Spec) else value
+        value = self.recipe.state_fields()[name]
+        plain = value.model_dump(mode="json") if isinstance(value, Spec) else value
         match name:
             case "model":
-                return [said, self.model]
+                return [plain, self.model]
             case "data":
-                return [said, self.data]
+                return [plain, self.data]
             case "target":
                 # A store that moved to another machine measures again.
-                return [said, processor(), self.installed("runtimes", [value.runtime])]
+                return [plain, processor(), self.installed("runtimes", [value.runtime])]
             case "compare":
-                return [said, self.installed("runtimes", value)]
-        return said
+                return [plain, self.installed("runtimes", value)]
+        return plain
 
     @cached_property
     def model(self) -> str:

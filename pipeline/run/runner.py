@@ -1,4 +1,4 @@
-"""The one loop over a recipe's stages: what did not change is not made again, what was killed goes on."""
+"""Runs a recipe's stages in order: what did not change is not made again, what was killed goes on."""
 
 import json
 import os
@@ -34,7 +34,8 @@ class LockOverrides:
 
 @dataclass(frozen=True)
 class RunPlace:
-    """Where a run writes: the store it shares with other runs, and the folder that shows its own products."""
+    """Where a run writes: the store that it shares with other runs, and the folder `shown` with links to its own
+    products."""
 
     store: ProductStore
     shown: Path
@@ -48,16 +49,14 @@ def run(
     folder: Path,
     until: str | None = None,
     progress: Progress = silent,
-    decided: LockOverrides | None = None,
+    overrides: LockOverrides | None = None,
 ) -> State:
-    """Runs the stages in order, up to and with the one named `until`; `folder/<recipe's name>/` shows their
-    products. Raises the stages' ParedownErrors; the next call goes on where this one ended.
-
-    What is `decided` stands in for what stages would else decide.
+    """Runs the stages in order, up to and with the one named `until`, and returns the state with their products, which
+    `folder/<recipe's name>/` shows. Raises the stages' ParedownErrors; the next call goes on where this one ended.
     """
     keep_pages()
-    pipeline = decided.pipeline if decided else recipe.pipeline
-    steps, keys = _steps_until(pipeline, until), ProductKeys(recipe, decided.threads if decided else None)
+    pipeline = overrides.pipeline if overrides else recipe.pipeline
+    steps, keys = _steps_until(pipeline, until), ProductKeys(recipe, overrides.threads if overrides else None)
     _refuse_missing(recipe, steps)
     place = RunPlace(ProductStore(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)
@@ -67,9 +66,9 @@ def run(
             unpublish_stale(place, pipeline)
         made: dict[str, str] = {}
         for i, step in enumerate(steps):
-            told = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
+            prefixed = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
             made[step.stage.gives] = digest = keys.of(step, made)
-            product = _product(place, step, digest, _seen_by(step, state, told), pipeline[i:])
+            product = _product(place, step, digest, _seen_by(step, state, prefixed), pipeline[i:])
             if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
@@ -167,7 +166,7 @@ def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
 
 
 def _first_state(recipe: Recipe, folder: Path, progress: Progress) -> State:
-    return State(**recipe.told(), cache=folder / ".cache", out=folder, progress=progress)
+    return State(**recipe.state_fields(), cache=folder / ".cache", out=folder, progress=progress)
 
 
 def is_rank_zero() -> bool:
@@ -184,14 +183,14 @@ def unpublish_stale(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
 
 
 def _seen_by(step: Step, state: State, progress: Progress) -> State:
-    """The state with the products that the stage declares and no others: only those are in its key."""
+    """The state with those products only that the stage declares: no others are in its key."""
     declared = {*step.stage.needs, *step.stage.uses}
     products = {name: folder for name, folder in state.products.items() if name in declared}
     return replace(state, products=products, progress=progress)
 
 
 def _prefixed(progress: Progress, stage: str) -> Progress:
-    """`3/8 search: <what the stage says>`; most stages start with their own name, which is not said twice."""
+    """`3/8 search: <the stage's text>`; most stages start with their own name, which is not written twice."""
     own = f"{stage.partition(' ')[2]}: "
     return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
 
@@ -201,5 +200,5 @@ def _note_seconds(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
     file = place.shown / "timings.json"
     shown = {step.name: place.store.published(place.link(step)) for step in pipeline}
     with machine_errors(file):
-        noted = {name: place.store.seconds(key) for name, key in shown.items() if key}
-        write_whole(file, json.dumps(noted, indent=2) + "\n")
+        seconds = {name: place.store.seconds(key) for name, key in shown.items() if key}
+        write_whole(file, json.dumps(seconds, indent=2) + "\n")
