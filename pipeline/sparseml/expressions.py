@@ -67,7 +67,7 @@ def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
         raise ValueError(f"cannot be computed: {error or type(error).__name__}") from error
 
 
-def resolved(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+def with_evaluated(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     """The variables with the expressions among them evaluated, and why those are left that cannot be.
 
     They may use each other in any order. At most 200, at most 20 deep, so that a recipe cannot take minutes.
@@ -78,21 +78,21 @@ def resolved(variables: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, st
         return known, dict.fromkeys(waiting, f"more than {_MOST_VARIABLES} variables are computed")
     failed: dict[str, str] = {}
     for _ in range(_DEEPEST):
-        now, failed = _attempt({name: text for name, text in waiting.items() if name not in known}, known)
-        if not now:
+        computed, failed = _attempt({name: text for name, text in waiting.items() if name not in known}, known)
+        if not computed:
             break
-        known |= now
+        known |= computed
     return known, failed
 
 
 def _attempt(waiting: Mapping[str, str], known: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
-    found, failed = dict[str, Any](), dict[str, str]()
+    computed, failed = dict[str, Any](), dict[str, str]()
     for name, text in waiting.items():
         try:
-            found[name] = evaluate(text, known)
+            computed[name] = evaluate(text, known)
         except ValueError as error:
             failed[name] = str(error)
-    return found, failed
+    return computed, failed
 
 
 def _value(node: ast.expr, variables: Mapping[str, Any]) -> Number:

@@ -114,9 +114,9 @@ def _profile(pruned: Pruning | None, precisions: Sequence[Pin]) -> Iterator[str]
         yield "  sparsify:"
         yield f"    levels: [{', '.join(map(_scalar, levels))}]"
         yield f"    patterns: [{json.dumps(pruned.pattern)}]"
-        said = [*pruned.pins, *_others(pruned.pins)]
+        pins = [*pruned.pins, *_others(pruned.pins)]
         yield f"    method: {pruned.method}"
-        yield from (f"    {line}" for line in _pinned(said, pruned.pattern if ":" in pruned.pattern else ""))
+        yield from (f"    {line}" for line in _pinned(pins, pruned.pattern if ":" in pruned.pattern else ""))
     if precisions:
         yield "  quantize:"
         yield from (f"    {line}" for line in _pinned(precisions))
@@ -133,7 +133,7 @@ def _pinned(pins: Sequence[Pin], instead: str = "") -> Iterator[str]:
     for pin in pins:
         level = json.dumps(instead) if instead and isinstance(pin.value, float) else _scalar(pin.value)
         value = DENSE if pin.value == 0 else level
-        yield f"  {json.dumps(pin.layers, ensure_ascii=False)}: {value}  # {_line(pin.said)}"
+        yield f"  {json.dumps(pin.layers, ensure_ascii=False)}: {value}  # {_line(pin.origin)}"
 
 
 def _recover(trained: Training) -> Iterator[str]:
@@ -146,7 +146,7 @@ def _recover(trained: Training) -> Iterator[str]:
         phase = head
         if key == "lr" and given.value > 0.01:
             yield f"{'  ' * bool(head)}# {_SGD}"
-        yield f"{'  ' * bool(head)}{key}: {_scalar(given.value)}  # {_line(given.said)}"
+        yield f"{'  ' * bool(head)}{key}: {_scalar(given.value)}  # {_line(given.origin)}"
     if "quantize.epochs" not in trained.options:
         yield "quantize: {epochs: 0}  # nothing is quantized"
 

@@ -13,12 +13,15 @@ _MOST_REPEATS = 6
 
 @dataclass(frozen=True)
 class Pin:
-    """A value that layers are held to: a level, or a precision. `layers` is a name, or with `many` an expression."""
+    """A value that layers are held to: a level, or a precision. `layers` is a name, or with `many` an expression.
+
+    `origin` names the option that says so, for comments, and `where` its file and line.
+    """
 
     layers: str
     many: bool
     value: float | str
-    said: str
+    origin: str
     where: str
 
     def meets(self, other: "Pin") -> bool:
@@ -33,20 +36,20 @@ class Pin:
 
 def pins_of(modifier: Modifier, key: str, names: Sequence[str], value: float | str) -> Iterator[Pin]:
     """The pins to a value for what an option of a modifier names; biases, which are never pruned, have none."""
-    said, where = modifier.said(key), modifier.where(key)
+    origin, where = modifier.origin(key), modifier.where(key)
     for name in names:
         if name in ("__ALL__", "__ALL_PRUNABLE__"):
-            yield Pin(EVERY, True, value, said, where)
+            yield Pin(EVERY, True, value, origin, where)
         elif name.rstrip("$").endswith("bias"):
             continue
         elif name.startswith("re:"):
-            yield Pin(expression_of(modifier, key, name), True, value, said, where)
+            yield Pin(expression_of(modifier, key, name), True, value, origin, where)
         elif modifier.staged and is_class(name):
             raise modifier.wrong(key, f"names the class {name}; allowed: names of layers, re:<expression>, __ALL__")
         elif modifier.staged and modifier.name != "MagnitudePruningModifier" and not name.endswith(".weight"):
-            yield Pin(rf"{re.escape(name)}(\..*)?", True, value, said, where)  # a module with all that is in it
+            yield Pin(rf"{re.escape(name)}(\..*)?", True, value, origin, where)  # a module with all that is in it
         else:
-            yield Pin(name.removesuffix(".weight"), False, value, said, where)
+            yield Pin(name.removesuffix(".weight"), False, value, origin, where)
 
 
 def expression_of(modifier: Modifier, key: str, name: str) -> str:

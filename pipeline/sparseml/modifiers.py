@@ -8,7 +8,7 @@ from typing import Any
 
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.yaml_lines import Document, Place, read
-from paredown.pipeline.sparseml.expressions import evaluate, expression_in, resolved
+from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with_evaluated
 from paredown.stages import plugins
 
 _TIMES = "start_epoch end_epoch"
@@ -91,7 +91,7 @@ class Modifier:
         place = (*self.place, *(self.spelled(key) for key in keys))
         return f"{self.document.file}:{self.document.line(place)}"
 
-    def said(self, key: str) -> str:
+    def origin(self, key: str) -> str:
         """`line 12: GMPruningModifier.final_sparsity`, for comments."""
         line = self.document.line((*self.place, self.spelled(key)))
         return f"line {line}: {self.name}.{self.spelled(key)}"
@@ -140,12 +140,12 @@ def read_modifiers(file: Path) -> tuple[Modifier, ...]:
     document = read(file, tagged=True)
     if not isinstance(document.data, dict):
         raise InputError(f"{file}:1: a SparseML recipe is a mapping with a key `modifiers`, or stages that have some")
-    found = tuple(_modifiers(document, document.data, (), {}))
-    if not found:
+    modifiers = tuple(_modifiers(document, document.data, (), {}))
+    if not modifiers:
         raise InputError(
             f"{file}:1: no modifiers found; they stand under `modifiers:`, or in a stage's `..._modifiers:`"
         )
-    return found
+    return modifiers
 
 
 def _modifiers(
@@ -155,7 +155,7 @@ def _modifiers(
     groups = {key for key in data if "modifiers" in key}
     stages = {key for key, value in data.items() if key not in groups and _is_stage(key, value)}
     own = {key: value for key, value in data.items() if key not in groups | stages}
-    variables, failed = resolved({**outer, **own})
+    variables, failed = with_evaluated({**outer, **own})
     for key, reason in failed.items():
         raise InputError(f"{document.file}:{document.line((*place, key))}: {key}: {data[key]} {reason}")
     for key, value in data.items():

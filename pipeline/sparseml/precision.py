@@ -10,12 +10,12 @@ from paredown.pipeline.sparseml.modifiers import Modifier
 
 def quantization(modifiers: Sequence[Modifier]) -> tuple[tuple[Pin, ...], list[str]]:
     """Pins to int8 and fp32, none where the recipe does not quantize, and notes about what was left out."""
-    found, notes = list[Pin](), list[str]()
+    pins, notes = list[Pin](), list[str]()
     for m in modifiers:
         if m.name.endswith("QuantizationModifier"):
-            pins, more = _precisions(m)
-            found, notes = found + pins, notes + more
-    return tuple(dict.fromkeys(found)), notes
+            more_pins, more_notes = _precisions(m)
+            pins, notes = pins + more_pins, notes + more_notes
+    return tuple(dict.fromkeys(pins)), notes
 
 
 def _precisions(modifier: Modifier) -> tuple[list[Pin], list[str]]:
@@ -76,9 +76,9 @@ def _rest(modifier: Modifier, notes: list[str]) -> list[Pin]:
         raise modifier.wrong("config_groups", f"holds {bad[0]!r}; allowed: names of modules")
     key = "submodules" if modifier.has("submodules") else "config_groups"
     if not names or classes:
-        return [Pin(EVERY, True, "int8", modifier.said("scheme"), modifier.where())]
-    inside = [Pin(rf"{re.escape(n)}(\..*)?", True, "int8", modifier.said(key), modifier.where(key)) for n in names]
-    return [*inside, Pin(EVERY, True, "fp32", modifier.said(key), modifier.where(key))]
+        return [Pin(EVERY, True, "int8", modifier.origin("scheme"), modifier.where())]
+    inside = [Pin(rf"{re.escape(n)}(\..*)?", True, "int8", modifier.origin(key), modifier.where(key)) for n in names]
+    return [*inside, Pin(EVERY, True, "fp32", modifier.origin(key), modifier.where(key))]
 
 
 def _targets(modifier: Modifier, group: Mapping[str, Any]) -> list[Any]:
@@ -94,7 +94,7 @@ def _inside(modifier: Modifier, key: str, name: str, value: str) -> Pin:
         layers = expression_of(modifier, key, name)
     else:
         layers = re.escape(name) + (r"(\..*)?" if modifier.has("config_groups") else ".*")
-    return Pin(layers, True, value, modifier.said(key), modifier.where(key))
+    return Pin(layers, True, value, modifier.origin(key), modifier.where(key))
 
 
 def _precision(modifier: Modifier, key: str, scheme: Any, name: str) -> str:

@@ -35,15 +35,15 @@ def pruning(modifiers: Sequence[Modifier], held: float | None) -> tuple[Pruning 
         raise shaping[0].wrong("", "names the level itself; leave --sparsity out")
     if shaping:
         notes = [f"{m.where()}: {m.name}: masks hold to the end anyway" for m in keeping]
-        found = [pin for m in shaping for pin in _levels(m)]
+        pins = [pin for m in shaping for pin in _levels(m)]
         pattern, method = _only("mask_type", shaping, _pattern), _only("", shaping, _method)
     else:
         notes, pattern, method = [], "unstructured", "magnitude"
-        found = [pin for m in keeping for pin in pins_of(m, "params", m.names("params"), _held(m, held))]
+        pins = [pin for m in keeping for pin in pins_of(m, "params", m.names("params"), _held(m, held))]
     notes += [note for m in (*shaping, *keeping) for note in _beside_weights(m)]
-    if not any(pin.value for pin in found):
+    if not any(pin.value for pin in pins):
         return None, notes
-    return Pruning(_agreed(found), pattern, method), notes
+    return Pruning(_agreed(pins), pattern, method), notes
 
 
 def _held(modifier: Modifier, held: float | None) -> float:

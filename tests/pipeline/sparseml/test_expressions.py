@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paredown.pipeline.sparseml.expressions import evaluate, expression_in, resolved
+from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with_evaluated
 
 
 @pytest.mark.parametrize(
@@ -54,16 +54,16 @@ def test_only_whole_texts_are_expressions() -> None:
 
 
 def test_variables_may_use_each_other_in_any_order() -> None:
-    known, failed = resolved({"c": "eval(a + b)", "b": "eval(a * 2)", "a": 2, "d": "eval(d)", "e": "text"})
+    known, failed = with_evaluated({"c": "eval(a + b)", "b": "eval(a * 2)", "a": 2, "d": "eval(d)", "e": "text"})
     assert known == {"a": 2, "b": 4, "c": 6, "e": "text"}
     assert failed == {"d": "uses d, which is no number; known: a, b, c"}
 
 
 def test_growing_variables_end_at_the_bound() -> None:
     chain = {"a0": 9} | {f"a{i}": f"eval(a{i - 1} * a{i - 1} * a{i - 1})" for i in range(1, 19)}
-    assert "beyond" in resolved(chain)[1]["a3"]
+    assert "beyond" in with_evaluated(chain)[1]["a3"]
     many = {f"a{i}": "eval(1)" for i in range(300)}
-    assert "more than 200" in resolved(many)[1]["a0"]
+    assert "more than 200" in with_evaluated(many)[1]["a0"]
 
 
 @settings(max_examples=200, deadline=None)
