@@ -19,7 +19,7 @@ from load import busy
 from onnx import ModelProto
 
 from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import quantize, quantized_values, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
 from paredown.models.loading.model import quiet_torchvision
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.trace import analyse
@@ -47,7 +47,7 @@ def subjects(folder: Path, count: int) -> None:
     torch.manual_seed(0)
     module = fold_batch_norm(mobilenet_v2(num_classes=10).eval(), SHAPE)
     model = export(module, SHAPE)
-    names = units(model)
+    names = quantizable_nodes(model)
     values = set(quantized_values(model, names).values())
     ranges = observe(analyse(module, SHAPE).graph, [torch.randn(8, *SHAPE)], values)
     for name in ("model", "same"):

@@ -18,7 +18,7 @@ import torch
 from quickstart import measure, page, quantize_plainly
 from torch import Tensor
 
-from paredown.models.compression.qdq import units
+from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.data.dataset import Data
 from paredown.models.errors import ParedownError
 from paredown.models.network.trace import analyse
@@ -50,7 +50,7 @@ def quantized(engine: Engine, state: State, data: Data) -> tuple[Path, str]:
     network = analyse(load_teacher(state, data), (3, side, side))
     model = export(network.module, network.shape, state.target.batch)
     tuned = engine.tune(network, images, labelled)
-    int8 = tuple(name for name in units(model) if name not in tuned.refused)
+    int8 = tuple(name for name in quantizable_nodes(model) if name not in tuned.refused)
     lowered = Lowered(network, model, int8, runtime_of(state).weight_bits())
     path = state.out / f"{tuned.told['engine']}.onnx"
     save(lowered.artifact(lowered.ranges(engine, images)), path)

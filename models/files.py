@@ -94,7 +94,7 @@ def digest_file(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def key(parts: Mapping[str, object]) -> str:
+def digest_of(parts: Mapping[str, object]) -> str:
     """sha256 over the parts as canonical JSON; raises TypeError for what JSON cannot say."""
     return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
 

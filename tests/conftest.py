@@ -14,8 +14,8 @@ from torch import nn
 from paredown.models.compression.channel_compensation import second_moments
 from paredown.models.compression.channel_groups import channel_groups
 from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.pruned_weights import Packed, prune_all
-from paredown.models.compression.qdq import Range, quantized_values, units
+from paredown.models.compression.pruned_weights import PackedWeight, prune_layers
+from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_values
 from paredown.models.compression.supernet import Replacements, attach, branches
 from paredown.models.data.dataset import Data, DataSpec, Split
 from paredown.models.loading.model import ModelSpec
@@ -178,14 +178,14 @@ def subject_of(
     bare = PreparedModel(network, model, groups, order, {}, 7, multiple, found, replacements or {})
     ranges: dict[str, Range] = {}
     moments: dict[str, torch.Tensor] = {}
-    pruned: dict[str, dict[str, Packed]] = {}
+    pruned: dict[str, dict[str, PackedWeight]] = {}
     for picks in covering_picks(found):
         one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
-        values = set(quantized_values(one.model, units(one.model)).values())
+        values = set(quantized_values(one.model, quantizable_nodes(one.model)).values())
         ranges = {**observe(one.network.graph, [images], values), **ranges}
         moments = {**second_moments(one.network, {n for g in one.groups for n in g.inputs}, [images]), **moments}
         wanted = {layer.name: Sparsify().offers(layer) for layer in one.network.layers}
-        pruned |= prune_all(one.network, {name: some for name, some in wanted.items() if some}, [images], pruned)
+        pruned |= prune_layers(one.network, {name: some for name, some in wanted.items() if some}, [images], pruned)
     return replace(bare, ranges=ranges, moments=moments, pruned=pruned)
 
 

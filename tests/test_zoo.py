@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.channel_groups import channel_groups, prune
-from paredown.models.compression.fake_quant import insert
-from paredown.models.compression.qdq import UNIT_RANGE, quantize, quantized_values, units
+from paredown.models.compression.channel_groups import channel_groups, remove_channels
+from paredown.models.compression.fake_quant import imitate_int8
+from paredown.models.compression.qdq import UNIT_RANGE, quantizable_nodes, quantize, quantized_values
 from paredown.models.loading.model import ModelSpec, load_model
 from paredown.models.network.trace import ChannelGroup, Network, analyse
 from paredown.models.onnx.edit import save
@@ -60,7 +60,9 @@ def member(request: pytest.FixtureRequest, tools: Any) -> Member:
     network = analyse(original, SHAPE)
     groups = channel_groups(network.module, SHAPE, keep=[network.layers[-1].name])
     stay = {group.name: list(range(0, group.width, 2)) for group in groups}
-    return Member(source, original, network, groups, stay, tools.subject_of(prune(original, SHAPE, stay), SHAPE))
+    return Member(
+        source, original, network, groups, stay, tools.subject_of(remove_channels(original, SHAPE, stay), SHAPE)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +107,9 @@ def test_half_of_it_is_half_as_wide(member: Member) -> None:
 
 def test_torch_and_onnx_share_their_names(member: Member) -> None:
     model, values = member.student.model, {node.name for node in member.student.network.graph.graph.nodes}
-    assert units(model) == [layer.name for layer in member.student.network.layers]
+    assert quantizable_nodes(model) == [layer.name for layer in member.student.network.layers]
     kinds = {node.output[0]: node.op_type for node in model.graph.node}
-    unnamed = set(quantized_values(model, units(model)).values()) - values
+    unnamed = set(quantized_values(model, quantizable_nodes(model)).values()) - values
     # The exporter takes SiLU apart; the range of a sigmoid needs no measuring.
     assert {kinds[value] for value in unnamed} <= set(UNIT_RANGE)
 
@@ -118,8 +120,8 @@ def test_its_export_computes_what_torch_computes(member: Member, images: torch.T
 
 
 def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.Tensor, tmp_path: Path) -> None:
-    prepared, chosen = member.student, units(member.student.model)
-    expected = answers(insert(prepared.network.graph, prepared.ranges, chosen, prepared.weight_bits), images)
+    prepared, chosen = member.student, quantizable_nodes(member.student.model)
+    expected = answers(imitate_int8(prepared.network.graph, prepared.ranges, chosen, prepared.weight_bits), images)
     plain = answers(prepared.network.graph, images)
     got = run(quantize(prepared.model, chosen, prepared.ranges, prepared.weight_bits), images, tmp_path)
     assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
@@ -132,7 +134,7 @@ def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.T
 
 def test_its_layers_run_in_integers(member: Member, tmp_path: Path) -> None:
     prepared = member.student
-    save(quantize(prepared.model, units(prepared.model), prepared.ranges, 7), tmp_path / "model.onnx")
+    save(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path / "model.onnx")
     kinds = [kind for kind, _ in OnnxRuntime().optimised(tmp_path / "model.onnx")]
     ops = [layer.op for layer in prepared.network.layers]
     assert kinds.count("QLinearConv") == ops.count("conv")

@@ -37,7 +37,7 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
     return agreed
 
 
-def prune(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
+def remove_channels(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
     """A copy of the module whose named layers, and whatever hangs together with them, have only the `kept` channels."""
     pruned = copy.deepcopy(module)
     graph, frozen = _dependencies(pruned, shape), {n for n, p in module.named_parameters() if not p.requires_grad}
@@ -139,7 +139,7 @@ def _same(module: nn.Module, shape: Shape, groups: Sequence[ChannelGroup]) -> bo
     with torch.no_grad():
         expected = zeroed(batch)
         try:
-            got = prune(module, shape, kept).eval()(batch)
+            got = remove_channels(module, shape, kept).eval()(batch)
         except (RuntimeError, ValueError):
             return False
     scale = float(expected.abs().max()) + 1e-6

@@ -16,7 +16,7 @@ from paredown.models.network.trace import ChannelGroup, Network
 from paredown.models.network.watch import watch_values
 
 
-def channel_order(
+def rank_channels(
     network: Network, groups: Iterable[ChannelGroup], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, tuple[int, ...]]:
     """Every group's channels, the most important first; batches are (images (N, 3, H, W), labels (N,))."""

@@ -81,7 +81,7 @@ class BiasQuant(nn.Module):
         return bias + (torch.round(bias / step) * step - bias).detach()
 
 
-def insert(graph: GraphModule, ranges: Mapping[str, Range], layers: Collection[str], bits: int) -> GraphModule:
+def imitate_int8(graph: GraphModule, ranges: Mapping[str, Range], layers: Collection[str], bits: int) -> GraphModule:
     """A copy of a traced network that imitates int8.
 
     `ranges` holds every value that is rounded (the origins in `qdq.quantized_values`), `layers` the int8 layers whose

@@ -1,4 +1,4 @@
-"""Weights pruned beforehand: for every layer and sparsity the reconstruction on calibration images, kept small."""
+"""Weights pruned beforehand: each layer at each sparsity, reconstructed on calibration images and packed for a file."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from paredown.models.compression.sparse_reconstruction import solver
+from paredown.models.compression.sparse_reconstruction import one_shot_pruner
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.trace import Network
 from paredown.models.network.watch import input_of
@@ -22,19 +22,20 @@ WIDEST = 10_000
 
 
 @dataclass(frozen=True)
-class Packed:
-    """A tensor with many zeros: one bit for every entry, and the entries that are not zero."""
+class PackedWeight:
+    """A weight with many zeros: one bit for every entry (8 in a byte), and in order the entries that are not zero."""
 
     bits: Tensor
     values: Tensor
     shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, weight: Tensor) -> "Packed":
+    def of(cls, weight: Tensor) -> "PackedWeight":
         there = weight.flatten() != 0
         return cls(torch.from_numpy(np.packbits(there.numpy())), weight.flatten()[there], tuple(weight.shape))
 
     def dense(self) -> Tensor:
+        """The weight, zeros included."""
         size = int(np.prod(self.shape))
         there = torch.from_numpy(np.unpackbits(self.bits.numpy(), count=size).astype(bool))
         fresh = torch.zeros(size)
@@ -42,35 +43,37 @@ class Packed:
         return fresh.reshape(self.shape)
 
 
-Pruned = Mapping[str, Mapping[str, Packed]]
+PrunedWeights = Mapping[str, Mapping[str, PackedWeight]]
 """Layer to sparsity (as it is written) to the layer's folded weight."""
 
 
-def prune_all(
+def prune_layers(
     network: Network,
     wanted: Mapping[str, Sequence[Sparsity]],
     batches: Sequence[Tensor],
     done: Collection[str] = (),
     progress: Progress = silent,
-) -> dict[str, dict[str, Packed]]:
-    """Every wanted layer that is in the network and not `done`; batches are images (N, 3, H, W).
+) -> dict[str, dict[str, PackedWeight]]:
+    """Layer to sparsity to pruned weight, of every wanted layer that is in the network and not `done`.
 
-    Layers of more than `WIDEST` columns are left out: their moments would take gigabytes.
+    `batches` are calibration images (N, 3, H, W). Layers of more than `WIDEST` columns are left out, as their moments
+    would take gigabytes.
     """
     small = [layer for layer in network.layers if layer.channels_in * layer.kernel <= WIDEST]
     layers = [layer.name for layer in small if layer.name in wanted.keys() - set(done)]
-    found: dict[str, dict[str, Packed]] = {}
+    pruned: dict[str, dict[str, PackedWeight]] = {}
     for index, name in enumerate(layers):
         progress("profile: prune", index, len(layers))
-        prune, weight = solver(*patch_moment(network, name, batches)), network.module.get_parameter(f"{name}.weight")
-        found[name] = {str(one): Packed.of(prune(weight.detach(), one)) for one in wanted[name]}
-    return found
+        prune = one_shot_pruner(*patch_moment(network, name, batches))
+        weight = network.module.get_parameter(f"{name}.weight").detach()
+        pruned[name] = {str(sparsity): PackedWeight.of(prune(weight, sparsity)) for sparsity in wanted[name]}
+    return pruned
 
 
 def patch_moment(network: Network, layer: str, batches: Iterable[Tensor]) -> tuple[Tensor, int]:
     """The second moments (columns, columns) of what a layer multiplies its weights with, and of how many patches.
 
-    Columns are ordered as in `sparse.as_rows`. A layer at a time, as the moments of a wide one take 85 MB.
+    Columns are ordered as in `sparsity.as_rows`. A layer at a time, as the moments of a wide one take 85 MB.
     """
     value, module = network.layer(layer).value, network.module.get_submodule(layer)
     total, count = torch.zeros(()), 0
@@ -99,7 +102,7 @@ def patches_of(module: nn.Module, read: Tensor) -> Tensor:
     return cut.reshape(len(cut), -1, places, cut.shape[-1]).permute(0, 3, 2, 1).flatten(2).flatten(0, 1)
 
 
-def save_pruned(pruned: Pruned, path: Path) -> None:
+def save_pruned(pruned: PrunedWeights, path: Path) -> None:
     tensors = dict[str, Tensor]()
     for layer, by_sparsity in pruned.items():
         for name, packed in by_sparsity.items():
@@ -108,10 +111,10 @@ def save_pruned(pruned: Pruned, path: Path) -> None:
     save_file(tensors, path)
 
 
-def load_pruned(path: Path) -> dict[str, dict[str, Packed]]:
-    tensors, found = load_file(path), dict[str, dict[str, Packed]]()
+def load_pruned(path: Path) -> dict[str, dict[str, PackedWeight]]:
+    tensors, pruned = load_file(path), dict[str, dict[str, PackedWeight]]()
     for key in (key.removesuffix("|bits") for key in tensors if key.endswith("|bits")):
         layer, name, shape = key.split("|")
-        packed = Packed(tensors[f"{key}|bits"], tensors[f"{key}|values"], tuple(map(int, shape.split(","))))
-        found.setdefault(layer, {})[name] = packed
-    return found
+        packed = PackedWeight(tensors[f"{key}|bits"], tensors[f"{key}|values"], tuple(map(int, shape.split(","))))
+        pruned.setdefault(layer, {})[name] = packed
+    return pruned

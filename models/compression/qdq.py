@@ -43,7 +43,7 @@ def weight_scales(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]
     return np.asarray(np.maximum(steps, np.maximum(steps.max() * LEAST_STEP, np.float32(1e-8))), np.float32)
 
 
-def units(model: ModelProto) -> list[str]:
+def quantizable_nodes(model: ModelProto) -> list[str]:
     """The nodes whose precision can be chosen: Conv, Gemm and the Add of two computed values."""
     constant = set(weights(model))
     joins = {n.name for n in model.graph.node if n.op_type == "Add" and not constant & set(n.input)}

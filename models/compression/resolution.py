@@ -87,7 +87,7 @@ def layer_pixels(network: Network, side: int) -> dict[str, tuple[int, int]]:
     return {layer.name: (count[reads[layer.name]], count[layer.value]) for layer in network.layers}
 
 
-def takes(network: Network, model: ModelProto, side: int) -> bool:
+def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
     """Whether module, trace and ONNX graph all compute the same from images of `side` x `side`.
 
     They do not where a size of the original's maps is written into them: a view, a pooling window, padding to "same".

@@ -1,25 +1,26 @@
-"""One-shot pruning of a layer with second-order reconstruction (Frantar and Alistarh, SparseGPT, 2023)."""
+"""One-shot pruning of a layer: the weights that stay take over what the others did (SparseGPT, 2023)."""
 
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from paredown.models.compression.sparsity import NOISE, Sparsity, _best_groups, as_rows, from_rows, mask, n_of_m
+from paredown.models.compression.sparsity import Sparsity, as_rows, best_groups, from_rows, mask, n_of_m
 
 COLUMNS = 128
-"""Columns that the sweep works on before it tells the others."""
-
+"""Columns that the sweep works on before the columns after them take over its errors."""
 
 DAMPING = 0.01
 """Of the mean square of a column, on the diagonal of the second moments."""
 
+NOISE = 0.1
+"""More damping, times columns / patches: with few patches the moments themselves are uncertain."""
 
 STEPS = 10
 """Of conjugate gradients: five more changed nothing."""
 
 
-def solver(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity], Tensor]:
+def one_shot_pruner(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity], Tensor]:
     """One-shot pruning with second-order reconstruction, of layers whose patches have these second moments.
 
     `moment` (columns, columns) is the mean of x x^T over so many `patches` x, columns as in `as_rows`. The result takes
@@ -85,4 +86,4 @@ def _again(part: Tensor, factor: Tensor, sparsity: Sparsity, planned: Tensor) ->
         return mask(scores, sparsity)
     if not planned.any():
         return planned
-    return _best_groups(scores, sparsity.group, float(planned.float().mean()))
+    return best_groups(scores, sparsity.group, float(planned.float().mean()))

@@ -1,4 +1,4 @@
-"""Weights with zeros: which patterns there are, which weights stay, and what the others did given to those that stay.
+"""Weights with zeros: which patterns there are, and which weights stay in them.
 
 A weight (out, in, *kernel) is seen as rows of an output channel, input channels innermost: four neighbours in a row are
 four input channels at one place of the kernel, which is what block-sparse kernels load at once.
@@ -13,10 +13,6 @@ from torch import Tensor
 
 BLOCK = 4
 """Input channels of a block that stay or go together."""
-
-
-NOISE = 0.1
-"""More damping, times columns / patches: with few patches the moments themselves are uncertain."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,7 @@ class Sparsity:
 
     @classmethod
     def parse(cls, name: str) -> "Sparsity":
-        """Raises ValueError for what is no pattern with its level."""
+        """`block4@0.8` or `2:4`. Raises ValueError for what is no pattern with its level."""
         pattern, _, level = name.partition("@")
         if kept := n_of_m(pattern):
             return cls(pattern, 1 - kept[0] / kept[1])
@@ -57,8 +53,8 @@ PATTERNS = ("unstructured", "block4")
 
 def n_of_m(pattern: str) -> tuple[int, int] | None:
     """(2, 4) for `2:4`; None for what is no N:M pattern."""
-    found = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", pattern)
-    kept, group = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", pattern)
+    kept, group = (int(match[1]), int(match[2])) if match else (0, 0)
     return (kept, group) if 0 < kept < group else None
 
 
@@ -76,16 +72,17 @@ def mask(scores: Tensor, sparsity: Sparsity) -> Tensor:
     """Which of (rows, columns) stay, as booleans: those of the highest scores, in the pattern."""
     if kept := n_of_m(sparsity.pattern):
         return _best_of_each(scores.reshape(-1, kept[1]), kept[0]).reshape(scores.shape)
-    return _best_groups(scores, sparsity.group, 1 - sparsity.level)
+    return best_groups(scores, sparsity.group, 1 - sparsity.level)
 
 
 def _best_of_each(scores: Tensor, count: int) -> Tensor:
+    """Of (groups, columns) the `count` highest of each group, as booleans."""
     chosen = torch.zeros_like(scores, dtype=torch.bool)
     return chosen.scatter_(1, scores.topk(count, dim=1).indices, True)
 
 
-def _best_groups(scores: Tensor, group: int, share: float) -> Tensor:
-    """The best share of all groups of so many neighbours, one at least."""
+def best_groups(scores: Tensor, group: int, share: float) -> Tensor:
+    """Of (rows, columns) the best `share` of all groups of so many neighbouring columns, one at least, as booleans."""
     grouped = scores.reshape(len(scores), -1, group).sum(-1)
     chosen = torch.zeros(grouped.numel(), dtype=torch.bool, device=scores.device)
     chosen[grouped.flatten().topk(max(1, round(share * grouped.numel()))).indices] = True

@@ -54,7 +54,7 @@ class Source:
             raise InputError(f"{self.name(position)}: cannot be decoded ({error})") from error
 
 
-def opened(path: Path) -> Image.Image:
+def open_image(path: Path) -> Image.Image:
     """A decoded image. Raises InputError for one that is too large, and what Pillow raises for a broken one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -99,7 +99,7 @@ def _folders(base: Path) -> dict[str, Path]:
 
 
 def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> Source:
-    classes = printable(tuple(parts["train"]), str(base))
+    classes = checked_names(tuple(parts["train"]), str(base))
     files: list[Path] = []
     labels: list[int] = []
     positions: dict[str, Positions] = {}
@@ -137,7 +137,7 @@ def _from_files(
 
     kinds = np.array(labels, dtype=np.int64)
     return Source(
-        kinds, classes, parts, lambda position: opened(files[position]), lambda i: str(files[i]), digest, licence
+        kinds, classes, parts, lambda position: open_image(files[position]), lambda i: str(files[i]), digest, licence
     )
 
 
@@ -208,10 +208,10 @@ def class_names(given: Sequence[str] | None, labels: NDArray[np.int64], where: s
     if labels.min() < 0 or labels.max() >= most:
         got = f"labels are {labels.min()} to {labels.max()}"
         raise InputError(f"{where}: {got}; allowed: 0 to {most - 1}")
-    return printable(tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1))), where)
+    return checked_names(tuple(given) if given is not None else tuple(map(str, range(int(labels.max()) + 1))), where)
 
 
-def printable(names: tuple[str, ...], where: str) -> tuple[str, ...]:
+def checked_names(names: tuple[str, ...], where: str) -> tuple[str, ...]:
     """The names, which end up in files and on terminals. Raises InputError where that could do harm."""
     if odd := [name for name in names if not name.isprintable()]:
         raise InputError(f"{where}: the class {odd[0]!r} has characters in its name that cannot be printed")

@@ -62,7 +62,7 @@ def heads(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     }
 
 
-def width(layer: nn.Linear | nn.Conv2d) -> int:
+def output_count(layer: nn.Linear | nn.Conv2d) -> int:
     """The number of outputs."""
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
@@ -72,7 +72,7 @@ def classifier(model: nn.Module, classes: int) -> str | None:
 
     Linear goes first because the small convolutions of squeeze-and-excitation may have any width.
     """
-    names = [name for name, layer in heads(model).items() if width(layer) == classes]
+    names = [name for name, layer in heads(model).items() if output_count(layer) == classes]
     linear = [name for name in names if isinstance(model.get_submodule(name), nn.Linear)]
     found = linear or names
     return found[-1] if found else None
@@ -88,7 +88,7 @@ def resize_head(model: nn.Module, name: str, classes: int) -> None:
         model.set_submodule(name, nn.Conv2d(old.in_channels, classes, 1, bias=bias))
 
 
-def fit(
+def fit_state(
     model: nn.Module, state: Mapping[str, Tensor], classes: int, head: Literal["keep", "replace"], where: str
 ) -> None:
     """Copies `state` into `model`, whose head has `classes` outputs; every tensor must fit.

@@ -101,9 +101,9 @@ def load_model(spec: ModelSpec, classes: int, root: Path, *, head: Head) -> "nn.
         model = _build(spec, classes, root, head)
         state = _read_weights(spec, root)
     if state is not None:
-        from paredown.models.loading.checkpoint import fit
+        from paredown.models.loading.checkpoint import fit_state
 
-        fit(model, state, classes, head, str(spec.weights))
+        fit_state(model, state, classes, head, str(spec.weights))
     return model.eval()
 
 
@@ -230,13 +230,13 @@ def _call(factory: Callable[..., Any], classes: int) -> Any:
 
 def _adapt_head(model: "nn.Module", classes: int, head: Head, source: str) -> None:
     """A factory that is not told the classes has its own: the width of its last layer, if that is a head."""
-    from paredown.models.loading.checkpoint import classifier, heads, resize_head, width
+    from paredown.models.loading.checkpoint import classifier, heads, output_count, resize_head
 
     name, last = next(reversed(heads(model).items()), ("", None))
-    if last is None or width(last) == classes:
+    if last is None or output_count(last) == classes:
         return
     if head == "replace":
         resize_head(model, name, classes)
     elif classifier(model, classes) is None:
-        text = f"{width(last)} classes at '{name}', the data has {classes}: a `fit` stage adapts it"
+        text = f"{output_count(last)} classes at '{name}', the data has {classes}: a `fit` stage adapts it"
         raise InputError(f"model '{source}': {text}")

@@ -15,7 +15,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from paredown.models.errors import InputError, first_line
 from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked
-from paredown.models.onnx.tensors import BITS, MOST_SIZES, place, read_tensors, shown, type_name
+from paredown.models.onnx.tensors import BITS, MOST_SIZES, external_file, read_tensors, shape_text, type_name
 from paredown.models.onnx.walk import all_graphs, all_nodes, all_tensors, nodes_of
 from paredown.models.onnx.wire import RefusedError, check_wire
 
@@ -37,7 +37,7 @@ def open_checked(path: Path) -> ModelProto:
     Raises InputError with one line that names the file. Takes memory of a few times the file's size.
     """
     try:
-        model = parsed(content(path))
+        model = parse_model(read_content(path))
         _check_functions(model)
         _check_operators(model)
         read_tensors(model, path)
@@ -51,14 +51,14 @@ def open_checked(path: Path) -> ModelProto:
 def files_of(path: Path) -> tuple[Path, ...]:
     """The file and those that hold its external data, each once. Raises InputError as `open_checked` does."""
     try:
-        tensors = all_tensors(parsed(content(path)))
-        beside = {place(tensor, path) for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL}
+        tensors = all_tensors(parse_model(read_content(path)))
+        beside = {external_file(tensor, path) for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL}
     except RefusedError as error:
         raise InputError(f"{path}: {error}") from error
     return (path, *sorted(beside))
 
 
-def content(path: Path) -> bytes:
+def read_content(path: Path) -> bytes:
     """A file's bytes, unpacked. Raises RefusedError for what is no file, or larger than a model can be."""
     try:
         found = path.stat()
@@ -73,7 +73,8 @@ def content(path: Path) -> bytes:
         raise RefusedError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def parsed(content: bytes) -> ModelProto:
+def parse_model(content: bytes) -> ModelProto:
+    """A serialized model. Raises RefusedError for what is none, and for one with too many parts."""
     check_wire(content)
     model = ModelProto()
     try:
@@ -146,7 +147,7 @@ def _check_value(value: ValueInfoProto) -> None:
         or len(sizes) > MOST_SIZES
         or math.prod(sizes) * (BITS.get(kind) or 8) > 8 * LARGEST
     ):
-        said = f"{shown(sizes)}; allowed are sizes from 0 on, and {LARGEST} bytes"
+        said = f"{shape_text(sizes)}; allowed are sizes from 0 on, and {LARGEST} bytes"
         raise RefusedError(f"its value {value.name!r} has the shape {said}")
 
 

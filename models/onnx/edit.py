@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, numpy_helper
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.checked_file import content, parsed
+from paredown.models.onnx.checked_file import parse_model, read_content
 from paredown.models.onnx.wire import RefusedError
 
 LEVEL = 6
@@ -26,7 +26,7 @@ def save(model: ModelProto, path: Path) -> None:
 def load(path: Path) -> ModelProto:
     """Reads what `save` wrote; of other files no external data. Raises InputError for what is no ONNX file."""
     try:
-        return parsed(content(path))
+        return parse_model(read_content(path))
     except RefusedError as error:
         raise InputError(f"{path}: {error}") from error
 

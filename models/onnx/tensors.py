@@ -43,10 +43,10 @@ def read_tensors(model: ModelProto, path: Path) -> None:
         beside.append((tensor, needed))
     _check_sparse(model)
     for tensor, needed in beside:
-        _read_external(tensor, place(tensor, path), needed)
+        _read_external(tensor, external_file(tensor, path), needed)
 
 
-def place(tensor: TensorProto, path: Path) -> Path:
+def external_file(tensor: TensorProto, path: Path) -> Path:
     """The file of a tensor's external data: a plain relative path to a real file in the folder of `path`."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     where = f"its tensor {tensor.name!r} lies in {location!r}"
@@ -71,7 +71,7 @@ def type_name(number: int) -> str:
     return str(TensorProto.DataType.Name(number)) if number in known else ""
 
 
-def shown(sizes: Iterable[int]) -> str:
+def shape_text(sizes: Iterable[int]) -> str:
     return "x".join(str(size) for size in list(sizes)[:10]) or "()"
 
 
@@ -85,7 +85,7 @@ def _needed(tensor: TensorProto) -> int:
 def _bytes(kind: int, dims: Iterable[int], name: str) -> int:
     sizes = list(dims)
     if any(size < 0 for size in sizes) or len(sizes) > MOST_SIZES:
-        raise RefusedError(f"its tensor {name!r} has the shape {shown(sizes)}")
+        raise RefusedError(f"its tensor {name!r} has the shape {shape_text(sizes)}")
     return -(-math.prod(sizes) * BITS[type_name(kind)] // 8)
 
 
@@ -103,7 +103,7 @@ def _check_data(tensor: TensorProto, needed: int) -> None:
         got, unit = (len(getattr(tensor, filled[0])) if filled else 0), "numbers"
         wanted = needed if 0 < BITS[kind] < 8 else count * (2 if kind.startswith("COMPLEX") else 1)
     if got != wanted:
-        said = f"{kind} {shown(tensor.dims)} and {got} {unit} of data; {wanted} {unit} are needed"
+        said = f"{kind} {shape_text(tensor.dims)} and {got} {unit} of data; {wanted} {unit} are needed"
         raise RefusedError(f"its tensor {tensor.name!r} is {said}")
 
 

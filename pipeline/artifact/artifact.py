@@ -57,11 +57,11 @@ def find(path: Path) -> Path:
 
 def opened(file: Path) -> "ModelProto":
     """The model as data; nothing of it is run. Raises InputError where it is none, or larger than a model can be."""
-    from paredown.models.onnx.checked_file import content, parsed
+    from paredown.models.onnx.checked_file import parse_model, read_content
     from paredown.models.onnx.wire import RefusedError
 
     try:
-        return parsed(content(file))
+        return parse_model(read_content(file))
     except RefusedError as error:
         raise InputError(f"{file}: {error}") from error
 

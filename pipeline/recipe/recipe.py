@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
 from paredown.models.data.dataset import DataSpec
 from paredown.models.errors import InputError, MissingError
-from paredown.models.files import key as digest_of
+from paredown.models.files import digest_of
 from paredown.models.loading.model import ModelSpec
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse

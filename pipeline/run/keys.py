@@ -12,7 +12,7 @@ from typing import Any
 import paredown.models
 import paredown.stages
 from paredown.models.data.dataset import fingerprint_data
-from paredown.models.files import key
+from paredown.models.files import digest_of
 from paredown.models.loading.model import fingerprint_model
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.recipe import Recipe, Step
@@ -44,7 +44,7 @@ class ProductKeys:
         plugins = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
         engines = self.installed("engines", engines_named(step))
         parts |= {} if self.threads is None else {"threads": self.threads}
-        return key({**parts, "plugins": plugins, "engines": engines, "code": code(), "versions": _versions()})
+        return digest_of({**parts, "plugins": plugins, "engines": engines, "code": code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""

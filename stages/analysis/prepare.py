@@ -11,9 +11,9 @@ from torch import Tensor
 
 from paredown.models.compression.channel_compensation import second_moments
 from paredown.models.compression.channel_groups import channel_groups
-from paredown.models.compression.channel_importance import channel_order
-from paredown.models.compression.pruned_weights import Packed, load_pruned, prune_all, save_pruned
-from paredown.models.compression.qdq import Range, quantized_values, units
+from paredown.models.compression.channel_importance import rank_channels
+from paredown.models.compression.pruned_weights import PackedWeight, load_pruned, prune_layers, save_pruned
+from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_values
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import attach, branches
 from paredown.models.data.dataset import Data, Split
@@ -52,15 +52,16 @@ def prepare_model(
         network_of_plan(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed))
     )
     ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
-    wanted, pruned = {layer.name: sparsities(layer) for layer in bare.network.layers}, dict[str, dict[str, Packed]]()
+    pruned: dict[str, dict[str, PackedWeight]] = {}
+    wanted = {layer.name: sparsities(layer) for layer in bare.network.layers}
     wanted = {name: offers for name, offers in wanted.items() if offers}
     for picks in covering_picks(bare.branches):
         one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
         ranges = engine.ranges(one.network, seen, _values(one) - ranges.keys(), tuned.refused) | ranges
-        order = channel_order(one.network, [g for g in one.groups if g.name not in order], batches) | order
+        order = rank_channels(one.network, [g for g in one.groups if g.name not in order], batches) | order
         readers = {name for group in one.groups for name in group.inputs} - moments.keys()
         moments = second_moments(one.network, readers, seen) | moments
-        pruned |= prune_all(one.network, wanted, seen, pruned, state.progress)
+        pruned |= prune_layers(one.network, wanted, seen, pruned, state.progress)
     if blocks:
         save(bare.model, state.out / "supernet.onnx")
     Calibration(ranges, order, bare.groups, blocks, tuned.refused, tuned.told).save(state.out)
@@ -129,4 +130,4 @@ def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
 def _values(prepared: PreparedModel) -> set[str]:
     """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
     made = {name for layer in prepared.network.layers for name in (layer.value, layer.output)}
-    return made | set(quantized_values(prepared.model, units(prepared.model)).values())
+    return made | set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values())

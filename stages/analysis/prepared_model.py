@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from onnx import ModelProto
 
 from paredown.models.compression.channel_compensation import Moments
-from paredown.models.compression.pruned_weights import Pruned
+from paredown.models.compression.pruned_weights import PrunedWeights
 from paredown.models.compression.qdq import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import Branch, Replacements
@@ -36,7 +36,7 @@ class PreparedModel:
     branches: tuple[Branch, ...] = ()
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
-    pruned: Pruned = field(default_factory=dict)
+    pruned: PrunedWeights = field(default_factory=dict)
     tuned: Tuned = field(default_factory=Tuned)
 
 

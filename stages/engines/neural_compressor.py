@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from paredown.models.compression.fake_quant import insert, observe
+from paredown.models.compression.fake_quant import imitate_int8, observe
 from paredown.models.compression.qdq import Range, range_of
 from paredown.models.network.trace import Network, operator, source
 from paredown.models.spec import Spec
@@ -96,7 +96,7 @@ class NeuralCompressor(Spec):
         with torch.no_grad():
             plain = network.graph(images[0])
             for layer in layers:
-                one = insert(network.graph, {v: ranges[v] for v in layer.inputs}, [layer.name], BITS)
+                one = imitate_int8(network.graph, {v: ranges[v] for v in layer.inputs}, [layer.name], BITS)
                 moved[layer.name] = float((one(images[0]) - plain).square().mean())
         return sorted(moved, key=lambda name: -moved[name])
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from onnx import ModelProto, NodeProto
 
 from paredown.models.compression.conv_integer import INTEGER
-from paredown.models.compression.qdq import units
+from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import LEVEL, consumers, producers, save, stored_weights
 from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
@@ -175,7 +175,7 @@ def _owner(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str:
     layer."""
     name = name.rpartition("@")[2]
     nodes = {node.name: node for node in model.graph.node}
-    chosen = {*units(model), *(node.name for node in model.graph.node if node.op_type in INTEGER)}
+    chosen = {*quantizable_nodes(model), *(node.name for node in model.graph.node if node.op_type in INTEGER)}
     before = _followed(model, name, nodes, chosen)
     if before and name in picks and picks.get(before) != picks[name]:
         behind = _reader(model, nodes[name], chosen)

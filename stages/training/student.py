@@ -9,7 +9,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.fake_quant import insert
+from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import Range, quantize, quantized_values
 from paredown.models.data.dataset import Data
 from paredown.models.network.batch_norm import fold_batch_norm, reestimate
@@ -79,7 +79,7 @@ class Lowered:
 
     def imitation(self, ranges: dict[str, Range]) -> GraphModule:
         """What the artifact computes, in torch and with gradients."""
-        return insert(self.network.graph, ranges, self.int8, self.bits)
+        return imitate_int8(self.network.graph, ranges, self.int8, self.bits)
 
     def artifact(self, ranges: dict[str, Range]) -> ModelProto:
         return quantize(self.model, self.int8, ranges, self.bits) if self.int8 else self.model

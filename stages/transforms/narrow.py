@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.channel_compensation import compensated_weight
-from paredown.models.compression.channel_groups import prune, zero_channels
+from paredown.models.compression.channel_groups import remove_channels, zero_channels
 from paredown.models.network.trace import ChannelGroup, Layer, channel_source
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
@@ -111,7 +111,7 @@ class Narrow(Spec):
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)
         compensate(prepared, choice, module)
-        return prune(module, prepared.network.shape, kept_channels(prepared, choice))
+        return remove_channels(module, prepared.network.shape, kept_channels(prepared, choice))
 
 
 def compensate(prepared: PreparedModel, choice: Choice, module: nn.Module) -> None:

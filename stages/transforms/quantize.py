@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.fake_quant import insert
+from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import quantize, quantized_values
 from paredown.models.network.trace import Layer
 from paredown.models.spec import Spec
@@ -58,7 +58,7 @@ class Quantize(Spec):
             return graph
         origins = set(quantized_values(prepared.model, chosen).values())
         ranges = {value: prepared.ranges[value] for value in origins if value in prepared.ranges}
-        return insert(graph, ranges, chosen, prepared.weight_bits)
+        return imitate_int8(graph, ranges, chosen, prepared.weight_bits)
 
     def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         chosen = int8_layers(choice)

@@ -10,7 +10,13 @@ from pydantic import Field
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.resolution import layer_pixels, shrink_before, shrink_onnx, shrink_trace, takes
+from paredown.models.compression.resolution import (
+    computes_alike,
+    layer_pixels,
+    shrink_before,
+    shrink_onnx,
+    shrink_trace,
+)
 from paredown.models.network.trace import Layer
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.spec import Spec
@@ -77,7 +83,7 @@ def chosen_side(prepared: PreparedModel, choice: Choice) -> int | None:
 
 @remembered_per_object
 def _taken(prepared: PreparedModel, side: int) -> bool:
-    return takes(prepared.network, prepared.model, side)
+    return computes_alike(prepared.network, prepared.model, side)
 
 
 PLUGIN = Resize

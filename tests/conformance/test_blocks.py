@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.qdq import units
+from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.network.blocks import ACTIVATIONS, Place
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.export import export
@@ -77,4 +77,4 @@ def test_it_is_traced_and_exported(name: str, place: Place) -> None:
         network = analyse(module, place.shape_in)
         names = [layer.name for layer in network.layers]
         assert len([m for m in module.modules() if isinstance(m, nn.Conv2d)]) == len([n for n in names if n != "add"])
-        assert units(export(network.module, place.shape_in)) == names
+        assert quantizable_nodes(export(network.module, place.shape_in)) == names

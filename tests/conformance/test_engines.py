@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paredown.models.compression.qdq import quantized_values, units
+from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import load, missing, names
@@ -32,7 +32,7 @@ def test_our_own_and_neural_compressor_are_there() -> None:
 
 
 def test_every_value_gets_a_range_and_always_the_same(engine: Engine, prepared: PreparedModel) -> None:
-    values = set(quantized_values(prepared.model, units(prepared.model)).values())
+    values = set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values())
     fp32 = [prepared.network.layers[0].name]
     ranges = engine.ranges(prepared.network, IMAGES, values, fp32)
     assert ranges.keys() == values

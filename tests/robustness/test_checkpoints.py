@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import nn
 
-from paredown.models.loading.checkpoint import fit, read_state
+from paredown.models.loading.checkpoint import fit_state, read_state
 from paredown.models.loading.model import ModelSpec, load_model
 
 NAMES = ("new.pth", "old.pth", "one.safetensors")
@@ -33,7 +33,7 @@ def contents(tmp_path: Path) -> dict[str, bytes]:
 
 
 def read_and_fitted(path: Path) -> None:
-    fit(nn.Linear(4, 3), read_state(path), 3, "keep", str(path))
+    fit_state(nn.Linear(4, 3), read_state(path), 3, "keep", str(path))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.channel_groups import channel_groups, prune, zero_channels
+from paredown.models.compression.channel_groups import channel_groups, remove_channels, zero_channels
 from paredown.models.network.trace import ChannelGroup, analyse
 from paredown.stages.analysis.prepared_model import PreparedModel
 
@@ -91,7 +91,7 @@ def test_removed_is_zeroed(prepared: PreparedModel, gone: list[int], tools: Any)
         zeroed = copy.deepcopy(prepared.network.module)
         zero_channels(zeroed, group, gone)
         stay = [channel for channel in range(group.width) if channel not in gone]
-        pruned = prune(prepared.network.module, prepared.network.shape, {group.name: stay})
+        pruned = remove_channels(prepared.network.module, prepared.network.shape, {group.name: stay})
         torch.testing.assert_close(pruned(images), zeroed(images), rtol=1e-4, atol=1e-5)
         assert not torch.equal(zeroed(images), prepared.network.module(images))
         assert pruned.get_parameter(f"{group.name}.weight").shape[0] == len(stay)
@@ -100,16 +100,16 @@ def test_removed_is_zeroed(prepared: PreparedModel, gone: list[int], tools: Any)
 def test_a_module_with_its_norms_is_pruned_too(net: nn.Module, prepared: PreparedModel, tools: Any) -> None:
     kept = {"block.conv2": range(8), "block.conv1": range(0, 32, 2), "pointwise.0": range(24)}
     images = torch.randn(4, *tools.shape)
-    pruned = prune(net, tools.shape, kept)
+    pruned = remove_channels(net, tools.shape, kept)
     assert pruned.get_submodule("block.bn1").num_features == 16
     assert pruned.get_submodule("depthwise").groups == 8
-    folded = prune(prepared.network.module, tools.shape, kept)
+    folded = remove_channels(prepared.network.module, tools.shape, kept)
     torch.testing.assert_close(pruned.eval()(images), folded(images), rtol=1e-4, atol=1e-5)
     assert net.get_submodule("block.bn1").num_features == 32
 
 
 def test_all_channels_kept_is_the_same_module(net: nn.Module, tools: Any) -> None:
-    same = prune(net, tools.shape, {"block.conv1": range(32)})
+    same = remove_channels(net, tools.shape, {"block.conv1": range(32)})
     assert all(torch.equal(a, b) for a, b in zip(same.parameters(), net.parameters(), strict=True))
 
 
@@ -133,7 +133,7 @@ def test_frozen_parameters_stay_frozen(net: nn.Module, tools: Any) -> None:
     for name in frozen:
         net.get_parameter(name).requires_grad_(False)
     channel_groups(net, tools.shape, ["fc"])
-    pruned = prune(net, tools.shape, {"block.conv1": range(8)})
+    pruned = remove_channels(net, tools.shape, {"block.conv1": range(8)})
     for module in (net, pruned):
         assert sorted(n for n, p in module.named_parameters() if not p.requires_grad) == sorted(frozen)
 

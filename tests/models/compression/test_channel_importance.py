@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from paredown.models.compression.channel_importance import channel_order
+from paredown.models.compression.channel_importance import rank_channels
 from paredown.models.data.dataset import Data
 from paredown.stages.analysis.prepared_model import PreparedModel
 
@@ -18,7 +18,7 @@ def batches(data: Data) -> Batches:
 
 
 def test_every_group_has_an_order_of_all_its_channels(prepared: PreparedModel, batches: Batches) -> None:
-    order = channel_order(prepared.network, prepared.groups, batches)
+    order = rank_channels(prepared.network, prepared.groups, batches)
     assert {name: sorted(channels) for name, channels in order.items()} == {
         group.name: list(range(group.width)) for group in prepared.groups
     }
@@ -31,7 +31,7 @@ def test_a_channel_that_does_nothing_comes_last(net: torch.nn.Module, batches: B
             net.get_parameter(f"{norm}.weight")[channel] = 0
             net.get_parameter(f"{norm}.bias")[channel] = 0
     prepared = tools.subject_of(net)
-    order = channel_order(prepared.network, prepared.groups, batches)
+    order = rank_channels(prepared.network, prepared.groups, batches)
     assert {name: order[name][-1] for name in dead} == {name: channel for name, (_, channel) in dead.items()}
 
 
@@ -51,14 +51,14 @@ def test_it_is_the_mean_over_images_of_the_squared_gate_gradient(prepared: Prepa
     torch.nn.functional.cross_entropy(logits, labels, reduction="sum").backward()
     assert gates.grad is not None
     expected = gates.grad.flatten(1).square().sum(0)
-    order = channel_order(prepared.network, [group], batches[:1])[group.name]
+    order = rank_channels(prepared.network, [group], batches[:1])[group.name]
     ranked = expected[list(order)]
     assert bool((ranked[:-1] >= ranked[1:] - 1e-6 * ranked[0]).all())
 
 
 def test_batches_add_up_and_no_gradient_is_left(prepared: PreparedModel, batches: Batches) -> None:
     whole = [tuple(torch.cat(parts) for parts in zip(*batches, strict=True))]
-    assert channel_order(prepared.network, prepared.groups, whole) == channel_order(
+    assert rank_channels(prepared.network, prepared.groups, whole) == rank_channels(
         prepared.network, prepared.groups, batches
     )
     assert all(p.grad is None for p in prepared.network.graph.parameters())

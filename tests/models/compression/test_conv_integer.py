@@ -11,7 +11,7 @@ from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
 from paredown.models.compression.conv_integer import IR, OPSET, conv_integer
-from paredown.models.compression.qdq import quantize, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize
 from paredown.models.compression.resolution import shrink_onnx
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import copy_of, weighted_nodes, weights
@@ -72,7 +72,9 @@ def test_it_computes_what_the_qdq_form_computes(
     either: PreparedModel, images: np.ndarray, bits: int, left_out: int
 ) -> None:
     """With all layers in int8, and with one in three in float."""
-    chosen = [name for place, name in enumerate(units(either.model)) if not left_out or place % 3 != left_out]
+    chosen = [
+        name for place, name in enumerate(quantizable_nodes(either.model)) if not left_out or place % 3 != left_out
+    ]
     model = quantize(either.model, chosen, either.ranges, bits)
     lowered = conv_integer(model)
     onnx.checker.check_model(lowered, full_check=True)
@@ -93,7 +95,7 @@ def test_a_float_model_is_the_same_at_an_older_opset(either: PreparedModel, imag
 
 
 def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
-    model = quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
+    model = quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
     before = copy_of(model)
     conv_integer(model)
     assert before == model
@@ -101,7 +103,7 @@ def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
 
 def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(prepared: PreparedModel) -> None:
     """DeepSparse aborts the process where one does not."""
-    lowered = conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 7))
+    lowered = conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
     constants = weights(lowered)
     layers = [node for node in lowered.graph.node if node.op_type in ("ConvInteger", "MatMulInteger")]
     assert [node.name for node in layers] == [name for name, _ in weighted_nodes(prepared.model)]
@@ -109,7 +111,7 @@ def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weight
 
 
 def test_it_holds_the_weights_once_and_nothing_unread(prepared: PreparedModel) -> None:
-    lowered = conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 7))
+    lowered = conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
     read = {value for node in lowered.graph.node for value in node.input}
     assert {item.name for item in lowered.graph.initializer} <= read
     stored = sum(value.nbytes for value in weights(lowered).values() if value.dtype == np.int8 and value.size > 1)

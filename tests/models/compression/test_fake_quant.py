@@ -10,8 +10,14 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, insert, observe
-from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, units, weight_scales
+from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, imitate_int8, observe
+from paredown.models.compression.qdq import (
+    activation_scale,
+    quantizable_nodes,
+    quantize,
+    quantized_values,
+    weight_scales,
+)
 from paredown.models.onnx.edit import save
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -21,14 +27,14 @@ SMALL = (3, 12, 12)
 
 def imitated(prepared: PreparedModel, chosen: list[str], bits: int = 7) -> torch.fx.GraphModule:
     origins = set(quantized_values(prepared.model, chosen).values())
-    return insert(prepared.network.graph, {v: prepared.ranges[v] for v in origins}, chosen, bits)
+    return imitate_int8(prepared.network.graph, {v: prepared.ranges[v] for v in origins}, chosen, bits)
 
 
 @pytest.mark.parametrize(
     "left", [[], ["block.conv1"], ["add"], ["depthwise", "pointwise.0"], ["stem.0", "fc"]], ids=str
 )
 def test_it_agrees_with_onnxruntime(prepared: PreparedModel, tmp_path: Path, tools: Any, left: list[str]) -> None:
-    chosen = [name for name in units(prepared.model) if name not in left]
+    chosen = [name for name in quantizable_nodes(prepared.model) if name not in left]
     images = torch.randn(24, *tools.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         expected, plain = imitated(prepared, chosen)(images).numpy(), prepared.network.graph(images).numpy()
@@ -64,7 +70,7 @@ def test_the_scale_follows_the_weight() -> None:
 
 
 def test_gradients_reach_every_weight(prepared: PreparedModel, tools: Any) -> None:
-    graph = imitated(prepared, units(prepared.model))
+    graph = imitated(prepared, quantizable_nodes(prepared.model))
     graph(torch.randn(4, *tools.shape)).square().sum().backward()
     named = dict(graph.named_parameters())
     assert set(named) == {name for name, _ in prepared.network.module.named_parameters()}
@@ -74,7 +80,7 @@ def test_gradients_reach_every_weight(prepared: PreparedModel, tools: Any) -> No
 
 def test_the_original_trace_is_left_untouched(prepared: PreparedModel) -> None:
     before = len(prepared.network.graph.graph.nodes)
-    changed = imitated(prepared, units(prepared.model))
+    changed = imitated(prepared, quantizable_nodes(prepared.model))
     assert len(prepared.network.graph.graph.nodes) == before < len(changed.graph.nodes)
     with torch.no_grad():
         next(changed.parameters()).add_(1.0)
@@ -130,10 +136,10 @@ def test_it_is_what_the_file_says_to_a_step(prepared: PreparedModel, tools: Any,
     torch.manual_seed(0)
     taken = tools.subject_of(Smooth().eval(), SMALL) if smooth else prepared
     images = torch.randn(24, *taken.network.shape)
-    chosen = units(taken.model)
+    chosen = quantizable_nodes(taken.model)
     values = {node.name for node in taken.network.graph.graph.nodes}
     origins = set(quantized_values(taken.model, chosen).values()) & values
-    graph = insert(taken.network.graph, {v: taken.ranges[v] for v in origins}, chosen, 7)
+    graph = imitate_int8(taken.network.graph, {v: taken.ranges[v] for v in origins}, chosen, 7)
     with torch.no_grad():
         expected, plain = graph(images).numpy(), taken.network.graph(images).numpy()
     said = unoptimised(quantize(taken.model, chosen, taken.ranges, 7), images)

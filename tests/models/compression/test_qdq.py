@@ -11,7 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, range_of, units, weight_scales
+from paredown.models.compression.qdq import (
+    activation_scale,
+    quantizable_nodes,
+    quantize,
+    quantized_values,
+    range_of,
+    weight_scales,
+)
 from paredown.models.onnx.edit import copy_of, save, weights
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -46,7 +53,7 @@ def test_weight_scales_use_all_integers_and_survive_dead_channels(bits: int) -> 
 
 
 def test_units_are_layers_and_joins_but_not_biases(prepared: PreparedModel) -> None:
-    assert units(prepared.model) == [layer.name for layer in prepared.network.layers]
+    assert quantizable_nodes(prepared.model) == [layer.name for layer in prepared.network.layers]
 
 
 def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(prepared: PreparedModel) -> None:
@@ -57,7 +64,7 @@ def test_one_int8_layer_quantizes_what_it_reads_and_what_it_computes(prepared: P
 
 
 def test_pooling_between_int8_layers_stays_int8_and_flattening_takes_its_range(prepared: PreparedModel) -> None:
-    found = quantized_values(prepared.model, units(prepared.model))
+    found = quantized_values(prepared.model, quantizable_nodes(prepared.model))
     pool = next(node for node in prepared.model.graph.node if node.op_type == "GlobalAveragePool")
     (flat,) = (node for node in prepared.model.graph.node if node.op_type in ("Reshape", "Flatten"))
     assert found[pool.output[0]] == pool.output[0]
@@ -73,12 +80,12 @@ def test_nothing_else_is_quantized_before_an_int8_classifier(prepared: PreparedM
 
 
 def test_every_quantized_value_is_calibrated(prepared: PreparedModel) -> None:
-    assert set(quantized_values(prepared.model, units(prepared.model)).values()) <= set(prepared.ranges)
+    assert set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values()) <= set(prepared.ranges)
 
 
 def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
     before = copy_of(prepared.model)
-    quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
+    quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
     assert before == prepared.model
 
 
@@ -101,7 +108,7 @@ def executed(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
 
 
 def test_all_int8_runs_in_integers_from_end_to_end(prepared: PreparedModel, tmp_path: Path) -> None:
-    kinds = executed(quantize(prepared.model, units(prepared.model), prepared.ranges, 7), tmp_path)
+    kinds = executed(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 5
     assert kinds["QLinearAdd"] == 1
     assert kinds["QLinearGlobalAveragePool"] == 1
@@ -112,7 +119,7 @@ def test_all_int8_runs_in_integers_from_end_to_end(prepared: PreparedModel, tmp_
 @pytest.mark.parametrize("alone", ["block.conv1", "depthwise", "pointwise.0"])
 def test_a_lone_float_layer_between_int8_ones_stays_float(prepared: PreparedModel, tmp_path: Path, alone: str) -> None:
     """onnxruntime would quantize it behind our back, per tensor."""
-    chosen = [name for name in units(prepared.model) if name != alone]
+    chosen = [name for name in quantizable_nodes(prepared.model) if name != alone]
     kinds = executed(quantize(prepared.model, chosen, prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 4
     assert kinds.get("Conv", 0) + kinds.get("FusedConv", 0) == 1
@@ -123,7 +130,7 @@ def test_a_guarded_layer_computes_the_same(prepared: PreparedModel, tmp_path: Pa
     """The guard is a maximum with the lowest number: without it the answer is bit for bit the same."""
     import onnxruntime
 
-    chosen = [name for name in units(prepared.model) if name != alone]
+    chosen = [name for name in quantizable_nodes(prepared.model) if name != alone]
     model = quantize(prepared.model, chosen, prepared.ranges, 7)
     plain = copy_of(model)
     for node in list(plain.graph.node):

@@ -9,12 +9,12 @@ from torch import nn
 
 from paredown.models.compression.resolution import (
     SHRUNK,
+    computes_alike,
     layer_pixels,
     shrink,
     shrink_before,
     shrink_onnx,
     shrink_trace,
-    takes,
 )
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import shapes
@@ -97,10 +97,10 @@ def test_sizes_that_are_written_into_a_network_are_found(end: str) -> None:
     of indices."""
     network = analyse(Ends(end), (3, 24, 24))
     model = export(network.module, network.shape)
-    assert not any(takes(network, model, side) for side in (16, 20))
+    assert not any(computes_alike(network, model, side) for side in (16, 20))
 
 
 def test_what_only_averages_takes_any_size() -> None:
     network = analyse(Ends("mean"), (3, 24, 24))
     model = export(network.module, network.shape)
-    assert all(takes(network, model, side) for side in (8, 16, 20))
+    assert all(computes_alike(network, model, side) for side in (8, 16, 20))

@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
-from paredown.models.loading.checkpoint import classifier, fit, read_state
+from paredown.models.loading.checkpoint import classifier, fit_state, read_state
 
 
 def _net(classes: int = 4) -> nn.Sequential:
@@ -21,7 +21,7 @@ def _filled(value: float, classes: int = 4) -> dict[str, Tensor]:
 
 def _refused(state: dict[str, Tensor], head: Any, classes: int = 4) -> str:
     with pytest.raises(InputError) as caught:
-        fit(_net(classes), state, classes, head, "w.pth")
+        fit_state(_net(classes), state, classes, head, "w.pth")
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -74,7 +74,7 @@ def test_weights_that_do_not_fit_are_refused_by_name() -> None:
 def test_a_head_of_another_class_count_is_replaced_only_when_asked() -> None:
     model = _net(6)
     fresh = model.state_dict()["3.weight"].clone()
-    fit(model, _filled(2), 6, "replace", "w.pth")
+    fit_state(model, _filled(2), 6, "replace", "w.pth")
     assert torch.equal(model.state_dict()["3.weight"], fresh)
     assert torch.all(model.state_dict()["0.weight"] == 2)
     assert "4 classes at '3', the data has 6: a `fit` stage adapts it" in _refused(_filled(2), "keep", 6)
@@ -82,7 +82,7 @@ def test_a_head_of_another_class_count_is_replaced_only_when_asked() -> None:
 
 def test_replacing_keeps_a_head_that_fits_and_forgives_nothing_else() -> None:
     model = _net()
-    fit(model, _filled(2), 4, "replace", "w.pth")
+    fit_state(model, _filled(2), 4, "replace", "w.pth")
     assert torch.all(model.state_dict()["3.weight"] == 2)
     state = _filled(2)
     del state["3.bias"]
@@ -96,7 +96,7 @@ def test_an_old_checkpoint_without_batch_counters_fits() -> None:
     state = _filled(2)
     del state["1.num_batches_tracked"]
     model = _net()
-    fit(model, state, 4, "keep", "w.pth")
+    fit_state(model, state, 4, "keep", "w.pth")
     assert torch.all(model.state_dict()["1.running_mean"] == 2)
 
 

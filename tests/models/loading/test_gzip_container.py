@@ -7,7 +7,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from paredown.models.compression.qdq import quantize, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize
 from paredown.models.compression.sparsity import Sparsity, by_magnitude
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import copy_of, load, save, set_weight, zero_shares
@@ -85,6 +85,6 @@ def test_zeros_are_counted_in_the_file(prepared: PreparedModel) -> None:
     set_weight(model, f"{name}.weight", pruned.numpy())
     assert zero_shares(model)[name] == pytest.approx(0.75, abs=0.01)
     assert zero_shares(model)["block.conv2"] == 0
-    int8 = quantize(model, units(model), prepared.ranges, 8)
+    int8 = quantize(model, quantizable_nodes(model), prepared.ranges, 8)
     assert zero_shares(int8)[name] >= 0.75
     assert set(zero_shares(int8)) == {"stem.0", "block.conv1", "block.conv2", "depthwise", "pointwise.0", "fc"}

@@ -12,7 +12,7 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 from torch import nn
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.models.compression.qdq import quantize, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
 from paredown.models.onnx.facts import Facts, facts_of
@@ -52,7 +52,7 @@ def test_bytes_are_the_files_and_nearly_all_have_an_owner(plain: Path) -> None:
 def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(prepared: PreparedModel, tmp_path: Path) -> None:
     model = prepared.model
     before = facts(model, tmp_path / "m.onnx")
-    after = facts(quantize(model, units(model), prepared.ranges, 8), tmp_path / "q.onnx")
+    after = facts(quantize(model, quantizable_nodes(model), prepared.ranges, 8), tmp_path / "q.onnx")
     assert (after.parameters, after.macs) == (before.parameters, before.macs)
     assert by_name(after)["block.conv2"][2] < 0.4 * by_name(before)["block.conv2"][2]
     assert len(before.unquantized) == 7  # six layers and the addition
@@ -60,8 +60,8 @@ def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(prepared: Prepar
 
 
 def test_one_layer_left_in_float_is_seen(prepared: PreparedModel, tmp_path: Path) -> None:
-    for left in units(prepared.model):
-        others = [name for name in units(prepared.model) if name != left]
+    for left in quantizable_nodes(prepared.model):
+        others = [name for name in quantizable_nodes(prepared.model) if name != left]
         found = facts(quantize(prepared.model, others, prepared.ranges, 8), tmp_path / "q.onnx")
         # An addition between int8 layers computes in int8, whatever was meant.
         assert [layer.name for layer in found.unquantized] == [left] * (left != "add")
@@ -218,7 +218,7 @@ def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form
     before, path = facts_of(plain), tmp_path / "int8.onnx"
     if form == "ConvInteger":
         before = facts(prepared.model, plain)
-        save(conv_integer(quantize(prepared.model, units(prepared.model), prepared.ranges, 8)), path)
+        save(conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 8)), path)
     elif form == "dynamic":
         quantize_dynamic(plain, path)
     else:

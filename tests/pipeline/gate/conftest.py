@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from paredown.models.compression.qdq import quantize, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize
 from paredown.models.onnx.edit import copy_of, save
 from paredown.pipeline.gate.budgets import Gates, read_gates
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -80,7 +80,7 @@ class Bench:
 
 @pytest.fixture
 def models(prepared: PreparedModel) -> dict[str, ModelProto]:
-    names, model = units(prepared.model), copy_of(prepared.model)
+    names, model = quantizable_nodes(prepared.model), copy_of(prepared.model)
     most = [name for name in names if name != "block.conv2"]
     return {
         "fp32": model,

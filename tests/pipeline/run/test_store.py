@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from paredown.models.errors import MachineError
-from paredown.models.files import key
+from paredown.models.files import digest_of
 from paredown.pipeline.run.store import ProductStore
 
-KEY = key({"stage": "a"})
+KEY = digest_of({"stage": "a"})
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def fill(store: ProductStore, value: str = "1") -> Path:
 
 
 def test_keys_depend_on_content_not_on_order() -> None:
-    assert key({"a": 1, "b": [1, {"c": None}]}) == key({"b": [1, {"c": None}], "a": 1})
+    assert digest_of({"a": 1, "b": [1, {"c": None}]}) == digest_of({"b": [1, {"c": None}], "a": 1})
     different: list[dict[str, object]] = [
         {"a": 1},
         {"a": 1.5},
@@ -36,11 +36,11 @@ def test_keys_depend_on_content_not_on_order() -> None:
         {"a": None},
         {},
     ]
-    assert len({key(parts) for parts in different}) == len(different)
+    assert len({digest_of(parts) for parts in different}) == len(different)
     with pytest.raises(TypeError):
-        key({"a": object()})
+        digest_of({"a": object()})
     with pytest.raises(ValueError, match="Out of range"):
-        key({"a": float("nan")})
+        digest_of({"a": float("nan")})
 
 
 def test_a_product_is_there_only_after_commit(store: ProductStore) -> None:
@@ -62,7 +62,7 @@ def test_an_empty_product_can_be_kept(store: ProductStore) -> None:
 
 
 def test_publish_replaces_and_unpublish_keeps_the_product(store: ProductStore, tmp_path: Path) -> None:
-    link, other = tmp_path / "runs" / "demo" / "a", key({"stage": "b"})
+    link, other = tmp_path / "runs" / "demo" / "a", digest_of({"stage": "b"})
     fill(store)
     store.commit(KEY)
     store.publish(KEY, link)
@@ -133,7 +133,7 @@ def test_a_large_file_is_checked_by_its_size(store: ProductStore) -> None:
 
 def test_a_product_under_another_key_is_not_taken(store: ProductStore) -> None:
     fill(store)
-    place, other = store.commit(KEY), key({"stage": "b"})
+    place, other = store.commit(KEY), digest_of({"stage": "b"})
     (store.folder / "objects" / other[:2]).mkdir(parents=True, exist_ok=True)
     place.rename(store.folder / "objects" / other[:2] / other)
     assert store.get(other) is None

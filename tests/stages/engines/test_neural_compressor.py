@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import activation_scale, quantize, quantized_values, units
+from paredown.models.compression.qdq import activation_scale, quantizable_nodes, quantize, quantized_values
 from paredown.models.network.trace import Network
 from paredown.models.onnx.edit import weights
 from paredown.stages import plugins
@@ -59,7 +59,7 @@ def written(model: onnx.ModelProto) -> dict[str, tuple[np.float32, int]]:
 
 
 def test_the_scales_are_neural_compressors_to_the_last_bit(prepared: PreparedModel) -> None:
-    network, int8 = prepared.network, units(prepared.model)
+    network, int8 = prepared.network, quantizable_nodes(prepared.model)
     values = set(quantized_values(prepared.model, int8).values())
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
     found = written(quantize(prepared.model, int8, ranges, 8))

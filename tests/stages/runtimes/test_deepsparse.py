@@ -16,7 +16,7 @@ import torch
 from onnx import ModelProto
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.models.compression.qdq import quantize, units
+from paredown.models.compression.qdq import quantizable_nodes, quantize
 from paredown.models.errors import InputError, MissingError, ParedownError
 from paredown.models.onnx.edit import copy_of, save
 from paredown.stages import plugins
@@ -46,7 +46,7 @@ def installed() -> None:
 
 
 def int8(prepared: PreparedModel) -> ModelProto:
-    return quantize(prepared.model, units(prepared.model), prepared.ranges, 7)
+    return quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
 
 
 def written(model: ModelProto, file: Path) -> Path:
@@ -195,7 +195,7 @@ def test_a_form_that_it_does_not_read_is_refused(prepared: PreparedModel, images
 def test_every_layer_of_a_float_model_has_its_time(prepared: PreparedModel, tmp_path: Path, lower: bool) -> None:
     model = conv_integer(int8(prepared) if lower else prepared.model)
     times = DeepSparse().node_times(written(model, tmp_path / "model.onnx"), Load(1, 1), runs=4)
-    layers = {name for name in units(prepared.model) if name != "add"}
+    layers = {name for name in quantizable_nodes(prepared.model) if name != "add"}
     assert layers <= set(times) and min(times.values()) >= 0
     assert all(name.startswith("+") or name in {node.name for node in model.graph.node} for name in times)
 

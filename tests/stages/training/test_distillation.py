@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from paredown.models.compression.channel_groups import prune
+from paredown.models.compression.channel_groups import remove_channels
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.training.distillation import Distillation, Weights, feature_points, soft_loss
 from paredown.stages.transforms.narrow import kept_channels
@@ -69,7 +69,7 @@ def test_features_are_compared_on_the_channels_that_stayed(
 ) -> None:
     """The last group is narrowed: what its other channels compute is as before, so their error is 0."""
     choice = {"narrow:pointwise.0": "16"}
-    student = prune(net, prepared.network.shape, kept_channels(prepared, choice)).eval()
+    student = remove_channels(net, prepared.network.shape, kept_channels(prepared, choice)).eval()
     only = Weights(0.0, 0.0, 1.0, 2.0)
     right = Distillation(net, student, only, feature_points(prepared, choice, net))
     assert told(right, student, images) == pytest.approx(0, abs=1e-5)
@@ -94,7 +94,7 @@ def test_gradients_reach_the_student_and_not_the_teacher(
     net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     choice = {"narrow:block.conv2": "8", "narrow:block.conv1": "16"}
-    student = prune(net, prepared.network.shape, kept_channels(prepared, choice)).train()
+    student = remove_channels(net, prepared.network.shape, kept_channels(prepared, choice)).train()
     loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, choice, net))
     loss(student, images, LABELS).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in student.parameters())
