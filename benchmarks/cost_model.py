@@ -20,11 +20,10 @@ from scipy.stats import spearmanr
 from paredown.models.errors import ParedownError
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run.runner import run
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
-from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.products.losses import ExpectedLosses
@@ -66,17 +65,12 @@ def solved(problem: Problem, whole: float, count: int, seed: int) -> list[dict[s
 
 def compare(meter: PlanMeter, profile: CostProfile, plans: list[dict[str, str]]) -> list[Seen]:
     """Each plan predicted, then measured; the model of each has learnt from those before it, as a search's would."""
-    seen, samples, subject, transforms = (
-        list[Seen](),
-        list[PlanSample](profile.samples),
-        meter.subject,
-        meter.transforms,
-    )
+    seen, samples, space = list[Seen](), list[PlanSample](profile.samples), meter.space
     for index, plan in enumerate(plans):
         meter.state.progress("plans", index, len(plans))
-        alone = latency_model.predict(subject, transforms, profile, plan)["latency"]
-        now = refitted(subject, transforms, profile, samples, index, alone)
-        known = latency_model.predict(subject, transforms, now, plan)["latency"]
+        alone = space.predict(profile, plan)["latency"]
+        now = refitted(space, profile, samples, index, alone)
+        known = space.predict(now, plan)["latency"]
         sample = meter.sample(plan)
         seen.append(Seen(alone, known, sample.latency))
         samples.append(sample)
@@ -149,12 +143,10 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
 
 def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list[float], str]:
     """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
-    subject, (profile, transforms) = load_prepared_model(state), load_profile(state)
-    meter = PlanMeter(subject, transforms, state, rounds=ROUNDS)
-    problem = build_problem(
-        subject, transforms, profile, ExpectedLosses.load(state.product("sensitivity")).losses, {"latency": 1.0}
-    )
-    whole = latency_model.predict(subject, transforms, profile, {})["latency"]
+    space, (profile, _) = load_plan_space(state), load_profile(state)
+    meter = PlanMeter(space, state, rounds=ROUNDS)
+    problem = build_problem(space, profile, ExpectedLosses.load(state.product("sensitivity")).losses, {"latency": 1.0})
+    whole = space.predict(profile, {})["latency"]
     solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
     seen = compare(meter, profile, solved(problem, whole, plans, state.seed))
     machine = ", ".join(f"{key} {value}" for key, value in meter.runtime.machine().items())

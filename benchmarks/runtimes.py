@@ -23,13 +23,12 @@ from paredown.models.onnx.edit import save
 from paredown.pipeline.commands.progress_bars import shown
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.plugins import load
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
-from paredown.stages.transforms.loading import load_profile
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
 
@@ -59,9 +58,8 @@ def searched(recipe: Recipe, runtime: str, out: Path) -> State:
 
 def lowered(state: State, folder: Path) -> Planned:
     """The plan of a state as an ONNX file in `folder`."""
-    _, transforms = load_profile(state)
     choice, file = Plan.load(state.product("plan")).choice, folder / f"{state.target.runtime}.onnx"
-    save(PlanMeter(load_prepared_model(state), transforms, replace(state, out=folder)).lower(choice), file)
+    save(PlanMeter(load_plan_space(state), replace(state, out=folder)).lower(choice), file)
     plan: dict[str, Any] = json.loads((state.product("plan") / "plan.json").read_text())
     return Planned(state.target.runtime, choice, plan["predicted"]["loss"], file)
 

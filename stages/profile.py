@@ -10,17 +10,17 @@ from onnx import ModelProto
 from pydantic import Field
 
 from paredown.models.errors import InputError
-from paredown.models.network.trace import Layer, Network
+from paredown.models.network.trace import Network
 from paredown.models.spec import Spec
-from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.measuring.target import runtime_of
-from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
-from paredown.stages.planning.sites import open_sites, pins_of, random_choice, sites_of
+from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.sites import pins_of, random_choice
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, candidate_names
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice
@@ -51,14 +51,15 @@ class ProfileStage(Spec):
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
         transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
         prepared = prepare_model(state, self.images, self._blocks(), engine, sparsities(transforms))
+        space = PlanSpace(prepared, transforms)
         notes = [left_out(prepared, named[name], state) for name in named if name not in paying]
-        if not sites_of(prepared, transforms):
+        if not space.sites:
             nothing = f"{', '.join(self.names())} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
-        meter = PlanMeter(prepared, transforms, state)
+        meter = PlanMeter(space, state)
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
-        ProfiledSites(options, candidate_names(open_sites(prepared, transforms)), profile).save(state.out)
+        ProfiledSites(options, candidate_names(space.open_sites), profile).save(state.out)
         write_notes(state.out, [*notes, *meter.told("profile")])
 
     def check(self, network: Network, root: Path) -> str:
@@ -86,10 +87,10 @@ class ProfileStage(Spec):
         return load_transforms(self.names(), root)
 
     def _profile(self, meter: "PlanMeter", state: State) -> CostProfile:
-        every = meter.variants()
+        space, every = meter.space, meter.space.variants()
         # Zeros that are not skipped take as long as weights.
         variants = every if meter.runtime.supports("sparse") else [v for v in every if not sparse_layers(v)]
-        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in meter.prepared.network.layers}
+        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in space.prepared.network.layers}
         samples = []
         for index, choice in enumerate(variants):
             state.progress("profile: whole variants", index, len(variants) + self.plans)
@@ -98,33 +99,27 @@ class ProfileStage(Spec):
                 continue
             sample, times = measured
             samples.append(sample)
-            for layer, form in _forms(meter, choice):
+            for layer, form in space.forms(choice):
                 layers[layer.name].append((form, times.get(layer.name, 0.0)))
         fitted = {
-            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in meter.prepared.network.layers
+            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in space.prepared.network.layers
         }
         self._check_kernels(meter, fitted)
         profile = replace(_with_memory(meter, fitted, samples), shares=_shares(meter, every))
-        rng, sites = np.random.default_rng(state.seed), open_sites(meter.prepared, meter.transforms)
+        rng = np.random.default_rng(state.seed)
         for index in range(self.plans):
             state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
-            drawn = meter.attempt(random_choice(sites, rng))
+            drawn = meter.attempt(random_choice(space.open_sites, rng))
             samples += [drawn] if drawn else []
-        return refitted(meter.prepared, meter.transforms, profile, samples)
+        return refitted(space, profile, samples)
 
     def _check_kernels(self, meter: PlanMeter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
         """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
-        wanted = {"fp32"} | {"int8" for transform in meter.transforms if transform.FEATURE == "int8"}
+        wanted = {"fp32"} | {"int8" for transform in meter.space.transforms if transform.FEATURE == "int8"}
         for layer, kernels in fitted.items():
             if lacks := sorted(wanted - kernels.keys()):
                 refusal = "; ".join(meter.told("profile"))
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
-
-
-def _forms(meter: PlanMeter, choice: Choice) -> list[tuple[Layer, LayerForm]]:
-    """What a choice makes of every layer that it leaves."""
-    prepared = network_of_plan(meter.prepared, choice)
-    return [(n, footprint.form_of(prepared, meter.transforms, n, choice)) for n in prepared.network.layers]
 
 
 def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
@@ -132,7 +127,7 @@ def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str,
     found: dict[str, dict[str, float]] = {}
     for choice in variants if meter.state.target.container != "plain" else ():
         packed = packed_shares(meter.lower(choice))
-        for layer, form in _forms(meter, choice):
+        for layer, form in meter.space.forms(choice):
             found.setdefault(layer.name, {}).setdefault(form.kernel, packed.get(layer.name, 1.0))
     return found
 
@@ -141,18 +136,16 @@ def _with_memory(
     meter: PlanMeter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[PlanSample]
 ) -> CostProfile:
     """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
+    space = meter.space
     rows = [
-        (
-            footprint.size_mib(meter.prepared, meter.transforms, s.choice),
-            s.peak_memory - max(footprint.live_mib(meter.prepared, meter.transforms, s.choice).values()),
-        )
+        (space.size_mib(s.choice), s.peak_memory - max(space.live_mib(s.choice).values()))
         for s in samples
         if s.peak_memory
     ]
     sizes, peaks = np.array(rows).T
     slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
     plain = samples[0]
-    offset = plain.size - footprint.size_mib(meter.prepared, meter.transforms, plain.choice)
+    offset = plain.size - space.size_mib(plain.choice)
     ones = (1.0,) * len(latency_model.TERMS)
     return CostProfile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
@@ -174,7 +167,7 @@ def pays(name: str, transform: Transform, state: State) -> bool:
 def left_out(prepared: PreparedModel, transform: Transform, state: State) -> str:
     """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
     *_, choice = ({}, *transform.uniform(prepared))
-    meter = PlanMeter(prepared, (transform,), state)
+    meter = PlanMeter(PlanSpace(prepared, (transform,)), state)
     before, after = meter.sample({}), meter.sample(choice)
     gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
     return (

@@ -7,15 +7,15 @@ from pydantic import Field
 
 from paredown.models.errors import InputError
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_prepared_model, prepare_model
+from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.base import State
+from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
 from paredown.stages.planning.plan_table import layers_untimed
-from paredown.stages.planning.sites import open_sites
 from paredown.stages.plugins import choices
 from paredown.stages.products.cost_profile import ProfiledSites, candidate_names
 from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.solvers.problem import Choice, Problem, Site, exists, is_plan, owners_first
-from paredown.stages.transforms.loading import engine_of, load_transforms, profiled_transforms, sparsities
+from paredown.stages.transforms.loading import engine_of, load_transforms, sparsities
 
 
 class Trace(Spec):
@@ -33,7 +33,7 @@ class Trace(Spec):
         transforms = tuple(load_transforms(self.transforms, state.root).values())
         engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
         prepared = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
-        ProfiledSites(self.transforms, candidate_names(open_sites(prepared, transforms))).save(state.out)
+        ProfiledSites(self.transforms, candidate_names(PlanSpace(prepared, transforms).open_sites)).save(state.out)
 
 
 class Replay(Spec):
@@ -47,15 +47,15 @@ class Replay(Spec):
     plan: dict[str, str] = Field(description="site to candidate")
 
     def run(self, state: State) -> None:
-        prepared, transforms = load_prepared_model(state), profiled_transforms(state)
-        sites = open_sites(prepared, transforms)
+        space = load_plan_space(state)
+        sites = space.open_sites
         check_plan(sites, self.plan)
         plan = Plan(
             replayed=True,
             choice=self.plan,
             sites=tuple(SiteCandidates(name, names) for name, names in candidate_names(sites).items()),
-            layers=layers_untimed(prepared, transforms, self.plan),
-            quantization=prepared.tuned.told,
+            layers=layers_untimed(space, self.plan),
+            quantization=space.prepared.tuned.told,
         )
         plan.save(state.out)
 

@@ -9,15 +9,15 @@ from pydantic import Field
 
 from paredown.models.errors import InputError, LimitError
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, cost_summary
-from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import make
+from paredown.stages.products.cost_profile import candidate_names
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.losses import ExpectedLosses
@@ -51,15 +51,13 @@ class Search(Spec):
     )
 
     def run(self, state: State) -> None:
-        prepared, (profile, transforms) = load_prepared_model(state), load_profile(state)
+        space, (profile, _) = load_plan_space(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline"))
         data = state.open_data()
-        reserved = metadata_room_mib(
-            data.classes, ((s.name, [c.name for c in s.candidates]) for s in sites_of(prepared, transforms))
-        )
+        reserved = metadata_room_mib(data.classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)
         solver, losses = self.load_solver(state), ExpectedLosses.load(state.product("sensitivity")).losses
-        hunt = SearchLoop(self, PlanMeter(prepared, transforms, state), solver, losses, limits)
+        hunt = SearchLoop(self, PlanMeter(space, state), solver, losses, limits)
         found = hunt.settle(profile)
         refusal = _refusal(found, limits)
         if not refusal:
@@ -78,11 +76,11 @@ class Search(Spec):
             margin=self.margin,
             baseline=baseline,
             sites=_sites(problem),
-            quantization=prepared.tuned.told,
+            quantization=space.prepared.tuned.told,
             measured_plans=tuple(hunt.measured),
             front=() if refusal else hunt.front(found.profile, self.front),
-            layers=plan_table.layers(hunt.meter, found.profile, solution.choice),
-            blocks=plan_table.blocks(hunt.meter, found.profile, hunt.losses, solution.choice),
+            layers=plan_table.layers(space, found.profile, solution.choice),
+            blocks=plan_table.blocks(space, found.profile, hunt.losses, solution.choice),
         )
         plan.save(state.out)
         write_notes(state.out, hunt.meter.told("search"))

@@ -8,14 +8,13 @@ import torch
 from pydantic import Field
 
 from paredown.models.spec import Spec
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import Fit, fit
-from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
+from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Choice, Site
-from paredown.stages.transforms.loading import load_profile
 
 BATCH = 8
 """Plans that are evaluated before it is asked again whether more of them would improve the coefficients."""
@@ -41,11 +40,11 @@ class Sensitivity(Spec):
 
     def run(self, state: State) -> None:
         data = state.open_data()
-        prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
+        space = load_plan_space(state)
         split = data.calibration.take(self.images, state.seed)
         images = torch.from_numpy(next(data.batches(split, len(split)))[0])
-        judge = TeacherComparison(prepared, transforms, images)
-        sites = sites_of(prepared, transforms)
+        judge = TeacherComparison(space, images)
+        sites = space.sites
         singles = self._singles(judge, sites, state)
         fitted, plans = self._whole_plans(judge, sites, singles, state)
         losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}

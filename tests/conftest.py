@@ -29,8 +29,8 @@ from paredown.stages.blocks.base import unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
 from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.planning.latency_model import TERMS
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.problem_builder import build_problem
-from paredown.stages.planning.sites import sites_of
 from paredown.stages.plugins import load
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import Problem
@@ -215,9 +215,9 @@ def random_problem(prepared: PreparedModel, transforms: Sequence[Transform], lim
     rng = np.random.default_rng(2)
     losses = {
         site.name: {c.name: float(rng.uniform(0, 1)) for c in site.candidates}
-        for site in sites_of(prepared, transforms)
+        for site in PlanSpace(prepared, transforms).sites
     }
-    return build_problem(prepared, transforms, random_profile(prepared), losses, limits)
+    return build_problem(PlanSpace(prepared, transforms), random_profile(prepared), losses, limits)
 
 
 def run_stage(state: State, name: str, folder: Path | None = None, **options: object) -> State:

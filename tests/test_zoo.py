@@ -19,7 +19,7 @@ from paredown.models.loading.model import ModelSpec, load_model
 from paredown.models.network.trace import ChannelGroup, Network, analyse
 from paredown.models.onnx.edit import save
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.planning.footprint import size_mib
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -126,7 +126,7 @@ def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.T
     got = run(quantize(prepared.model, chosen, prepared.ranges, prepared.weight_bits), images, tmp_path)
     assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
     assert np.abs(got - expected).mean() < 0.2 * plain.std()
-    size = size_mib(prepared, [Quantize()], Quantize().uniform(prepared)[0])
+    size = PlanSpace(prepared, (Quantize(),)).size_mib(Quantize().uniform(prepared)[0])
     file = (tmp_path / "model.onnx").stat().st_size / 2**20
     nodes = len(prepared.model.graph.node) * 1024 / 2**20
     assert size < file < 1.02 * size + nodes

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning import latency_model
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
-from paredown.stages.transforms.base import Transform
 
 Floats = NDArray[np.float64]
 
@@ -18,8 +17,7 @@ ALIKE = 0.1
 
 
 def refitted(
-    prepared: PreparedModel,
-    transforms: Sequence[Transform],
+    space: PlanSpace,
     profile: CostProfile,
     samples: Sequence[PlanSample],
     chosen: int = 0,
@@ -32,15 +30,13 @@ def refitted(
     much again, as one linear model is not as right for the slowest as for the fastest plans.
     """
     unit = replace(profile, weights=(1.0,) * len(latency_model.TERMS))
-    rows = np.array([latency_model.terms(prepared, transforms, unit, sample.choice) for sample in samples])
+    rows = np.array([space.latency_terms(unit, sample.choice) for sample in samples])
     latencies = np.array([sample.latency for sample in samples])
     closest = [sample for sample in samples[-max(chosen, 1) :] if sample.choice] or [samples[-1]]
     return replace(
         profile,
         weights=latency_model.fit_weights(rows, latencies, _importance(latencies, chosen, at)),
-        size_offset=max(
-            sample.size - footprint.size_mib(prepared, transforms, sample.choice, profile.shares) for sample in closest
-        ),
+        size_offset=max(sample.size - space.size_mib(sample.choice, profile.shares) for sample in closest),
         samples=tuple(samples),
     )
 
@@ -54,10 +50,8 @@ def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
     return (1 + close) * (1 + 2 * close * solved)
 
 
-def scaled_to(
-    prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, sample: PlanSample
-) -> CostProfile:
+def scaled_to(space: PlanSpace, profile: CostProfile, sample: PlanSample) -> CostProfile:
     """The profile scaled so that it predicts this sample exactly: where a search stands, a bias of the whole fit is no
     reason to solve again for a plan that was just measured as too slow."""
-    ratio = sample.latency / latency_model.predict(prepared, transforms, profile, sample.choice)["latency"]
+    ratio = sample.latency / space.predict(profile, sample.choice)["latency"]
     return replace(profile, weights=tuple(weight * ratio for weight in profile.weights))

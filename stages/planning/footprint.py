@@ -1,23 +1,14 @@
-"""What a plan makes of every layer, and what that takes: bytes of weights, of files, and of live activations."""
+"""What layers in the forms that a plan gives them take: bytes of weights, of files, and of live activations."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from paredown.models.network.trace import Layer
-from paredown.stages.analysis.dataflow import lifetimes
-from paredown.stages.analysis.plan_network import network_of_plan
-from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.products.cost_profile import Shares
 from paredown.stages.products.evidence import MIB
-from paredown.stages.solvers.problem import Choice
-from paredown.stages.transforms.base import Transform
 
-
-def form_of(prepared: PreparedModel, transforms: Sequence[Transform], layer: Layer, choice: Choice) -> LayerForm:
-    """The layer's form under a plan, all transforms applied in order."""
-    form = LayerForm(layer.channels_in, layer.channels_out)
-    for transform in transforms:
-        form = transform.form(prepared, layer, form, choice)
-    return form
+LayerForms = Sequence[tuple[Layer, LayerForm]]
+"""The layers of a plan's network, in order of depth, with their forms."""
 
 
 def pixels(layer: Layer, form: LayerForm) -> tuple[int, int]:
@@ -43,13 +34,9 @@ def stored_bytes(layer: Layer, form: LayerForm, shares: Shares) -> float:
     return weight_bytes(layer, form) * shares.get(layer.name, {}).get(form.kernel, 1.0)
 
 
-def size_mib(
-    prepared: PreparedModel, transforms: Sequence[Transform], choice: Choice, shares: Shares | None = None
-) -> float:
-    """MiB of all parameters under a plan; without `shares` as they are loaded."""
-    prepared = network_of_plan(prepared, choice)
-    forms = ((layer, form_of(prepared, transforms, layer, choice)) for layer in prepared.network.layers)
-    return sum(stored_bytes(layer, form, shares or {}) for layer, form in forms) / MIB
+def size_mib(forms: LayerForms, shares: Shares) -> float:
+    """MiB of all parameters; without any `shares` as they are loaded."""
+    return sum(stored_bytes(layer, form, shares) for layer, form in forms) / MIB
 
 
 def output_bytes(layer: Layer, form: LayerForm) -> int:
@@ -57,13 +44,12 @@ def output_bytes(layer: Layer, form: LayerForm) -> int:
     return pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
 
 
-def live_mib(prepared: PreparedModel, transforms: Sequence[Transform], choice: Choice) -> dict[int, float]:
-    """MiB of live activations at every schedule step."""
-    prepared = network_of_plan(prepared, choice)
-    ends = lifetimes(prepared)
-    live = dict.fromkeys(range(len(prepared.network.layers)), 0.0)
-    for layer in prepared.network.layers:
-        held = output_bytes(layer, form_of(prepared, transforms, layer, choice)) / MIB
-        for step in range(ends[layer.name][0], ends[layer.name][1] + 1):
-            live[step] += held
+def live_mib(forms: LayerForms, lifetimes: Mapping[str, tuple[int, int]]) -> dict[int, float]:
+    """MiB of live activations at every schedule step; `lifetimes` are the first and last step of every layer's
+    output."""
+    live = dict.fromkeys(range(len(forms)), 0.0)
+    for layer, form in forms:
+        first, last = lifetimes[layer.name]
+        for step in range(first, last + 1):
+            live[step] += output_bytes(layer, form) / MIB
     return live

@@ -1,23 +1,21 @@
 """How far a changed network's answers are from the teacher's, in nats (KL divergence)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
-from paredown.stages.analysis.plan_network import network_of_plan
-from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.transforms.base import Transform
 
 
 class TeacherComparison:
     """Compares changed networks with the teacher on the same images (N, 3, H, W)."""
 
-    def __init__(self, prepared: PreparedModel, transforms: Sequence[Transform], images: Tensor) -> None:
-        self.prepared, self.transforms, self.images = prepared, transforms, images
+    def __init__(self, space: PlanSpace, images: Tensor) -> None:
+        self.space, self.images = space, images
         self.teacher = self._log_probabilities({})
 
     def loss(self, choice: Choice) -> float:
@@ -25,11 +23,11 @@ class TeacherComparison:
         return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
 
     def _log_probabilities(self, choice: Choice) -> Tensor:
-        prepared = network_of_plan(self.prepared, choice)
-        graph = prepared.network.graph
+        own = self.space.network_of(choice)
+        graph = own.network.graph
         with restored_parameters(graph):
-            for transform in self.transforms:
-                graph = transform.imitate(prepared, choice, graph)
+            for transform in self.space.transforms:
+                graph = transform.imitate(own, choice, graph)
             with torch.no_grad():
                 return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
 

@@ -6,20 +6,17 @@ Isolated layers are never timed: their sum is far off. The terms are then scaled
 measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
 from paredown.models.network.trace import Layer
-from paredown.stages.analysis.dataflow import borders
-from paredown.stages.analysis.plan_network import network_of_plan
-from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
-from paredown.stages.planning.footprint import form_of, live_mib, pixels, size_mib
+from paredown.stages.analysis.dataflow import Gates
+from paredown.stages.analysis.prepared_model import LayerForm
+from paredown.stages.planning.footprint import LayerForms, pixels
 from paredown.stages.products.cost_profile import CostProfile
-from paredown.stages.solvers.problem import Choice, Costs
-from paredown.stages.transforms.base import Transform
 
 MILLION = 1e6
 TERMS = (
@@ -112,16 +109,15 @@ def crossing(consumer: Layer, form: LayerForm) -> float:
 
 
 def terms(
-    prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice
+    profile: CostProfile, forms: LayerForms, borders: Iterable[tuple[Layer, Layer, Gates]]
 ) -> NDArray[np.float64]:
-    """The latency terms of a whole plan, in the order of TERMS."""
-    prepared = network_of_plan(prepared, choice)
-    forms = {layer.name: form_of(prepared, transforms, layer, choice) for layer in prepared.network.layers}
-    total = np.zeros(len(TERMS))
-    for layer in prepared.network.layers:
-        total[term_of(profile, layer, forms[layer.name])] += layer_ms(profile, layer, forms[layer.name])
-    for producer, consumer, _ in borders(prepared):
-        elements, count = border_terms(consumer, forms[producer.name], forms[consumer.name])
+    """(terms,) The latency terms of a whole plan in ms, in the order of TERMS; `borders` are those of
+    `dataflow.borders`, of the plan's own network."""
+    total, form_of = np.zeros(len(TERMS)), {layer.name: form for layer, form in forms}
+    for layer, form in forms:
+        total[term_of(profile, layer, form)] += layer_ms(profile, layer, form)
+    for producer, consumer, _ in borders:
+        elements, count = border_terms(consumer, form_of[producer.name], form_of[consumer.name])
         total[-3] += elements * ELEMENT_MS
         total[-2] += count * BORDER_MS
     total[-1] = CONSTANT_MS
@@ -144,15 +140,3 @@ def fit_weights(
     target = np.concatenate([importance / 0.05, STIFFNESS])
     solution = lsq_linear(matrix, target, bounds=(0.0, 10.0)).x
     return tuple(float(value) for value in solution)
-
-
-def predict(prepared: PreparedModel, transforms: Sequence[Transform], profile: CostProfile, choice: Choice) -> Costs:
-    """Latency (ms), size and peak memory (MiB) of a plan."""
-    size = size_mib(prepared, transforms, choice, profile.shares) + profile.size_offset
-    loaded = size_mib(prepared, transforms, choice)
-    live = max(live_mib(prepared, transforms, choice).values())
-    return {
-        "latency": float(terms(prepared, transforms, profile, choice) @ np.array(profile.weights)),
-        "size": size,
-        "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
-    }

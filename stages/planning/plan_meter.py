@@ -1,7 +1,6 @@
 """Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
 
 import gzip
-import itertools
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,16 +12,14 @@ from paredown.models.compression.conv_integer import INTEGER
 from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import LEVEL, consumers, producers, save, stored_weights
-from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
-from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.base import State
 from paredown.stages.measuring.target import SUFFIX, runtime_of
-from paredown.stages.planning.footprint import form_of
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.runtimes.base import Load, Runtime, ratio
 from paredown.stages.solvers.problem import Choice, Pick
-from paredown.stages.transforms.base import Transform
 
 LEAST = 0.2
 """Share of a node's profiled time that is its own in any case."""
@@ -30,13 +27,12 @@ LEAST = 0.2
 
 @dataclass(frozen=True)
 class PlanMeter:
-    """Lowers plans of a subject to ONNX and measures them against the baseline.
+    """Lowers the plans of a space to ONNX and measures them against the baseline.
 
     `refusals` gets a line for every plan that the runtime could not run: engines have bugs that one plan in many meets.
     """
 
-    prepared: PreparedModel
-    transforms: tuple[Transform, ...]
+    space: PlanSpace
     state: State
     rounds: int = 9
     runs: int = 12
@@ -62,11 +58,7 @@ class PlanMeter:
 
     def lower(self, choice: Choice) -> ModelProto:
         """The plan as the runtime takes it."""
-        prepared = network_of_plan(self.prepared, choice)
-        model = prepared.model
-        for transform in self.transforms:
-            model = transform.lower(prepared, choice, model)
-        return self.runtime.lower(model)
+        return self.runtime.lower(self.space.lower(choice))
 
     @contextmanager
     def written(self, model: ModelProto) -> Iterator[Path]:
@@ -124,25 +116,10 @@ class PlanMeter:
             return None
         owned: dict[str, float] = {}
         for name, ms in settled(times, sample.latency).items():
-            owner = _owner(model, name, picks_by_name(self.prepared))
+            owner = _owner(model, name, picks_by_name(self.space.prepared))
             if owner:
                 owned[owner] = owned.get(owner, 0.0) + ms
         return sample, owned
-
-    def variants(self) -> list[Choice]:
-        """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
-        their whole width only."""
-        options = [({}, *transform.uniform(self.prepared)) for transform in self.transforms]
-        every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
-        return [choice for choice in every if not self._sparse_and_smaller(choice)]
-
-    def _sparse_and_smaller(self, choice: Choice) -> bool:
-        prepared = network_of_plan(self.prepared, choice)
-        forms = [(layer, form_of(prepared, self.transforms, layer, choice)) for layer in prepared.network.layers]
-        whole = all(
-            (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
-        )
-        return not whole and any(form.sparsity for _, form in forms)
 
 
 def packed_shares(model: ModelProto) -> dict[str, float]:

@@ -7,15 +7,13 @@ from dataclasses import replace
 from paredown.models.network.trace import Layer
 from paredown.stages.analysis.dataflow import Gates, lifetimes, readings
 from paredown.stages.analysis.plan_network import owner_of_layer
-from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Limits
 from paredown.stages.planning import latency_model
-from paredown.stages.planning.footprint import form_of, output_bytes, stored_bytes, weight_bytes
-from paredown.stages.planning.sites import open_sites
+from paredown.stages.planning.footprint import output_bytes, stored_bytes, weight_bytes
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.solvers.problem import Charge, Choice, Costs, Factor, Pick, Problem, Site, Term
-from paredown.stages.transforms.base import Transform
 
 BUSY = 1 / 16
 """Schedule steps whose live activations stay under this share of the peak never become the peak: a quarter of the
@@ -44,8 +42,7 @@ def search_limits(limits: Limits, baseline: Evidence, margin: float, metadata: f
 
 
 def build_problem(
-    prepared: PreparedModel,
-    transforms: Sequence[Transform],
+    space: PlanSpace,
     profile: CostProfile,
     losses: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float],
@@ -57,10 +54,10 @@ def build_problem(
     """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
-        for site in open_sites(prepared, transforms)
+        for site in space.open_sites
     )
-    steps = _busy_steps(prepared, transforms) if "memory" in limits else []
-    table = _Tables(prepared, transforms, profile, {site.name: site for site in sites}, steps)
+    steps = _busy_steps(space) if "memory" in limits else []
+    table = _Tables(space, profile, {site.name: site for site in sites}, steps)
     factors = tuple(table.layers())
     fixed = {"latency": latency_model.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
     fixed |= {f"memory@{step}": profile.memory_floor for step in steps}
@@ -70,14 +67,14 @@ def build_problem(
     return Problem(sites, needed, limits, summed, tuple(table.charges()))
 
 
-def _busy_steps(prepared: PreparedModel, transforms: Sequence[Transform]) -> list[int]:
+def _busy_steps(space: PlanSpace) -> list[int]:
     """The steps at which the peak can be; of a block's branches only the largest counts, as only one of them runs."""
     held: dict[tuple[int, Pick | None], float] = {}
-    for layer in prepared.network.layers:
-        mib = output_bytes(layer, form_of(prepared, transforms, layer, {})) / MIB
-        first, last = lifetimes(prepared)[layer.name]
+    for layer in space.prepared.network.layers:
+        mib, pick = output_bytes(layer, space.form_of(layer, {})) / MIB, owner_of_layer(space.prepared, layer)
+        first, last = lifetimes(space.prepared)[layer.name]
         for step in range(first, last + 1):
-            held[step, owner_of_layer(prepared, layer)] = held.get((step, owner_of_layer(prepared, layer)), 0.0) + mib
+            held[step, pick] = held.get((step, pick), 0.0) + mib
     largest: dict[tuple[int, str], float] = {}
     for (step, pick), mib in held.items():
         block = pick[0] if pick else ""
@@ -93,14 +90,13 @@ class _Tables:
 
     def __init__(
         self,
-        prepared: PreparedModel,
-        transforms: Sequence[Transform],
+        space: PlanSpace,
         profile: CostProfile,
         sites: Mapping[str, Site],
         steps: Sequence[int],
     ) -> None:
-        self.prepared, self.transforms, self.profile = prepared, transforms, profile
-        self.sites, self.steps, self.lifetimes = sites, steps, lifetimes(prepared)
+        self.space, self.prepared, self.profile = space, space.prepared, profile
+        self.sites, self.steps, self.lifetimes = sites, steps, lifetimes(space.prepared)
 
     def layers(self) -> Iterator[Factor]:
         for layer in self.prepared.network.layers:
@@ -143,11 +139,11 @@ class _Tables:
         """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
         scope = self._scope(layer)
         first = {site: self.sites[site].candidates[0].name for site in scope}
-        plain = form_of(self.prepared, self.transforms, layer, first).bits
+        plain = self.space.form_of(layer, first).bits
         for site in scope:
             found: dict[int, Term] = {}
             for candidate in self.sites[site].candidates:
-                bits = form_of(self.prepared, self.transforms, layer, {site: candidate.name}).bits
+                bits = self.space.form_of(layer, {site: candidate.name}).bits
                 found[bits] = found.get(bits, frozenset()) | {(site, candidate.name)}
             if len(found) > 1:
                 return found
@@ -164,7 +160,7 @@ class _Tables:
         )
 
     def _crossing(self, consumer: Layer, choice: Choice) -> float:
-        return latency_model.crossing(consumer, form_of(self.prepared, self.transforms, consumer, choice))
+        return latency_model.crossing(consumer, self.space.form_of(consumer, choice))
 
     def _border(self, consumer: Layer, choice: Choice) -> Costs:
         per_element, per_border = (
@@ -174,8 +170,7 @@ class _Tables:
         return {"latency": self._crossing(consumer, choice) * per_element + per_border}
 
     def _scope(self, layer: Layer) -> tuple[str, ...]:
-        found = (site for transform in self.transforms for site in transform.touching(self.prepared, layer))
-        return tuple(dict.fromkeys(site for site in found if site in self.sites))
+        return tuple(site for site in self.space.sites_touching(layer) if site in self.sites)
 
     def _existing(self, scope: tuple[str, ...], layer: Layer) -> tuple[tuple[str, ...], dict[str, str]]:
         """The scope with the site whose pick makes the layer exist, and that pick; a site in the scope that exists with
@@ -191,7 +186,7 @@ class _Tables:
             yield dict(zip(scope, names, strict=True))
 
     def _layer_costs(self, layer: Layer, choice: Choice) -> Costs:
-        form = form_of(self.prepared, self.transforms, layer, choice)
+        form = self.space.form_of(layer, choice)
         size, loaded = stored_bytes(layer, form, self.profile.shares) / MIB, weight_bytes(layer, form) / MIB
         held = output_bytes(layer, form) / MIB
         first, last = self.lifetimes[layer.name]

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import torch
 
-from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted, scaled_to
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import PlanMeter
@@ -70,7 +69,7 @@ class SearchLoop:
         self.profiled = 0
 
     def problem(self, profile: CostProfile) -> Problem:
-        return build_problem(self.meter.prepared, self.meter.transforms, profile, self.losses, self.limits)
+        return build_problem(self.meter.space, profile, self.losses, self.limits)
 
     def settle(self, profile: CostProfile) -> MeasuredPlan:
         """Solve and measure until prediction and measurement agree on a plan that holds the limits.
@@ -143,12 +142,8 @@ class SearchLoop:
         error, holds = abs(solution.costs["latency"] / sample.latency - 1), self._holds(sample)
         samples = (*profile.samples, sample)
         near = len(samples) - self.profiled
-        at, prepared, transforms = (
-            self.limits.get("latency", sample.latency),
-            self.meter.prepared,
-            self.meter.transforms,
-        )
-        fixed = scaled_to(prepared, transforms, refitted(prepared, transforms, profile, samples, near, at), sample)
+        at, space = self.limits.get("latency", sample.latency), self.meter.space
+        fixed = scaled_to(space, refitted(space, profile, samples, near, at), sample)
         record = MeasuredPlanRecord(cost_summary(solution.costs), sample.costs, solution.loss, holds)
         self.measured.append(record)
         return MeasuredPlan(fixed, solution, sample, holds, error)
@@ -181,14 +176,14 @@ class SearchLoop:
         def judge(images: int) -> TeacherComparison:
             split = data.validation.take(images, state.seed)
             batch = torch.from_numpy(next(data.batches(split, len(split)))[0])
-            return TeacherComparison(self.meter.prepared, self.meter.transforms, batch)
+            return TeacherComparison(self.meter.space, batch)
 
         return lambda index, images: judge(images).loss(found[index].solution.choice)
 
     def front(self, profile: CostProfile, count: int) -> tuple[CostSummary, ...]:
         """The least loss for a row of latency budgets, the other limits as they are."""
         problem, points = self.problem(profile), list[CostSummary]()
-        whole = latency_model.predict(self.meter.prepared, self.meter.transforms, profile, {})["latency"]
+        whole = self.meter.space.predict(profile, {})["latency"]
         others = {name: limit for name, limit in self.limits.items() if name != "latency"}
         for index in range(count):
             self.meter.state.progress("search: Pareto front", index, count)

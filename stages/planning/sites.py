@@ -12,12 +12,10 @@ from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_n
 from paredown.stages.transforms.base import Transform
 
 
-def open_sites(prepared: PreparedModel, transforms: Sequence[Transform]) -> tuple[Site, ...]:
-    """All sites as a search may decide them; of a pinned one the pinned candidate alone is left."""
-    pins = {site: name for transform in transforms for site, name in pins_of(prepared, transform).items()}
-    return tuple(
-        _pinned(site, pins[site.name]) if site.name in pins else site for site in sites_of(prepared, transforms)
-    )
+def with_pins(sites: Sequence[Site], pins: Mapping[str, str]) -> tuple[Site, ...]:
+    """The sites as a search may decide them: of one in `pins` that candidate alone is left. Raises InputError where it
+    has no such candidate."""
+    return tuple(_pinned(site, pins[site.name]) if site.name in pins else site for site in sites)
 
 
 def pins_of(prepared: PreparedModel, transform: Transform) -> Mapping[str, str]:

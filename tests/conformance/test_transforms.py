@@ -17,7 +17,8 @@ from paredown.models.onnx.export import export
 from paredown.stages import plugins
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
-from paredown.stages.planning.footprint import form_of, pixels, size_mib
+from paredown.stages.planning.footprint import pixels
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
@@ -135,11 +136,12 @@ def test_the_first_candidates_leave_everything_as_it_is(
     transform: Transform, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     plain, original = plain_of(prepared, images), network_of_plan(prepared, {})
+    space = PlanSpace(prepared, (transform,))
     for choice in ({}, {site.name: site.candidates[0].name for site in transform.sites(prepared)}):
         assert np.array_equal(imitated(transform, prepared, choice, images), plain)
         assert weights_of(lowered(transform, prepared, choice)) == weights_of(original.model)
         for layer in original.network.layers:
-            assert form_of(prepared, [transform], layer, choice) == LayerForm(layer.channels_in, layer.channels_out)
+            assert space.form_of(layer, choice) == LayerForm(layer.channels_in, layer.channels_out)
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
@@ -179,8 +181,7 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, prepared: P
     for choice in choices(transform, prepared):
         model = lowered(transform, prepared, choice)
         found = real_pixels(model)
-        for layer in network_of_plan(prepared, choice).network.layers:
-            form = form_of(network_of_plan(prepared, choice), [transform], layer, choice)
+        for layer, form in PlanSpace(prepared, (transform,)).forms(choice):
             assert pixels(layer, form) == found[layer.name]
             if layer.op == "add":
                 continue
@@ -192,24 +193,24 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, prepared: P
 
 
 def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, prepared: PreparedModel) -> None:
-    add = prepared.network.layer("add")
+    add, space = prepared.network.layer("add"), PlanSpace(prepared, (transform,))
     for choice in choices(transform, prepared):
         if add.name not in {layer.name for layer in network_of_plan(prepared, choice).network.layers}:
             continue
-        made = form_of(prepared, [transform], prepared.network.layer("block.conv2"), choice)
-        form = form_of(prepared, [transform], add, choice)
+        made = space.form_of(prepared.network.layer("block.conv2"), choice)
+        form = space.form_of(add, choice)
         assert form.channels_in == form.channels_out == made.channels_out
         assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(prepared.network.layer("block.conv2"), made)[1]
 
 
 def test_only_touching_sites_change_a_layer(transform: Transform, prepared: PreparedModel) -> None:
+    space = PlanSpace(prepared, (transform,))
     for site in transform.sites(prepared):
         changed = [
             layer.name
             for layer in prepared.network.layers
             for candidate in site.candidates
-            if form_of(prepared, [transform], layer, {site.name: candidate.name})
-            != form_of(prepared, [transform], layer, {})
+            if space.form_of(layer, {site.name: candidate.name}) != space.form_of(layer, {})
         ]
         touched = [layer.name for layer in prepared.network.layers if site.name in transform.touching(prepared, layer)]
         assert set(changed) == set(touched)
@@ -224,7 +225,7 @@ def test_predicted_sizes_are_those_of_files(transform: Transform, prepared: Prep
         return sum(value.nbytes for value in stored.values()) / 2**20
 
     for choice in choices(transform, prepared):
-        assert size_mib(prepared, [transform], choice) == pytest.approx(file_mib(choice), rel=0.03)
+        assert PlanSpace(prepared, (transform,)).size_mib(choice) == pytest.approx(file_mib(choice), rel=0.03)
 
 
 def test_an_applied_module_is_trained_and_exported(
@@ -240,7 +241,8 @@ def test_an_applied_module_is_trained_and_exported(
     model = export(network.module, tools.shape)
     for layer in one.network.layers:
         if layer.op != "add":
-            assert real_form(model, layer.name)[0][0] == form_of(one, [transform], layer, choice).channels_out
+            form = PlanSpace(one, (transform,)).form_of(layer, choice)
+            assert real_form(model, layer.name)[0][0] == form.channels_out
 
 
 def test_an_applied_module_computes_what_is_imitated(

@@ -22,7 +22,7 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, load_weights, save_weights
 from paredown.stages.base import State
 from paredown.stages.limits import Target
-from paredown.stages.planning.footprint import form_of
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
@@ -63,7 +63,7 @@ def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
     module = compressed(finished, of(finished))
     for layer in prepared.network.layers:
         if layer.op != "add":
-            form = form_of(prepared, transforms, layer, choice)
+            form = PlanSpace(prepared, transforms).form_of(layer, choice)
             assert module.get_parameter(f"{layer.name}.weight").shape[0] == form.channels_out
 
 

@@ -24,12 +24,12 @@ from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning import latency_model
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.search_loop import SearchLoop
-from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
+from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.plugins import load
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan
@@ -163,8 +163,8 @@ def test_the_number_of_cores_does_not_change_what_is_learnt(
 
 
 def test_what_stands_for_both_is_picked_in_both_or_in_none(merged: State) -> None:
-    prepared, (_, transforms) = load_prepared_model(merged), load_profile(merged)
-    sites = sites_of(prepared, transforms)
+    space = load_plan_space(merged)
+    sites = space.sites
     first, second = sites[:2]
     (name,) = (c.name for c in first.candidates if c.needs)
     assert [c.name for c in second.candidates if c.needs] == [ABSORBED]
@@ -188,11 +188,11 @@ def test_even_picks_merge_every_pair_and_show_every_branch(merged: State) -> Non
 
 
 def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
-    prepared, (_, transforms) = load_prepared_model(merged), load_profile(merged)
+    space = load_plan_space(merged)
     data = merged.open_data()
     split = data.calibration.take(8, merged.seed)
-    judge = TeacherComparison(prepared, transforms, torch.from_numpy(next(data.batches(split, 8))[0]))
-    singles = load("stages", "sensitivity")()._singles(judge, sites_of(prepared, transforms), merged)
+    judge = TeacherComparison(space, torch.from_numpy(next(data.batches(split, 8))[0]))
+    singles = load("stages", "sensitivity")()._singles(judge, space.sites, merged)
     name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
     whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
     assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
@@ -215,10 +215,8 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 
 def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
     """Also where a value passes through a block that another one absorbed."""
-    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
-    problem = build_problem(
-        prepared, transforms, profile, ExpectedLosses.load(merged.product("sensitivity")).losses, {"latency": 1.0}
-    )
+    space, (profile, _) = load_plan_space(merged), load_profile(merged)
+    problem = build_problem(space, profile, ExpectedLosses.load(merged.product("sensitivity")).losses, {"latency": 1.0})
     rng, seen = np.random.default_rng(0), set[str]()
     for _ in range(60):
         choice = random_choice(problem.sites, rng)
@@ -226,17 +224,16 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
         whole = without_absent_sites(problem.sites, whole)
         assert is_plan(problem, whole)
         seen.add(whole["substitute:again"])
-        predicted = latency_model.predict(prepared, transforms, profile, whole)
+        predicted = space.predict(profile, whole)
         assert plan_cost(problem, whole)["latency"] == pytest.approx(predicted["latency"])
     assert {KEEP, ABSORBED} <= seen
 
 
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
-    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    space, (profile, _) = load_plan_space(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     problem = build_problem(
-        prepared,
-        transforms,
+        space,
         profile,
         ExpectedLosses.load(merged.product("sensitivity")).losses,
         {"latency": 0.25 * whole},
@@ -276,14 +273,14 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
 
 def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     """Also where the model believes that it does not."""
-    prepared, (profile, transforms) = load_prepared_model(merged), load_profile(merged)
+    space, (profile, _) = load_plan_space(merged), load_profile(merged)
     slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
     hunt = SearchLoop(
         load("stages", "search")(),
-        PlanMeter(prepared, transforms, state),
+        PlanMeter(space, state),
         Milp(),
         ExpectedLosses.load(merged.product("sensitivity")).losses,
         limits,

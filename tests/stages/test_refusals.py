@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from paredown.models.errors import InputError, LimitError
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.limits import Target
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.products.cost_profile import PlanSample
@@ -66,9 +66,9 @@ class Useless(Refusing):
 
 
 def hunt_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
-    prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    space = load_plan_space(planned)
     limits = search_limits(planned.limits, Evidence.load(planned.product("baseline")), 0.05)
-    made = meter(prepared, transforms, replace(planned, out=folder))
+    made = meter(space, replace(planned, out=folder))
     return SearchLoop(
         Search(known=False), made, Milp(), ExpectedLosses.load(planned.product("sensitivity")).losses, limits
     )

@@ -10,11 +10,10 @@ import onnx
 import pytest
 
 from paredown.models.errors import LimitError
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.sites import sites_of
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.plan import Plan
 from paredown.stages.search import Search
@@ -41,15 +40,13 @@ def p50(factor: float) -> Limits:
 
 
 def measured_again(state: State) -> Any:
-    prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
-    return PlanMeter(prepared, transforms, replace(state, out=state.root)).sample(
-        Plan.load(state.product("plan")).choice, memory=True
-    )
+    space = load_plan_space(state)
+    return PlanMeter(space, replace(state, out=state.root)).sample(Plan.load(state.product("plan")).choice, memory=True)
 
 
 def measured_again_exactly(state: State, plan: dict[str, Any], measure: Callable[..., PlanSample]) -> float:
-    prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
-    meter = PlanMeter(prepared, transforms, replace(state, out=state.root))
+    space = load_plan_space(state)
+    meter = PlanMeter(space, replace(state, out=state.root))
     return measure(meter, plan["choice"], False, 1).latency
 
 
@@ -182,8 +179,8 @@ def test_a_solver_that_proves_nothing_claims_nothing(planned: State, tmp_path: P
 
 def test_without_a_costly_limit_nothing_is_changed(planned: State, tmp_path: Path) -> None:
     state = searched(planned, tmp_path, Limits(accuracy_drop=1.0))
-    prepared, (_, transforms) = load_prepared_model(state), load_profile(state)
-    first = {site.name: site.candidates[0].name for site in sites_of(prepared, transforms)}
+    space = load_plan_space(state)
+    first = {site.name: site.candidates[0].name for site in space.sites}
     assert Plan.load(state.product("plan")).choice == first
 
 
@@ -195,9 +192,9 @@ def test_alternatives_are_other_plans_that_are_judged(planned: State, tmp_path: 
 
 def test_what_is_measured_is_the_file_of_the_plan(planned: State, tmp_path: Path) -> None:
     """The meter lowers widths first and precision last."""
-    prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
+    space = load_plan_space(planned)
     choice = {"narrow:block.conv1": "8", "quantize:block.conv1": "int8", "quantize:block.conv2": "int8"}
-    model = PlanMeter(prepared, transforms, replace(planned, out=tmp_path)).lower(choice)
+    model = PlanMeter(space, replace(planned, out=tmp_path)).lower(choice)
     stored = {item.name: list(item.dims) for item in model.graph.initializer}
     assert stored["block.conv1.weight.q"] == [8, 16, 3, 3]
     assert stored["block.conv2.weight.q"] == [16, 8, 3, 3]
@@ -205,23 +202,23 @@ def test_what_is_measured_is_the_file_of_the_plan(planned: State, tmp_path: Path
 
 
 def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> None:
-    prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
-    variants = PlanMeter(prepared, transforms, planned).variants()
+    space = load_plan_space(planned)
+    variants = space.variants()
     assert variants[0] == {}
     expected = 1
-    for transform in transforms:
-        expected *= 1 + len(transform.uniform(prepared))
+    for transform in space.transforms:
+        expected *= 1 + len(transform.uniform(space.prepared))
     assert len({json.dumps(choice, sort_keys=True) for choice in variants}) == len(variants) == expected
-    assert all(set(choice) <= {s.name for s in sites_of(prepared, transforms)} for choice in variants)
+    assert all(set(choice) <= {s.name for s in space.sites} for choice in variants)
 
 
 def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Path) -> None:
-    prepared, (_, transforms) = load_prepared_model(planned), load_profile(planned)
-    meter = PlanMeter(prepared, transforms, replace(planned, out=tmp_path))
-    for choice in meter.variants()[:3]:
+    space = load_plan_space(planned)
+    meter = PlanMeter(space, replace(planned, out=tmp_path))
+    for choice in meter.space.variants()[:3]:
         sample, times = meter.profiled(choice, memory=False)
         assert sum(times.values()) == pytest.approx(sample.latency)
-        assert set(times) <= {layer.name for layer in prepared.network.layers}
+        assert set(times) <= {layer.name for layer in space.prepared.network.layers}
         assert list(tmp_path.iterdir()) == []
 
 
@@ -229,9 +226,9 @@ def test_a_plan_is_one_of_the_problem(planned: State) -> None:
     from paredown.stages.planning.problem_builder import build_problem
     from paredown.stages.products.losses import ExpectedLosses
 
-    prepared, (profile, transforms) = load_prepared_model(planned), load_profile(planned)
+    space, (profile, _) = load_plan_space(planned), load_profile(planned)
     problem = build_problem(
-        prepared, transforms, profile, ExpectedLosses.load(planned.product("sensitivity")).losses, {"latency": 1.0}
+        space, profile, ExpectedLosses.load(planned.product("sensitivity")).losses, {"latency": 1.0}
     )
     assert is_plan(problem, Plan.load(planned.product("plan")).choice)
 

@@ -11,7 +11,8 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import fit
-from paredown.stages.planning.sites import random_choice, sites_of
+from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow
@@ -24,13 +25,13 @@ SITES = tuple(Site(f"{kind}:{i}", (Candidate("keep"), Candidate("cut"))) for kin
 @pytest.fixture(scope="module")
 def judge(prepared: PreparedModel) -> TeacherComparison:
     return TeacherComparison(
-        prepared, BOTH, torch.randn(24, *prepared.network.shape, generator=torch.Generator().manual_seed(0))
+        PlanSpace(prepared, BOTH), torch.randn(24, *prepared.network.shape, generator=torch.Generator().manual_seed(0))
     )
 
 
 def test_no_change_is_no_loss(judge: TeacherComparison, prepared: PreparedModel) -> None:
     assert judge.loss({}) == pytest.approx(0, abs=1e-9)
-    assert judge.loss({site.name: site.candidates[0].name for site in sites_of(prepared, BOTH)}) < 1e-9
+    assert judge.loss({site.name: site.candidates[0].name for site in PlanSpace(prepared, BOTH).sites}) < 1e-9
 
 
 def test_it_is_the_divergence_of_the_teachers_answers(judge: TeacherComparison, prepared: PreparedModel) -> None:

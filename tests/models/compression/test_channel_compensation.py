@@ -10,6 +10,7 @@ from paredown.models.compression.channel_compensation import compensated_weight,
 from paredown.models.network.trace import analyse
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.judge import TeacherComparison
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.transforms.narrow import Narrow
 
 
@@ -52,7 +53,7 @@ def test_channels_that_nothing_explains_are_just_gone() -> None:
 def test_a_narrowed_network_is_nearer_to_the_original(prepared: PreparedModel) -> None:
     images = torch.randn(64, *prepared.network.shape, generator=torch.Generator().manual_seed(5))
     plain = replace(prepared, moments={})
-    with_, without = (TeacherComparison(one, [Narrow()], images) for one in (prepared, plain))
+    with_, without = (TeacherComparison(PlanSpace(one, (Narrow(),)), images) for one in (prepared, plain))
     choices = [{site.name: site.candidates[-2].name} for site in Narrow().sites(prepared)]
     better = [with_.loss(choice) < without.loss(choice) for choice in choices]
     assert sum(better) > len(better) / 2

@@ -17,8 +17,8 @@ from paredown.stages.analysis.dataflow import borders, lifetimes, steps
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, owner_of_layer, picks_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import unit
-from paredown.stages.planning import latency_model
-from paredown.stages.planning.sites import random_choice, sites_of, without_absent_sites
+from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import cost as plan_cost
 from paredown.stages.solvers.problem import is_plan, owners_first, validate
@@ -100,7 +100,7 @@ def test_layers_inside_a_block_need_its_pick(supernet: PreparedModel) -> None:
 
 
 def test_sites_inside_a_branch_are_owned_and_those_across_are_not(supernet: PreparedModel) -> None:
-    sites = {site.name: site for site in sites_of(supernet, ALL)}
+    sites = {site.name: site for site in PlanSpace(supernet, ALL).sites}
     assert sites["substitute:block"].owner is None
     assert sites["narrow:block.conv1"].owner == ("substitute:block", KEEP)
     assert sites["narrow:block.instead.wide.0.conv"].owner == ("substitute:block", "wide")
@@ -109,7 +109,7 @@ def test_sites_inside_a_branch_are_owned_and_those_across_are_not(supernet: Prep
 
 
 def test_choices_of_blocks_that_are_not_there_are_dropped(supernet: PreparedModel) -> None:
-    sites = sites_of(supernet, ALL)
+    sites = PlanSpace(supernet, ALL).sites
     kept = {"narrow:block.conv1": "16", "quantize:fc": "int8"}
     assert without_absent_sites(sites, kept) == kept
     assert without_absent_sites(sites, {**kept, "substitute:block": "wide"}) == {
@@ -159,7 +159,7 @@ def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) ->
     made = ["quantize:block.one.conv", "quantize:block.three.conv"]
     for int8 in ([], made[:1], made, [*made, "quantize:after.conv"]):
         choice = {**plain, **dict.fromkeys(int8, "int8")}
-        predicted = latency_model.predict(fires, (Substitute(), Quantize()), profile, choice)
+        predicted = PlanSpace(fires, (Substitute(), Quantize())).predict(profile, choice)
         assert plan_cost(problem, choice)["latency"] == pytest.approx(predicted["latency"])
 
 
@@ -181,14 +181,14 @@ def test_every_plan_costs_what_the_plans_own_network_does(supernet: PreparedMode
         choice = without_absent_sites(problem.sites, choice)
         assert is_plan(problem, choice)
         seen.add((choice["substitute:block"], choice["resize:input"]))
-        predicted, found = latency_model.predict(supernet, ALL, profile, choice), plan_cost(problem, choice)
+        predicted, found = PlanSpace(supernet, ALL).predict(profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
     assert len(seen) == 8
 
 
 def test_random_plans_pick_replacements_and_only_what_exists(supernet: PreparedModel) -> None:
-    sites, rng = sites_of(supernet, ALL), np.random.default_rng(0)
+    sites, rng = PlanSpace(supernet, ALL).sites, np.random.default_rng(0)
     drawn = [random_choice(sites, rng) for _ in range(30)]
     assert {picks_of(choice).get("block", KEEP) for choice in drawn} == {KEEP, "wide", "small", "nothing"}
     assert all(choice == without_absent_sites(sites, choice) for choice in drawn)

@@ -8,7 +8,7 @@ import pytest
 
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning import latency_model
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.evidence import Evidence, Latency
@@ -44,7 +44,7 @@ def test_every_plan_costs_what_is_predicted(
     assert all(len({choice[site.name] for choice in drawn}) > 1 for site in problem.sites)
     for choice in drawn:
         assert is_plan(problem, choice)
-        predicted, found = latency_model.predict(prepared, transforms, profile, choice), plan_cost(problem, choice)
+        predicted, found = PlanSpace(prepared, transforms).predict(profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
         assert reached(found, "memory") <= predicted["memory"] + 1e-9
@@ -53,7 +53,7 @@ def test_every_plan_costs_what_is_predicted(
 def test_memory_is_exact_where_the_peak_is(prepared: PreparedModel, tools: Any) -> None:
     transforms = (Narrow(), Quantize())
     problem = tools.random_problem(prepared, transforms, {"memory": 100.0})
-    predicted = latency_model.predict(prepared, transforms, tools.random_profile(prepared), {})
+    predicted = PlanSpace(prepared, transforms).predict(tools.random_profile(prepared), {})
     plain = {site.name: site.candidates[0].name for site in problem.sites}
     assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
 

@@ -15,10 +15,10 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.engines.base import Tuned
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.latency_model import predict
 from paredown.stages.planning.plan_meter import PlanMeter
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.search_loop import SearchLoop
-from paredown.stages.planning.sites import open_sites, random_choice
+from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
@@ -49,7 +49,9 @@ def test_a_key_that_is_no_expression_is_refused() -> None:
 
 
 def candidates(prepared: PreparedModel, quantize: Quantize) -> dict[str, list[str]]:
-    return {site.name: [c.name for c in site.candidates] for site in open_sites(prepared, (Narrow(), quantize))}
+    return {
+        site.name: [c.name for c in site.candidates] for site in PlanSpace(prepared, (Narrow(), quantize)).open_sites
+    }
 
 
 def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(prepared: PreparedModel) -> None:
@@ -74,7 +76,7 @@ def test_a_candidate_that_the_site_does_not_have_is_refused(prepared: PreparedMo
             return {"quantize:fc": "int4"}
 
     with pytest.raises(InputError, match="quantize:fc cannot be 'int4'; allowed: fp32, int8"):
-        open_sites(prepared, (Wrong(),))
+        _ = PlanSpace(prepared, (Wrong(),)).open_sites
 
 
 def test_the_problem_charges_a_pinned_layer_as_what_it_is(prepared: PreparedModel, tools: Any) -> None:
@@ -87,7 +89,7 @@ def test_the_problem_charges_a_pinned_layer_as_what_it_is(prepared: PreparedMode
     for choice in (random_choice(problem.sites, rng) for _ in range(20)):
         assert is_plan(problem, choice)
         assert (choice["quantize:block.conv1"], choice["quantize:fc"]) == ("int8", "fp32")
-        real, found = predict(prepared, transforms, profile, choice), cost(problem, choice)
+        real, found = PlanSpace(prepared, transforms).predict(profile, choice), cost(problem, choice)
         assert found["latency"] == pytest.approx(real["latency"])
         assert found["size"] == pytest.approx(real["size"])
 
@@ -98,7 +100,7 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     state = run(started, "profile", tmp_path, transforms={"quantize": {"layers": layers}}, plans=2, images=32)
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
     profile, transforms = load_profile(state)
-    meter = PlanMeter(load_prepared_model(state), transforms, replace(state, out=tmp_path))
+    meter = PlanMeter(PlanSpace(load_prepared_model(state), transforms), replace(state, out=tmp_path))
     hunt = SearchLoop(
         Search(),
         meter,

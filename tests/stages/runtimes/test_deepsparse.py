@@ -27,6 +27,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
 from paredown.stages.measuring.target import portable
 from paredown.stages.planning.plan_meter import PlanMeter, _owner
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.deepsparse import DeepSparse
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -208,7 +209,7 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
     state = replace(run(state, "baseline", tmp_path, rounds=1, runs=1), out=tmp_path)
     prepared = load_prepared_model(state)
     assert prepared.model.opset_import[0].version == 20
-    sample, owned = PlanMeter(prepared, (Quantize(),), state, rounds=1, runs=2).profiled(
+    sample, owned = PlanMeter(PlanSpace(prepared, (Quantize(),)), state, rounds=1, runs=2).profiled(
         Quantize().uniform(prepared)[0], memory=False
     )
     assert sample.latency > 0 and {"stem.0", "block.conv1", "depthwise", "fc"} <= set(owned)

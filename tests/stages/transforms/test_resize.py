@@ -19,6 +19,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import _owner
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.plan import Plan
 from paredown.stages.profile import ProfileStage
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -100,7 +101,7 @@ def test_together_with_int8_the_file_computes_what_is_imitated(
 
 def test_a_judge_leaves_the_trace_as_it_was(prepared: PreparedModel, images: torch.Tensor) -> None:
     plain = prepared.network.graph(images)
-    judge = TeacherComparison(prepared, ALL, images)
+    judge = TeacherComparison(PlanSpace(prepared, ALL), images)
     assert judge.loss(SMALL) > 0
     assert judge.loss({**SMALL, "narrow:block.conv1": "8"}) != judge.loss(SMALL)
     assert judge.loss({}) == pytest.approx(0, abs=1e-6)

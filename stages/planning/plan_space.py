@@ -1,0 +1,118 @@
+"""All plans over one prepared model: what each of them makes of every layer, and what it is predicted to cost."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import ModelProto
+
+from paredown.models.network.trace import Layer
+from paredown.stages.analysis.dataflow import borders, lifetimes
+from paredown.stages.analysis.plan_network import network_of_plan
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.base import State
+from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning.sites import pins_of, sites_of, with_pins
+from paredown.stages.products.cost_profile import CostProfile, Shares
+from paredown.stages.solvers.problem import Choice, Costs, Site
+from paredown.stages.transforms.base import Transform
+from paredown.stages.transforms.loading import profiled_transforms
+
+
+@dataclass(frozen=True, eq=False)
+class PlanSpace:
+    """A prepared model, and the transforms that may change it, in the order in which they are applied.
+
+    A plan is a `Choice`, site to candidate; `{}` leaves the network as it is. What a plan costs is computed here from
+    the layers that it leaves and their forms, never measured: see `PlanMeter`.
+    """
+
+    prepared: PreparedModel
+    transforms: tuple[Transform, ...]
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """All sites with all of their candidates, of all transforms in order."""
+        return sites_of(self.prepared, self.transforms)
+
+    @cached_property
+    def open_sites(self) -> tuple[Site, ...]:
+        """The same as a search may decide them: of a pinned site the pinned candidate alone is left."""
+        pins = {site: name for one in self.transforms for site, name in pins_of(self.prepared, one).items()}
+        return with_pins(self.sites, pins)
+
+    def network_of(self, choice: Choice) -> PreparedModel:
+        """The plan's own network, without the blocks that it does not pick; the same object for the same blocks."""
+        return network_of_plan(self.prepared, choice)
+
+    def form_of(self, layer: Layer, choice: Choice) -> LayerForm:
+        """The form of a layer under a plan, all transforms applied in order; also of one that the plan leaves out."""
+        form = LayerForm(layer.channels_in, layer.channels_out)
+        for transform in self.transforms:
+            form = transform.form(self.prepared, layer, form, choice)
+        return form
+
+    def forms(self, choice: Choice) -> footprint.LayerForms:
+        """Every layer that the plan leaves, in order of depth, with its form."""
+        own = replace(self, prepared=self.network_of(choice))
+        return tuple((layer, own.form_of(layer, choice)) for layer in own.prepared.network.layers)
+
+    def sites_touching(self, layer: Layer) -> tuple[str, ...]:
+        """The names of the sites whose candidates change a layer's form, in the transforms' order."""
+        names = (name for transform in self.transforms for name in transform.touching(self.prepared, layer))
+        return tuple(dict.fromkeys(names))
+
+    def lower(self, choice: Choice) -> ModelProto:
+        """The plan in the portable ONNX graph, with the weights as they are."""
+        own = self.network_of(choice)
+        model = own.model
+        for transform in self.transforms:
+            model = transform.lower(own, choice, model)
+        return model
+
+    def size_mib(self, choice: Choice, shares: Shares | None = None) -> float:
+        """MiB of all parameters under a plan; without `shares` as they are loaded, with them as a container keeps
+        them."""
+        return footprint.size_mib(self.forms(choice), shares or {})
+
+    def live_mib(self, choice: Choice) -> dict[int, float]:
+        """MiB of live activations at every step of the plan's schedule."""
+        return footprint.live_mib(self.forms(choice), lifetimes(self.network_of(choice)))
+
+    def latency_terms(self, profile: CostProfile, choice: Choice) -> NDArray[np.float64]:
+        """(terms,) ms before the profile's weights, in the order of `latency_model.TERMS`."""
+        return latency_model.terms(profile, self.forms(choice), borders(self.network_of(choice)))
+
+    def predict(self, profile: CostProfile, choice: Choice) -> Costs:
+        """`latency` (ms), `size` and peak `memory` (MiB) of a plan."""
+        size = self.size_mib(choice, profile.shares) + profile.size_offset
+        loaded = self.size_mib(choice)
+        live = max(self.live_mib(choice).values())
+        return {
+            "latency": float(self.latency_terms(profile, choice) @ np.array(profile.weights)),
+            "size": size,
+            "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
+        }
+
+    def variants(self) -> list[Choice]:
+        """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
+        their whole width only."""
+        options: list[Sequence[Choice]] = [({}, *transform.uniform(self.prepared)) for transform in self.transforms]
+        every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
+        return [choice for choice in every if not self._sparse_and_smaller(choice)]
+
+    def _sparse_and_smaller(self, choice: Choice) -> bool:
+        forms = self.forms(choice)
+        whole = all(
+            (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
+        )
+        return not whole and any(form.sparsity for _, form in forms)
+
+
+def load_plan_space(state: State) -> PlanSpace:
+    """The plans that the stage `profile` opened."""
+    return PlanSpace(load_prepared_model(state), profiled_transforms(state))
