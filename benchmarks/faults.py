@@ -34,22 +34,15 @@ from paredown.pipeline.cli import main as paredown
 from paredown.pipeline.run.store import RECORD, ProductStore
 
 HERE = Path(__file__).resolve().parent
-RECIPE = """\
-model: {source: "net.py:net", weights: net.pth}
-data: {source: images.npz, image_size: 24, augment: none}
-target: {runtime: exact.py}
-limits: {latency_p50: 0.6x, size: 0.6x, accuracy_drop: 100}
-pipeline:
-  - fit: {epochs: 2, batch: 16}
-  - baseline: {rounds: 1, runs: 1}
-  - profile: {plans: 2, images: 16}
-  - sensitivity: {images: 8, plans: 4}
-  - search: {front: 2, rounds: 2, alternatives: 1}
-  - compress: {batches: 2}
-  - recover: {distil: {epochs: 3, lr: 0.001, batch: 16}, quantize: {epochs: 2, lr: 0.0001, batch: 16}}
-  - export: {agreement: 0.5}
-  - verify: {rounds: 1, runs: 1}
-"""
+LIMITS = "latency_p50: 0.6x, size: 0.6x, accuracy_drop: 100"
+STAGES = {
+    "fit": "epochs: 2, batch: 16",
+    "baseline": "rounds: 1, runs: 1",
+    "profile": "plans: 2, images: 16",
+    "search": "front: 2, rounds: 2, alternatives: 1",
+    "recover": "distil: {epochs: 3, lr: 0.001, batch: 16}, quantize: {epochs: 2, lr: 0.0001, batch: 16}",
+    "verify": "rounds: 1, runs: 1",
+}
 PRODUCTS = 9
 NOBODY = 65534
 EXPECTED = (0, 5)
@@ -156,7 +149,9 @@ def make_project(root: Path) -> Project:
     torch.save(shared["warmed"](names["net"](3)).state_dict(), root / "net.pth")
     images, labels = shared["coloured_shapes"](160, 24)
     np.savez(root / "images.npz", images=images, labels=labels)
-    (root / f"{root.name}.yaml").write_text(RECIPE)
+    (root / f"{root.name}.yaml").write_text(
+        shared["recipe_text"](LIMITS, model='"net.py:net", weights: net.pth', **STAGES)
+    )
     return Project(root, root / "undisturbed")
 
 

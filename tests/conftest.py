@@ -129,6 +129,34 @@ class Exact(OnnxRuntime):
 PLUGIN = Exact
 '''
 
+SMALL_STAGES = {
+    "fit": "epochs: 1, batch: 16",
+    "baseline": "rounds: 1, runs: 3",
+    "profile": "plans: 1, images: 16",
+    "sensitivity": "images: 8, plans: 4",
+    "search": "rounds: 2, front: 0, alternatives: 0",
+    "compress": "batches: 2",
+    "recover": "distil: {epochs: 1, lr: 0.001, batch: 16}, quantize: {epochs: 1, lr: 0.0001, batch: 16}",
+    "export": "agreement: 0.5",
+    "verify": "rounds: 1, runs: 3",
+}
+"""Every stage of a whole run, with options that make it as short as a test can wait for."""
+
+
+def recipe_text(
+    limits: str, runtime: str = "exact.py", image_size: int = 24, model: str = '"net.py:net"', **options: str
+) -> str:
+    """A recipe over `net.py` and `images.npz`; `options` are those of the stages that differ from `SMALL_STAGES`."""
+    stages = SMALL_STAGES | options
+    head = (
+        f"model: {{source: {model}}}",
+        f"data: {{source: images.npz, image_size: {image_size}, augment: none}}",
+        f"target: {{runtime: {runtime}}}",
+        f"limits: {{{limits}}}",
+        "pipeline:",
+    )
+    return "\n".join([*head, *(f"  - {name}: {{{text}}}" for name, text in stages.items())]) + "\n"
+
 
 def coloured_shapes(count: int, side: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """(count, side, side, 3) noisy images of a square, a cross or a frame in any colour, and which one it is."""
@@ -236,6 +264,7 @@ class Tools:
     shape: tuple[int, int, int]
     net_source: str
     runtime_source: str
+    recipe_text: Callable[..., str]
     coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
     warmed: Callable[..., nn.Module]
     subject_of: Callable[..., PreparedModel]
@@ -245,7 +274,7 @@ class Tools:
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools(SHAPE, NET, RUNTIME, coloured_shapes, warmed, subject_of, random_profile, random_problem)
+    return Tools(SHAPE, NET, RUNTIME, recipe_text, coloured_shapes, warmed, subject_of, random_profile, random_problem)
 
 
 @pytest.fixture(scope="session")

@@ -23,22 +23,12 @@ from paredown.models.onnx.edit import load, zero_shares
 from paredown.pipeline.cli import main
 from paredown.pipeline.run.store import RECORD
 
-RECIPE = """
-model: {source: "net.py:net"}
-data: {source: images.npz, image_size: 32, augment: none}
-target: {runtime: quick.py}
-limits: {LIMITS}
-pipeline:
-  - fit: {epochs: 2, batch: 16}
-  - baseline: {rounds: 1, runs: 3}
-  - profile: {plans: 1, images: 16}
-  - sensitivity: {images: 8, plans: 4}
-  - search: {rounds: 3, front: 2, alternatives: 1}
-  - compress: {batches: 2}
-  - recover: {distil: {epochs: 2, lr: 0.001, batch: 16}, quantize: {epochs: 1, lr: 0.0001, batch: 16}}
-  - export: {agreement: 0.8}
-  - verify: {rounds: 1, runs: 3}
-"""
+STAGES = {
+    "fit": "epochs: 2, batch: 16",
+    "search": "rounds: 3, front: 2, alternatives: 1",
+    "recover": "distil: {epochs: 2, lr: 0.001, batch: 16}, quantize: {epochs: 1, lr: 0.0001, batch: 16}",
+    "export": "agreement: 0.8",
+}
 RUNTIME = """
 from paredown.stages.runtimes.support import ort_session as _session
 from paredown.stages.runtimes.support.in_process import fresh_peak
@@ -57,7 +47,7 @@ PLUGIN = Quick
 """
 """onnxruntime itself, measured as often as a test can wait for."""
 
-HELD = "{size: 0.6x, latency_p50: 5x, accuracy_drop: 100}"
+HELD = "size: 0.6x, latency_p50: 5x, accuracy_drop: 100"
 PRODUCTS = {
     "original": {"weights.safetensors", "curves.json"},
     "baseline": {"model.onnx", "evidence.json"},
@@ -109,8 +99,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, tools: Any) -> Path:
     (root / "quick.py").write_text(RUNTIME)
     images, labels = tools.coloured_shapes(240, 32)
     np.savez(root / "images.npz", images=images, labels=labels, classes=np.array(["square", "cross", "frame"]))
-    (root / "demo.yaml").write_text(RECIPE.replace("{LIMITS}", HELD))
-    (root / "tight.yaml").write_text(RECIPE.replace("{LIMITS}", "{size: 1 KiB}"))
+    for name, limits in (("demo", HELD), ("tight", "size: 1 KiB")):
+        (root / f"{name}.yaml").write_text(tools.recipe_text(limits, "quick.py", 32, **STAGES))
     return root
 
 

@@ -19,22 +19,7 @@ from paredown.pipeline.lock.lock import read_lock
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run.runner import run
 
-RECIPE = """
-model: {source: "net.py:net"}
-data: {source: images.npz, image_size: 24, augment: none}
-target: {runtime: exact.py}
-limits: {size: 0.6x, latency_p50: 0.5x, accuracy_drop: 100}
-pipeline:
-  - fit: {epochs: 1, batch: 16}
-  - baseline: {rounds: 1, runs: 3}
-  - profile: {plans: 1, images: 16}
-  - sensitivity: {images: 8, plans: 4}
-  - search: {rounds: 2, front: 0, alternatives: 0}
-  - compress: {batches: 2}
-  - recover: {distil: {epochs: 1, lr: 0.001, batch: 16}, quantize: {epochs: 1, lr: 0.0001, batch: 16}}
-  - export: {agreement: 0.5}
-  - verify: {rounds: 1, runs: 3}
-"""
+LIMITS = "size: 0.6x, latency_p50: 0.5x, accuracy_drop: 100"
 
 
 @dataclass(frozen=True)
@@ -66,7 +51,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory, tools: Any) -> Path:
     (root / "exact.py").write_text(tools.runtime_source)
     images, labels = tools.coloured_shapes(192, 24)
     np.savez(root / "images.npz", images=images, labels=labels)
-    (root / "demo.yaml").write_text(RECIPE)
+    (root / "demo.yaml").write_text(tools.recipe_text(LIMITS))
     ended = call("run", root / "demo.yaml", "--out", root / "runs")
     assert ended.code == 0, ended.err
     shutil.rmtree(root / "runs")
@@ -298,7 +283,7 @@ def test_a_recipe_without_a_lock_says_how_to_get_one(copy: Path) -> None:
 
 
 def test_every_model_of_a_front_has_its_lock(copy: Path) -> None:
-    (copy / "demo.yaml").write_text("front: [0.45x]\n" + RECIPE)
+    (copy / "demo.yaml").write_text("front: [0.45x]\n" + (copy / "demo.yaml").read_text())
     first = call("run", copy / "demo.yaml", "--out", copy / "runs")
     assert first.code == 0, first.err
     ended = call("run", copy / "demo.yaml", "--out", copy / "again", "--locked", "--json")
