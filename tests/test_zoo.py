@@ -16,7 +16,8 @@ from paredown.models.compression.channel_groups import channel_groups, remove_ch
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import UNIT_RANGE, quantizable_nodes, quantize, quantized_values
 from paredown.models.loading.model import ModelSpec, load_model
-from paredown.models.network.trace import ChannelGroup, Network, analyse
+from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.trace import Network, analyse
 from paredown.models.onnx.edit import save
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.plan_space import PlanSpace

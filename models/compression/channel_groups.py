@@ -12,8 +12,8 @@ import torch
 import torch_pruning as tp
 from torch import nn
 
+from paredown.models.network.layers import ChannelGroup
 from paredown.models.network.shape import Shape, device_of
-from paredown.models.network.trace import ChannelGroup
 
 Kept = Mapping[str, Sequence[int]]
 """Per layer that makes channels the indices of those that stay, in order."""

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from paredown.models.network.trace import ChannelGroup, Network
+from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from paredown.models.compression.qdq import LEAST_STEP, Range, activation_scale
-from paredown.models.network.trace import PASSING, attribute, operator
+from paredown.models.network.nodes import PASSING, attribute, operator
 from paredown.models.network.watch import watch_values
 
 SAMPLED = 200_000

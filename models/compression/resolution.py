@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.functional import interpolate
 
-from paredown.models.network.trace import Network, operator
+from paredown.models.network.nodes import operator
+from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
 from paredown.models.onnx.edit import copy_of, set_weight, shapes
 

@@ -15,7 +15,9 @@ from onnx import ModelProto, NodeProto
 from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
-from paredown.models.network.trace import Network, module_of, read_layers
+from paredown.models.network.layers import read_layers
+from paredown.models.network.nodes import module_of
+from paredown.models.network.trace import Network
 
 KEEP = "keep"
 """The candidate that leaves a block as it is."""

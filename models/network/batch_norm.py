@@ -1,22 +1,22 @@
-"""Batch norm folded into the convolution before it: what runtimes do anyway, done where layers can still be changed."""
+"""Batch norm: folded into the convolution before it, and its statistics estimated anew.
+
+Runtimes fold it anyway; here it is done while layers can still be changed.
+"""
 
 import copy
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from paredown.models.network.shape import device_of
-
-if TYPE_CHECKING:
-    from paredown.models.network.shape import Shape
+from paredown.models.network.shape import Shape, device_of
 
 
-def fold_batch_norm(module: nn.Module, shape: "Shape") -> nn.Module:
+def fold_batch_norm(module: nn.Module, shape: Shape) -> nn.Module:
     """A copy in evaluation mode with every batch norm that directly follows a convolution folded into it."""
     folded = copy.deepcopy(module).eval()
     for conv, norm in batch_norm_pairs(folded, shape):
@@ -24,7 +24,7 @@ def fold_batch_norm(module: nn.Module, shape: "Shape") -> nn.Module:
     return folded
 
 
-def batch_norm_pairs(module: nn.Module, shape: "Shape") -> list[tuple[str, str]]:
+def batch_norm_pairs(module: nn.Module, shape: Shape) -> list[tuple[str, str]]:
     """(convolution, batch norm) names where the norm, and nothing else, reads what the convolution computes.
 
     The module is run once, in the mode that it is in. A layer that is called several times is in no pair.
@@ -51,7 +51,7 @@ class _Calls(TorchFunctionMode):
         super().__init__()
         self.made: dict[int, tuple[str, Tensor]] = {}
         self.reads, self.uses = Counter[int](), Counter[str]()
-        self.found: list[tuple[int, str]] = []
+        self.pairs_by_id: list[tuple[int, str]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
@@ -71,12 +71,13 @@ class _Calls(TorchFunctionMode):
         def note(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             self.uses[name] += 1
             if args and id(args[0]) in self.made:
-                self.found.append((id(args[0]), name))
+                self.pairs_by_id.append((id(args[0]), name))
 
         return note
 
     def pairs(self) -> list[tuple[str, str]]:
-        named = [(self.made[key][0], norm) for key, norm in self.found if self.reads[key] == 1]
+        """(convolution, batch norm) names, both called once and nothing else reading what is between them."""
+        named = [(self.made[key][0], norm) for key, norm in self.pairs_by_id if self.reads[key] == 1]
         return [(conv, norm) for conv, norm in named if self.uses[conv] == self.uses[norm] == 1]
 
 
@@ -94,13 +95,13 @@ def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
 
 
 def _after_norm(norm: nn.Module) -> nn.Module:
-    """What is left of a batch norm module once its affine part is folded: timm's carry their activation inside."""
+    """What is left of a batch norm module once its affine part is folded: timm's have their activation inside."""
     inner = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
     return nn.Sequential(*inner) if inner else nn.Identity()
 
 
 def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
-    """Replace running statistics by plain averages over batches of the module's input; dropout stays off."""
+    """Replaces running statistics in place by plain averages over batches of the module's input, without dropout."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     module.eval()

@@ -1,4 +1,4 @@
-"""The blocks of a network: where one module takes one feature map, returns one, and could be another module."""
+"""The blocks of a network: modules that take one feature map and return one, so that another could stand there."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -8,8 +8,9 @@ from itertools import pairwise
 from torch import nn
 from torch.fx import Node
 
+from paredown.models.network.nodes import operator
 from paredown.models.network.shape import Shape
-from paredown.models.network.trace import Network, operator
+from paredown.models.network.trace import Network
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -53,8 +54,8 @@ class Place:
 
 
 def neighbours(network: Network, places: tuple[Place, ...]) -> tuple[tuple[Place, Place], ...]:
-    """Blocks that follow each other, the second one reading nothing but what the first computes, all else reading it
-    behind the second, and leaving its shape as it is: one replacement can stand for both."""
+    """Pairs of blocks for which one replacement can stand: the second reads only what the first computes, nothing else
+    reads that, and the second leaves the shape as it is."""
     nodes = {place.name: _nodes(network, place.name) for place in places}
     return tuple(
         (one, two)
@@ -77,31 +78,33 @@ def find_blocks(network: Network) -> tuple[Place, ...]:
     Left out: plain containers, and modules that do not take one feature map to one, at a whole stride.
     """
     paths = dict.fromkeys(path for node in network.graph.graph.nodes for path in _stack(node) if path)
-    found: dict[str, Place] = {}
+    blocks: dict[str, Place] = {}
     for path in sorted(paths, key=lambda p: p.count(".")):
-        inside = any(path.startswith(f"{outer}.") for outer in found)
+        inside = any(path.startswith(f"{outer}.") for outer in blocks)
         if not inside and type(network.module.get_submodule(path)) not in CONTAINERS:
             place = _place(path, _nodes(network, path))
             if place is not None:
-                found[path] = place
-    return tuple(found[path] for path in paths if path in found)
+                blocks[path] = place
+    return tuple(blocks[path] for path in paths if path in blocks)
 
 
 def _nodes(network: Network, path: str) -> list[Node]:
+    """What the code of a module, and of the modules in it, computes."""
     return [node for node in network.graph.graph.nodes if path in _stack(node)]
 
 
 def _place(path: str, nodes: list[Node]) -> Place | None:
+    """The place of a module that computes these nodes; None where it is no block."""
     counts = Counter(operator(node) for node in nodes)
     joins = [n for n in nodes if operator(n) == "add" and all(isinstance(arg, Node) for arg in n.args[:2])]
     if counts["conv2d"] < 2 or len(joins) > 1:
         return None
     inner = set(nodes)
     read = dict.fromkeys(a for n in nodes for a in n.all_input_nodes if a not in inner and a.op != "get_attr")
-    told = [node for node in nodes if any(user not in inner for user in node.users)]
-    if len(read) != 1 or len(told) != 1:
+    leaving = [node for node in nodes if any(user not in inner for user in node.users)]
+    if len(read) != 1 or len(leaving) != 1:
         return None
-    values = [node.meta["val"] for node in (*read, *told)]
+    values = [node.meta["val"] for node in (*read, *leaving)]
     if any(value.ndim != 4 for value in values):
         return None
     shapes = [(int(v.shape[1]), int(v.shape[2]), int(v.shape[3])) for v in values]
@@ -113,7 +116,7 @@ def _place(path: str, nodes: list[Node]) -> Place | None:
         shape_in=shapes[0],
         shape_out=shapes[1],
         nonlinearity=max(used, key=lambda name: counts[name], default="relu"),
-        closing=operator(told[0]) in ACTIVATIONS,
+        closing=operator(leaving[0]) in ACTIVATIONS,
     )
 
 
@@ -124,4 +127,5 @@ def _whole_stride(before: Shape, after: Shape) -> bool:
 
 
 def _stack(node: Node) -> Iterator[str]:
+    """The paths of the modules whose code made a node, outermost first."""
     return (str(path) for path, _ in node.meta.get("nn_module_stack", {}).values())

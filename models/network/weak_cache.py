@@ -1,25 +1,25 @@
-"""Remembered results that go when what they are about goes."""
+"""A cache of results per object that does not keep the object alive."""
 
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
-Subject = TypeVar("Subject")
+Owner = TypeVar("Owner")
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def remembered_per_object(function: Callable[Concatenate[Subject, P], R]) -> Callable[Concatenate[Subject, P], R]:
-    """Like functools.cache, but keeps no first argument alive: a search sees many networks, each with its weights."""
-    memory: WeakKeyDictionary[Any, dict[Any, R]] = WeakKeyDictionary()
+def remembered_per_object(function: Callable[Concatenate[Owner, P], R]) -> Callable[Concatenate[Owner, P], R]:
+    """Like functools.cache, but results go with the first argument: a search sees many networks, all with weights."""
+    by_owner: WeakKeyDictionary[Any, dict[Any, R]] = WeakKeyDictionary()
 
     @wraps(function)
-    def remembered(prepared: Subject, *args: P.args, **kwargs: P.kwargs) -> R:
-        found = memory.setdefault(prepared, {})
+    def remembered(owner: Owner, *args: P.args, **kwargs: P.kwargs) -> R:
+        results = by_owner.setdefault(owner, {})
         key = (args, tuple(sorted(kwargs.items())))
-        if key not in found:
-            found[key] = function(prepared, *args, **kwargs)
-        return found[key]
+        if key not in results:
+            results[key] = function(owner, *args, **kwargs)
+        return results[key]
 
     return remembered  # type: ignore[return-value]

@@ -5,7 +5,7 @@ from itertools import groupby
 from torch.fx import Node
 
 from paredown.models.compression.supernet import Branch
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.stages.analysis.plan_network import owner_of_layer, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel

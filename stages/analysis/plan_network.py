@@ -11,7 +11,9 @@ from functools import lru_cache
 from itertools import pairwise, zip_longest
 
 from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, select, select_onnx
-from paredown.models.network.trace import ChannelGroup, Layer, Network, module_of
+from paredown.models.network.layers import ChannelGroup, Layer
+from paredown.models.network.nodes import module_of
+from paredown.models.network.trace import Network
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice, Pick

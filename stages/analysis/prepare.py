@@ -17,7 +17,8 @@ from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import attach, branches
 from paredown.models.data.dataset import Data, Split
-from paredown.models.network.trace import Layer, analyse
+from paredown.models.network.layers import Layer
+from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of

@@ -10,7 +10,8 @@ from paredown.models.compression.pruned_weights import PrunedWeights
 from paredown.models.compression.qdq import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import Branch, Replacements
-from paredown.models.network.trace import ChannelGroup, Network
+from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.trace import Network
 from paredown.stages.engines.base import Tuned
 
 

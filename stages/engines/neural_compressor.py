@@ -23,7 +23,8 @@ from torch.fx import GraphModule, Node
 
 from paredown.models.compression.fake_quant import imitate_int8, observe
 from paredown.models.compression.qdq import Range, range_of
-from paredown.models.network.trace import Network, operator, source
+from paredown.models.network.nodes import operator, source
+from paredown.models.network.trace import Network
 from paredown.models.spec import Spec
 from paredown.stages.engines.base import Labelled, Tuned
 

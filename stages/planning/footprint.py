@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.products.cost_profile import Shares
 from paredown.stages.products.evidence import MIB

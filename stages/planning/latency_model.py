@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import Gates
 from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.planning.footprint import LayerForms, pixels

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import borders, lifetimes
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepare import load_prepared_model

@@ -5,7 +5,7 @@ from dataclasses import replace
 from functools import partial
 
 from paredown.models.compression.supernet import KEEP, Branch
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.plan_network import owner_of_layer, picks_of, site_of
 from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.planning import latency_model

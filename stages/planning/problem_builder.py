@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import Gates, lifetimes, readings
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.limits import Limits

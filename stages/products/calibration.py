@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from paredown.models.compression.qdq import Range
-from paredown.models.network.trace import ChannelGroup
+from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
 
 

@@ -7,7 +7,7 @@ from onnx import ModelProto
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Choice, Site
 

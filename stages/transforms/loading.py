@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.errors import InputError
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import make

@@ -14,7 +14,8 @@ from torch.fx import GraphModule
 
 from paredown.models.compression.channel_compensation import compensated_weight
 from paredown.models.compression.channel_groups import remove_channels, zero_channels
-from paredown.models.network.trace import ChannelGroup, Layer, channel_source
+from paredown.models.network.layers import ChannelGroup, Layer
+from paredown.models.network.trace import channel_source
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec

@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import quantize, quantized_values
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site

@@ -17,7 +17,7 @@ from paredown.models.compression.resolution import (
     shrink_onnx,
     shrink_trace,
 )
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel

@@ -14,7 +14,7 @@ from torch.fx import GraphModule
 from paredown.models.compression.sparsity import PATTERNS, Sparsity, among_live_channels, by_magnitude, n_of_m
 from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import fold_batch_norm
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.models.onnx.edit import copy_of, layer_weight, set_weight, weighted_nodes, weights
 from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel

@@ -12,7 +12,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.supernet import ABSORBED, Branch, pick
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.models.spec import Spec
 from paredown.stages.analysis.plan_network import covering_picks, is_merged, picks_of, site_of
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from paredown.models.compression.channel_groups import channel_groups, remove_channels, zero_channels
-from paredown.models.network.trace import ChannelGroup, analyse
+from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.trace import analyse
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 12, 12)

@@ -8,7 +8,8 @@ from torch import nn
 
 from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import batch_norm_pairs, fold_batch_norm
-from paredown.models.network.trace import analyse, channel_source, operator
+from paredown.models.network.nodes import operator
+from paredown.models.network.trace import analyse, channel_source
 from paredown.models.onnx.export import export
 from paredown.stages.analysis.prepared_model import PreparedModel
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.network.trace import Layer
+from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import borders
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning import footprint, latency_model

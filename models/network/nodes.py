@@ -1,0 +1,46 @@
+"""What single nodes of a traced graph say: their operator, what they read, and the size of what they compute."""
+
+from torch.fx import Node
+
+FUSED = {"relu", "hardtanh", "clamp"}
+"""Activations that runtimes compute inside the layer before them."""
+
+PASSING = {"view", "flatten", "reshape", "dropout", "clone", "contiguous", "max_pool2d", "alias", "pad"}
+"""Operations whose output has the range of their input."""
+
+
+def operator(node: object) -> str:
+    """`conv2d` for a call of aten.conv2d.default; empty for everything that is not an ATen call."""
+    if not isinstance(node, Node) or node.op != "call_function":
+        return ""
+    packet = getattr(node.target, "overloadpacket", None)
+    return str(packet).rpartition(".")[2] if packet is not None else ""
+
+
+def attribute(node: object) -> str:
+    """The qualified name that a get_attr node reads."""
+    return str(node.target) if isinstance(node, Node) and node.op == "get_attr" else ""
+
+
+def fused_output(node: Node) -> Node:
+    """The node itself, or the fused activation that is all that reads it."""
+    users = list(node.users)
+    return users[0] if len(users) == 1 and operator(users[0]) in FUSED else node
+
+
+def source(value: object) -> Node:
+    """The node that computed a value, behind the operations that only pass it on (`PASSING`)."""
+    assert isinstance(value, Node)
+    return source(value.args[0]) if operator(value) in PASSING else value
+
+
+def module_of(node: Node) -> str:
+    """The path of the module whose code made a node; empty for the outermost one."""
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    return str(stack[-1][0]) if stack else ""
+
+
+def pixel_count(node: Node) -> int:
+    """Height times width of the feature map that a node computes; 1 for what is no map."""
+    shape = node.meta["val"].shape
+    return int(shape[2]) * int(shape[3]) if len(shape) == 4 else 1
