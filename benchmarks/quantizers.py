@@ -52,9 +52,9 @@ def quantized(engine: Engine, state: State, data: Data) -> tuple[Path, str]:
     tuned = engine.tune(network, images, labelled)
     int8 = tuple(name for name in quantizable_nodes(model) if name not in tuned.refused)
     lowered = Lowered(network, model, int8, runtime_of(state).weight_bits())
-    path = state.out / f"{tuned.told['engine']}.onnx"
+    path = state.out / f"{tuned.decisions['engine']}.onnx"
     save(lowered.artifact(lowered.ranges(engine, images)), path)
-    return path, _told(tuned.told)
+    return path, _told(tuned.decisions)
 
 
 def _told(told: Any) -> str:

@@ -60,7 +60,7 @@ class ProfileStage(Spec):
         profile = self._profile(meter, state)
         options = {name: self.names()[name] for name in paying}
         ProfiledSites(options, candidate_names(space.open_sites), profile).save(state.out)
-        write_notes(state.out, [*notes, *meter.told("profile")])
+        write_notes(state.out, [*notes, *meter.notes("profile")])
 
     def check(self, network: Network, root: Path) -> str:
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
@@ -118,7 +118,7 @@ class ProfileStage(Spec):
         wanted = {"fp32"} | {"int8" for transform in meter.space.transforms if transform.FEATURE == "int8"}
         for layer, kernels in fitted.items():
             if lacks := sorted(wanted - kernels.keys()):
-                refusal = "; ".join(meter.told("profile"))
+                refusal = "; ".join(meter.notes("profile"))
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
 
 

@@ -37,7 +37,7 @@ class Trace(Spec):
 
 
 class Replay(Spec):
-    """Gives the plan that it is told, once it is sure that the model can be changed so."""
+    """Writes the plan of its options as the product `plan`; raises InputError where this model cannot be changed so."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")
     uses: ClassVar[tuple[str, ...]] = ("original", "library")
@@ -55,7 +55,7 @@ class Replay(Spec):
             choice=self.plan,
             sites=tuple(SiteCandidates(name, names) for name, names in candidate_names(sites).items()),
             layers=layers_untimed(space, self.plan),
-            quantization=space.prepared.tuned.told,
+            quantization=space.prepared.tuned.decisions,
         )
         plan.save(state.out)
 

@@ -15,7 +15,7 @@ from paredown.stages.planning import plan_table
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import search_limits
-from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, cost_summary
+from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, SearchOptions, cost_summary
 from paredown.stages.plugins import make
 from paredown.stages.products.cost_profile import candidate_names
 from paredown.stages.products.costs import UNITS
@@ -53,16 +53,15 @@ class Search(Spec):
     def run(self, state: State) -> None:
         space, (profile, _) = load_plan_space(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline"))
-        data = state.open_data()
-        reserved = metadata_room_mib(data.classes, candidate_names(space.sites).items())
+        reserved = metadata_room_mib(state.open_data().classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)
         solver, losses = self.load_solver(state), ExpectedLosses.load(state.product("sensitivity")).losses
-        hunt = SearchLoop(self, PlanMeter(space, state), solver, losses, limits)
-        found = hunt.settle(profile)
+        loop = SearchLoop(self.loop_options(), PlanMeter(space, state), solver, losses, limits)
+        found = loop.run(profile)
         refusal = _refusal(found, limits)
         if not refusal:
-            found = hunt.shortlist(found)
-        problem = hunt.problem(found.profile)
+            found = loop.shortlist(found)
+        problem = loop.problem(found.profile)
         solution = found.solution
         plan = Plan(
             choice=solution.choice,
@@ -76,16 +75,20 @@ class Search(Spec):
             margin=self.margin,
             baseline=baseline,
             sites=_sites(problem),
-            quantization=space.prepared.tuned.told,
-            measured_plans=tuple(hunt.measured),
-            front=() if refusal else hunt.front(found.profile, self.front),
+            quantization=space.prepared.tuned.decisions,
+            measured_plans=tuple(loop.records),
+            front=() if refusal else loop.front(found.profile, self.front),
             layers=plan_table.layers(space, found.profile, solution.choice),
-            blocks=plan_table.blocks(space, found.profile, hunt.losses, solution.choice),
+            blocks=plan_table.blocks(space, found.profile, losses, solution.choice),
         )
         plan.save(state.out)
-        write_notes(state.out, hunt.meter.told("search"))
+        write_notes(state.out, loop.meter.notes("search"))
         if refusal:
             raise LimitError(refusal, keep=True)
+
+    def loop_options(self) -> SearchOptions:
+        """The options of the loop of solving and measuring."""
+        return SearchOptions(self.margin, self.tolerance, self.rounds, self.alternatives, from_profile=self.known)
 
     def load_solver(self, state: State) -> Solver:
         named = {self.solver: dict[str, Any]()} if isinstance(self.solver, str) else self.solver

@@ -61,8 +61,8 @@ class Sensitivity(Spec):
             losses[site.name] = {site.candidates[0].name: 0.0}
             for candidate in site.candidates[1:]:
                 also = needs[site.name, candidate.name]
-                told = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
-                more = judge.loss({**needed, **also, site.name: candidate.name}) - without - told
+                known = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
+                more = judge.loss({**needed, **also, site.name: candidate.name}) - without - known
                 losses[site.name][candidate.name] = max(more, 0.0)
             if site.ordered:
                 _monotone(losses[site.name])

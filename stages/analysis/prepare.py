@@ -65,7 +65,7 @@ def prepare_model(
         pruned |= prune_layers(one.network, wanted, seen, pruned, state.progress)
     if blocks:
         save(bare.model, state.out / "supernet.onnx")
-    Calibration(ranges, order, bare.groups, blocks, tuned.refused, tuned.told).save(state.out)
+    Calibration(ranges, order, bare.groups, blocks, tuned.refused, tuned.decisions).save(state.out)
     save_file(moments, state.out / "moments.safetensors")
     save_pruned(pruned, state.out / "pruned.safetensors")
     return replace(bare, ranges=ranges, channel_ranking=order, moments=moments, pruned=pruned, tuned=tuned)

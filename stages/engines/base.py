@@ -15,11 +15,11 @@ Labelled = Iterable[tuple[Tensor, Tensor]]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What an engine decided on the original: the layers that must stay in fp32, and what reports tell of it, as plain
-    data that holds at least its name as `engine`."""
+    """What an engine decided on the original: `refused` names the layers that must stay in fp32; `decisions` is what
+    reports say of it, as plain data that holds at least its name as `engine`."""
 
     refused: tuple[str, ...] = ()
-    told: Mapping[str, Any] = field(default_factory=dict)
+    decisions: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Engine(Protocol):

@@ -69,7 +69,7 @@ class NeuralCompressor(Spec):
             tuned = autotune(_exported(network), tuning, score, run_fn=lambda model: _run(model, images))
         (config,) = tuned.qconfig.values()
         refused = [layer.name for layer in network.layers if layer.name in config.local_config]
-        told = {
+        decisions = {
             "engine": "neural-compressor",
             "version": version("neural-compressor"),
             "tolerable_loss": self.tolerable_loss,
@@ -78,7 +78,7 @@ class NeuralCompressor(Spec):
             "trials": [{"fp32": steps[i], "top1": top1} for i, top1 in enumerate(scores[1:])],
             "fp32": refused,
         }
-        return Tuned(tuple(refused), told)
+        return Tuned(tuple(refused), decisions)
 
     def ranges(
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]

@@ -18,7 +18,7 @@ class Own(Spec):
     REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
-        return Tuned(told={"engine": "own"})
+        return Tuned(decisions={"engine": "own"})
 
     def ranges(
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]

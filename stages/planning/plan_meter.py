@@ -90,7 +90,7 @@ class PlanMeter:
     def _refuse(self, error: InputError) -> None:
         self.refusals.append(str(error).partition(f"{self.file}: ")[2] or str(error))
 
-    def told(self, stage: str) -> list[str]:
+    def notes(self, stage: str) -> list[str]:
         """The refusals in one line, for people."""
         if not self.refusals:
             return []

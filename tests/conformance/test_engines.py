@@ -49,5 +49,5 @@ def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engin
     before = {name: value.clone() for name, value in prepared.network.graph.state_dict().items()}
     tuned = engine.tune(prepared.network, IMAGES, labelled)
     assert set(tuned.refused) <= {layer.name for layer in prepared.network.layers}
-    assert json.loads(json.dumps(tuned.told))["engine"] in {name.replace("_", "-") for name in names("engines")}
+    assert json.loads(json.dumps(tuned.decisions))["engine"] in {name.replace("_", "-") for name in names("engines")}
     assert all(torch.equal(before[name], value) for name, value in prepared.network.graph.state_dict().items())

@@ -278,14 +278,14 @@ def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
-    hunt = SearchLoop(
-        load("stages", "search")(),
+    loop = SearchLoop(
+        load("stages", "search")().loop_options(),
         PlanMeter(space, state),
         Milp(),
         ExpectedLosses.load(merged.product("sensitivity")).losses,
         limits,
     )
-    found = hunt.known(slow)
+    found = loop.try_profiled_plans(slow)
     assert found is not None and found.sample is not None
     assert found.solution.costs["latency"] > limits["latency"] > found.sample.latency
     assert found.holds and found.solution.feasible

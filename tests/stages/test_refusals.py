@@ -65,12 +65,16 @@ class Useless(Refusing):
     few = 10**6
 
 
-def hunt_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
+def loop_of(planned: State, folder: Path, meter: type[PlanMeter]) -> SearchLoop:
     space = load_plan_space(planned)
     limits = search_limits(planned.limits, Evidence.load(planned.product("baseline")), 0.05)
     made = meter(space, replace(planned, out=folder))
     return SearchLoop(
-        Search(known=False), made, Milp(), ExpectedLosses.load(planned.product("sensitivity")).losses, limits
+        Search(known=False).loop_options(),
+        made,
+        Milp(),
+        ExpectedLosses.load(planned.product("sensitivity")).losses,
+        limits,
     )
 
 
@@ -90,14 +94,14 @@ def test_a_precision_that_cannot_be_run_at_all_is_one_clear_line(started: State,
 
 
 def test_a_search_goes_on_with_a_plan_that_is_another_one(planned: State, tmp_path: Path) -> None:
-    hunt = hunt_of(planned, tmp_path, Refusing)
-    found = hunt.settle(load_profile(planned)[0])
+    loop = loop_of(planned, tmp_path, Refusing)
+    found = loop.run(load_profile(planned)[0])
     assert found.holds and found.sample is not None
-    assert len(hunt.refused) == 2
-    for refused in hunt.refused:
+    assert len(loop.refused) == 2
+    for refused in loop.refused:
         differ = sum(found.solution.choice.get(site) != name for site, name in refused.items())
         assert differ >= 0.1 * len(refused)
-    assert hunt.meter.told("search") == ["search: 2 plans left out, as the runtime could not run them: it aborts"]
+    assert loop.meter.notes("search") == ["search: 2 plans left out, as the runtime could not run them: it aborts"]
 
 
 def test_where_no_plan_can_be_run_that_is_said_and_nothing_is_proved(

@@ -6,7 +6,6 @@ from torch import nn
 
 from paredown.models.network.blocks import Place
 from paredown.stages.blocks.scores import measure, survivors
-from paredown.stages.planning.search_loop import halve
 from paredown.stages.products.replacement_scores import Score
 
 
@@ -50,21 +49,3 @@ def test_a_long_front_is_thinned_evenly() -> None:
     scores = {f"c{i}": score(i / 10, 10 - i) for i in range(9)}
     assert survivors(scores, 3) == ["c0", "c4", "c8"]
     assert len(set(survivors(scores, 4))) == 4
-
-
-def test_the_best_is_left_after_ever_more_images() -> None:
-    asked: list[tuple[int, int]] = []
-
-    def score(name: int, images: int) -> float:
-        asked.append((name, images))
-        return {0: 0.5, 1: 0.2, 2: 0.9, 3: 0.3}[name] + (0.2 if name == 1 and images > 32 else 0)
-
-    found = halve([0, 1, 2, 3], score, 32)
-    assert list(found) == [2, 0, 1, 3], "on more images the third is better than the first one"
-    assert asked == [(0, 32), (1, 32), (2, 32), (3, 32), (1, 64), (3, 64), (3, 128)]
-    assert found[1] == pytest.approx(0.4)
-
-
-def test_one_alone_wins_and_none_is_nothing() -> None:
-    assert halve([7], lambda name, images: 0.1, 8) == {7: 0.1}
-    assert halve([], lambda name, images: 0.1, 8) == {}

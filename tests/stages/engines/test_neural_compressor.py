@@ -85,10 +85,10 @@ def test_tuning_tries_more_fp32_layers_until_the_loss_is_tolerable(
     tops = iter([0.9, 0.8, 0.85, 0.895])
     monkeypatch.setattr(neural_compressor, "_top1", lambda model, batches: next(tops))
     tuned = NeuralCompressor(images=8).tune(prepared.network, IMAGES, lambda count: [(IMAGES[0], torch.zeros(8))])
-    assert [trial["fp32"] for trial in tuned.told["trials"]] == [0, 1, 2]
-    assert tuned.told["original_top1"] == 0.9
+    assert [trial["fp32"] for trial in tuned.decisions["trials"]] == [0, 1, 2]
+    assert tuned.decisions["original_top1"] == 0.9
     assert set(tuned.refused) == set(_most_sensitive(prepared, 2))
-    assert tuned.told["fp32"] == list(tuned.refused)
+    assert tuned.decisions["fp32"] == list(tuned.refused)
 
 
 def test_where_nothing_is_tolerable_the_best_trial_counts(

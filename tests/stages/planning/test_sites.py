@@ -101,15 +101,15 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
     profile, transforms = load_profile(state)
     meter = PlanMeter(PlanSpace(load_prepared_model(state), transforms), replace(state, out=tmp_path))
-    hunt = SearchLoop(
-        Search(),
+    loop = SearchLoop(
+        Search().loop_options(),
         meter,
         Milp(),
         ExpectedLosses.load(state.product("sensitivity")).losses,
         {"latency": 0.8 * profile.baseline_ms},
     )
-    assert {*profile.samples[1].choice.values()} == {"int8"} and hunt._seems_to_hold(profile.samples[1])
-    assert hunt.known(replace(profile, samples=profile.samples[:2])) is None
+    assert {*profile.samples[1].choice.values()} == {"int8"} and loop._seems_to_hold(profile.samples[1])
+    assert loop.try_profiled_plans(replace(profile, samples=profile.samples[:2])) is None
     limits = Limits(latency_p50=Bound(value=0.8, unit="x"))
     state = run(replace(state, limits=limits), "search", tmp_path, front=0, alternatives=0)
     plan = json.loads((state.product("plan") / "plan.json").read_text())
