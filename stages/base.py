@@ -5,7 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
-from paredown.models.data.dataset import Data, DataSpec, open_data
+from paredown.models.data.dataset import Data
+from paredown.models.data.opening import open_data
+from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 from paredown.models.loading.model import ModelSpec
 from paredown.models.progress import Progress, silent
@@ -52,7 +54,7 @@ class State:
         return (3, self.data.image_size, self.data.image_size)
 
     def open_data(self) -> Data:
-        """The recipe's images, decoded and split; see `models.data.dataset.open_data`."""
+        """The recipe's images, decoded and split; see `models.data.opening.open_data`."""
         return open_data(self.data, self.root, self.cache, self.seed, self.progress)
 
 

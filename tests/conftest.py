@@ -17,7 +17,8 @@ from paredown.models.compression.fake_quant import observe
 from paredown.models.compression.pruned_weights import PackedWeight, prune_layers
 from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_values
 from paredown.models.compression.supernet import Replacements, attach, branches
-from paredown.models.data.dataset import Data, DataSpec, Split
+from paredown.models.data.dataset import Data, Split
+from paredown.models.data.spec import DataSpec
 from paredown.models.loading.model import ModelSpec
 from paredown.models.network.blocks import Place
 from paredown.models.network.trace import analyse

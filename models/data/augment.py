@@ -9,7 +9,7 @@ Images = NDArray[np.uint8]
 
 
 def augment(images: Images, kind: str, rng: Generator) -> Images:
-    """A changed copy: `flip` mirrors left and right, `dihedral` takes one of the 8 symmetries of the square.
+    """A changed copy: `flip` mirrors half of the images, `dihedral` gives each one of the 8 symmetries of the square.
 
     Both then shift by up to 1/16 of the side in each direction, with the border reflected. `none` changes
     nothing.
@@ -29,10 +29,10 @@ def _positions(count: int, side: int, rng: Generator, flip: bool) -> NDArray[np.
     """(count, side): which row (or column) of the image each row of the result is taken from."""
     most = side // 16
     shift = rng.integers(-most, most + 1, (count, 1))
-    wanted = np.abs(np.arange(side) + shift)
-    found = side - 1 - np.abs(side - 1 - wanted)
+    below = np.abs(np.arange(side) + shift)
+    reflected = side - 1 - np.abs(side - 1 - below)
     mirrored = (rng.random((count, 1)) < 0.5) & flip
-    positions: NDArray[np.intp] = np.where(mirrored, side - 1 - found, found)
+    positions: NDArray[np.intp] = np.where(mirrored, side - 1 - reflected, reflected)
     return positions
 
 

@@ -1,4 +1,4 @@
-"""Lists labelled images in folders, array files and the ELPV package, and decodes them."""
+"""Lists labelled images in folders, in array files and in the ELPV package, and decodes them one by one."""
 
 import hashlib
 import itertools
@@ -118,9 +118,8 @@ def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> 
 
 
 def _images(folder: Path) -> list[Path]:
-    found = folder.rglob("*")
-    images = (path for path in found if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-    return sorted(images, key=str)
+    files = folder.rglob("*")
+    return sorted((path for path in files if path.suffix.lower() in SUFFIXES and path.name[0] != "."), key=str)
 
 
 def _from_files(
@@ -165,20 +164,20 @@ def from_npz(path: Path) -> Source:
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         got = f"{labels.dtype} {labels.shape}"
         raise InputError(f"{path}: labels is {got}; allowed: integers of shape ({len(images)},)")
-    kinds = labels.astype(np.int64)
-    given = _given(arrays["classes"], path) if "classes" in arrays else None
+    indices = labels.astype(np.int64)
+    given = _named_classes(arrays["classes"], path) if "classes" in arrays else None
     pictures = images[..., 0] if images.shape[3:] == (1,) else images
     return Source(
-        kinds,
-        class_names(given, kinds, str(path)),
-        {"train": np.arange(len(kinds))},
+        indices,
+        class_names(given, indices, str(path)),
+        {"train": np.arange(len(indices))},
         lambda position: Image.fromarray(pictures[position]),
         lambda position: f"{path}: image {position}",
         lambda: digest_file(path),
     )
 
 
-def _given(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
+def _named_classes(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
     if classes.ndim != 1 or classes.dtype.kind not in "USiu":
         raise InputError(f"{path}: classes is {classes.dtype} {classes.shape}; allowed: one name per class")
     return tuple(map(str, classes))
@@ -190,11 +189,11 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     check_archive(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            found = {name: stored[name] for name in ("images", "labels", "classes") if name in stored}
+            read = {name: stored[name] for name in ("images", "labels", "classes") if name in stored}
             names = list(stored)
     except Exception as error:
         raise InputError(f"{path}: cannot be read as an .npz file ({error})") from error
-    arrays = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+    arrays = {name: value for name, value in read.items() if isinstance(value, np.ndarray)}
     if not {"images", "labels"} <= set(arrays):
         raise InputError(f"{path}: needs the arrays images and labels; it has {', '.join(names[:20]) or 'none'}")
     return arrays

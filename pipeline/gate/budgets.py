@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchem
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from paredown.models.data.dataset import DataSpec
+from paredown.models.data.spec import DataSpec
 from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse

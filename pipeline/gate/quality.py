@@ -20,7 +20,7 @@ def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
 ) -> Iterator[Check]:
     """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here."""
-    from paredown.models.data.dataset import open_data
+    from paredown.models.data.opening import open_data
 
     assert gates.data is not None
     with TemporaryDirectory() as cache:

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
-from paredown.models.data.dataset import fingerprint_data, open_data
+from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.splits import SPLITS
 from paredown.models.files import digest_file
 from paredown.models.loading.model import FILE, weights_path

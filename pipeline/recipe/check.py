@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paredown.models.data.dataset import fingerprint_data, open_data
+from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import fingerprint_model, load_model
 from paredown.models.progress import Progress, silent

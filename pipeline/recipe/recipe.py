@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 
-from paredown.models.data.dataset import DataSpec
+from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_of
 from paredown.models.loading.model import ModelSpec

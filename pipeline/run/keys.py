@@ -11,7 +11,7 @@ from typing import Any
 
 import paredown.models
 import paredown.stages
-from paredown.models.data.dataset import fingerprint_data
+from paredown.models.data.opening import fingerprint_data
 from paredown.models.files import digest_of
 from paredown.models.loading.model import fingerprint_model
 from paredown.models.spec import Spec

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from paredown.models.data.dataset import DataSpec, open_data
+from paredown.models.data.opening import open_data
+from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 
 SUFFIXES = ("png", "jpg", "bmp", "webp", "tif", "gif", "ppm")

@@ -11,7 +11,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from paredown.models.data.augment import augment
-from paredown.models.data.dataset import Data, DataSpec, Split, Splits, fingerprint_data, open_data
+from paredown.models.data.dataset import Data, Split
+from paredown.models.data.opening import fingerprint_data, open_data
+from paredown.models.data.spec import DataSpec, Splits
 from paredown.models.errors import InputError, MachineError, MissingError
 
 NAMES = ("train", "calibration", "validation", "test")

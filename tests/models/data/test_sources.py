@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paredown.models.data.dataset import Data, DataSpec, fingerprint_data, open_data
+from paredown.models.data.dataset import Data
+from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.sources import square
+from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 
 DATASETS = """

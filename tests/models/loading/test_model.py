@@ -247,7 +247,7 @@ def test_operators_are_declared_only_where_the_compiled_ones_do_not_load(
 def test_a_file_that_imports_torchvision_and_timm_loads_in_a_fresh_process(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("import timm, torchvision.models\n" + NET)
     code = (
-        "import sys, paredown.models.data.dataset, paredown.models.loading.model as load\n"
+        "import sys, paredown.models.data.opening, paredown.models.loading.model as load\n"
         "from pathlib import Path\n"
         "assert 'torch' not in sys.modules\n"
         "load.load_model(load.ModelSpec(source='net.py:net'), 3, Path(sys.argv[1]), head='keep')\n"

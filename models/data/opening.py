@@ -1,0 +1,129 @@
+"""Opens the data of a recipe: images are decoded and split on first use, and mapped from the cache from then on."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from paredown.models.data.dataset import Data, Split
+from paredown.models.data.image_cache import fresh_folder, map_images, write_images
+from paredown.models.data.sources import Source, from_elpv, from_folder, from_npz
+from paredown.models.data.spec import DataSpec
+from paredown.models.data.splits import LabelledImages, assign, shares, stratified
+from paredown.models.errors import InputError
+from paredown.models.files import resolve
+from paredown.models.progress import Progress, silent
+
+FORMAT = "1"
+"""Changes whenever the same source would be decoded or split in another way."""
+
+
+def open_data(spec: DataSpec, root: Path, cache: Path, seed: int, progress: Progress = silent) -> Data:
+    """The data of a recipe in the folder `root`: decoded and split on first use, then mapped from `cache`.
+
+    Raises InputError that names the path for everything that cannot be used, MissingError where a data
+    package is not installed, MachineError where `cache` cannot be written.
+    """
+    source, fingerprint = _identify(spec, root, seed)
+    folder = cache / fingerprint
+    if not folder.is_dir():
+        with fresh_folder(folder) as temporary:
+            _fill(temporary, spec, source, seed, progress)
+    return _load(folder, spec, source)
+
+
+def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
+    """sha256 over the spec, the seed, and the name, label and bytes of every image, in hex."""
+    return _identify(spec, root, seed)[1]
+
+
+def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[Source, str]:
+    """The images, not decoded yet, and their fingerprint. Raises InputError for what cannot be read."""
+    try:
+        source = _open(spec.source, root)
+        parts = [FORMAT, spec.model_dump_json(), str(seed), *source.classes, source.digest()]
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+    return source, hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def _open(source: str, root: Path) -> Source:
+    if source == "package:elpv_dataset":
+        return from_elpv()
+    if source.startswith("package:"):
+        raise InputError(f"data '{source}': the only data package known is package:elpv_dataset")
+    if ".py:" in source:
+        from paredown.models.data.user_datasets import from_function
+
+        images = from_function(source, root)
+    else:
+        path = resolve(source, root)
+        images = from_npz(path) if path.suffix == ".npz" else from_folder(path)
+    if len(images.classes) < 2:
+        raise InputError(f"data '{source}': one class only ({images.classes[0]}); a classifier needs two or more")
+    return images
+
+
+def _fill(folder: Path, spec: DataSpec, source: Source, seed: int, progress: Progress) -> None:
+    """Decodes every image once into `folder`, then writes them again split by split."""
+    rng = np.random.default_rng([seed, len(source.labels)])
+    parts = _limited(source, spec.limit, rng)
+    chosen = np.concatenate(list(parts.values()))
+    contents: list[bytes] = []
+    write_images(folder / "all.npy", _decode(source, chosen, spec, contents, progress), len(chosen), spec.image_size)
+    ends = np.cumsum([len(part) for part in parts.values()])
+    places = dict(zip(parts, np.split(np.arange(len(chosen)), ends[:-1]), strict=True))
+    labelled = LabelledImages(source.labels[chosen], contents, source.classes, f"data '{spec.source}'")
+    splits = assign(places, labelled, spec.splits.model_dump(), rng)
+    images = map_images(folder / "all.npy")
+    for name, picked in splits.items():
+        write_images(folder / f"{name}.npy", (images[i] for i in picked), len(picked), spec.image_size)
+        np.save(folder / f"{name}-labels.npy", labelled.labels[picked])
+    np.save(folder / "dropped.npy", len(chosen) - sum(map(len, splits.values())))
+    del images
+    (folder / "all.npy").unlink()
+
+
+def _load(folder: Path, spec: DataSpec, source: Source) -> Data:
+    def split(name: str) -> Split:
+        return Split(map_images(folder / f"{name}.npy"), np.load(folder / f"{name}-labels.npy"))
+
+    return Data(
+        train=split("train"),
+        calibration=split("calibration"),
+        validation=split("validation"),
+        test=split("test"),
+        classes=source.classes,
+        mean=spec.mean,
+        std=spec.std,
+        licence=source.licence,
+        fingerprint=folder.name,
+        augment=spec.augment,
+        dropped=int(np.load(folder / "dropped.npy")),
+    )
+
+
+def _limited(source: Source, limit: int | None, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+    """Of every part that the data comes with the positions that are used, in proportion where there is a limit."""
+    total = len(source.labels)
+    sizes = [len(part) for part in source.parts.values()]
+    wanted = shares(min(limit or total, total), sizes)
+    return {
+        name: part[stratified(source.labels[part], n, rng)]
+        for (name, part), n in zip(source.parts.items(), wanted.tolist(), strict=True)
+    }
+
+
+def _decode(
+    source: Source, chosen: NDArray[np.int64], spec: DataSpec, contents: list[bytes], progress: Progress
+) -> Iterator[NDArray[np.uint8]]:
+    """The chosen images in order; a digest of each goes into `contents`."""
+    for done, position in enumerate(chosen.tolist()):
+        if done % 100 == 0:
+            progress("decoding images", done, len(chosen))
+        image = source.pixels(position, spec.image_size)
+        contents.append(hashlib.sha256(image.tobytes()).digest())
+        yield image
+    progress("decoding images", len(chosen), len(chosen))

@@ -1,0 +1,48 @@
+"""What a recipe says of the images: where they are, how they are split, and how the model wants them."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from paredown.models.spec import Spec
+
+Augment = Literal["none", "flip", "dihedral"]
+Scale = Annotated[float, Field(gt=0)]
+
+
+class Splits(Spec):
+    """The fractions of the images that each split gets; a split that the data comes with is kept as it is."""
+
+    train: float = Field(default=0.55, gt=0, description="trains, where a stage trains")
+    calibration: float = Field(default=0.05, gt=0, description="int8 ranges and sensitivities")
+    validation: float = Field(default=0.15, gt=0, description="every choice is made on it")
+    test: float = Field(default=0.25, gt=0, description="the proof; nothing is chosen on it")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        total = self.train + self.calibration + self.validation + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"the four fractions add up to {total:.6g}; they must add up to 1")
+        return self
+
+
+class DataSpec(Spec):
+    """The images that the model must be good at."""
+
+    source: str = Field(
+        description="a folder with one folder per class, or with train/ and test/ (or val/) that hold those; "
+        "`path/to/file.py:function` that returns a torch dataset, or one per split's name; "
+        "`path/to/file.npz` with images, labels and perhaps classes; `package:elpv_dataset`"
+    )
+    image_size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
+    mean: tuple[float, float, float] = Field(
+        default=(0.485, 0.456, 0.406), description="per channel, of pixels in 0..1, as the model was trained"
+    )
+    std: tuple[Scale, Scale, Scale] = Field(default=(0.229, 0.224, 0.225), description="as mean")
+    splits: Splits = Field(default=Splits(), description="fractions of the images")
+    augment: Augment = Field(
+        default="flip",
+        description="of training images: `flip` mirrors left and right, `dihedral` takes all 8 symmetries; "
+        "both shift by up to 1/16",
+    )
+    limit: int | None = Field(default=None, ge=1, description="use this many images, all classes in proportion")
