@@ -1,7 +1,7 @@
 """The proof: the finished artifact, run in turns with the original on the target, against every limit."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
@@ -19,11 +19,11 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
 from paredown.stages.measuring.measure import comparisons, evidence, scored
-from paredown.stages.measuring.paired_ratio import Paired
+from paredown.stages.measuring.paired_ratio import Interval, Paired
 from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
 from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import EmbeddedFacts
-from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.evidence import Comparison, Evidence, Latency
 from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
@@ -35,6 +35,25 @@ EXTENSIONS = 3
 
 Rounds = list[list[float]]
 """One model's milliseconds (round, run)."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was measured of original and artifact side by side: the ratio of their p50, and on other runtimes."""
+
+    before: Evidence
+    after: Evidence
+    p50: Interval
+    others: tuple[Comparison, ...]
+
+    @property
+    def ratios(self) -> Ratios:
+        return Ratios(
+            latency_p50=self.p50.value,
+            size=self.after.size / self.before.size,
+            peak_memory=self.after.peak_memory / self.before.peak_memory,
+            latency_p50_ends=(self.p50.low, self.p50.high),
+        )
 
 
 class Verify(Spec):
@@ -66,20 +85,8 @@ class Verify(Spec):
         others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
         state.progress("verify: memory", 3, 4)
         before, after = (evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
-        p50 = in_pairs(times).p50
-        ratios = Ratios(
-            latency_p50=p50.value,
-            size=after.size / before.size,
-            peak_memory=after.peak_memory / before.peak_memory,
-            latency_p50_ends=(p50.low, p50.high),
-        )
-        manifest = replace(
-            manifest_of(state, data, plan, before, after),
-            checks=checks(state, before, after, p50.value),
-            ratios=ratios,
-            parity=parity,
-            compare=tuple(others),
-        )
+        proof = Proof(before, after, in_pairs(times).p50, tuple(others))
+        manifest = _manifest(state, data, plan, parity, proof)
         manifest.save(state.out)
         missed = [check for check in manifest.checks if check.holds is False]
         if missed:
@@ -153,13 +160,15 @@ def _missed(check: MeasureCheck) -> str:
     return f"{text}; a larger search.margin would leave more room" if check.name.startswith("latency") else text
 
 
-def manifest_of(state: State, data: Data, plan: Plan, before: Evidence, after: Evidence) -> Manifest:
-    """The manifest without what original and artifact come to side by side."""
-    shipped = sorted({stored(state.out), portable(state.out)})
+def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
+    shipped = {stored(state.out), portable(state.out)}
     return Manifest(
-        checks=(),
-        artifact=after,
-        baseline=before,
+        checks=checks(state, proof.before, proof.after, proof.p50.value),
+        artifact=proof.after,
+        baseline=proof.before,
+        ratios=proof.ratios,
+        parity=parity,
+        compare=proof.others,
         sha256={
             **{file.name: digest_file(file) for file in shipped},
             f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),

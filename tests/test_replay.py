@@ -109,9 +109,9 @@ def test_the_lock_holds_what_the_run_resolved_to(origin: Path) -> None:
     assert set(lock.decisions.bf16) == {"fit", "distil", "quantize"}
     assert (lock.decisions.threads, lock.decisions.device, lock.decisions.processes) == ((1,), ("cpu",), (1,))
     assert lock.decisions.transforms == ("narrow", "quantize")
-    assert lock.surroundings.runtime == "exact 1"
-    assert (lock.surroundings.weight_bits, lock.surroundings.width_multiple) == (7, 8)
-    assert {"python", "torch", "onnx", "pillow", "onnxscript"} <= set(lock.surroundings.packages)
+    assert lock.environment.runtime == "exact 1"
+    assert (lock.environment.weight_bits, lock.environment.width_multiple) == (7, 8)
+    assert {"python", "torch", "onnx", "pillow", "onnxscript"} <= set(lock.environment.packages)
     assert lock.search and lock.search.solver == {"milp": {}} and lock.search.measured["latency"] > 0
     assert lock.search.latency_table
     assert {"original/weights.safetensors", "recovered/weights.safetensors"} <= set(lock.products)

@@ -55,7 +55,7 @@ def explain(first: Path, second: Path) -> Explained:
         recipe=changes.changed(a.recipe, b.recipe, also=("options.",)),
         inputs=changes.changed(a.inputs, b.inputs),
         decisions=changes.decided(a, b),
-        surroundings=changes.changed(a.surroundings, b.surroundings),
+        surroundings=changes.changed(a.environment, b.environment),
     )
 
 

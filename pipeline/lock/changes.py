@@ -6,7 +6,7 @@ from typing import Any
 from paredown.models.compression.supernet import KEEP
 from paredown.models.printable import printable
 from paredown.pipeline.lock.drift import ABSENT, differences, shown
-from paredown.pipeline.lock.lock import Check, Lock
+from paredown.pipeline.lock.lock import Lock, LockedMeasure
 from paredown.stages.transforms.sparsify import DENSE
 
 KINDS = (
@@ -14,21 +14,21 @@ KINDS = (
     *("narrower", "wider", "fp32 to int8", "int8 to fp32", "sparser", "denser", "other pattern of zeros"),
     *("smaller input", "larger input", "changed otherwise", "only in the first", "only in the second"),
 )
-"""In the order in which they are told."""
+"""In the order in which they are listed."""
 NOISE = 0.02
 """Of a time or of memory: a smaller change says nothing between two runs."""
 
 
 def by_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Kind of change to what changed so, as `block.conv1 64 -> 48`; kinds that did not happen are left out."""
-    found: dict[str, list[str]] = {}
+    sites: dict[str, list[str]] = {}
     for site in dict.fromkeys((*then, *now)):
         a, b = then.get(site), now.get(site)
         if a != b:
             place = printable(site.partition(":")[2] or site)
             words = f"{place} {printable(a)} -> {printable(b)}" if a and b else f"{place} {printable(a or b or '')}"
-            found.setdefault(kind_of(site, a, b), []).append(words)
-    return {kind: tuple(found[kind]) for kind in KINDS if kind in found}
+            sites.setdefault(kind_of(site, a, b), []).append(words)
+    return {kind: tuple(sites[kind]) for kind in KINDS if kind in sites}
 
 
 def kind_of(site: str, a: str | None, b: str | None) -> str:
@@ -70,12 +70,12 @@ def summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iter
     missed = [name for name, check in now.checks.items() if check.holds is False]
     if missed:
         yield f"The second misses its limit on {' and '.join(map(printable, missed))}."
-    if same_original(then, now) and then.surroundings.machine != now.surroundings.machine:
+    if same_original(then, now) and then.environment.machine != now.environment.machine:
         yield "The machines differ: latencies are compared as factors of the original's on the same machine."
 
 
 def gains(then: Lock, now: Lock) -> Iterator[str]:
-    """Every measure of both runs; those that only one of them has are told so."""
+    """Every measure of both runs; those that only one of them has are marked so."""
     for name in dict.fromkeys((*then.checks, *now.checks)):
         a, b = then.checks.get(name), now.checks.get(name)
         if a and b:
@@ -100,14 +100,14 @@ def changed(then: Any, now: Any, also: tuple[str, ...] = ()) -> tuple[str, ...]:
 
 
 def decided(then: Lock, now: Lock) -> tuple[str, ...]:
-    """What clocks, machines and solvers decided otherwise, beside the plan."""
+    """What measurements, machines and solvers decided otherwise, beside the plan."""
     lines = changed(then.decisions, now.decisions)
     a, b = then.search, now.search
     if a is None or b is None:
         return lines if a is b else (*lines, f"the plan of the {'first' if a is None else 'second'} came from a lock")
     loss = [f"{one.predicted.get('loss', 0.0):.3g}" for one in (a, b)]
-    told = [f"predicted loss: {loss[0]} -> {loss[1]} nats"] if loss[0] != loss[1] else []
-    return (*lines, *changed({"solver": a.solver}, {"solver": b.solver}), *told)
+    more = [f"predicted loss: {loss[0]} -> {loss[1]} nats"] if loss[0] != loss[1] else []
+    return (*lines, *changed({"solver": a.solver}, {"solver": b.solver}), *more)
 
 
 def _step(name: str, a: Any, b: Any) -> str:
@@ -126,7 +126,7 @@ def _large(then: Lock, now: Lock) -> Iterator[str]:
             yield f"{printable(name)} {_change(*both[name], by_factor)}"
 
 
-def _moved(a: Check, b: Check, by_factor: bool) -> float:
+def _moved(a: LockedMeasure, b: LockedMeasure, by_factor: bool) -> float:
     """Relative; times `by_factor` of the original's own, as milliseconds do not travel."""
     if a.unit == "%":
         return (b.after - a.after) / 100
@@ -135,12 +135,12 @@ def _moved(a: Check, b: Check, by_factor: bool) -> float:
     return b.after / a.after - 1 if a.after else 0.0
 
 
-def _measure(check: Check) -> str:
+def _measure(check: LockedMeasure) -> str:
     """`1.14 ms (0.445x of 2.55)`, or `85.8 % (85.2)`."""
     before = f"{check.before:.4g}"
     whole = before if check.unit == "%" or not check.before else f"{check.after / check.before:.3f}x of {before}"
     return f"{check.after:.4g} {printable(check.unit)} ({whole})"
 
 
-def _change(a: Check, b: Check, by_factor: bool) -> str:
+def _change(a: LockedMeasure, b: LockedMeasure, by_factor: bool) -> str:
     return f"{b.after - a.after:+.2f} points" if a.unit == "%" else f"{100 * _moved(a, b, by_factor):+.1f} %"

@@ -2,25 +2,26 @@
 
 import platform
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.splits import SPLITS
+from paredown.models.errors import InputError
 from paredown.models.files import digest_file
 from paredown.models.loading.model import FILE, weights_path
 from paredown.models.loading.user_code import split_source
 from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import (
     RUN_LOCK,
-    Check,
     Decisions,
     Environment,
     Images,
     Inputs,
     Lock,
+    LockedMeasure,
     RecipeRecord,
     Searched,
     lock_path,
@@ -32,22 +33,27 @@ from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
 from paredown.pipeline.run.store import digests
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
+from paredown.stages.products.documents import plain
+from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.product_files import PRODUCTS
+from paredown.stages.products.training_curve import Epoch
 from paredown.stages.runtimes.base import Runtime
 from paredown.stages.training.device import computes_on
 
 
 def collect_lock(recipe: Recipe, folder: Path) -> Lock:
-    """The lock of the run in `folder`, which ended with an artifact."""
+    """The lock of the run in `folder`. Raises InputError where it has not ended with an artifact."""
     run = read_run_folder(folder)
-    manifest = run.document("artifact")
+    manifest = run.manifest
+    if manifest is None:
+        raise InputError(f"{folder}: no lock can be made of it, as it holds no artifact with its manifest")
     return Lock(
         format=2,
         recipe=recipe_record(recipe),
         inputs=inputs(recipe, folder.parent / ".cache"),
-        surroundings=environment_now(recipe, manifest["artifact"]["runtime"], manifest["artifact"]["machine"]),
+        surroundings=environment_now(recipe, manifest.artifact.runtime, manifest.artifact.machine),
         decisions=_decisions(recipe, run),
-        plan=run.document("plan").get("choice", {}),
+        plan=run.plan.choice if run.plan else {},
         search=_searched(recipe, run, folder),
         products={
             f"{name}/{file}": sha
@@ -55,9 +61,13 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
             for file, sha in digests(folder / name).items()
             if file in product.timeless
         },
-        artifact={name: sha for name, sha in manifest["sha256"].items() if "/" not in name},
-        checks={check["name"]: Check(**{k: check[k] for k in Check.model_fields}) for check in manifest["checks"]},
+        artifact={name: manifest.sha256[name] for name in manifest.shipped()},
+        checks={check.name: _locked(check) for check in manifest.checks},
     )
+
+
+def _locked(check: MeasureCheck) -> LockedMeasure:
+    return LockedMeasure(**{name: value for name, value in plain(check).items() if name != "name"})
 
 
 def recipe_record(recipe: Recipe) -> RecipeRecord:
@@ -72,7 +82,7 @@ def recipe_record(recipe: Recipe) -> RecipeRecord:
         name=recipe.name,
         seed=recipe.seed,
         stages=tuple(steps),
-        options={**parts, "limits": limits, "pipeline": {name: told for name, told in steps.items() if told}},
+        options={**parts, "limits": limits, "pipeline": {name: options for name, options in steps.items() if options}},
     )
 
 
@@ -111,15 +121,15 @@ def data_now(recipe: Recipe) -> str:
 def environment_now(
     recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None
 ) -> Environment:
-    """Versions and machine; runtime and machine are those that are here where none are told."""
+    """Versions and machine; runtime and machine are those that are here where none are given."""
     target = cast(Runtime, plugins.load("runtimes", recipe.target.runtime, recipe.root)())
-    told = target.machine() if machine is None else machine
+    facts = target.machine() if machine is None else machine
     return Environment(
         paredown=metadata.version("paredown"),
         paredown_code=code(),
         packages=packages(recipe),
         runtime=on_one_line(target.version() if runtime is None else runtime),
-        machine={name: on_one_line(str(value)) for name, value in told.items()},
+        machine={name: on_one_line(str(value)) for name, value in facts.items()},
         weight_bits=target.weight_bits(),
         width_multiple=target.width_multiple(),
     )
@@ -128,17 +138,17 @@ def environment_now(
 def packages(recipe: Recipe) -> dict[str, str]:
     """Of Python, of all that paredown needs, and of what the runtimes and engines of the recipe need."""
     needed = [re.split(r"[^\w.-]", one)[0] for one in metadata.requires("paredown") or () if "extra ==" not in one]
-    found: dict[str, object] = {"python": platform.python_version()}
-    found |= {name: version_of(name) for name in needed}
+    versions: dict[str, object] = {"python": platform.python_version()}
+    versions |= {name: version_of(name) for name in needed}
     keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
-    found |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
-    found |= keys.installed("engines", engines)
-    return {name: on_one_line(str(value)) for name, value in _flat(found)}
+    versions |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
+    versions |= keys.installed("engines", engines)
+    return {name: on_one_line(str(value)) for name, value in _flat(versions)}
 
 
-def _flat(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+def _flat(versions: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     """Of an interpreter of its own each package by itself."""
-    for name, value in found.items():
+    for name, value in versions.items():
         if isinstance(value, dict):
             pairs = (line.partition("==") for line in value.get("packages", ()))
             yield from ((f"{name}/{package}", version) for package, _, version in pairs)
@@ -147,47 +157,47 @@ def _flat(found: Mapping[str, object]) -> Iterator[tuple[str, object]]:
 
 
 def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
-    profile, library = run.document("profile"), run.document("library")
-    epochs = [*(run.document("original") or ()), *(run.document("recovered") or ())]
-    took_part = tuple(profile.get("transforms", ()))
+    took_part = tuple(run.profile.transforms) if run.profile else ()
+    offered = run.profile.sites if run.profile else {}
+    library = run.library
     wanted = [name for step in recipe.pipeline if hasattr(step.stage, "names") for name in step.stage.names()]
     kept: dict[str, list[str]] = {}
-    for tried in (*library.get("blocks", {}).values(), *library.get("merged", {}).values()):
-        kept.setdefault(tried["place"]["name"], []).extend(tried["kept"])
+    for tried in (*library.blocks.values(), *library.merged.values()) if library else ():
+        kept.setdefault(tried.place.name, []).extend(tried.kept)
     return Decisions(
-        **_trained(epochs),
+        **_trained(run.epochs),
         transforms=took_part,
         left_out=tuple(name for name in wanted if name not in took_part),
-        pinned={site: names[0] for site, names in profile.get("sites", {}).items() if len(names) == 1},
+        pinned={site: names[0] for site, names in offered.items() if len(names) == 1},
         replacements={block: tuple(names) for block, names in kept.items()},
-        quantization=run.document("plan").get("quantization", {}),
+        quantization=dict(run.plan.quantization) if run.plan else {},
         warnings=tuple(on_one_line(note, 5000) for note in run.notes),
     )
 
 
-def _trained(epochs: list[dict[str, Any]]) -> dict[str, Any]:
+def _trained(epochs: Sequence[Epoch]) -> dict[str, Any]:
     """What training ran on: one of each, but for a run that was killed and went on elsewhere."""
-    ran = epochs or [computes_on()]
-    every = {name: tuple(dict.fromkeys(epoch[name] for epoch in ran)) for name in ("device", "threads", "processes")}
+    ran = [plain(epoch) for epoch in epochs] or [computes_on()]
+    every = {name: tuple(dict.fromkeys(one[name] for one in ran)) for name in ("device", "threads", "processes")}
     every["device"] = tuple(map(on_one_line, every["device"]))
-    return {"bf16": {epoch["phase"]: epoch["bf16"] for epoch in epochs}, **every}
+    return {"bf16": {epoch.phase: epoch.bf16 for epoch in epochs}, **every}
 
 
 def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
-    plan, profile = run.document("plan"), run.document("profile")
-    if not plan or plan.get("replayed"):
+    plan, costs = run.plan, run.profile.costs if run.profile else None
+    if plan is None or plan.replayed:
         return None
     named = next((getattr(step.stage, "solver", {}) for step in recipe.pipeline if step.stage.gives == "plan"), {})
     return Searched(
         solver={named: {}} if isinstance(named, str) else named,
-        limits=plan.get("limits", {}),
-        predicted=plan.get("predicted") or {},
-        measured=plan.get("measured") or {},
-        gap=plan.get("gap"),
-        plans_measured=len(plan.get("measured_plans", ())),
+        limits=plan.limits,
+        predicted=plan.predicted.named() if plan.predicted else {},
+        measured=plan.measured.named() if plan.measured else {},
+        gap=plan.gap,
+        plans_measured=len(plan.measured_plans),
         latency_table=digests(folder / "profile").get("profile.json"),
-        samples=len(profile.get("samples", ())),
-        baseline_ms=profile.get("baseline_ms"),
+        samples=len(costs.samples) if costs else 0,
+        baseline_ms=costs.baseline_ms if costs else None,
     )
 
 

@@ -15,36 +15,36 @@ ABSENT = object()
 
 def recipe_drift(then: Lock, now: RecipeRecord) -> list[str]:
     """Of what the recipe says: `recipe: limits.size is "0.3x", the lock has "0.25x"`."""
-    flat = ({**asked.model_dump(mode="json", exclude={"options"}), **asked.options} for asked in (then.recipe, now))
-    return _told("recipe", *flat)
+    flat = ({**record.model_dump(mode="json", exclude={"options"}), **record.options} for record in (then.recipe, now))
+    return _lines("recipe", *flat)
 
 
 def file_drift(then: Inputs, now: Mapping[str, Any]) -> list[str]:
     """Of the model's code, its weights and the plugins, by their sha256."""
     held = {name: getattr(then, name) for name in now}
-    return [f"{line} (sha256)" for line in _told("", held, now)]
+    return [f"{line} (sha256)" for line in _lines("", held, now)]
 
 
 def split_drift(then: Inputs, now: Inputs) -> list[str]:
     """Of the images in each split, of the classes and of the licence."""
     return [
-        *_told("data", {"classes": then.classes}, {"classes": now.classes}),
-        *_told("data split", then.splits, now.splits),
+        *_lines("data", {"classes": then.classes}, {"classes": now.classes}),
+        *_lines("data split", then.splits, now.splits),
     ]
 
 
-def surroundings_drift(then: Environment, now: Environment) -> list[str]:
+def environment_drift(then: Environment, now: Environment) -> list[str]:
     """Of versions and of the machine."""
-    return _told("", then, now)
+    return _lines("", then, now)
 
 
 def outcome_drift(then: Lock, now: Lock) -> list[str]:
     """Of all that decides an artifact, after a run: what is recorded of how it was made, and the first product that is
     another one."""
-    lines = surroundings_drift(then.surroundings, now.surroundings)
+    lines = environment_drift(then.environment, now.environment)
     lines += split_drift(then.inputs, now.inputs)
     decided = {"bf16", "device", "threads", "processes", "replacements", "quantization"}
-    lines += _told("", then.decisions.model_dump(include=decided), now.decisions.model_dump(include=decided))
+    lines += _lines("", then.decisions.model_dump(include=decided), now.decisions.model_dump(include=decided))
     return lines or ["nothing recorded differs, but the hash does"]
 
 
@@ -58,7 +58,7 @@ def first_other_product(then: Lock, now: Lock) -> str:
     return f"the first product that is another one is {name}"
 
 
-def _told(where: str, then: Any, now: Any) -> list[str]:
+def _lines(where: str, then: Any, now: Any) -> list[str]:
     """One line for every leaf that differs."""
     start = f"{where}: " if where else ""
     return [f"{start}{path} is {shown(b)}, the lock has {shown(a)}" for path, a, b in differences(then, now)]

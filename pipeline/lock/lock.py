@@ -1,7 +1,7 @@
 """The lock beside a recipe: what its last run resolved to, one field per line and sorted, so that it merges.
 
-A lock comes from version control, so whoever wrote it is not trusted: it is data of a fixed shape and nothing in it
-names code to run.
+A lock comes from version control, so anybody may have written it: it is data of a fixed shape, and nothing in it names
+code to run.
 """
 
 import json
@@ -67,7 +67,7 @@ class Environment(Record):
 
 
 class Decisions(Record):
-    """What a clock or the machine decided, beside the plan.
+    """What was decided by a measurement or by the machine, beside the plan.
 
     Whether each phase trained in `bf16` was measured. Sums that are divided among other `threads` or `processes`, or
     computed on another `device`, end in other last bits; a run that was killed and went on elsewhere has several.
@@ -99,8 +99,8 @@ class Searched(Record):
     baseline_ms: FiniteFloat | None
 
 
-class Check(Record):
-    """A measure of original and artifact against its limit."""
+class LockedMeasure(Record):
+    """A `MeasureCheck` as a lock holds it: under its name, and of nothing but finite numbers and harmless text."""
 
     unit: Text
     before: FiniteFloat
@@ -116,13 +116,13 @@ class Lock(Record):
     format: Literal[2]
     recipe: RecipeRecord
     inputs: Inputs
-    surroundings: Environment
+    environment: Environment = Field(alias="surroundings")
     decisions: Decisions
     plan: dict[Text, Text]
     search: Searched | None
     products: dict[Text, Digest]
     artifact: dict[Text, Digest]
-    checks: dict[Text, Check]
+    checks: dict[Text, LockedMeasure]
 
 
 RUN_LOCK = "run.lock"
@@ -146,7 +146,7 @@ def read_lock(file: Path) -> Lock:
 def save_lock(lock: Lock, path: Path) -> None:
     """In one step. Raises MachineError where it cannot be written."""
     with machine_errors(path):
-        write_whole(path, json.dumps(lock.model_dump(mode="json"), indent=1, sort_keys=True) + "\n")
+        write_whole(path, json.dumps(lock.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n")
 
 
 def _complaint(error: ValidationError) -> str:

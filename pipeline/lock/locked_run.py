@@ -22,7 +22,7 @@ from paredown.stages.training.schedule import Schedule
 
 @dataclass(frozen=True)
 class Locked:
-    """A recipe whose run is decided by a lock; `warnings` tell what is not as it was but may not matter."""
+    """A recipe whose run is decided by a lock; `warnings` say what is not as it was but may not matter."""
 
     recipe: Recipe
     file: Path
@@ -76,12 +76,12 @@ def _locked(recipe: Recipe, file: Path, out: Path) -> Locked:
         other = drift.split_drift(lock.inputs, inputs(recipe, out / ".cache"))
     if other:
         raise InputError("\n".join(f"{file}: {line}" for line in other))
-    warnings = drift.surroundings_drift(lock.surroundings, environment_now(recipe))
+    warnings = drift.environment_drift(lock.environment, environment_now(recipe))
     return Locked(recipe, file, lock, (*warnings, *_elsewhere(lock.decisions)))
 
 
 def _elsewhere(decided: Decisions) -> Iterator[str]:
-    """What training cannot be told to do as it did. Threads it can, unless their number changed on the way."""
+    """What training cannot do as it did. The number of threads can be set, unless it changed on the way."""
     here = computes_on()
     for name in ("device", "processes"):
         if (then := getattr(decided, name)) != (here[name],):
@@ -110,14 +110,14 @@ def _steps(recipe: Recipe, lock: Lock) -> Iterator[Step]:
 
 def _trace(stage: ProfileStage, lock: Lock) -> Trace:
     """With the recipe's own options: a lock says which transforms took part, not what they are."""
-    took_part = {name: told for name, told in stage.names().items() if name in lock.decisions.transforms}
+    took_part = {name: options for name, options in stage.names().items() if name in lock.decisions.transforms}
     return Trace(transforms=took_part, images=stage.images)
 
 
 def _as_trained(step: Step, bf16: Mapping[str, bool]) -> Step:
     """A stage that trains, in bf16 or not as the lock says of its phases."""
     stage = cast(Any, step.stage)
-    phases = {name: told for name, told in stage if isinstance(told, Schedule)}
+    phases = {name: option for name, option in stage if isinstance(option, Schedule)}
     update: dict[str, Any] = {
         name: phase.model_copy(update={"bf16": bf16[name]}) for name, phase in phases.items() if name in bf16
     }

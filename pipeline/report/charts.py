@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from markupsafe import Markup
 
@@ -28,18 +27,23 @@ from paredown.pipeline.report.svg import (
     x_axis,
     y_axis,
 )
+from paredown.stages.products.training_curve import Epoch
 
 TOP, BOTTOM, HEIGHT = 30.0, 262.0, 304.0
 ACCURACY_BOTTOM, LOSS_TOP, LOSS_BOTTOM = 190.0, 250.0, 326.0
 BAND = 0.05
 """The relative error that the chart of predictions shades."""
-PHASES = ("fit", "distil", "quantize")
-"""Training phases that have a colour of their own."""
+PHASES = {
+    "fit": "the original learns the data",
+    "distil": "the pared-down network learns from the original",
+    "quantize": "the same with int8 imitated",
+}
+"""Training phases that have a colour of their own, in words."""
 
 
 @dataclass(frozen=True)
-class Tried:
-    """A plan that was measured: ms predicted and measured, and its predicted loss increase in nats."""
+class PlanMark:
+    """A measured plan as charts mark it: ms predicted and measured, and its predicted loss increase in nats."""
 
     predicted: float
     measured: float
@@ -57,7 +61,7 @@ class Tried:
         return f"{fate}: {times}, predicted loss +{short(self.loss)} nats"
 
 
-def front(curve: Sequence[Point], plans: Sequence[Tried], limit: float | None, whole: float | None) -> Markup:
+def front(curve: Sequence[Point], plans: Sequence[PlanMark], limit: float | None, whole: float | None) -> Markup:
     """The Pareto front: ms against predicted loss (log scale); predicted curve, measured plans, limit, original."""
     known = [value for value in (limit, whole) if value is not None]
     times = [x for x, _ in curve] + [plan.measured for plan in plans] + known
@@ -86,13 +90,13 @@ def _loss_scale(losses: Sequence[float]) -> Scale:
     return Scale(10.0**low, 10.0 ** max(high, low + 1), BOTTOM, TOP, math.log10)
 
 
-def _measured(plan: Tried, x: float, y: float) -> Markup:
+def _measured(plan: PlanMark, x: float, y: float) -> Markup:
     """A plan as a mark: filled where it held, hollow where it missed, with a ring around the chosen one."""
     ring = tag("circle", cx=x, cy=y, r=9, class_="ring") if plan.chosen else Markup("")
     return ring + dot(x, y, 5, "held" if plan.holds else "missed", str(plan))
 
 
-def agreement(plans: Sequence[Tried]) -> Markup:
+def agreement(plans: Sequence[PlanMark]) -> Markup:
     """Predicted against measured ms, with the diagonal and the band of 5 %."""
     low, high = padded([value for plan in plans for value in (plan.predicted, plan.measured)], 0.15)
     low = max(low, 0.0)
@@ -111,11 +115,11 @@ def agreement(plans: Sequence[Tried]) -> Markup:
     )
 
 
-def curves(epochs: Sequence[Mapping[str, Any]], baseline: float | None) -> Markup:
+def curves(epochs: Sequence[Epoch], baseline: float | None) -> Markup:
     """Accuracy on validation, and the training loss, over the epochs of all phases one after the other."""
     known = [] if baseline is None else [baseline]
-    accuracy = padded([epoch["accuracy"] for epoch in epochs] + known, 0.12)
-    losses = [epoch["loss"] for epoch in epochs]
+    accuracy = padded([epoch.accuracy for epoch in epochs] + known, 0.12)
+    losses = [epoch.loss for epoch in epochs]
     x = Scale(0.5, len(epochs) + 0.5, LEFT, RIGHT)
     upper, lower = Scale(*accuracy, ACCURACY_BOTTOM, TOP), Scale(0.0, max(losses) * 1.1 or 1.0, LOSS_BOTTOM, LOSS_TOP)
     parts = [y_axis(upper, ticks(*accuracy, 6), "accuracy on validation (points)")]
@@ -128,8 +132,8 @@ def curves(epochs: Sequence[Mapping[str, Any]], baseline: float | None) -> Marku
     return picture("curves", "Training curves", about, (WIDTH, LOSS_BOTTOM + 38), *parts)
 
 
-def _phase_of(numbered: tuple[int, Mapping[str, Any]]) -> str:
-    return str(numbered[1]["phase"])
+def _phase_of(numbered: tuple[int, Epoch]) -> str:
+    return numbered[1].phase
 
 
 def _level(scale: Scale, value: float, label: str) -> Markup:
@@ -137,15 +141,18 @@ def _level(scale: Scale, value: float, label: str) -> Markup:
     return line((LEFT, y), (RIGHT, y), "rule whole") + text(label, LEFT + 4, y - 6, "note whole", "start")
 
 
-def _phase(epochs: Sequence[tuple[int, Mapping[str, Any]]], x: Scale, upper: Scale, lower: Scale) -> Markup:
+def _phase(epochs: Sequence[tuple[int, Epoch]], x: Scale, upper: Scale, lower: Scale) -> Markup:
     """One phase: two lines with their marks, and a border to the phase before it."""
     name = _phase_of(epochs[0])
     kind = name if name in PHASES else "other"
     border = line((x(epochs[0][0] - 0.5), TOP), (x(epochs[0][0] - 0.5), LOSS_BOTTOM), "border")
     parts = [border if epochs[0][0] > 1 else Markup("")]
-    for scale, field, unit in ((upper, "accuracy", "points"), (lower, "loss", "loss")):
-        places = [(x(index), scale(epoch[field])) for index, epoch in epochs]
-        said = [f"{name}, epoch {epoch['epoch']}: {epoch[field]:.4g} {unit}" for _, epoch in epochs]
+    accuracies, losses = [epoch.accuracy for _, epoch in epochs], [epoch.loss for _, epoch in epochs]
+    for scale, values, unit in ((upper, accuracies, "points"), (lower, losses, "loss")):
+        places = [(x(index), scale(value)) for (index, _), value in zip(epochs, values, strict=True)]
+        said = [
+            f"{name}, epoch {epoch.epoch}: {value:.4g} {unit}" for (_, epoch), value in zip(epochs, values, strict=True)
+        ]
         parts.append(path(places, f"phase {kind}"))
         parts += [dot(*place, 3.5, f"epoch {kind}", words) for place, words in zip(places, said, strict=True)]
     room = x(epochs[-1][0] + 0.5) - x(epochs[0][0] - 0.5)
@@ -154,10 +161,10 @@ def _phase(epochs: Sequence[tuple[int, Mapping[str, Any]]], x: Scale, upper: Sca
     return Markup("").join(parts)
 
 
-def _epoch_numbers(epochs: Sequence[Mapping[str, Any]], x: Scale) -> list[Markup]:
+def _epoch_numbers(epochs: Sequence[Epoch], x: Scale) -> list[Markup]:
     every = math.ceil(len(epochs) / 16)
     numbers = [
-        text(str(epoch["epoch"]), x(index), LOSS_BOTTOM + 16, "tick", "middle")
+        text(str(epoch.epoch), x(index), LOSS_BOTTOM + 16, "tick", "middle")
         for index, epoch in enumerate(epochs, 1)
         if (index - 1) % every == 0
     ]

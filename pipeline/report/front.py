@@ -5,30 +5,35 @@ from pathlib import Path
 from typing import Any
 
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.report.closing_table import Row, closing_table
+from paredown.pipeline.report.closing_table import closing_table
+from paredown.stages.products.manifest import Manifest
+from paredown.stages.products.measure_check import MeasureCheck
 
-Told = dict[str, Any]
+Row = dict[str, Any]
+"""Heading to value."""
 
 
-def compared(recipes: Sequence[Recipe], out: Path) -> list[Told]:
+def compared(recipes: Sequence[Recipe], out: Path) -> list[Row]:
     """One row per model: its limit, what it measures as factors of the original, and whether all its limits hold."""
     return [_row(recipe, out / recipe.name) for recipe in recipes]
 
 
-def _row(recipe: Recipe, folder: Path) -> Told:
-    rows = {row.name: row for row in closing_table(folder)}
-    done = (folder / "artifact" / "manifest.json").exists()
-    drop = rows["test accuracy"] if done else None
+def _row(recipe: Recipe, folder: Path) -> Row:
+    checks = {check.name: check for check in closing_table(folder)}
+    done = (folder / "artifact" / Manifest.FILE).exists()
+    accuracy = checks["test accuracy"] if done else None
     return {
         "limit": str(recipe.limits.latency_p50),
-        "latency p50": _factor(rows["latency p50"]) if done else None,
-        "size": _factor(rows["size"]) if done else None,
-        "peak memory": _factor(rows["peak memory"]) if done else None,
-        "test accuracy, points": drop.after - drop.before if drop and drop.after and drop.before else None,
-        "all limits hold": all(row.holds is not False for row in rows.values()) if done else False,
+        "latency p50": _factor(checks["latency p50"]) if done else None,
+        "size": _factor(checks["size"]) if done else None,
+        "peak memory": _factor(checks["peak memory"]) if done else None,
+        "test accuracy, points": (
+            accuracy.after - accuracy.before if accuracy and accuracy.after and accuracy.before else None
+        ),
+        "all limits hold": all(check.holds is not False for check in checks.values()) if done else False,
         "folder": str(folder),
     }
 
 
-def _factor(row: Row) -> float | None:
-    return row.after / row.before if row.after and row.before else None
+def _factor(check: MeasureCheck) -> float | None:
+    return check.after / check.before if check.after and check.before else None

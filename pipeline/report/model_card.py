@@ -17,14 +17,14 @@ from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.recipe.recipe import Card
 from paredown.pipeline.report import provenance, report
+from paredown.pipeline.report.charts import PHASES
 from paredown.pipeline.report.closing_table import change, table_of
 from paredown.pipeline.report.plan_drawing import summary
 from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
-from paredown.stages.products.documents import parse
-from paredown.stages.products.embedded import InputSpec
+from paredown.stages.products.manifest import Manifest
 
 CARD, PICTURE = "model-card.md", "plan.svg"
 _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
@@ -39,17 +39,17 @@ def write_card(card: Card, folder: Path) -> Path | None:
     """
     run = read_run_folder(folder)
     with as_damage(folder), machine_errors(folder / CARD):
-        if not run.document("artifact"):
+        if run.manifest is None:
             for name in (CARD, PICTURE):
                 (folder / name).unlink(missing_ok=True)
             return None
         if rows := report.plan_rows(run):
             write_whole(folder / PICTURE, plan_svg(rows))
-        write_whole(folder / CARD, _text(card, run))
+        write_whole(folder / CARD, _text(card, run, run.manifest))
     return folder / CARD
 
 
-def _text(card: Card, run: RunFolder) -> str:
+def _text(card: Card, run: RunFolder, manifest: Manifest) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -57,19 +57,19 @@ def _text(card: Card, run: RunFolder) -> str:
         autoescape=False,  # Markdown, not HTML: `plain` makes words of others harmless
     )
     environment.filters["plain"] = plain
-    rows, table = report.plan_rows(run), table_of(run)
+    rows, table, blocks = report.plan_rows(run), table_of(run), replaced_blocks(run)
     text = environment.get_template("model-card.md").render(
         run=run,
         verdict=report.verdict(run, table),
         front_matter=yaml.safe_dump(front_matter(card, run), sort_keys=False, allow_unicode=True, width=120),
-        details=[*_details(run)],
+        details=[*_details(manifest)],
         owner=lambda field: _filled(card, field),
-        table=[(row, change(row)) for row in table],
+        table=[(check, change(check)) for check in table],
         number=lambda value: "-" if value is None else short(value),
         facts=dict(provenance.facts(run)),
         training=[*_training(run)],
         summary=summary(rows),
-        told=replacement_sentence(replaced_blocks(run)) if replaced_blocks(run) else "",
+        replacements=replacement_sentence(blocks) if blocks else "",
         pictured=bool(rows),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -77,16 +77,16 @@ def _text(card: Card, run: RunFolder) -> str:
 
 def front_matter(card: Card, run: RunFolder) -> dict[str, Any]:
     """What model hubs read at a card's head; what is not known is left out."""
-    found: dict[str, Any] = {}
+    licence: dict[str, Any] = {}
     if card.licence and _SPDX.fullmatch(card.licence):
-        found["license"] = card.licence.lower()
+        licence = {"license": card.licence.lower()}
     elif card.licence:
-        found |= {"license": "other", "license_name": card.licence}
-    layers = run.document("plan").get("layers", ())
+        licence = {"license": "other", "license_name": card.licence}
+    layers = run.plan.layers if run.plan else ()
     tags = ["onnx", "paredown"]
-    tags += ["int8"] if any(layer["bits"] == 8 for layer in layers) else []
-    tags += ["sparse"] if any(layer.get("sparsity") for layer in layers) else []
-    return found | {
+    tags += ["int8"] if any(layer.bits == 8 for layer in layers) else []
+    tags += ["sparse"] if any(layer.sparsity for layer in layers) else []
+    return licence | {
         "pipeline_tag": "image-classification",
         "library_name": "onnx",
         "tags": tags,
@@ -104,35 +104,25 @@ def _filled(card: Card, field: str) -> str:
     return plain(value) if value else f"**Not filled in** (`card: {{{field}: …}}` in the recipe)"
 
 
-def _details(run: RunFolder) -> Iterator[tuple[str, str]]:
-    manifest = run.document("artifact")
-    model, target, classes = manifest["model"], manifest["target"], manifest["data"]["classes"]
+def _details(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    model, target, recipe = manifest.model, manifest.target, manifest.recipe
     yield "what it is", "an image classifier as an ONNX file, made smaller and faster from an original"
-    weights = f", weights {Path(model['weights']).name}" if model.get("weights") else ""
-    yield "original", f"{model['source']}{weights}"
-    yield "made by", f"paredown {manifest['paredown']}"
-    if recipe := manifest.get("recipe"):
+    weights = f", weights {Path(model.weights).name}" if model.weights else ""
+    yield "original", f"{model.source}{weights}"
+    yield "made by", f"paredown {manifest.paredown}"
+    if recipe:
         yield "recipe", f"{recipe['name']}, sha256 {recipe['sha256']}"
-    yield "runtime", f"{target['runtime']}, batch {target['batch']}, threads {target['threads']}"
-    if fed := manifest.get("input"):
-        yield "input", str(parse(InputSpec, fed, "manifest.json"))
-    yield "output", f"one logit for each of {len(classes)} classes, in the order of the manifest"
-    files = [name for name in manifest["sha256"] if "/" not in name]
-    yield "files", ", ".join(f"artifact/{name}" for name in sorted(files))
+    yield "runtime", f"{target.runtime}, batch {target.batch}, threads {target.threads}"
+    if manifest.input:
+        yield "input", str(manifest.input)
+    yield "output", f"one logit for each of {len(manifest.data.classes)} classes, in the order of the manifest"
+    yield "files", ", ".join(f"artifact/{name}" for name in sorted(manifest.shipped()))
 
 
 def _training(run: RunFolder) -> Iterator[str]:
     """One line per training phase."""
-    epochs = [*run.document("original"), *run.document("recovered")]
-    for phase, group in groupby(epochs, key=lambda epoch: str(epoch["phase"])):
-        found = list(group)
-        best = max(epoch["accuracy"] for epoch in found)
-        count = f"{len(found)} epoch{'' if len(found) == 1 else 's'}"
-        yield f"{_PHASES.get(phase, phase)}: {count}, best accuracy on validation {best:.2f} %"
-
-
-_PHASES = {
-    "fit": "fit, the original learns the data",
-    "distil": "distil, the pared-down network learns from the original",
-    "quantize": "quantize, the same with int8 imitated",
-}
+    for phase, group in groupby(run.epochs, key=lambda epoch: epoch.phase):
+        accuracies = [epoch.accuracy for epoch in group]
+        what = f"{phase}, {PHASES[phase]}" if phase in PHASES else phase
+        count = f"{len(accuracies)} epoch{'' if len(accuracies) == 1 else 's'}"
+        yield f"{what}: {count}, best accuracy on validation {max(accuracies):.2f} %"

@@ -1,13 +1,13 @@
 """A plan drawn along the network's depth: one row per layer, from input to output."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from markupsafe import Markup
 
 from paredown.pipeline.report.svg import Point, Scale, line, picture, short, tag, text
+from paredown.stages.products.plan import Plan, PlannedLayer
 
 KINDS = {"conv": "convolution", "depthwise": "depthwise convolution", "linear": "linear layer", "join": "join (add)"}
 
@@ -53,13 +53,13 @@ class LayerRow:
         return f"{self.name}: " + ", ".join(filter(None, said))
 
 
-def rows_of(plan: Mapping[str, Any], order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
+def rows_of(plan: Plan, order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
     """The plan's layers in order of depth, sites of other transforms before the first layer that they change.
 
     A plan without `layers` gives a row for every place that a `narrow` or `quantize` site names, in `order`.
     """
-    rows = [_row(layer) for layer in plan.get("layers", ())] or _from_sites(plan)
-    if not plan.get("layers"):
+    rows = [_row(layer) for layer in plan.layers] or _from_sites(plan)
+    if not plan.layers:
         place_of = {name: index for index, name in enumerate(order)}
         rows.sort(key=lambda row: place_of.get(row.name, len(order)))
     for row in _changes(plan):
@@ -69,33 +69,39 @@ def rows_of(plan: Mapping[str, Any], order: Sequence[str] = ()) -> tuple[LayerRo
     return tuple(rows)
 
 
-def _row(layer: Mapping[str, Any]) -> LayerRow:
-    kind = "join" if layer["op"] == "add" else "depthwise" if layer["depthwise"] else layer["op"]
-    width, kept = layer["channels_out"], layer["kept_out"]
-    times = layer.get("baseline_ms"), layer.get("ms")
-    sparsity = {"zeros": layer.get("sparsity", 0.0), "pattern": layer.get("pattern", "")}
-    return LayerRow(layer["name"], kind, width, kept, layer["bits"], *times, **sparsity)
+def _row(layer: PlannedLayer) -> LayerRow:
+    return LayerRow(
+        name=layer.name,
+        kind="join" if layer.op == "add" else "depthwise" if layer.depthwise else layer.op,
+        width=layer.channels_out,
+        kept=layer.kept_out,
+        bits=layer.bits,
+        before=layer.baseline_ms,
+        ms=layer.ms,
+        zeros=layer.sparsity,
+        pattern=layer.pattern,
+    )
 
 
-def _from_sites(plan: Mapping[str, Any]) -> list[LayerRow]:
-    found: dict[str, LayerRow] = {}
-    for site in plan.get("sites", ()):
-        kind, _, place = site["name"].partition(":")
-        picked = plan["choice"].get(site["name"], site["candidates"][0])
-        row = found.get(place, LayerRow(place))
+def _from_sites(plan: Plan) -> list[LayerRow]:
+    rows: dict[str, LayerRow] = {}
+    for site in plan.sites:
+        kind, _, place = site.name.partition(":")
+        picked = plan.choice.get(site.name, site.candidates[0])
+        row = rows.get(place, LayerRow(place))
         if kind == "narrow":
-            found[place] = replace(row, width=int(site["candidates"][0]), kept=int(picked))
+            rows[place] = replace(row, width=int(site.candidates[0]), kept=int(picked))
         elif kind == "quantize":
-            found[place] = replace(row, bits=8 if picked == "int8" else 32)
-    return list(found.values())
+            rows[place] = replace(row, bits=8 if picked == "int8" else 32)
+    return list(rows.values())
 
 
-def _changes(plan: Mapping[str, Any]) -> list[LayerRow]:
+def _changes(plan: Plan) -> list[LayerRow]:
     """Sites of transforms that change neither widths nor precision nor zeros alone."""
-    first = {site["name"]: site["candidates"][0] for site in plan.get("sites", ())}
+    first = {site.name: site.candidates[0] for site in plan.sites}
     return [
         LayerRow(name, change="unchanged" if picked == first.get(name) else picked)
-        for name, picked in plan.get("choice", {}).items()
+        for name, picked in plan.choice.items()
         if name.partition(":")[0] not in ("narrow", "quantize", "sparsify")
     ]
 

@@ -1,44 +1,39 @@
-"""A found plan as tables: what it costs against the limits, and what it does at every site."""
+"""A plan as tables for the terminal: what it costs against the limits, and what it does at every site."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from paredown.models.errors import InputError
-from paredown.pipeline.run.run_folder import read_json
+from paredown.pipeline.run.run_folder import load_product
+from paredown.stages.products.costs import UNITS
+from paredown.stages.products.plan import Plan
 
 Rows = list[dict[str, str]]
-
-_UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB", "loss": "nats"}
-
-
-def read_plan(folder: Path) -> Mapping[str, Any]:
-    """What the search of the run in `folder` found; empty where it kept nothing."""
-    file = folder / "plan" / "plan.json"
-    found = read_json(file) if file.is_file() else {}
-    if not isinstance(found, dict):
-        raise InputError(f"{file}: damaged, it holds no plan")
-    return found
+"""Heading to cell, for every row."""
 
 
-def budget_rows(plan: Mapping[str, Any]) -> Rows:
+def read_plan(folder: Path) -> Plan | None:
+    """The plan of the run in `folder`; None where the search kept nothing. Raises InputError where it is damaged."""
+    return load_product(folder, "plan", Plan)
+
+
+def budget_rows(plan: Plan | None) -> Rows:
     """One row per budget: predicted, measured (`-` where it was not), and the limit that the search kept to."""
-    predicted, measured, limits = (plan.get(name) or {} for name in ("predicted", "measured", "limits"))
+    if plan is None or plan.predicted is None:
+        return []
+    measured = plan.measured.named() if plan.measured else {}
     return [
         {
-            "budget": f"{name} ({_UNITS.get(name, '')})",
-            "predicted": _number(predicted.get(name)),
+            "budget": f"{name} ({UNITS[name]})",
+            "predicted": _number(predicted),
             "measured": _number(measured.get(name)),
-            "limit with margin": _number(limits.get(name)),
+            "limit with margin": _number(plan.limits.get(name)),
         }
-        for name in predicted
-        if name in _UNITS
+        for name, predicted in sorted(plan.predicted.named().items())
     ]
 
 
-def site_rows(plan: Mapping[str, Any]) -> Rows:
+def site_rows(plan: Plan | None) -> Rows:
     """One row per site: the candidate that the plan picks there."""
-    return [{"site": site, "candidate": candidate} for site, candidate in plan.get("choice", {}).items()]
+    return [{"site": site, "candidate": candidate} for site, candidate in plan.choice.items()] if plan else []
 
 
 def _number(value: float | None) -> str:

@@ -1,16 +1,17 @@
 """Which block became what, and why: the report's account of replaced blocks."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from paredown.models.compression.supernet import ABSORBED, KEEP
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.analysis.plan_network import is_merged
 from paredown.stages.blocks.trained_cache import kind_of
+from paredown.stages.products.plan import BlockCandidate, PlannedBlock
+from paredown.stages.products.replacement_scores import ReplacementScores, Score
 
 NEGLIGIBLE = 1e-4
 """Nats; a saving for less is not better for that."""
@@ -45,8 +46,8 @@ class ReplacedBlock:
     """A block, what stands in its place, what else was offered, and how many replacements were tried."""
 
     name: str
-    kept: Offer
-    now: Offer
+    original: Offer
+    replacement: Offer
     offers: tuple[Offer, ...]
     tried: int
     before: str = ""
@@ -56,11 +57,11 @@ class ReplacedBlock:
 
     @property
     def why(self) -> str:
-        if self.now.name == ABSORBED:
+        if self.replacement.name == ABSORBED:
             return f"{self.before} does its work too"
-        if self.now.name != KEEP:
-            also = f", standing for {self.behind} too" if is_merged(self.now.name) else ""
-            return f"{_saving(self.now)} for {short(self.now.loss)} nats{also}"
+        if self.replacement.name != KEEP:
+            also = f", standing for {self.behind} too" if is_merged(self.replacement.name) else ""
+            return f"{_saving(self.replacement)} for {short(self.replacement.loss)} nats{also}"
         cheaper = [offer for offer in self.offers if offer.saves > 0 and offer.name != ABSORBED]
         if not cheaper:
             return "nothing offered is faster"
@@ -70,55 +71,62 @@ class ReplacedBlock:
 
 def replaced_blocks(run: RunFolder) -> tuple[ReplacedBlock, ...]:
     """Every block that could be replaced, in order of depth; empty where the search had no replacements."""
-    library, blocks = run.document("library"), run.document("plan").get("blocks", ())
-    around = [{"name": ""}, *blocks, {"name": ""}]
+    blocks = run.plan.blocks if run.plan else ()
+    around = (None, *blocks, None)
     return tuple(
-        _became(block, before["name"], behind, library)
+        _replaced(block, before, behind, run.library)
         for before, block, behind in zip(around[:-2], blocks, around[2:], strict=True)
     )
 
 
-def _became(
-    block: Mapping[str, Any], before: str, behind: Mapping[str, Any], library: Mapping[str, Any]
+def _replaced(
+    block: PlannedBlock, before: PlannedBlock | None, behind: PlannedBlock | None, library: ReplacementScores | None
 ) -> ReplacedBlock:
-    alone, both = (library.get(part, {}).get(block["name"], {}) for part in ("blocks", "merged"))
-    tried = {KEEP: alone.get("keep", {}), **alone.get("candidates", {}), **both.get("candidates", {})}
-    kinds = [Path(name).stem for name in library.get("plugins", ())]
-    kept = _ms(block["candidates"][0])
-    next_kept = _ms(behind["candidates"][0]) if behind["name"] else 0.0
+    scores = _scores(block.name, library)
+    kinds = [Path(name).stem for name in library.plugins] if library else []
+    own = _ms(block.candidates[0])
+    both = own + (_ms(behind.candidates[0]) if behind else 0.0)
     offers = tuple(
-        _offer(
-            offer,
-            tried.get(offer["name"], {}),
-            kinds,
-            kept + next_kept * is_merged(offer["name"]),
-            block["picked"],
-        )
-        for offer in block["candidates"]
+        _offer(one, scores.get(one.name), kinds, both if is_merged(one.name) else own, block.picked)
+        for one in block.candidates
     )
-    now = next(offer for offer in offers if offer.picked)
-    return ReplacedBlock(block["name"], offers[0], now, offers, len(tried) - 1, before, behind["name"])
+    return ReplacedBlock(
+        name=block.name,
+        original=offers[0],
+        replacement=next(offer for offer in offers if offer.picked),
+        offers=offers,
+        tried=len(scores.keys() - {KEEP}),
+        before=before.name if before else "",
+        behind=behind.name if behind else "",
+    )
+
+
+def _scores(block: str, library: ReplacementScores | None) -> dict[str, Score]:
+    """Candidate to its score, of all that were tried for a block; the block itself is one of them."""
+    parts = (library.blocks.get(block), library.merged.get(block)) if library else (None, None)
+    tried = {name: score for part in parts if part for name, score in part.candidates.items()}
+    return {KEEP: parts[0].keep, **tried} if parts[0] else tried
 
 
 def _offer(
-    offer: Mapping[str, Any], score: Mapping[str, float], kinds: Sequence[str], instead_of: float, picked: str
+    candidate: BlockCandidate, score: Score | None, kinds: Sequence[str], instead_of: float, picked: str
 ) -> Offer:
     return Offer(
-        name=offer["name"],
-        kind=kind_of(offer["name"], kinds),
-        ms=_ms(offer),
-        loss=offer["loss"],
-        error=score.get("error", 0.0),
+        name=candidate.name,
+        kind=kind_of(candidate.name, kinds),
+        ms=_ms(candidate),
+        loss=candidate.loss,
+        error=score.error if score else 0.0,
         instead_of=instead_of,
-        macs=score.get("macs"),
-        parameters=score.get("parameters"),
-        picked=offer["name"] == picked,
+        macs=score.macs if score else None,
+        parameters=score.parameters if score else None,
+        picked=candidate.name == picked,
     )
 
 
-def _ms(offer: Mapping[str, Any]) -> float:
+def _ms(candidate: BlockCandidate) -> float:
     """Predicted, in int8 where the plan may use it."""
-    return float(offer["ms"].get("8", offer["ms"]["32"]))
+    return candidate.ms["8"] if "8" in candidate.ms else candidate.ms["32"]
 
 
 def _saving(offer: Offer) -> str:
@@ -129,9 +137,9 @@ def _saving(offer: Offer) -> str:
 
 def replacement_sentence(blocks: Sequence[ReplacedBlock]) -> str:
     """The plan's blocks in one sentence."""
-    replaced = [block for block in blocks if block.now.name != KEEP]
+    replaced = [block for block in blocks if block.replacement.name != KEEP]
     tried = sum(block.tried for block in blocks)
-    kinds = Counter(block.now.kind.replace("_", " ") for block in replaced)
+    kinds = Counter(block.replacement.kind.replace("_", " ") for block in replaced)
     into = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
     count = f"{len(replaced)} of {len(blocks)} blocks were replaced{f' ({into})' if into else ''}"
     return f"{count}; {tried} replacements were built and trained against the original's features."

@@ -10,11 +10,12 @@ from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
 from paredown.pipeline.report.charts import gauge
-from paredown.pipeline.report.closing_table import Row, _signed, change, table_of
+from paredown.pipeline.report.closing_table import change, points_gained, table_of
 from paredown.pipeline.report.plan_drawing import LayerRow, pictures, rows_of, summary
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
+from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.product_files import PRODUCTS, stage_of
 
 OPTIONAL = ("original", "library")
@@ -41,8 +42,9 @@ def render(folder: Path) -> Path:
 
 
 def plan_rows(run: RunFolder) -> tuple[LayerRow, ...]:
-    """The plan's layers in order of depth."""
-    return rows_of(run.document("plan"), tuple(run.document("profile").get("layers", ())))
+    """The plan's layers in order of depth; none without a plan."""
+    order = tuple(run.profile.costs.layers) if run.profile and run.profile.costs else ()
+    return rows_of(run.plan, order) if run.plan else ()
 
 
 def _page(run: RunFolder) -> str:
@@ -50,35 +52,35 @@ def _page(run: RunFolder) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.filters |= {"short": short, "duration": sections.duration, "compared": provenance.words}
-    table, rows = table_of(run), plan_rows(run)
+    table, rows, blocks = table_of(run), plan_rows(run), replaced_blocks(run)
     return environment.get_template("report.html").render(
         run=run,
         verdict=verdict(run, table),
-        gains=gains(table) if run.document("artifact") else [],
-        after="artifact" if run.document("artifact") else "plan",
+        gains=gains(table) if run.manifest else [],
+        after="artifact" if run.manifest else "plan",
         note=_note(run),
-        table=[(row, gauge(row.before, row.after, row.limit, row.holds), change(row)) for row in table],
+        table=[(check, gauge(check.before, check.after, check.limit, check.holds), change(check)) for check in table],
         rows=rows,
         summary=summary(rows),
         pictures=pictures(rows),
         sections=sections.all_of(run),
         compared=provenance.lines(run),
         facts=provenance.facts(run),
-        blocks=replaced_blocks(run),
-        told=replacement_sentence(replaced_blocks(run)),
+        blocks=blocks,
+        replacements=replacement_sentence(blocks),
         absent=[stage_of(name) for name in PRODUCTS if name not in run.present and name not in OPTIONAL],
     )
 
 
-def verdict(run: RunFolder, table: Sequence[Row]) -> Verdict:
+def verdict(run: RunFolder, table: Sequence[MeasureCheck]) -> Verdict:
     """The line at the head: whether every limit holds, and which one does not."""
     missed = [row for row in table if row.holds is False]
     limited = [row for row in table if row.limit is not None]
     ended = " ".join(f"{line[:1].upper()}{line[1:]}." for line in run.refusals.values())
-    if run.refusals and not run.document("artifact"):
+    if run.refusals and not run.manifest:
         stage = stage_of(next(iter(run.refusals)))
         return Verdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
-    if not run.document("artifact"):
+    if not run.manifest:
         return Verdict(
             "open", "Not finished", "There is no verified artifact yet; the same command goes on with the run."
         )
@@ -99,9 +101,9 @@ def verdict(run: RunFolder, table: Sequence[Row]) -> Verdict:
 
 def _note(run: RunFolder) -> str:
     """What the table's numbers are."""
-    if run.document("artifact"):
+    if run.manifest:
         return "Original and artifact were measured in turns, on the same machine, by the same run."
-    if run.document("plan"):
+    if run.plan:
         return (
             "There is no artifact: the numbers after are the plan's, and its limits are the recipe's less the margin "
             "that the search keeps free."
@@ -109,7 +111,7 @@ def _note(run: RunFolder) -> str:
     return "There is neither an artifact nor a plan yet."
 
 
-def _miss(row: Row) -> str:
+def _miss(row: MeasureCheck) -> str:
     assert row.after is not None and row.limit is not None
     side = "under its floor" if row.unit == "%" else "over its limit"
     numbers = (
@@ -118,21 +120,21 @@ def _miss(row: Row) -> str:
     return f"{numbers}." if row.unit == "%" else f"{numbers} by {100 * (row.after / row.limit - 1):.1f} %."
 
 
-def gains(table: Sequence[Row]) -> list[tuple[str, str]]:
+def gains(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:
     """The large numbers under the headline: (number, what it says)."""
-    named: Mapping[str, Row] = {row.name: row for row in table if row.before and row.after}
+    named: Mapping[str, MeasureCheck] = {row.name: row for row in table if row.before and row.after}
     words = {
         "latency p50": ("faster", "slower"),
         "size": ("smaller file", "larger file"),
         "peak memory": ("less peak memory", "more peak memory"),
     }
     factors = [(_factor(named[name]), said) for name, said in words.items() if name in named]
-    found = [(f"{max(factor, 1 / factor):.2f}x", said[factor < 1]) for factor, said in factors]
+    numbers = [(f"{max(factor, 1 / factor):.2f}x", said[factor < 1]) for factor, said in factors]
     if accuracy := named.get("test accuracy"):
-        found.append((_signed(accuracy), "points of test accuracy"))
-    return found
+        numbers.append((points_gained(accuracy), "points of test accuracy"))
+    return numbers
 
 
-def _factor(row: Row) -> float:
+def _factor(row: MeasureCheck) -> float:
     assert row.before and row.after
     return row.before / row.after

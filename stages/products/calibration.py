@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from paredown.models.compression.qdq import Range
 from paredown.models.network.layers import ChannelGroup
@@ -31,7 +31,7 @@ class Calibration:
         write_document(folder / self.FILE, document, indent=None)
 
     @classmethod
-    def load(cls, folder: Path) -> "Calibration":
+    def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
         tuned = parse(dict[str, Any], document.get("tuned"), damaged(file))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
@@ -67,7 +67,7 @@ class ProfiledSites:
         write_document(folder / self.FILE, document, indent=1)
 
     @classmethod
-    def load(cls, folder: Path) -> "ProfiledSites":
+    def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
         return parse(cls, {**document, "costs": document if "layers" in document else None}, damaged(file))

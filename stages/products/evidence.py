@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from paredown.stages.products.documents import read_document, write_document
 
@@ -65,5 +65,5 @@ class Evidence:
         write_document(folder / self.FILE, self, indent=2, sort_keys=True)
 
     @classmethod
-    def load(cls, folder: Path) -> "Evidence":
+    def load(cls, folder: Path) -> Self:
         return read_document(cls, folder / cls.FILE)

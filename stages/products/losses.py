@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from paredown.stages.products.documents import read_document, write_document
 
@@ -29,5 +29,5 @@ class ExpectedLosses:
         write_document(folder / self.FILE, self, indent=1)
 
     @classmethod
-    def load(cls, folder: Path) -> "ExpectedLosses":
+    def load(cls, folder: Path) -> Self:
         return read_document(cls, folder / cls.FILE)

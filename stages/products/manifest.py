@@ -6,7 +6,7 @@ It travels with the artifact, so that somebody else may have written it.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from paredown.stages.products.documents import read_document, write_document
 from paredown.stages.products.embedded import InputSpec
@@ -40,11 +40,11 @@ class TargetRecord:
 class DataRecord:
     """The images: `images` maps a split to their number, `fingerprint` is a digest of their files."""
 
+    classes: tuple[str, ...]
+    images: Mapping[str, int]
+    licence: str
     source: str = ""
     fingerprint: str = ""
-    classes: tuple[str, ...] = ()
-    licence: str = ""
-    images: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -68,31 +68,31 @@ class Manifest:
 
     FILE: ClassVar[str] = "manifest.json"
 
-    checks: tuple[MeasureCheck, ...]
-    artifact: Evidence
-    sha256: Mapping[str, str]
-    paredown: str = ""
+    paredown: str
     recipe: Mapping[str, str] = field(default_factory=dict)
+    model: ModelOrigin
+    data: DataRecord
     input: InputSpec | None = None
-    model: ModelOrigin | None = None
-    target: TargetRecord | None = None
+    target: TargetRecord
     limits: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     plan: Mapping[str, str] = field(default_factory=dict)
     quantization: Mapping[str, Any] = field(default_factory=dict)
     zeros: Mapping[str, float] = field(default_factory=dict)
-    baseline: Evidence | None = None
-    ratios: Ratios | None = None
-    parity: Parity | None = None
+    sha256: Mapping[str, str]
     versions: Mapping[str, str] = field(default_factory=dict)
-    data: DataRecord = field(default_factory=DataRecord)
+    checks: tuple[MeasureCheck, ...]
+    baseline: Evidence
+    artifact: Evidence
+    ratios: Ratios
+    parity: Parity
     compare: tuple[Comparison, ...] = ()
 
     def save(self, folder: Path) -> None:
         write_document(folder / self.FILE, self, indent=2, sort_keys=True)
 
     @classmethod
-    def load(cls, folder: Path) -> "Manifest":
+    def load(cls, folder: Path) -> Self:
         return read_document(cls, folder / cls.FILE)
 
     def shipped(self) -> tuple[str, ...]:

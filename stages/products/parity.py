@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from paredown.stages.products.documents import read_document, write_document
 
@@ -24,5 +24,5 @@ class Parity:
         write_document(folder / self.FILE, self, indent=2)
 
     @classmethod
-    def load(cls, folder: Path) -> "Parity":
+    def load(cls, folder: Path) -> Self:
         return read_document(cls, folder / cls.FILE)

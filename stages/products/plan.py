@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.documents import LEFT_OUT, damaged, parse, plain, read_object, write_document
@@ -113,7 +113,7 @@ class Plan:
         write_document(folder / self.FILE, document, indent=1, sort_keys=True)
 
     @classmethod
-    def load(cls, folder: Path) -> "Plan":
+    def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
         return parse(cls, {**document, "predicted": document.get("predicted") or None}, damaged(file))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from paredown.models.compression.qdq import Range
 from paredown.stages.products.documents import read_document, write_document
@@ -21,5 +21,5 @@ class CalibratedRanges:
         write_document(folder / self.FILE, self.ranges, indent=1, sort_keys=True)
 
     @classmethod
-    def load(cls, folder: Path) -> "CalibratedRanges":
+    def load(cls, folder: Path) -> Self:
         return cls(read_document(dict[str, Range], folder / cls.FILE))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from paredown.models.network.blocks import Place
 from paredown.stages.products.documents import read_document, write_document
@@ -62,5 +62,5 @@ class ReplacementScores:
         write_document(folder / self.FILE, self, indent=1)
 
     @classmethod
-    def load(cls, folder: Path) -> "ReplacementScores":
+    def load(cls, folder: Path) -> Self:
         return read_document(cls, folder / cls.FILE)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from paredown.stages.products.documents import read_document, write_document
 
@@ -37,5 +37,5 @@ class TrainingCurve:
         write_document(folder / self.FILE, self.epochs, indent=2)
 
     @classmethod
-    def load(cls, folder: Path) -> "TrainingCurve":
+    def load(cls, folder: Path) -> Self:
         return cls(read_document(tuple[Epoch, ...], folder / cls.FILE))

@@ -16,7 +16,8 @@ from paredown.models.errors import InputError, MissingError
 from paredown.pipeline.artifact.signing import VARIABLE, check_signatures, public_key, sign, signatures
 from paredown.pipeline.commands.sign import sign_verb
 from paredown.stages.products.evidence import Evidence
-from paredown.stages.products.manifest import Manifest
+from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.parity import Parity
 
 Keys = Callable[..., tuple[Path, Path]]
 
@@ -31,7 +32,19 @@ def model(tmp_path: Path) -> Path:
         file.write_bytes(model.SerializeToString())
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     measured = Evidence(None, 1.0, 60.0, accuracy={}, images={}, runtime="exact 1", machine={})
-    Manifest(checks=(), artifact=measured, sha256=digests).save(tmp_path)
+    manifest = Manifest(
+        paredown="0.1.0",
+        model=ModelOrigin("net.py:net"),
+        target=TargetRecord("exact"),
+        data=DataRecord((), {}, ""),
+        checks=(),
+        baseline=measured,
+        artifact=measured,
+        ratios=Ratios(1.0, 1.0, 1.0),
+        parity=Parity(agreement=1.0, mean_difference=0.0, limit=0.95),
+        sha256=digests,
+    )
+    manifest.save(tmp_path)
     return files[0]
 
 

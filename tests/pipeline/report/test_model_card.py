@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,55 +15,68 @@ from click.testing import CliRunner
 from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe.recipe import Card
 from paredown.pipeline.report.model_card import plain, write_card
+from paredown.stages.products.embedded import InputSpec
+from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.measure_check import MeasureCheck
+from paredown.stages.products.parity import Parity
+from paredown.stages.products.plan import Plan, PlannedLayer
+from paredown.stages.products.training_curve import Epoch, TrainingCurve
 
 Folder = Callable[..., Path]
-MEASURED = {
-    "latency": {"p50": 4.0, "p95": 6.0, "spread": 0.25, "runs": 180, "rounds": 9},
-    "size": 8.0,
-    "peak_memory": 90.0,
-    "accuracy": {"test": 81.25},
-    "images": {"test": 800},
-    "runtime": "onnxruntime 1.31.0",
-    "machine": {"cpu": "a CPU"},
-}
-LAYER = {"op": "conv", "depthwise": False, "channels_out": 64, "bits": 8, "ms": 0.05, "baseline_ms": 0.125}
+MEASURED = Evidence(
+    latency=Latency(4.0, 6.0, spread=0.25, runs=180, rounds=9),
+    size=8.0,
+    peak_memory=90.0,
+    accuracy={"test": 81.25},
+    images={"test": 800},
+    runtime="onnxruntime 1.31.0",
+    machine={"cpu": "a CPU"},
+)
 
 
-def manifest(**instead: Any) -> dict[str, Any]:
-    size = {"name": "size", "unit": "MiB", "before": 8.0, "after": 1.0, "limit": 2.0, "holds": True}
-    points = {"name": "test accuracy", "unit": "%", "before": 81.25, "after": 80.75, "limit": None, "holds": None}
-    return {
-        "paredown": "0.1.0",
-        "recipe": {"name": "demo", "sha256": "cd" * 32},
-        "input": {"shape": [1, 3, 8, 8], "channels": "RGB", "range": [0, 1], "mean": [0.5] * 3, "std": [0.25] * 3},
-        "model": {"source": "timm/a_b", "weights": "/home/me/secret/a.pth"},
-        "target": {"runtime": "onnxruntime", "threads": 1, "batch": 1},
-        "checks": [size, points],
-        "baseline": MEASURED,
-        "artifact": MEASURED,
-        "parity": {"agreement": 0.995, "mean_difference": 0.01, "limit": 0.95},
-        "sha256": {"model.onnx": "ab" * 32, "baseline/model.onnx": "ef" * 32},
-        "versions": {"torch": "2.13.0"},
-        "data": {"classes": ["good", "<b>|`bad`"], "licence": "CC0", "images": {"test": 800}},
-        **instead,
-    }
+def layer(index: int) -> PlannedLayer:
+    kept = 64 - index % 2 * 24
+    widths = {"channels_in": 64, "channels_out": 64, "kept_in": 64, "kept_out": kept}
+    return PlannedLayer(name=f"block.{index}", op="conv", depthwise=False, bits=8, ms=0.05, baseline_ms=0.125, **widths)
+
+
+def manifest(**instead: Any) -> Manifest:
+    made = Manifest(
+        paredown="0.1.0",
+        recipe={"name": "demo", "sha256": "cd" * 32},
+        input=InputSpec((1, 3, 8, 8), "RGB", (0, 1), (0.5,) * 3, (0.25,) * 3),
+        model=ModelOrigin("timm/a_b", "/home/me/secret/a.pth"),
+        target=TargetRecord("onnxruntime"),
+        checks=(
+            MeasureCheck("size", "MiB", 8.0, 1.0, 2.0, True),
+            MeasureCheck("test accuracy", "%", 81.25, 80.75, None, None),
+        ),
+        baseline=MEASURED,
+        artifact=MEASURED,
+        ratios=Ratios(1.0, 0.125, 1.0),
+        parity=Parity(agreement=0.995, mean_difference=0.01, limit=0.95),
+        sha256={"model.onnx": "ab" * 32, "baseline/model.onnx": "ef" * 32},
+        versions={"torch": "2.13.0"},
+        data=DataRecord(("good", "<b>|`bad`"), {"test": 800}, "CC0"),
+    )
+    return replace(made, **instead)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """A run's folder with a plan of so many layers, training curves and a manifest."""
 
-    def write(layers: int = 40, proved: dict[str, Any] | None = None) -> Path:
-        rows = [{**LAYER, "name": f"block.{i}", "kept_out": 64 - i % 2 * 24} for i in range(layers)]
-        epoch = {"phase": "distil", "epoch": 1, "loss": 0.5, "accuracy": 79.5}
-        plan = {"choice": {}, "sites": [], "layers": rows}
-        for product, name, content in (
-            ("plan", "plan.json", plan),
-            ("recovered", "curves.json", [epoch, {**epoch, "epoch": 2, "accuracy": 80.5}]),
-            ("artifact", "manifest.json", manifest() if proved is None else proved),
-        ):
+    def write(layers: int = 40, proved: Manifest | None = None) -> Path:
+        epochs = (Epoch("distil", 1, 0.5, 79.5, seconds=1.0), Epoch("distil", 2, 0.5, 80.5, seconds=1.0))
+        documents = {
+            "plan": Plan(choice={}, layers=tuple(map(layer, range(layers)))),
+            "recovered": TrainingCurve(epochs),
+            "artifact": proved or manifest(),
+        }
+        for product, document in documents.items():
             (tmp_path / "demo" / product).mkdir(parents=True, exist_ok=True)
-            (tmp_path / "demo" / product / name).write_text(json.dumps(content))
+            document.save(tmp_path / "demo" / product)
         return tmp_path / "demo"
 
     return write
@@ -135,14 +149,17 @@ def test_words_of_others_stay_words(folder: Folder) -> None:
 
 
 def test_a_missed_limit_is_told_first(folder: Folder) -> None:
-    missed = {"name": "size", "unit": "MiB", "before": 8.0, "after": 3.0, "limit": 2.0, "holds": False}
-    text = card_of(folder(proved=manifest(checks=[missed])))
+    missed = MeasureCheck("size", "MiB", 8.0, 3.0, 2.0, False)
+    text = card_of(folder(proved=manifest(checks=(missed,))))
     assert "1 of 1 limits missed: size." in text and "| **missed** |" in text
 
 
 def test_a_manifest_of_an_earlier_version_has_a_card_too(folder: Folder) -> None:
-    old = {key: value for key, value in manifest().items() if key not in ("recipe", "input")}
-    assert "| input |" not in card_of(folder(proved=old))
+    made = folder()
+    file = made / "artifact" / "manifest.json"
+    later = ("recipe", "input", "compare", "zeros", "quantization")
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key not in later}))
+    assert "| input |" not in card_of(made)
 
 
 def test_without_an_artifact_there_is_no_card(folder: Folder) -> None:

@@ -1,9 +1,10 @@
-"""The report and the closing table, from small products written by hand."""
+"""The report and the closing table, from small products."""
 
 import errno
-import json
+import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,94 +12,113 @@ from typing import Any
 import pytest
 
 from paredown.models.errors import MachineError
-from paredown.pipeline.report.closing_table import Row, closing_table
+from paredown.pipeline.report.closing_table import closing_table
 from paredown.pipeline.report.plan_drawing import pictures, rows_of
 from paredown.pipeline.report.report import render
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
+from paredown.stages.products.costs import CostSummary
+from paredown.stages.products.evidence import Comparison, Evidence, Latency
+from paredown.stages.products.losses import ExpectedLosses
+from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.measure_check import MeasureCheck
+from paredown.stages.products.parity import Parity
+from paredown.stages.products.plan import MeasuredPlanRecord, Plan, PlannedLayer, SiteCandidates
+from paredown.stages.products.training_curve import Epoch, TrainingCurve
 
 Folder = Callable[..., Path]
+PARITY = Parity(agreement=0.995, mean_difference=0.01, limit=0.95)
 
 
-def _evidence(p50: float, size: float) -> dict[str, Any]:
-    return {
-        "latency": {"p50": p50, "p95": p50 * 1.5, "spread": 0.25, "runs": 180, "rounds": 9},
-        "size": size,
-        "peak_memory": 90.0,
-        "accuracy": {"validation": 80.5, "test": 81.25},
-        "images": {"validation": 400, "test": 800},
-        "runtime": "onnxruntime 1.31.0",
-        "machine": {"cpu": "a CPU", "cores": "2"},
-    }
+def _latency(p50: float) -> Latency:
+    return Latency(p50, p50 * 1.5, spread=0.25, runs=180, rounds=9)
 
 
-def _check(
-    name: str, unit: str, before: float, after: float, limit: float | None, holds: bool | None
-) -> dict[str, Any]:
-    return {"name": name, "unit": unit, "before": before, "after": after, "limit": limit, "holds": holds}
+def _evidence(p50: float, size: float) -> Evidence:
+    return Evidence(
+        latency=_latency(p50),
+        size=size,
+        peak_memory=90.0,
+        accuracy={"validation": 80.5, "test": 81.25},
+        images={"validation": 400, "test": 800},
+        runtime="onnxruntime 1.31.0",
+        machine={"cpu": "a CPU", "cores": "2"},
+    )
 
 
-def _manifest(p50: float = 1.75) -> dict[str, Any]:
-    return {
-        "paredown": "0.1.0",
-        "model": {"source": "torchvision/mobilenet_v2"},
-        "target": {"runtime": "onnxruntime", "threads": 1, "batch": 1},
-        "checks": [
-            _check("latency p50", "ms", 4.0, p50, 2.0, p50 <= 2.0),
-            _check("latency p95", "ms", 6.0, 2.6, None, None),
-            _check("size", "MiB", 8.0, 1.0, 2.0, True),
-            _check("test accuracy", "%", 81.25, 80.75, 80.25, True),
-        ],
-        "baseline": _evidence(4.0, 8.0),
-        "artifact": _evidence(p50, 1.0),
-        "ratios": {"latency_p50": p50 / 4, "size": 0.125},
-        "parity": {"agreement": 0.995, "mean_difference": 0.01, "limit": 0.95},
-        "sha256": {"model.onnx": "ab" * 32},
-        "versions": {"torch": "2.13.0"},
-        "data": {"classes": ["good", "<script>alert(1)</script>"], "licence": "CC0", "images": {"test": 800}},
-    }
+def _manifest(p50: float = 1.75) -> Manifest:
+    return Manifest(
+        paredown="0.1.0",
+        model=ModelOrigin("torchvision/mobilenet_v2"),
+        target=TargetRecord("onnxruntime"),
+        checks=(
+            MeasureCheck("latency p50", "ms", 4.0, p50, 2.0, p50 <= 2.0),
+            MeasureCheck("latency p95", "ms", 6.0, 2.6, None, None),
+            MeasureCheck("size", "MiB", 8.0, 1.0, 2.0, True),
+            MeasureCheck("test accuracy", "%", 81.25, 80.75, 80.25, True),
+        ),
+        baseline=_evidence(4.0, 8.0),
+        artifact=_evidence(p50, 1.0),
+        ratios=Ratios(latency_p50=p50 / 4, size=0.125, peak_memory=1.0),
+        parity=PARITY,
+        sha256={"model.onnx": "ab" * 32},
+        versions={"torch": "2.13.0"},
+        data=DataRecord(("good", "<script>alert(1)</script>"), {"test": 800}, "CC0"),
+    )
 
 
-def _layer(index: int, width: int, kept: int, bits: int) -> dict[str, Any]:
-    widths = {"channels_in": width, "channels_out": width, "kept_in": kept, "kept_out": kept}
-    kind = {"name": f"block.{index}.<b>", "op": ("conv", "conv", "add")[index % 3], "depthwise": index % 3 == 1}
-    return {**kind, **widths, "bits": bits, "ms": 0.05, "baseline_ms": 0.125}
+def _layer(index: int, width: int, kept: int, bits: int) -> PlannedLayer:
+    return PlannedLayer(
+        name=f"block.{index}.<b>",
+        op=("conv", "conv", "add")[index % 3],
+        depthwise=index % 3 == 1,
+        channels_in=width,
+        channels_out=width,
+        kept_in=kept,
+        kept_out=kept,
+        bits=bits,
+        ms=0.05,
+        baseline_ms=0.125,
+    )
 
 
-def _plan(layers: int = 40) -> dict[str, Any]:
-    listed = [_layer(i, 64, 64 if i % 4 == 0 else 40, 32 if i % 5 == 0 else 8) for i in range(layers)]
-    tried = {"predicted": {"latency": 1.6}, "loss": 0.1, "holds": True}
-    return {
-        "limits": {"latency": 1.92, "size": 1.92},
-        "sites": [{"name": "substitute:block.7", "candidates": ["keep", "inverted residual"], "losses": [0, 0.1]}],
-        "choice": {"substitute:block.7": "inverted residual"},
-        "predicted": {"latency": 1.6, "size": 1.1, "memory": 70.0, "loss": 0.1},
-        "measured": {"latency": 2.0, "size": 1.1, "memory": None},
-        "feasible": True,
-        "least": {},
-        "gap": 0.001,
-        "measured_plans": [
-            {**tried, "measured": {"latency": 1.6}},
-            {**tried, "measured": {"latency": 2.0}},
-        ],
-        "front": [{"latency": 1.0, "loss": 0.5}, {"latency": 3.0, "loss": 0.0}],
-        "layers": listed,
-    }
+def _plan(layers: int = 40) -> Plan:
+    def measured(latency: float) -> MeasuredPlanRecord:
+        return MeasuredPlanRecord(CostSummary(1.6, 1.1), CostSummary(latency, 1.1), loss=0.1, holds=True)
+
+    return Plan(
+        choice={"substitute:block.7": "inverted residual"},
+        limits={"latency": 1.92, "size": 1.92},
+        sites=(SiteCandidates("substitute:block.7", ("keep", "inverted residual"), (0.0, 0.1)),),
+        predicted=CostSummary(1.6, 1.1, memory=70.0, loss=0.1),
+        measured=CostSummary(2.0, 1.1),
+        gap=0.001,
+        measured_plans=(measured(1.6), measured(2.0)),
+        front=(CostSummary(1.0, 1.1, loss=0.5), CostSummary(3.0, 1.1, loss=0.0)),
+        layers=tuple(_layer(i, 64, 64 if i % 4 == 0 else 40, 32 if i % 5 == 0 else 8) for i in range(layers)),
+    )
 
 
-def _curve(*phases: str) -> list[dict[str, Any]]:
-    return [{"phase": p, "epoch": i, "loss": 0.5, "accuracy": 78.0 + i, "seconds": 9.0} for p in phases for i in (1, 2)]
+def _curve(*phases: str) -> TrainingCurve:
+    return TrainingCurve(tuple(Epoch(p, i, loss=0.5, accuracy=78.0 + i, seconds=9.0) for p in phases for i in (1, 2)))
 
 
-FULL: dict[str, tuple[str, Any]] = {
-    "original": ("curves.json", _curve("fit")),
-    "baseline": ("evidence.json", _evidence(4.0, 8.0)),
-    "profile": ("profile.json", {"layers": {}, "samples": [{}] * 20}),
-    "sensitivity": ("sensitivity.json", {"spearman": 0.875, "plans": 24}),
-    "plan": ("plan.json", _plan()),
-    "compressed": ("made.json", {}),
-    "recovered": ("curves.json", _curve("distil", "quantize")),
-    "exported": ("parity.json", {"agreement": 0.995, "mean_difference": 0.01, "limit": 0.95}),
-    "artifact": ("manifest.json", _manifest()),
+def _profile() -> ProfiledSites:
+    samples = (PlanSample({}, 4.0, 8.0),) * 20
+    return ProfiledSites({}, {}, CostProfile({}, 4.0, (), 0.0, 40.0, 2.0, samples=samples))
+
+
+FULL: dict[str, Any] = {
+    "original": _curve("fit"),
+    "baseline": _evidence(4.0, 8.0),
+    "profile": _profile(),
+    "sensitivity": ExpectedLosses({}, {}, {}, spearman=0.875, plans=24),
+    "plan": _plan(),
+    "compressed": None,
+    "recovered": _curve("distil", "quantize"),
+    "exported": PARITY,
+    "artifact": _manifest(),
 }
+"""Product to its document, if it has one."""
 
 
 @pytest.fixture
@@ -108,8 +128,8 @@ def folder(tmp_path: Path) -> Folder:
     def write(*names: str, **instead: Any) -> Path:
         for name in names or FULL:
             (tmp_path / "demo" / name).mkdir(parents=True, exist_ok=True)
-            file, content = FULL[name]
-            (tmp_path / "demo" / name / file).write_text(json.dumps(instead.get(name, content)))
+            if document := instead.get(name, FULL[name]):
+                document.save(tmp_path / "demo" / name)
         (tmp_path / "demo" / "timings.json").write_text('{"baseline": 12.5, "recover": 3725}')
         return tmp_path / "demo"
 
@@ -152,8 +172,8 @@ def _said(page: _Page) -> str:
 
 def test_the_closing_table_is_the_manifests(folder: Folder) -> None:
     first, *_, last = closing_table(folder())
-    assert first == Row("latency p50", "ms", 4.0, 1.75, 2.0, True)
-    assert last == Row("test accuracy", "%", 81.25, 80.75, 80.25, True)
+    assert first == MeasureCheck("latency p50", "ms", 4.0, 1.75, 2.0, True)
+    assert last == MeasureCheck("test accuracy", "%", 81.25, 80.75, 80.25, True)
 
 
 def test_the_page_shows_the_same_table(folder: Folder) -> None:
@@ -165,8 +185,8 @@ def test_the_page_shows_the_same_table(folder: Folder) -> None:
 
 def test_other_runtimes_have_a_section_where_there_are_any(folder: Folder) -> None:
     assert "On other runtimes" not in _said(_page(folder()))
-    other = {"runtime": "openvino 2026.4.1", "before": {"p50": 3.0}, "after": {"p50": 1.21}, "ratio": 0.4}
-    page = _page(folder(artifact={**_manifest(), "compare": [other]}))
+    other = Comparison("openvino 2026.4.1", _latency(3.0), _latency(1.21), ratio=0.4)
+    page = _page(folder(artifact=replace(_manifest(), compare=(other,))))
     rows = {row[0]: row[1:] for row in page.rows}
     assert rows["onnxruntime 1.31.0 (target)"] == ["4", "1.75", "0.438x"]
     assert rows["openvino 2026.4.1"][:2] == ["3", "1.2"]
@@ -226,20 +246,20 @@ def test_other_sites_stand_before_their_layers() -> None:
 
 
 def test_a_change_of_the_input_stands_before_all_layers() -> None:
-    sites = [{"name": "resize:input", "candidates": ["128", "96"]}]
-    first, *layers = rows_of({**_plan(3), "sites": sites, "choice": {"resize:input": "96"}})
+    sites = (SiteCandidates("resize:input", ("128", "96")),)
+    first, *layers = rows_of(replace(_plan(3), sites=sites, choice={"resize:input": "96"}))
     assert str(first) == "resize:input: 96"
     assert len(layers) == 3
 
 
 def test_a_plan_without_layers_is_drawn_from_its_sites_in_depth_order() -> None:
-    sites = [
-        {"name": "narrow:late", "candidates": ["32", "16"]},
-        {"name": "quantize:early", "candidates": ["fp32", "int8"]},
-        {"name": "quantize:late", "candidates": ["fp32", "int8"]},
-    ]
+    sites = (
+        SiteCandidates("narrow:late", ("32", "16")),
+        SiteCandidates("quantize:early", ("fp32", "int8")),
+        SiteCandidates("quantize:late", ("fp32", "int8")),
+    )
     choice = {"narrow:late": "16", "quantize:early": "int8", "quantize:late": "fp32"}
-    early, late = rows_of({"sites": sites, "choice": choice}, ("early", "late"))
+    early, late = rows_of(Plan(sites=sites, choice=choice), ("early", "late"))
     assert (early.name, early.bits, early.width) == ("early", 8, None)
     assert (late.kept, late.width, late.bits) == (16, 32, 32)
 
@@ -259,20 +279,19 @@ def test_where_the_numbers_come_from(folder: Folder) -> None:
 
 def test_int8_says_who_calibrated_it_and_what_tuning_did(folder: Folder) -> None:
     trials = [{"fp32": 0, "top1": 0.8}, {"fp32": 1, "top1": 0.9}]
-    told = {"engine": "neural-compressor", "version": "3.10", "images": 512, "original_top1": 0.9, "trials": trials}
-    manifest = {**_manifest(), "plan": {"quantize:stem": "fp32"}, "quantization": {**told, "fp32": ["stem"]}}
+    engine = {"engine": "neural-compressor", "version": "3.10", "images": 512, "original_top1": 0.9, "trials": trials}
+    manifest = replace(_manifest(), plan={"quantize:stem": "fp32"}, quantization={**engine, "fp32": ["stem"]})
     said = _said(_page(folder(artifact=manifest)))
     assert "calibrated by neural-compressor 3.10" in said
     assert "on 512 validation images: the original 90.00 %; 80.00 % with 0 in fp32, 90.00 % with 1 in fp32" in said
     assert "left in fp32 stem" in said
-    said = _said(_page(folder(artifact={**manifest, "quantization": {"engine": "own"}})))
+    said = _said(_page(folder(artifact=replace(manifest, quantization={"engine": "own"}))))
     assert "calibrated by own" in said and "left in fp32" not in said
-    assert "calibrated by" not in _said(_page(folder(artifact={**manifest, "plan": {"narrow:stem": "8"}})))
+    assert "calibrated by" not in _said(_page(folder(artifact=replace(manifest, plan={"narrow:stem": "8"}))))
 
 
 def test_several_threads_have_another_clock(folder: Folder) -> None:
-    manifest = _manifest()
-    manifest["target"] = {**manifest["target"], "threads": 2}
+    manifest = replace(_manifest(), target=TargetRecord("onnxruntime", threads=2))
     said = _said(_page(folder(artifact=manifest)))
     assert "wall-clock time" in said and "CPU time of the thread" not in said
 
@@ -301,7 +320,7 @@ def test_the_same_run_gives_the_same_bytes(folder: Folder) -> None:
 
 def test_a_run_with_only_a_baseline_says_what_is_missing(folder: Folder) -> None:
     made = folder("baseline")
-    assert closing_table(made)[0] == Row("latency p50", "ms", 4.0, None, None, None)
+    assert closing_table(made)[0] == MeasureCheck("latency p50", "ms", 4.0, None, None, None)
     said = _said(_page(made))
     assert "Not finished" in said
     for what in (
@@ -313,13 +332,15 @@ def test_a_run_with_only_a_baseline_says_what_is_missing(folder: Folder) -> None
 
 
 def test_a_run_that_the_search_ended(folder: Folder) -> None:
-    refused = {k: v for k, v in _plan().items() if k not in ("front", "measured_plans", "layers")}
-    refused |= {
-        "feasible": False,
-        "measured": None,
-        "least": {"latency": 1.5},
-        "limits": {"latency": 1.2, "size": 1.92},
-    }
+    refused = replace(
+        _plan(0),
+        front=(),
+        measured_plans=(),
+        feasible=False,
+        measured=None,
+        least={"latency": 1.5},
+        limits={"latency": 1.2, "size": 1.92},
+    )
     made = folder("baseline", "profile", "sensitivity", "plan", plan=refused)
     (made / "plan" / "limit.txt").write_text("no plan meets the limits: latency can reach 1.5 ms at best\n")
     table = {row.name: row for row in closing_table(made)}
@@ -333,7 +354,9 @@ def test_a_run_that_the_search_ended(folder: Folder) -> None:
 
 def test_a_plan_within_the_searchs_margin_is_neither_held_nor_missed(folder: Folder) -> None:
     table = {row.name: row for row in closing_table(folder("baseline", "plan"))}
-    assert table["latency p50 (plan, measured)"] == Row("latency p50 (plan, measured)", "ms", 4.0, 2.0, 1.92, None)
+    assert table["latency p50 (plan, measured)"] == MeasureCheck(
+        "latency p50 (plan, measured)", "ms", 4.0, 2.0, 1.92, None
+    )
     assert table["size (plan, measured)"].holds is True
 
 
@@ -350,8 +373,8 @@ def test_an_empty_folder_has_a_report_too(tmp_path: Path) -> None:
 
 
 def test_an_epoch_that_diverged_is_told_not_drawn(folder: Folder) -> None:
-    epochs = [*_curve("distil"), {**_curve("distil")[0], "loss": float("nan")}]
-    page = _page(folder(recovered=epochs))
+    epochs = _curve("distil").epochs
+    page = _page(folder(recovered=TrainingCurve((*epochs, replace(epochs[0], loss=math.nan)))))
     assert "no number: 1 of the epochs" in page.words and page.classes("epoch") == 8
 
 

@@ -16,11 +16,12 @@ from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.pipeline.sparseml.importer import imported
 from paredown.pipeline.sparseml.modifiers import Modifier, read_modifiers
+from paredown.stages.products.plan import Plan, PlannedBlock, PlannedLayer, SiteCandidates
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
 from paredown.stages.training.schedule import Schedule
 
-Layers = Sequence[dict[str, Any]]
+Layers = Sequence[PlannedLayer]
 Export = Callable[..., tuple[str, tuple[str, ...]]]
 
 SPARSEML = SIDECARS["sparseml"]
@@ -32,10 +33,17 @@ def needs_sparseml(test: Any) -> Any:
 
 
 def layer(
-    name: str, sparsity: float = 0.0, pattern: str = "unstructured", op: str = "conv", **other: Any
-) -> dict[str, Any]:
-    whole = {"bits": 32, "channels_in": 16, "channels_out": 16, "kept_in": 16, "kept_out": 16}
-    return {"name": name, "op": op, "sparsity": sparsity, "pattern": pattern, **whole, **other}
+    name: str,
+    sparsity: float = 0.0,
+    pattern: str = "unstructured",
+    op: str = "conv",
+    bits: int = 32,
+    kept_out: int = 16,
+) -> PlannedLayer:
+    whole = {"channels_in": 16, "channels_out": 16, "kept_in": 16}
+    return PlannedLayer(
+        name=name, op=op, depthwise=False, sparsity=sparsity, pattern=pattern, bits=bits, kept_out=kept_out, **whole
+    )
 
 
 PLAN: Layers = (
@@ -66,8 +74,7 @@ def export(tmp_path: Path, write_recipe: Callable[..., Path]) -> Export:
     ) -> tuple[str, tuple[str, ...]]:
         file = write_recipe("- baseline\n- profile\n- sensitivity\n- search\n- compress\n- recover")
         (tmp_path / "runs" / "demo" / "plan").mkdir(parents=True, exist_ok=True)
-        found = {"layers": layers, "choice": {}, "blocks": [], **plan}
-        (tmp_path / "runs" / "demo" / "plan" / "plan.json").write_text(json.dumps(found))
+        Plan(**{"layers": tuple(layers), "choice": {}, **plan}).save(tmp_path / "runs" / "demo" / "plan")
         return export_recipe(_ending(load_recipe(file), recover), file, tmp_path / "runs", style)
 
     return run
@@ -145,8 +152,7 @@ def test_one_shot_in_stage_style_is_sparse_gpt(export: Export, tmp_path: Path) -
 
 
 def test_without_sparsity_only_quantization_is_told(export: Export, tmp_path: Path) -> None:
-    old = {key: value for key, value in layer("a", bits=8).items() if key not in ("sparsity", "pattern")}
-    modifiers = back(export([old])[0], tmp_path)
+    modifiers = back(export([layer("a", bits=8, pattern="")])[0], tmp_path)
     assert not options(modifiers, "GMPruningModifier")
     assert options(modifiers, "QuantizationModifier")[0]["ignore"] == []
 
@@ -161,7 +167,7 @@ def test_without_int8_there_is_no_second_phase(export: Export, tmp_path: Path) -
     ("layers", "style", "plan", "said"),
     [
         ([layer("a", 0.5, kept_out=8)], "epoch", {}, "fewer channels in the layers a, which no SparseML recipe"),
-        ([layer("a", 0.5)], "epoch", {"blocks": [{"name": "b", "picked": "thin"}]}, "replaces the blocks b, which"),
+        ([layer("a", 0.5)], "epoch", {"blocks": (PlannedBlock("b", "thin", ()),)}, "replaces the blocks b, which"),
         ([layer("a", 0.5, "2:4")], "epoch", {}, "prunes 2:4 in linear layers only, the plan does in a"),
         ([layer("a", 0.5, "block4")], "stage", {}, "no block4 in stage style, the plan has in a: use --style epoch"),
         ([layer("a", 0.5, "2:4", op="linear")], "stage", {}, "no gradual 2:4 in stage style"),
@@ -176,7 +182,7 @@ def test_what_sparseml_cannot_say_is_refused(export: Export, layers: Layers, sty
 
 
 def test_a_smaller_input_is_noted(export: Export) -> None:
-    resized = {"sites": [{"name": "resize:input", "candidates": ["64", "48"]}], "choice": {"resize:input": "48"}}
+    resized = {"sites": (SiteCandidates("resize:input", ("64", "48")),), "choice": {"resize:input": "48"}}
     assert "images of 48 px" in export([layer("a", bits=8)], **resized)[1][0]
     whole = resized | {"choice": {"resize:input": "64"}}
     assert not any("px" in note for note in export([layer("a", bits=8)], **whole)[1])
@@ -215,7 +221,7 @@ def in_sparseml(style: str, text: str, folder: Path) -> dict[str, float]:
 @pytest.mark.parametrize("gradual", [0, 3])
 def test_sparseml_prunes_every_layer_to_its_level(export: Export, tmp_path: Path, gradual: int) -> None:
     text, _ = export(PLAN, recover=RECOVER.model_copy(update={"gradual": gradual}))
-    wanted = {entry["name"]: entry["sparsity"] for entry in PLAN if entry["op"] != "add"}
+    wanted = {entry.name: entry.sparsity for entry in PLAN if entry.op != "add"}
     assert in_sparseml("epoch", text, tmp_path) == pytest.approx(wanted, abs=0.002)
 
 
@@ -226,4 +232,4 @@ def test_sparseml_reads_the_levels_in_stage_style(export: Export, tmp_path: Path
     text, _ = export(layers, "stage", RECOVER.model_copy(update={"gradual": gradual}))
     found = in_sparseml("stage", text, tmp_path)
     levels = {name: level for name, level in found.items() if level is not None}
-    assert levels == {f"{entry['name']}{suffix}": entry["sparsity"] for entry in layers}
+    assert levels == {f"{entry.name}{suffix}": entry.sparsity for entry in layers}
