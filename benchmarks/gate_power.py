@@ -20,7 +20,7 @@ from onnx import ModelProto
 
 from paredown.models.compression.fake_quant import observe
 from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
-from paredown.models.loading.model import quiet_torchvision
+from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import load, save, weighted_nodes

@@ -9,7 +9,7 @@ from paredown.models.data.dataset import Data
 from paredown.models.data.opening import open_data
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
-from paredown.models.loading.model import ModelSpec
+from paredown.models.loading.spec import ModelSpec
 from paredown.models.progress import Progress, silent
 from paredown.stages.limits import Limits, Target
 

@@ -19,7 +19,7 @@ from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_
 from paredown.models.compression.supernet import Replacements, attach, branches
 from paredown.models.data.dataset import Data, Split
 from paredown.models.data.spec import DataSpec
-from paredown.models.loading.model import ModelSpec
+from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.blocks import Place
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.export import export

@@ -15,7 +15,8 @@ from torch import nn
 from paredown.models.compression.channel_groups import channel_groups, remove_channels
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import UNIT_RANGE, quantizable_nodes, quantize, quantized_values
-from paredown.models.loading.model import ModelSpec, load_model
+from paredown.models.loading.model import load_model
+from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.layers import ChannelGroup
 from paredown.models.network.trace import Network, analyse
 from paredown.models.onnx.edit import save

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from paredown.models.loading.model import quiet_torchvision
+from paredown.models.loading.libraries import quiet_torchvision
 
 
 def resnet18(classes: int) -> nn.Module:

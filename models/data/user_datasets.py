@@ -11,7 +11,7 @@ from PIL import Image
 from paredown.models.data.sources import Source, class_names, digest_text
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError
-from paredown.models.loading.model import quiet_torchvision
+from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.loading.user_code import load_function
 
 

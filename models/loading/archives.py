@@ -1,4 +1,4 @@
-"""Zip archives of strangers, looked at before anything is unpacked from them."""
+"""Zip archives of unknown origin, checked before anything is unpacked from them."""
 
 import stat
 import zipfile

@@ -74,8 +74,7 @@ def classifier(model: nn.Module, classes: int) -> str | None:
     """
     names = [name for name, layer in heads(model).items() if output_count(layer) == classes]
     linear = [name for name in names if isinstance(model.get_submodule(name), nn.Linear)]
-    found = linear or names
-    return found[-1] if found else None
+    return next(reversed(linear or names), None)
 
 
 def resize_head(model: nn.Module, name: str, classes: int) -> None:
@@ -97,7 +96,7 @@ def fit_state(
     Raises InputError that names up to three of the tensors that do not fit.
     """
     own = model.state_dict()
-    state = _fit_head(own, state, classifier(model, classes), head, where)
+    state = _state_for_head(own, state, classifier(model, classes), head, where)
     problems = {
         "missing": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
         "unexpected": [key for key in state if key not in own],
@@ -107,15 +106,16 @@ def fit_state(
             if key in state and state[key].shape != own[key].shape
         ],
     }
-    found = [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]
-    if found:
-        raise InputError(f"{where}: these weights do not fit the model: {'; '.join(found)}")
+    texts = [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]
+    if texts:
+        raise InputError(f"{where}: these weights do not fit the model: {'; '.join(texts)}")
     model.load_state_dict(dict(state))
 
 
-def _fit_head(
+def _state_for_head(
     own: Mapping[str, Tensor], state: Mapping[str, Tensor], name: str | None, head: str, where: str
 ) -> Mapping[str, Tensor]:
+    """The state; with the model's own head where the state's has another class count, which `keep` refuses."""
     weight, bias = f"{name}.weight", f"{name}.bias"
     if weight not in own or weight not in state or own[weight].shape[1:] != state[weight].shape[1:]:
         return state

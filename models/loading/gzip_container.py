@@ -25,12 +25,12 @@ def unpacked(path: Path) -> bytes:
     """The content of a gzip file. Raises ContainerError; never holds more than `allowed` says."""
     try:
         most = allowed(path.stat().st_size)
-        found = bytearray()
+        content = bytearray()
         with gzip.open(path) as stream:
             while piece := stream.read(_PIECE):
-                found += piece
-                if len(found) > most:
+                content += piece
+                if len(content) > most:
                     raise ContainerError(f"it unpacks to more than {most} bytes, as no model of its size does")
-        return bytes(found)
+        return bytes(content)
     except (OSError, EOFError, zlib.error) as error:
         raise ContainerError(f"it cannot be unpacked: {error}") from error

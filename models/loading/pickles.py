@@ -1,4 +1,4 @@
-"""Pickles of strangers, read through without running them.
+"""Pickles of unknown origin, read through without running them.
 
 torch loads them with few functions allowed, but a tuple that holds another one twice, which holds another one twice,
 and so on, takes a lifetime to hash as a key.
@@ -50,14 +50,17 @@ def is_zip(path: Path) -> bool:
 
 
 def _read_through(pickled: bytes | IO[bytes]) -> None:
-    """Follows how deep the tuples on the stack are nested, over the first pickle of a file."""
+    """Follows how deep the tuples on the stack are nested, over the first pickle of a file.
+
+    Raises _TooDeepError at the first that is nested too deep.
+    """
     stack: list[int] = []
-    memo: dict[Any, int] = {}
+    stored: dict[Any, int] = {}
     for op, argument, _ in pickletools.genops(pickled):
         if op.name in ("PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"):
-            memo[len(memo) if op.name == "MEMOIZE" else argument] = stack[-1]
+            stored[len(stored) if op.name == "MEMOIZE" else argument] = stack[-1]
         elif op.name in ("GET", "BINGET", "LONG_BINGET"):
-            stack.append(memo[argument])
+            stack.append(stored[argument])
         elif op.name == "MARK":
             stack.append(_MARK)
         elif op.name == "DUP":
@@ -71,12 +74,12 @@ def _read_through(pickled: bytes | IO[bytes]) -> None:
 
 def _popped(stack: list[int], op: pickletools.OpcodeInfo) -> list[int]:
     """What an operation takes off the stack."""
-    found: list[int] = []
+    taken: list[int] = []
     before = list(op.stack_before)
     if pickletools.markobject in before:
         while (top := stack.pop()) != _MARK:
-            found.append(top)
+            taken.append(top)
         before = before[: before.index(pickletools.markobject)]
     for _ in before:
-        found.append(stack.pop())
-    return found
+        taken.append(stack.pop())
+    return taken

@@ -11,7 +11,8 @@ from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
-from paredown.models.loading.model import FILE, weights_path
+from paredown.models.loading.model import weights_path
+from paredown.models.loading.spec import FILE
 from paredown.models.loading.user_code import split_source
 from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import (

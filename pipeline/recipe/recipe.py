@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_of
-from paredown.models.loading.model import ModelSpec
+from paredown.models.loading.spec import ModelSpec
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse
 from paredown.pipeline.recipe.yaml_lines import Document, Place, read

@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from paredown.models.loading.checkpoint import fit_state, read_state
-from paredown.models.loading.model import ModelSpec, load_model
+from paredown.models.loading.model import load_model
+from paredown.models.loading.spec import ModelSpec
 
 NAMES = ("new.pth", "old.pth", "one.safetensors")
 NET = "from torch import nn\n\n\ndef net(classes):\n    return nn.Linear(4, classes)\n"

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paredown.models.compression.supernet import ABSORBED, KEEP
-from paredown.models.loading.model import ModelSpec
+from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.blocks import find_blocks, neighbours
 from paredown.models.network.trace import Network, analyse
 from paredown.pipeline.report.replaced_blocks import Offer, ReplacedBlock

