@@ -195,7 +195,7 @@ def warmed(module: nn.Module, shape: tuple[int, int, int] = SHAPE) -> nn.Module:
 def subject_of(
     module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8, replacements: Replacements | None = None
 ) -> PreparedModel:
-    """A subject that is calibrated on noise, with channels in an order of importance drawn at random."""
+    """A model that is calibrated on noise, with channels in an order of importance drawn at random."""
     network = analyse(attach(module, replacements or {}), shape)
     model = export(network.module, shape)
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]

@@ -185,8 +185,8 @@ def test_a_front_is_finished_model_by_model(shown: Path, folder: Path) -> None:
     assert (folder / "runs" / "front-0.001x" / "report.html").exists()
     assert json.loads((folder / "front-4x.lock").read_text())["recipe"]["name"] == "front-4x"
     assert "sensitivity: unchanged" in ended.err, "what does not depend on limits is shared"
-    told = call("report", str(folder / "front.yaml"), "--out", str(folder / "runs"))
-    assert told.out.split() == [str(folder / "runs" / f"front-{name}" / "report.html") for name in ("4x", "0.001x")]
+    reports = call("report", str(folder / "front.yaml"), "--out", str(folder / "runs"))
+    assert reports.out.split() == [str(folder / "runs" / f"front-{name}" / "report.html") for name in ("4x", "0.001x")]
 
 
 def killed_once(root: Path, wait: Callable[[], float]) -> bool:
@@ -238,7 +238,7 @@ def test_an_imported_recipe_runs_and_ends_as_it_says(folder: Path, monkeypatch: 
     assert max(zeros[name] for name in ("stem.0", "depthwise", "pointwise.0", "fc")) < 0.3
     layers = json.loads(Path("runs/ours/plan/plan.json").read_text())["layers"]
     assert {layer["name"] for layer in layers if layer["bits"] == 32 and layer["op"] != "add"} >= {"fc"}
-    told = call("export-recipe", "ours.yaml", "-o", "back.yaml")
-    assert told.code == 0, told.err
+    ended = call("export-recipe", "ours.yaml", "-o", "back.yaml")
+    assert ended.code == 0, ended.err
     back = Path("back.yaml").read_text()
     assert "final_sparsity: 0.75" in back and "block.conv1.weight" in back and "QuantizationModifier" in back

@@ -77,13 +77,13 @@ def edited(origin: Path, replayed: Ended) -> Callable[..., Ended]:
     def replay_with(changes: dict[tuple[str, ...], Any]) -> Ended:
         lock = origin / "demo.lock"
         before = lock.read_text()
-        told = json.loads(before)
+        content = json.loads(before)
         for path, value in changes.items():
-            place = told
+            place = content
             for key in path[:-1]:
                 place = place[key]
             place[path[-1]] = value
-        lock.write_text(json.dumps(told))
+        lock.write_text(json.dumps(content))
         try:
             return call("run", origin / "demo.yaml", "--out", origin / "again", "--locked")
         finally:
@@ -160,7 +160,7 @@ def test_a_killed_replay_goes_on(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "change", "said"),
+    ("file", "change", "expected"),
     [
         ("demo.yaml", lambda t: t.replace("size: 0.6x", "size: 0.7x"), 'limits.size is "0.7x", the lock has "0.6x"'),
         ("demo.yaml", lambda t: t + "seed: 3\n", "recipe: seed is 3, the lock has 0"),
@@ -170,12 +170,12 @@ def test_a_killed_replay_goes_on(copy: Path) -> None:
     ],
 )
 def test_changed_inputs_are_refused_before_any_work(
-    copy: Path, file: str, change: Callable[[str], str], said: str
+    copy: Path, file: str, change: Callable[[str], str], expected: str
 ) -> None:
     (copy / file).write_text(change((copy / file).read_text()))
     ended = call("run", copy / "demo.yaml", "--out", copy / "runs", "--locked")
     assert ended.code == 2
-    assert said in ended.error
+    assert expected in ended.error
     assert "starts" not in ended.err
 
 
@@ -220,13 +220,13 @@ def test_another_hash_is_told_with_what_differs(edited: Callable[..., Ended]) ->
     )
     assert ended.code == 3
     assert ended.err.count("warning: ") == 2
-    for said in (
+    for expected in (
         "the lock has 111111111111…",
         'the lock has "1.0"',
         'the lock has "Zuse Z4"',
         "the first product that is another one is compressed/weights.safetensors",
     ):
-        assert said in ended.error
+        assert expected in ended.error
     assert "test accuracy" in ended.out, "it was measured all the same"
 
 
@@ -259,7 +259,7 @@ def test_threads_are_the_locks_to_say(edited: Callable[..., Ended], origin: Path
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({("plan", "narrow:block.conv9"): "8"}, "names the site 'narrow:block.conv9', which this model does not have"),
         ({("plan", "quantize:fc"): "int4"}, "picks 'int4' at quantize:fc, which is not offered here"),
@@ -268,11 +268,11 @@ def test_threads_are_the_locks_to_say(edited: Callable[..., Ended], origin: Path
     ],
 )
 def test_a_plan_that_does_not_fit_is_one_line(
-    edited: Callable[..., Ended], changes: dict[tuple[str, ...], Any], said: str
+    edited: Callable[..., Ended], changes: dict[tuple[str, ...], Any], expected: str
 ) -> None:
     ended = edited(changes)
     assert ended.code == 2
-    assert said in ended.error
+    assert expected in ended.error
 
 
 def test_a_recipe_without_a_lock_says_how_to_get_one(copy: Path) -> None:
@@ -294,7 +294,7 @@ def test_every_model_of_a_front_has_its_lock(copy: Path) -> None:
 
 def test_two_runs_are_explained_from_their_folders(origin: Path, replayed: Ended) -> None:
     call("run", origin / "demo.yaml", "--out", origin / "again", "--locked")
-    told = call("diff", origin / "demo.lock", origin / "again" / "demo")
-    assert told.code == 0
-    assert told.out.startswith("The same artifact, byte for byte.")
-    assert "the plan of the second came from a lock" in told.out
+    ended = call("diff", origin / "demo.lock", origin / "again" / "demo")
+    assert ended.code == 0
+    assert ended.out.startswith("The same artifact, byte for byte.")
+    assert "the plan of the second came from a lock" in ended.out

@@ -123,8 +123,8 @@ def test_an_archive_that_unpacks_to_gigabytes(contents: dict[str, bytes], peak_o
         )
     )
     assert path.stat().st_size < 2**20
-    said, more = peak_of(lambda: read_state(path))
-    assert said == "refused"
+    answer, more = peak_of(lambda: read_state(path))
+    assert answer == "refused"
     assert more < 30
 
 

@@ -100,8 +100,8 @@ def test_arrays_that_unpack_to_gigabytes_or_say_so(shape: tuple[int, ...], peak_
         archive.writestr("images.npy", array_file(shape, bytes(2**28 if shape[0] == 2**33 else 1000)))
         archive.writestr("../../outside.npy", b"x")
     assert (tmp_path / "images.npz").stat().st_size < 2**20
-    said, more = peak_of(lambda: opened(tmp_path, "images.npz"))
-    assert said == "refused"
+    answer, more = peak_of(lambda: opened(tmp_path, "images.npz"))
+    assert answer == "refused"
     assert more < 60
 
 
@@ -135,8 +135,8 @@ def test_images_of_absurd_size(side: int, folder: Path, peak_of: Any, refused: A
     content = bytearray(path.read_bytes())
     content[16:24] = side.to_bytes(4, "big") * 2
     path.write_bytes(PngImagePlugin._MAGIC + content[8:12] + content[12:29] + crc(content[12:29]) + content[33:])
-    said, more = peak_of(lambda: opened(folder.parent, "images"))
-    assert said == "refused"
+    answer, more = peak_of(lambda: opened(folder.parent, "images"))
+    assert answer == "refused"
     assert more < 60
     assert "pixels" in refused(lambda: opened(folder.parent, "images"))
 

@@ -204,7 +204,7 @@ def with_tensor(**changes: Any) -> ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"dims": [2**40, 2**40]}, "1099511627776x1099511627776 and 432 bytes of data"),
         ({"dims": [-4, 3, 3, 3]}, "has the shape -4x3x3x3"),
@@ -216,12 +216,12 @@ def with_tensor(**changes: Any) -> ModelProto:
     ],
 )
 def test_tensors_that_are_not_what_they_say(
-    changes: dict[str, Any], said: str, refused: Refused, tmp_path: Path
+    changes: dict[str, Any], expected: str, refused: Refused, tmp_path: Path
 ) -> None:
     path = written(with_tensor(**changes), tmp_path / "model.onnx")
     line = refused(lambda: open_checked(path))
     assert line.startswith(f"{path}: ")
-    assert said in line
+    assert expected in line
 
 
 def test_a_part_of_a_tensor(refused: Refused, tmp_path: Path) -> None:
@@ -307,11 +307,12 @@ def chain(calls: int, length: int) -> ModelProto:
 
 
 @pytest.mark.parametrize(
-    ("calls", "length", "said"), [(1, 3, "calls itself"), (1, 90, "calls itself"), (2, 45, "more than 1000000 nodes")]
+    ("calls", "length", "expected"),
+    [(1, 3, "calls itself"), (1, 90, "calls itself"), (2, 45, "more than 1000000 nodes")],
 )
-def test_functions_that_never_end(calls: int, length: int, said: str, refused: Refused, tmp_path: Path) -> None:
+def test_functions_that_never_end(calls: int, length: int, expected: str, refused: Refused, tmp_path: Path) -> None:
     path = written(chain(calls, length), tmp_path / "model.onnx")
-    assert said in refused(lambda: open_checked(path))
+    assert expected in refused(lambda: open_checked(path))
 
 
 def test_a_cycle(refused: Refused, tmp_path: Path) -> None:
@@ -373,8 +374,8 @@ def test_a_container_that_unpacks_to_gigabytes(opens: Callable[[Path], object], 
     path = tmp_path / "model.onnx.gz"
     path.write_bytes(128 * gzip.compress(bytes(2**24)))
     assert path.stat().st_size < 3 * 2**20
-    said, more = peak_of(lambda: opens(path))
-    assert said == "refused"
+    answer, more = peak_of(lambda: opens(path))
+    assert answer == "refused"
     assert more < 600
 
 
@@ -386,8 +387,8 @@ def test_a_file_of_nothing_but_parts(content: str, peak_of: Peak, tmp_path: Path
     path.write_bytes(b"\x3a" + _VarintBytes(len(inside)) + inside)
     if content == "zeros":
         os.truncate(path, 2**33)
-    said, more = peak_of(lambda: open_checked(path))
-    assert said == "refused"
+    answer, more = peak_of(lambda: open_checked(path))
+    assert answer == "refused"
     assert more < 50
 
 

@@ -203,8 +203,8 @@ def test_what_is_no_file_or_no_small_one(command: Any, peak_of: Any, tmp_path: P
         code, err = command("check", file)
         assert code == 2, err
         assert "cannot be read" in err
-    said, more = peak_of(lambda: load_recipe(tmp_path / "large.yaml"))
-    assert said == "refused"
+    answer, more = peak_of(lambda: load_recipe(tmp_path / "large.yaml"))
+    assert answer == "refused"
     assert more < 5
 
 

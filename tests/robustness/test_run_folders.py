@@ -129,8 +129,8 @@ def test_documents_that_are_none(content: bytes, folder: Path, command: Any) -> 
 
 def test_a_document_without_end(folder: Path, peak_of: Any) -> None:
     os.truncate(folder / "plan" / "plan.json", 2**33)
-    said, more = peak_of(lambda: shown(folder))
-    assert said == "refused"
+    answer, more = peak_of(lambda: shown(folder))
+    assert answer == "refused"
     assert more < 30
 
 

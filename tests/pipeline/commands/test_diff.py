@@ -95,11 +95,11 @@ def test_inputs_and_decisions_that_differ_are_told(write_lock: Write, capsys: py
         ("surroundings", "packages", "torch"): "2.14.0",
     }
     _, out = diff(capsys, write_lock(), write_lock("b.lock", changes), "--json")
-    told = json.loads(out)
-    assert told["recipe"] == ['limits.size: "0.5x" -> "0.4x"']
-    assert told["inputs"] == ["splits.calibration.sha256: aaaaaaaaaaaa… -> bbbbbbbbbbbb…"]
-    assert told["decisions"] == ["bf16.distil: false -> true", "threads: [2] -> [4]"]
-    assert told["surroundings"] == ['packages.torch: "2.13.0" -> "2.14.0"']
+    explained = json.loads(out)
+    assert explained["recipe"] == ['limits.size: "0.5x" -> "0.4x"']
+    assert explained["inputs"] == ["splits.calibration.sha256: aaaaaaaaaaaa… -> bbbbbbbbbbbb…"]
+    assert explained["decisions"] == ["bf16.distil: false -> true", "threads: [2] -> [4]"]
+    assert explained["surroundings"] == ['packages.torch: "2.13.0" -> "2.14.0"']
 
 
 def test_a_folder_without_a_finished_run_is_one_line(

@@ -62,7 +62,7 @@ def shown(*arguments: object) -> Result:
     return CliRunner().invoke(show_verb, [str(one) for one in arguments])
 
 
-def said(path: Path, *options: str) -> str:
+def text_of(path: Path, *options: str) -> str:
     """On one line, with single spaces, where it does not matter how wide the terminal is."""
     result = shown(path, *options)
     assert result.exception is None, result.exception
@@ -70,7 +70,7 @@ def said(path: Path, *options: str) -> str:
 
 
 def test_an_artifact_says_what_it_is_and_its_manifest_how_good(artifact: Path) -> None:
-    text = said(artifact)
+    text = text_of(artifact)
     for words in (
         "made by paredown 0.1.0, from net.py:net, weights net.pth",
         "recipe demo, sha256 abababababababab",
@@ -92,12 +92,12 @@ def test_runs_and_artifacts_can_be_named_by_their_folder(artifact: Path, tmp_pat
 
 
 def test_as_json_everything_is_there(artifact: Path) -> None:
-    told = json.loads(shown(artifact, "--json").stdout)
-    assert told["made_by_paredown"] is True
-    assert told["essentials"]["recipe"] == RECIPE
-    assert {check["name"]: check["holds"] for check in told["evidence"]["checks"]}["size"] is True
-    assert told["bytes"] == artifact.stat().st_size
-    assert told["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
+    content = json.loads(shown(artifact, "--json").stdout)
+    assert content["made_by_paredown"] is True
+    assert content["essentials"]["recipe"] == RECIPE
+    assert {check["name"]: check["holds"] for check in content["evidence"]["checks"]}["size"] is True
+    assert content["bytes"] == artifact.stat().st_size
+    assert content["sha256"] == hashlib.sha256(artifact.read_bytes()).hexdigest()
 
 
 def test_a_manifest_of_another_file_is_no_evidence(artifact: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ def test_a_damaged_manifest_is_a_warning(other: Make, content: str) -> None:
 
 @pytest.mark.parametrize("name", ["model.onnx", "model.onnx.gz"])
 def test_a_model_of_others_is_told_as_far_as_it_goes(other: Make, name: str) -> None:
-    text = said(other(name=name))
+    text = text_of(other(name=name))
     for words in ("not made by paredown", "image: batch x 4", "answer: batch x 2", "opset 17, 8 parameters", "Gemm 1"):
         assert words in text, words
 
@@ -157,7 +157,7 @@ def test_what_only_pretends_is_refused_in_one_line(other: Make, facts: dict[str,
 
 
 def test_little_said_is_little_shown(other: Make) -> None:
-    text = said(other({"model": {}}))
+    text = text_of(other({"model": {}}))
     assert "made by paredown, from a model not told" in text and "limits none told" in text
 
 
@@ -192,10 +192,10 @@ def test_metadata_of_others_is_not_ours(other: Make) -> None:
 
 
 def test_the_original_is_ours_but_no_artifact(finished: State) -> None:
-    text = said(finished.product("baseline") / "model.onnx")
+    text = text_of(finished.product("baseline") / "model.onnx")
     assert "made by paredown, but it is no artifact: it says nothing of itself inputs x: 1 x 3 x 24 x 24" in text
 
 
 def test_long_lists_are_cut(other: Make) -> None:
-    text = said(other({"model": {}, "classes": [f"c{i}" for i in range(1000)]}))
+    text = text_of(other({"model": {}, "classes": [f"c{i}" for i in range(1000)]}))
     assert "classes 1000: c0, c1, c2, c3, c4, c5, c6, c7, and 992 more" in text

@@ -1,4 +1,4 @@
-"""What a budgets file may say, and what is told where it is wrong."""
+"""What a budgets file may say, and the message where it is wrong."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def test_a_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         (
             "budgets: {bytes: 1 ms}",
@@ -76,11 +76,11 @@ def test_a_whole_file(tmp_path: Path) -> None:
         ("budgets: [", "not valid YAML"),
     ],
 )
-def test_faults_are_told_with_their_line(text: str, told: str, tmp_path: Path) -> None:
+def test_faults_are_told_with_their_line(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "gates.yaml").write_text(text)
     with pytest.raises(InputError) as caught:
         read_gates(tmp_path / "gates.yaml")
-    assert told in str(caught.value)
+    assert expected in str(caught.value)
     assert "Traceback" not in str(caught.value)
 
 

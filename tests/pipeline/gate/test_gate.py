@@ -156,10 +156,10 @@ def test_a_lock_never_replaces_the_budgets_file(bench: Bench) -> None:
 def test_a_new_baseline_shows_what_changes(bench: Bench, pin: Callable[[Path], str]) -> None:
     pin(bench.int8)
     changes = [line for line in pin(bench.one).splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
-    told = "\n".join(changes)
-    assert '-  "block.conv2": "Conv int8' in told
-    assert '+  "block.conv2": "Conv fp32' in told
-    assert "block.conv1" not in told
+    diff = "\n".join(changes)
+    assert '-  "block.conv2": "Conv int8' in diff
+    assert '+  "block.conv2": "Conv fp32' in diff
+    assert "block.conv1" not in diff
     assert any(line.startswith('+ "sha256"') for line in changes)
 
 

@@ -39,12 +39,12 @@ def lines(recipe: Path) -> dict[str, str]:
 
 
 def test_what_holds_is_told(recipe: Path) -> None:
-    told = lines(recipe)
-    assert told["stages"] == "first.py"
-    assert told["plugins"] == "runtime.py, milp"
-    assert told["images"].endswith("3 classes")
-    assert told["model"] == "2 layers traced"
-    assert told["limits"] == "size 0.5x"
+    checked = lines(recipe)
+    assert checked["stages"] == "first.py"
+    assert checked["plugins"] == "runtime.py, milp"
+    assert checked["images"].endswith("3 classes")
+    assert checked["model"] == "2 layers traced"
+    assert checked["limits"] == "size 0.5x"
 
 
 def test_a_solver_that_does_not_exist(recipe: Path) -> None:

@@ -1,4 +1,4 @@
-"""Recipes: what is accepted, and how every mistake is told with its line."""
+"""Recipes: what is accepted, and every mistake with its line."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +58,8 @@ def test_the_digest_is_of_what_is_asked_for(good: Path) -> None:
 
 
 def test_only_verify_depends_on_the_recipe_as_a_whole(good: Path) -> None:
-    told = load_recipe(good).state_fields()["recipe"]
-    assert told == {"name": "demo", "sha256": load_recipe(good).digest()}
+    fields = load_recipe(good).state_fields()["recipe"]
+    assert fields == {"name": "demo", "sha256": load_recipe(good).digest()}
     reading = [name for name in plugins.names("stages") if "recipe" in plugins.load("stages", name).reads]
     assert reading == ["verify"]
 
@@ -316,9 +316,9 @@ def test_substitute_needs_a_library(tmp_path: Path) -> None:
 def test_stages_are_told_the_whole_target(good: Path) -> None:
     recipe = load_recipe(good)
     asked = ComparedTarget(runtime="other.py", threads=3, batch=2, container="gzip", compare=("openvino",))
-    told = recipe.model_copy(update={"target": asked}).state_fields()
-    assert told["compare"] == ("openvino",)
-    assert {name: getattr(told["target"], name) for name in Target.model_fields} == {
+    fields = recipe.model_copy(update={"target": asked}).state_fields()
+    assert fields["compare"] == ("openvino",)
+    assert {name: getattr(fields["target"], name) for name in Target.model_fields} == {
         name: getattr(asked, name) for name in Target.model_fields
     }
 

@@ -356,10 +356,10 @@ def test_a_second_run_in_the_folder_is_refused(chain: Path, tmp_path: Path) -> N
 
 
 def test_progress_names_the_stage(chain: Path, tmp_path: Path) -> None:
-    told: list[str] = []
-    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: told.append(text))
-    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: told.append(text))
-    assert told == [
+    lines: list[str] = []
+    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
+    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
+    assert lines == [
         f"{i}/3 {name}.py: {what}"
         for what in ("starts", "unchanged")
         for i, name in enumerate(("first", "second", "third"), 1)

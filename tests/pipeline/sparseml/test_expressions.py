@@ -23,7 +23,7 @@ def test_what_is_computed(text: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("epochs.real", "holds 'epochs.real'; allowed: numbers"),
         ("__import__('os')", "holds"),
@@ -43,8 +43,8 @@ def test_what_is_computed(text: str, value: object) -> None:
         ("1" * 201, "longer than 200"),
     ],
 )
-def test_what_is_refused(text: str, said: str) -> None:
-    with pytest.raises(ValueError, match=said.replace("(", r"\(").replace("*", r"\*")):
+def test_what_is_refused(text: str, expected: str) -> None:
+    with pytest.raises(ValueError, match=expected.replace("(", r"\(").replace("*", r"\*")):
         evaluate(text, {"epochs": 10, "names": ["a"]})
 
 

@@ -250,7 +250,7 @@ def test_rates_of_a_phase_are_their_peaks(run: Import) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         (
             "modifiers:\n  - !GMPruningModifer\n    a: 1\n",
@@ -302,8 +302,8 @@ def test_rates_of_a_phase_are_their_peaks(run: Import) -> None:
         ("num_epochs: 3\n", ":1: no modifiers found"),
     ],
 )
-def test_refusals_say_where_and_what_is_allowed(run: Import, text: str, said: str) -> None:
-    with pytest.raises(InputError, match=said) as caught:
+def test_refusals_say_where_and_what_is_allowed(run: Import, text: str, expected: str) -> None:
+    with pytest.raises(InputError, match=expected) as caught:
         run(text)
     assert "\n" not in str(caught.value)
     assert "theirs.yaml:" in str(caught.value)

@@ -82,8 +82,8 @@ def test_every_form_says_what_failed_by_how_much_and_where(form: str) -> None:
 
 
 def test_json_has_everything() -> None:
-    told = outcome(check("a", "fail", ["x"], "why"), tables=(Table("t", ({"layer": "x", "ms": 1.5},)),), seconds=2.5)
-    read = json.loads(as_json(told))
+    written = outcome(check("a", "fail", ["x"], "why"), tables=(Table("t", ({"layer": "x", "ms": 1.5},)),), seconds=2.5)
+    read = json.loads(as_json(written))
     assert (read["version"], read["verdict"], read["seconds"]) == (1, "fail", 2.5)
     assert read["checks"][0] | {"verdict": "fail", "ratio": 1.5, "layers": ["x"], "because": "why"} == read["checks"][0]
     assert read["tables"] == [{"title": "t", "rows": [{"layer": "x", "ms": 1.5}]}]
@@ -186,12 +186,12 @@ def test_a_file_that_cannot_be_written_stays_as_it_was(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [("a.txt", r"allowed: \.json .*\.xml .*\.md"), ("none/a.md", "does not exist"), ("d.md", "folder")],
 )
-def test_a_file_that_cannot_be_is_refused_before_the_work(name: str, said: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_is_refused_before_the_work(name: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "d.md").mkdir()
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=expected):
         form_of(tmp_path / name)
 
 
@@ -212,8 +212,8 @@ def test_the_summary_stays_within_what_github_takes(written: int, tmp_path: Path
     path.write_text(" " * written)
     rows = tuple({"layer": "é|" * 60, "bytes": i} for i in range(3000))
     checks = [check(f"op{i}", "fail", ["é|" * 60]) for i in range(100)]
-    told = outcome(*checks, tables=(Table("bytes by layer", rows),), facts=("é" * 900,) * 50)
-    assert summarise(told, {"GITHUB_STEP_SUMMARY": str(path)}) is None
+    large = outcome(*checks, tables=(Table("bytes by layer", rows),), facts=("é" * 900,) * 50)
+    assert summarise(large, {"GITHUB_STEP_SUMMARY": str(path)}) is None
     text = path.read_bytes()[written:].decode()
     assert len(text.encode()) + written <= SUMMARY
     assert "did not fit" in text
@@ -247,8 +247,8 @@ def test_the_table_fits_its_terminal(columns: int, monkeypatch: pytest.MonkeyPat
 def test_the_table_ends_with_the_verdict() -> None:
     layers = ["a (Conv) +2 MiB", "b (Conv) +1 MiB", "c (Conv)", "d (Conv)", "e (Conv)", "and 20 more"]
     text = " ".join(FORMATS["table"](outcome(check("bytes", "fail", layers), check("opset"))).split())
-    said = "bytes 512 KiB over 1 MiB (1.500x, limit 1.0x) in a (Conv) +2 MiB, b (Conv) +1 MiB and 23 more"
-    assert text.endswith(f"fail: m.onnx fails 1 of 2 checks against b.onnx: {said}")
+    expected = "bytes 512 KiB over 1 MiB (1.500x, limit 1.0x) in a (Conv) +2 MiB, b (Conv) +1 MiB and 23 more"
+    assert text.endswith(f"fail: m.onnx fails 1 of 2 checks against b.onnx: {expected}")
 
 
 def test_floors_and_values_that_are_not_there() -> None:
