@@ -6,12 +6,12 @@ which they were chosen.
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 from pydantic import Field
 
-from paredown.models.spec import Spec
+from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import (
     Charge,
@@ -33,13 +33,11 @@ STEPS = 10
 """Halvings of the interval that holds the budget of the first of two decisions."""
 
 
-class OneAfterTheOther(Spec):
+class OneAfterTheOther(Solver):
     """`without_blocks`, `quantize` and `narrow` are exact over these kinds alone. `narrow_then_quantize` narrows as the
     exact solver does for an fp32 budget that is just tight enough for the limits to hold once all is int8; `uniform`
     keeps one share of all channels everywhere, and then makes all int8; `uniform_sparsity` makes all int8, and all
     layers but the classifier as sparse as each other, no more than the limits want."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     method: Literal["without_blocks", "quantize", "narrow", "narrow_then_quantize", "uniform", "uniform_sparsity"] = (
         Field("narrow_then_quantize", description="what is decided, and in which order")

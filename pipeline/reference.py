@@ -9,7 +9,7 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.recipe.recipe import DEFAULT, Recipe, stage_class
+from paredown.pipeline.recipe.recipe import DEFAULT, Recipe
 from paredown.stages import plugins
 
 SCHEMA = Path(__file__).parent / "recipe.schema.json"
@@ -37,7 +37,7 @@ Schema = dict[str, Any]
 def schema() -> Schema:
     """JSON schema (draft 2020-12) of a recipe, with the options of every stage that can be imported here."""
     installed = [name for name in plugins.names("stages") if plugins.missing("stages", name) is None]
-    stages = {name: stage_class(name, Path()) for name in installed}
+    stages = {name: plugins.load("stages", name) for name in installed}
     classes: list[tuple[Any, Any]] = [(cls, "validation") for cls in (Recipe, *stages.values())]
     refs, shared = models_json_schema(classes)
     definitions: Schema = shared["$defs"]

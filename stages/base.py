@@ -1,9 +1,10 @@
 """What a stage is, and what flows from one stage to the next."""
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from paredown.models.data.dataset import Data
 from paredown.models.data.opening import open_data
@@ -11,7 +12,12 @@ from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.progress import Progress, silent
+from paredown.models.spec import Spec
 from paredown.stages.limits import Limits, Target
+from paredown.stages.plugins import Kind
+
+if TYPE_CHECKING:
+    from paredown.models.network.trace import Network
 
 
 @dataclass(frozen=True)
@@ -58,19 +64,57 @@ class State:
         return open_data(self.data, self.root, self.cache, self.seed, self.progress)
 
 
-class Stage(Protocol):
+class Stage(Spec):
     """A frozen options object whose `run` writes one product into `state.out`.
 
     `reads` names the fields of `State` that decide the result (beside the options): together with the
     products in `needs` they make the key under which the product is stored, so a stage that reads more than
     it declares would be reused when it must not be. `uses` are products that it takes where they exist.
-    A stage may have `check(network, root)`, with the traced model: `paredown check` calls it, so that it can raise
-    before any work, and prints the line that it returns.
     """
 
-    needs: ClassVar[tuple[str, ...]]
-    uses: ClassVar[tuple[str, ...]]
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    uses: ClassVar[tuple[str, ...]] = ()
     gives: ClassVar[str]
-    reads: ClassVar[tuple[str, ...]]
+    reads: ClassVar[tuple[str, ...]] = ()
+    distributed: ClassVar[bool] = False
+    """Whether all processes of a torchrun job run it together; of any other stage rank 0 alone makes the product."""
 
-    def run(self, state: State) -> None: ...
+    @abstractmethod
+    def run(self, state: State) -> None:
+        """Writes the product into `state.out`."""
+
+    def check(self, network: "Network", root: Path) -> str:
+        """What `paredown check` prints of it, one line, or nothing; it raises before any work what would fail later.
+
+        `network` is the traced model, `root` the recipe's folder.
+        """
+        return ""
+
+    def also_needs(self, root: Path) -> tuple[str, ...]:
+        """Products that these options need, beyond `needs`."""
+        return ()
+
+    def named_plugins(self) -> Mapping[Kind, Mapping[str, Mapping[str, Any]]]:
+        """The plugins that the options name, by kind, each with its own options: those that are called `runtime`,
+        `solver`, `blocks`, `transform` or `transforms` name such plugins."""
+        options = {name: value for name, value in self if name in _KINDS and value}
+        return {kind: _named(options[name]) for name, kind in _KINDS.items() if name in options}
+
+
+_KINDS: dict[str, Kind] = {
+    "blocks": "blocks",
+    "runtime": "runtimes",
+    "solver": "solvers",
+    "transform": "transforms",
+    "transforms": "transforms",
+}
+"""Options of stages, by name, whose values are names of plugins."""
+
+
+def _named(value: str | Mapping[str, Mapping[str, Any]] | Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """Name to options, of what may be written as one name, as names, or as names with their options."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    return {name: {} for name in ([value] if isinstance(value, str) else value)}

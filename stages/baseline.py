@@ -6,15 +6,14 @@ from pydantic import Field
 
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export
-from paredown.models.spec import Spec
 from paredown.stages.analysis.teacher import load_teacher
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.measuring.measure import evidence, scored
 from paredown.stages.measuring.target import runtime_of, write
 from paredown.stages.runtimes.base import Load
 
 
-class Baseline(Spec):
+class Baseline(Stage):
     """Exports the original as fp32 ONNX and measures latency, size, peak memory and accuracy."""
 
     needs: ClassVar[tuple[str, ...]] = ()

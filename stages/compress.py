@@ -4,13 +4,12 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.models.spec import Spec
 from paredown.stages.analysis.teacher import save_weights
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.training.student import reestimate_batch_norm, surgery
 
 
-class Compress(Spec):
+class Compress(Stage):
     """Surgery on the original, then batch-norm statistics estimated again."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan")

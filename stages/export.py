@@ -11,9 +11,8 @@ from paredown.models.compression.sparsity import BLOCK
 from paredown.models.data.dataset import Data
 from paredown.models.errors import LimitError
 from paredown.models.onnx.edit import zero_shares
-from paredown.models.spec import Spec
 from paredown.stages.analysis.teacher import load_weights
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.measuring.measure import logits_of
 from paredown.stages.measuring.target import runtime_of, write
 from paredown.stages.products.parity import Parity
@@ -25,7 +24,7 @@ LOST = 0.01
 """Share of zeros that rounding to whole blocks may cost; in small layers one block is more."""
 
 
-class Export(Spec):
+class Export(Stage):
     """Writes the artifact and measures its parity with torch on validation images."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed", "recovered")

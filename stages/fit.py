@@ -6,14 +6,14 @@ from pydantic import Field
 
 from paredown.models.loading.model import load_model
 from paredown.stages.analysis.teacher import save_weights
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.loop import TrainingTask, supervised, train
 from paredown.stages.training.schedule import Schedule
 
 
-class Fit(Schedule):
+class Fit(Schedule, Stage):
     """Fine-tunes the loaded network on the training split, with a fresh head where the class count differs."""
 
     needs: ClassVar[tuple[str, ...]] = ()

@@ -18,10 +18,9 @@ from paredown.models.errors import InputError
 from paredown.models.files import digest_file
 from paredown.models.network.blocks import find_blocks, neighbours
 from paredown.models.network.trace import Network, analyse
-from paredown.models.spec import Spec
 from paredown.stages.analysis.replacements import Span
 from paredown.stages.analysis.teacher import load_teacher
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.blocks.base import check_user_blocks
 from paredown.stages.blocks.scores import measure, survivors
 from paredown.stages.blocks.trained_cache import Shelf, digest_module
@@ -38,7 +37,7 @@ MEMORY = 4096
 """MiB of features, of all blocks that are trained side by side."""
 
 
-class Library(Spec):
+class Library(Stage):
     """Offers blocks for blocks: least squares first, then successive halving on the error of a growing training."""
 
     needs: ClassVar[tuple[str, ...]] = ()
@@ -111,8 +110,9 @@ class Library(Spec):
         largest = max(math.prod(place.shape_in) + math.prod(place.shape_out) for place in places)
         return max(1, int(MEMORY // (4 * self.images * largest / 2**20)))
 
-    def named(self) -> dict[str, dict[str, Any]]:
-        return dict(self.blocks) if isinstance(self.blocks, dict) else {name: {} for name in self.blocks}
+    def named(self) -> dict[str, Mapping[str, Any]]:
+        """The kinds of block with their options."""
+        return dict(self.named_plugins().get("blocks", {}))
 
     def _images(self, data: Data, state: State) -> list[Tensor]:
         epochs = (

@@ -11,28 +11,29 @@ from pydantic import Field
 
 from paredown.models.errors import InputError
 from paredown.models.network.trace import Network
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.measuring.target import runtime_of
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
 from paredown.stages.planning.plan_space import PlanSpace
-from paredown.stages.planning.sites import pins_of, random_choice
+from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, candidate_names
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
-from paredown.stages.transforms.loading import engine_of, load_transforms, sparsities
-from paredown.stages.transforms.sparsify import sparse_layers
+from paredown.stages.transforms.loading import (
+    engine_of,
+    load_transforms,
+    needed_products,
+    sparse_layers,
+    sparsities,
+)
 
-ORDER = {"substitute": -1, "resize": 1, "sparsify": 2, "quantize": 3}
-"""Transforms that are not named here stand at 0, in the recipe's order."""
 
-
-class ProfileStage(Spec):
+class ProfileStage(Stage):
     """Lists every candidate and fits the cost model to the runtime's own profile of whole variants."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
@@ -47,49 +48,46 @@ class ProfileStage(Spec):
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
     def run(self, state: State) -> None:
-        named = self.load_transforms(state.root)
+        named = load_transforms(self._named(), state.root)
         paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
         transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
-        prepared = prepare_model(state, self.images, self._blocks(), engine, sparsities(transforms))
+        prepared = prepare_model(state, self.images, self._blocks(state.root), engine, sparsities(transforms))
         space = PlanSpace(prepared, transforms)
-        notes = [left_out(prepared, named[name], state) for name in named if name not in paying]
+        notes = [left_out(prepared, name, named[name], state) for name in named if name not in paying]
         if not space.sites:
-            nothing = f"{', '.join(self.names())} finds nothing in this model to change"
+            nothing = f"{', '.join(named)} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
         meter = PlanMeter(space, state)
         profile = self._profile(meter, state)
-        options = {name: self.names()[name] for name in paying}
+        options = {name: dict(self._named()[name]) for name in paying}
         ProfiledSites(options, candidate_names(space.open_sites), profile).save(state.out)
         write_notes(state.out, [*notes, *meter.notes("profile")])
 
     def check(self, network: Network, root: Path) -> str:
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
         replacements are not known yet: with these, pins are looked up when the stage runs."""
-        transforms = tuple(self.load_transforms(root).values())
-        engine_of(transforms, root)
+        transforms = load_transforms(self._named(), root)
+        engine_of(tuple(transforms.values()), root)
         bare = PreparedModel(network, ModelProto(), (), {}, {}, 8, 8)
-        pins = [] if self._blocks() else [site for one in transforms for site in pins_of(bare, one)]
-        return f"{', '.join(self.names())}" + (f"; {len(pins)} sites pinned" if pins else "")
+        pins = [] if self._blocks(root) else [site for one in transforms.values() for site in one.pinned(bare)]
+        return f"{', '.join(transforms)}" + (f"; {len(pins)} sites pinned" if pins else "")
 
-    def names(self) -> dict[str, dict[str, Any]]:
-        """Transforms in the order in which they are applied: blocks first, then widths, the input, and precision."""
-        named = self.transforms if isinstance(self.transforms, dict) else {name: {} for name in self.transforms}
-        return dict(sorted(named.items(), key=lambda item: ORDER.get(item[0], 0)))
+    def also_needs(self, root: Path) -> tuple[str, ...]:
+        return needed_products(tuple(self._named()), root)
 
-    def also_needs(self) -> tuple[str, ...]:
-        """Products that these options need, beyond `needs`."""
-        return ("library",) if self._blocks() else ()
+    def _named(self) -> Mapping[str, Mapping[str, Any]]:
+        """The transforms as the recipe lists them, with their options."""
+        return self.named_plugins().get("transforms", {})
 
-    def _blocks(self) -> bool:
-        return "substitute" in self.names()
-
-    def load_transforms(self, root: Path) -> dict[str, Transform]:
-        return load_transforms(self.names(), root)
+    def _blocks(self, root: Path) -> bool:
+        """Whether the network is prepared with the replacements of blocks that `library` has left."""
+        return "library" in self.also_needs(root)
 
     def _profile(self, meter: "PlanMeter", state: State) -> CostProfile:
         space, every = meter.space, meter.space.variants()
         # Zeros that are not skipped take as long as weights.
-        variants = every if meter.runtime.supports("sparse") else [v for v in every if not sparse_layers(v)]
+        skipped = meter.runtime.supports("sparse")
+        variants = every if skipped else [v for v in every if not sparse_layers(space.transforms, v)]
         layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in space.prepared.network.layers}
         samples = []
         for index, choice in enumerate(variants):
@@ -153,27 +151,26 @@ def _with_memory(
 def pays(name: str, transform: Transform, state: State) -> bool:
     """Whether the target's runtime turns what a transform does into time or bytes.
 
-    Raises InputError for what the runtime may not even run; zeros do no harm anywhere.
+    Raises InputError for what the runtime may not even run.
     """
-    supported = runtime_of(state).supports(transform.FEATURE)
-    if transform.FEATURE == "sparse":
-        return supported or state.target.container != "plain"
-    if not supported:
-        gains = f"the runtime {state.target.runtime} does not support {transform.FEATURE}"
+    pays = transform.pays(runtime_of(state), state.target.container)
+    if not pays and not transform.RUNS_ANYWHERE:
+        gains = f"the runtime {state.target.runtime} {transform.no_gain()[0]}"
         raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
-    return supported
+    return pays
 
 
-def left_out(prepared: PreparedModel, transform: Transform, state: State) -> str:
+def left_out(prepared: PreparedModel, name: str, transform: Transform, state: State) -> str:
     """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
     *_, choice = ({}, *transform.uniform(prepared))
     meter = PlanMeter(PlanSpace(prepared, (transform,)), state)
     before, after = meter.sample({}), meter.sample(choice)
     gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
+    does, instead = transform.no_gain()
     return (
-        f"sparsify is left out: {state.target.runtime} turns zeros neither into time nor into bytes. With "
+        f"{name} is left out: {state.target.runtime} {does}. With "
         f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
-        "`narrow` removes whole channels, which saves both; with `target: {container: gzip}` zeros save bytes"
+        f"{instead}"
     )
 
 

@@ -9,14 +9,12 @@ from torch import nn
 from paredown.models.compression.qdq import Range
 from paredown.models.compression.sparsity_masks import Masks
 from paredown.models.data.dataset import Data
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.training_curve import Epoch, TrainingCurve
-from paredown.stages.solvers.problem import Choice
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.distillation import Distillation, Points, Weights, feature_points
 from paredown.stages.training.loop import Loss, TrainingTask, train
@@ -26,13 +24,14 @@ from paredown.stages.training.student import (
     calibration,
     compressed,
     planned_engine,
+    planned_zeros,
     reestimate_batch_norm,
     surgery,
 )
-from paredown.stages.transforms.sparsify import sparse_layers
+from paredown.stages.transforms.loading import profiled_transforms
 
 
-class Recover(Spec):
+class Recover(Stage):
     """Fine-tunes and distils the compressed network, in float and then with int8 imitated."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan", "compressed")
@@ -77,7 +76,7 @@ class Recover(Spec):
 
     def _student(self, data: Data, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""
-        if not (self.gradual and sparse_layers(_choice(state))):
+        if not (self.gradual and planned_zeros(state)):
             return compressed(state, data)
         module = surgery(state, data, dense=True)
         reestimate_batch_norm(module, data, 16, state.seed)
@@ -85,11 +84,15 @@ class Recover(Spec):
 
     def _distil(self, teacher: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
         """Train in float, in place, and let the batch norms see the activations once more."""
-        points = feature_points(load_prepared_model(state), _choice(state), teacher) if self.features else {}
+        points = self._points(teacher, state) if self.features else {}
         with closing(self._loss(teacher, student, points)) as loss:
             curve = train(student, self._task("distil", data, loss, state))
         reestimate_batch_norm(student, data, 16, state.seed)
         return curve
+
+    def _points(self, teacher: nn.Module, state: State) -> Points:
+        choice = Plan.load(state.product("plan")).choice
+        return feature_points(load_prepared_model(state), profiled_transforms(state), choice, teacher)
 
     def _quantize(
         self, teacher: nn.Module, lowered: Lowered, ranges: dict[str, Range], data: Data, state: State
@@ -109,12 +112,8 @@ class Recover(Spec):
 
     def _task(self, phase: Literal["distil", "quantize"], data: Data, loss: Loss, state: State) -> TrainingTask:
         schedule, growth = (self.distil, self.gradual) if phase == "distil" else (self.quantize, 0)
-        masks = Masks(sparse_layers(_choice(state)), growth)
+        masks = Masks(planned_zeros(state), growth)
         return TrainingTask(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
-
-
-def _choice(state: State) -> Choice:
-    return Plan.load(state.product("plan")).choice
 
 
 PLUGIN = Recover

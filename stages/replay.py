@@ -6,19 +6,18 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from paredown.models.errors import InputError
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepare import prepare_model
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
 from paredown.stages.planning.plan_table import layers_untimed
 from paredown.stages.plugins import choices
 from paredown.stages.products.cost_profile import ProfiledSites, candidate_names
 from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.solvers.problem import Choice, Problem, Site, exists, is_plan, owners_first
-from paredown.stages.transforms.loading import engine_of, load_transforms, sparsities
+from paredown.stages.transforms.loading import engine_of, load_transforms, needed_products, sparsities
 
 
-class Trace(Spec):
+class Trace(Stage):
     """Gives what later stages need of a profile: the network traced and calibrated, and its candidates; no times."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
@@ -31,12 +30,13 @@ class Trace(Spec):
 
     def run(self, state: State) -> None:
         transforms = tuple(load_transforms(self.transforms, state.root).values())
-        engine, blocks = engine_of(transforms, state.root), "substitute" in self.transforms
+        engine = engine_of(transforms, state.root)
+        blocks = "library" in needed_products(tuple(self.transforms), state.root)
         prepared = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
         ProfiledSites(self.transforms, candidate_names(PlanSpace(prepared, transforms).open_sites)).save(state.out)
 
 
-class Replay(Spec):
+class Replay(Stage):
     """Writes the plan of its options as the product `plan`; raises InputError where this model cannot be changed so."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")

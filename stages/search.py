@@ -3,20 +3,19 @@
 import math
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from paredown.models.errors import InputError, LimitError
-from paredown.models.spec import Spec
-from paredown.stages.base import State
+from paredown.models.errors import LimitError
+from paredown.stages.base import Stage, State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, SearchOptions, cost_summary
-from paredown.stages.plugins import make
+from paredown.stages.plugins import make_named
 from paredown.stages.products.cost_profile import candidate_names
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.evidence import Evidence
@@ -28,7 +27,7 @@ from paredown.stages.solvers.problem import Problem, Solution
 from paredown.stages.transforms.loading import load_profile
 
 
-class Search(Spec):
+class Search(Stage):
     """Picks one candidate for every site: the least expected loss under latency, size and memory at once."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "sensitivity")
@@ -55,7 +54,8 @@ class Search(Spec):
         baseline = Evidence.load(state.product("baseline"))
         reserved = metadata_room_mib(state.open_data().classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)
-        solver, losses = self.load_solver(state), ExpectedLosses.load(state.product("sensitivity")).losses
+        solver: Solver = make_named("solvers", self.solver, "search.solver", state.root)
+        losses = ExpectedLosses.load(state.product("sensitivity")).losses
         loop = SearchLoop(self.loop_options(), PlanMeter(space, state), solver, losses, limits)
         found = loop.run(profile)
         refusal = _refusal(found, limits)
@@ -89,13 +89,6 @@ class Search(Spec):
     def loop_options(self) -> SearchOptions:
         """The options of the loop of solving and measuring."""
         return SearchOptions(self.margin, self.tolerance, self.rounds, self.alternatives, from_profile=self.known)
-
-    def load_solver(self, state: State) -> Solver:
-        named = {self.solver: dict[str, Any]()} if isinstance(self.solver, str) else self.solver
-        if len(named) != 1:
-            raise InputError(f"search.solver names {len(named)} solvers ({', '.join(named)}); allowed: one")
-        ((name, options),) = named.items()
-        return cast(Solver, make("solvers", name, options, state.root))
 
 
 def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:

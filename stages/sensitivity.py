@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from paredown.models.spec import Spec
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import Fit, fit
 from paredown.stages.planning.plan_space import load_plan_space
@@ -22,7 +21,7 @@ ENOUGH = 0.95
 """They do not where the error of left-out plans stays over this share of what it was."""
 
 
-class Sensitivity(Spec):
+class Sensitivity(Stage):
     """Measures every candidate's KL divergence on calibration images, then fits how they add up in whole plans."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")

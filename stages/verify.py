@@ -14,8 +14,7 @@ from paredown.models.errors import LimitError
 from paredown.models.files import digest_file
 from paredown.models.onnx.edit import load, save, zero_shares
 from paredown.models.onnx.metadata import embed
-from paredown.models.spec import Spec
-from paredown.stages.base import State
+from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
 from paredown.stages.measuring.measure import comparisons, evidence, scored
@@ -56,7 +55,7 @@ class Proof:
         )
 
 
-class Verify(Spec):
+class Verify(Stage):
     """Measures accuracy on test, latency, size and memory of the artifact, and writes its manifest."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "plan", "exported")

@@ -35,14 +35,11 @@ GIVEN = '''
 import shutil
 from typing import ClassVar
 
-from paredown.models.spec import Spec
+from paredown.stages.base import Stage
 
 
-class Given(Spec):
-    needs: ClassVar[tuple[str, ...]] = ()
-    uses: ClassVar[tuple[str, ...]] = ()
+class Given(Stage):
     gives: ClassVar[str] = "artifact"
-    reads: ClassVar[tuple[str, ...]] = ()
 
     def run(self, state):
         shutil.copy(state.root / "model.onnx", state.out / "model.onnx")

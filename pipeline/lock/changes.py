@@ -3,18 +3,16 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from paredown.models.compression.supernet import KEEP
 from paredown.models.printable import printable
 from paredown.pipeline.lock.drift import ABSENT, differences, shown
 from paredown.pipeline.lock.lock import Lock, LockedMeasure
-from paredown.stages.transforms.sparsify import DENSE
+from paredown.stages.solvers.problem import transform_and_place
+from paredown.stages.transforms.base import OTHERWISE
+from paredown.stages.transforms.loading import transform_of
 
-KINDS = (
-    *("blocks replaced", "blocks kept again", "blocks replaced otherwise"),
-    *("narrower", "wider", "fp32 to int8", "int8 to fp32", "sparser", "denser", "other pattern of zeros"),
-    *("smaller input", "larger input", "changed otherwise", "only in the first", "only in the second"),
-)
-"""In the order in which they are listed."""
+LAST = 1000
+"""The place of changes without a kind of their own, behind those that transforms have names for."""
+ONE_SIDED = {"only in the first": LAST + 1, "only in the second": LAST + 2}
 NOISE = 0.02
 """Of a time or of memory: a smaller change says nothing between two runs."""
 
@@ -22,41 +20,22 @@ NOISE = 0.02
 def by_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Kind of change to what changed so, as `block.conv1 64 -> 48`; kinds that did not happen are left out."""
     sites: dict[str, list[str]] = {}
+    places = {OTHERWISE: LAST, **ONE_SIDED}
     for site in dict.fromkeys((*then, *now)):
         a, b = then.get(site), now.get(site)
         if a != b:
-            place = printable(site.partition(":")[2] or site)
+            place = printable(transform_and_place(site)[1] or site)
             words = f"{place} {printable(a)} -> {printable(b)}" if a and b else f"{place} {printable(a or b or '')}"
             sites.setdefault(kind_of(site, a, b), []).append(words)
-    return {kind: tuple(sites[kind]) for kind in KINDS if kind in sites}
+            places |= transform_of(site).CHANGES
+    return {kind: tuple(sites[kind]) for kind in sorted(sites, key=lambda kind: places.get(kind, LAST))}
 
 
 def kind_of(site: str, a: str | None, b: str | None) -> str:
-    """One of `KINDS`."""
+    """What the site's transform calls the change; or in which of the two runs alone it is."""
     if a is None or b is None:
         return "only in the second" if a is None else "only in the first"
-    transform = site.partition(":")[0]
-    if transform == "substitute":
-        return "blocks replaced" if a == KEEP else "blocks kept again" if b == KEEP else "blocks replaced otherwise"
-    if transform == "quantize" and {a, b} == {"fp32", "int8"}:
-        return f"{a} to {b}"
-    numbers = {"narrow": ("narrower", "wider"), "resize": ("smaller input", "larger input")}
-    if transform in numbers and a.isdecimal() and b.isdecimal():
-        return numbers[transform][int(b) > int(a)]
-    if transform == "sparsify":
-        return "sparser" if zeros(b) > zeros(a) else "denser" if zeros(b) < zeros(a) else "other pattern of zeros"
-    return "changed otherwise"
-
-
-def zeros(candidate: str) -> float:
-    """The share of zeros that a candidate of `sparsify` makes; 0 for what does not say."""
-    from paredown.models.compression.sparsity import Sparsity
-    from paredown.models.errors import InputError
-
-    try:
-        return 0.0 if candidate == DENSE else Sparsity.parse(candidate).level
-    except (InputError, ValueError, ZeroDivisionError):
-        return 0.0
+    return transform_of(site).change_kind(a, b)
 
 
 def summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iterator[str]:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.splits import SPLITS
@@ -34,12 +34,14 @@ from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
 from paredown.pipeline.run.store import digests
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
+from paredown.stages.plugins.installed import distributions
 from paredown.stages.products.documents import plain
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.product_files import PRODUCTS
 from paredown.stages.products.training_curve import Epoch
 from paredown.stages.runtimes.base import Runtime
 from paredown.stages.training.device import computes_on
+from paredown.stages.transforms.loading import load_transforms
 
 
 def collect_lock(recipe: Recipe, folder: Path) -> Lock:
@@ -77,7 +79,7 @@ def recipe_record(recipe: Recipe) -> RecipeRecord:
     bounds = {name: getattr(recipe.limits, name) for name in Limits.model_fields}
     limits = {name: b if isinstance(b, float) else str(b) for name, b in bounds.items() if b is not None}
     steps: dict[str, Any] = {
-        step.name: cast(Any, step.stage).model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
+        step.name: step.stage.model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
     }
     return RecipeRecord(
         name=recipe.name,
@@ -105,7 +107,7 @@ def files_of(recipe: Recipe) -> dict[str, Any]:
     spec, root = recipe.model, recipe.root
     held = spec.weights not in (None, "hub")
     named = [recipe.target.runtime, *recipe.target.compare, *(step.name for step in recipe.pipeline)]
-    named += texts([cast(Any, step.stage).model_dump(mode="json") for step in recipe.pipeline])
+    named += texts([step.stage.model_dump(mode="json") for step in recipe.pipeline])
     plugins = {name: root / Path(name).expanduser() for name in named if name.endswith(".py")}
     return {
         "model": digest_file(split_source(spec.source, root)[0]) if FILE.fullmatch(spec.source) else None,
@@ -123,7 +125,7 @@ def environment_now(
     recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None
 ) -> Environment:
     """Versions and machine; runtime and machine are those that are here where none are given."""
-    target = cast(Runtime, plugins.load("runtimes", recipe.target.runtime, recipe.root)())
+    target: Runtime = plugins.make("runtimes", recipe.target.runtime, {}, recipe.root)
     facts = target.machine() if machine is None else machine
     return Environment(
         paredown=metadata.version("paredown"),
@@ -137,13 +139,15 @@ def environment_now(
 
 
 def packages(recipe: Recipe) -> dict[str, str]:
-    """Of Python, of all that paredown needs, and of what the runtimes and engines of the recipe need."""
+    """Of Python, of all that paredown needs, of what the runtimes and engines of the recipe need, and of packages that
+    bring plugins which it names."""
     needed = [re.split(r"[^\w.-]", one)[0] for one in metadata.requires("paredown") or () if "extra ==" not in one]
     versions: dict[str, object] = {"python": platform.python_version()}
     versions |= {name: version_of(name) for name in needed}
     keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
     versions |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
     versions |= keys.installed("engines", engines)
+    versions |= distributions(texts(recipe_record(recipe).model_dump(mode="json")))
     return {name: on_one_line(str(value)) for name, value in _flat(versions)}
 
 
@@ -161,7 +165,8 @@ def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
     took_part = tuple(run.profile.transforms) if run.profile else ()
     offered = run.profile.sites if run.profile else {}
     library = run.library
-    wanted = [name for step in recipe.pipeline if hasattr(step.stage, "names") for name in step.stage.names()]
+    asked = [step.stage.named_plugins().get("transforms", {}) for step in recipe.pipeline]
+    wanted = [name for named in asked for name in load_transforms(named, recipe.root)]
     kept: dict[str, list[str]] = {}
     for tried in (*library.blocks.values(), *library.merged.values()) if library else ():
         kept.setdefault(tried.place.name, []).extend(tried.kept)
@@ -188,9 +193,9 @@ def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
     plan, costs = run.plan, run.profile.costs if run.profile else None
     if plan is None or plan.replayed:
         return None
-    named = next((getattr(step.stage, "solver", {}) for step in recipe.pipeline if step.stage.gives == "plan"), {})
+    searches = (step.stage for step in recipe.pipeline if step.stage.gives == "plan")
     return Searched(
-        solver={named: {}} if isinstance(named, str) else named,
+        solver=next((dict(stage.named_plugins().get("solvers", {})) for stage in searches), {}),
         limits=plan.limits,
         predicted=plan.predicted.named() if plan.predicted else {},
         measured=plan.measured.named() if plan.measured else {},

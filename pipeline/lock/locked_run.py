@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -110,13 +110,14 @@ def _steps(recipe: Recipe, lock: Lock) -> Iterator[Step]:
 
 def _trace(stage: ProfileStage, lock: Lock) -> Trace:
     """With the recipe's own options: a lock says which transforms took part, not what they are."""
-    took_part = {name: options for name, options in stage.names().items() if name in lock.decisions.transforms}
+    named = stage.named_plugins()["transforms"]
+    took_part = {name: named[name] for name in lock.decisions.transforms if name in named}
     return Trace(transforms=took_part, images=stage.images)
 
 
 def _as_trained(step: Step, bf16: Mapping[str, bool]) -> Step:
     """A stage that trains, in bf16 or not as the lock says of its phases."""
-    stage = cast(Any, step.stage)
+    stage = step.stage
     phases = {name: option for name, option in stage if isinstance(option, Schedule)}
     update: dict[str, Any] = {
         name: phase.model_copy(update={"bf16": bf16[name]}) for name, phase in phases.items() if name in bf16

@@ -8,22 +8,12 @@ from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import fingerprint_model, load_model
 from paredown.models.progress import Progress, silent
-from paredown.models.spec import Spec
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target import target_runtime
 
 if TYPE_CHECKING:
     from paredown.models.network.trace import Network
-
-_OPTIONS: dict[str, plugins.Kind] = {
-    "blocks": "blocks",
-    "runtime": "runtimes",
-    "solver": "solvers",
-    "transform": "transforms",
-    "transforms": "transforms",
-}
-"""Options of stages, by name, whose values are names of plugins."""
 
 
 def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[str]:
@@ -41,8 +31,8 @@ def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[
     network = _trace(recipe, len(data.classes))
     yield f"model: {len(network.layers)} layers traced"
     for step in recipe.pipeline:
-        if hasattr(step.stage, "check"):
-            yield f"{step.name}: {step.stage.check(network, recipe.root)}"
+        if line := step.stage.check(network, recipe.root):
+            yield f"{step.name}: {line}"
     yield f"limits: {', '.join(_limits(recipe))}"
     yield from _warnings(recipe)
 
@@ -53,10 +43,7 @@ def _plugins(recipe: Recipe) -> list[str]:
         ("runtimes", name) for name in (recipe.target.runtime, *recipe.target.compare)
     ]
     for step in recipe.pipeline:
-        assert isinstance(step.stage, Spec)
-        for option, kind in _OPTIONS.items():
-            value = getattr(step.stage, option, None)
-            named += [(kind, name) for name in ([value] if isinstance(value, str) else value or ())]
+        named += [(kind, name) for kind, plugs in step.stage.named_plugins().items() for name in plugs]
     for kind, name in named:
         if line := plugins.missing(kind, name, recipe.root):
             raise MissingError(line)
@@ -75,15 +62,17 @@ def _trace(recipe: Recipe, classes: int) -> "Network":
 
 def _warnings(recipe: Recipe) -> Iterator[str]:
     """A line for every part of the recipe that can be run and gains nothing."""
+    from paredown.stages.transforms.loading import load_transforms
+
     runtime = target_runtime(recipe.target, recipe.root)
     for step in recipe.pipeline:
-        asked = "sparsify" in (getattr(step.stage, "transforms", None) or ())
-        if asked and not runtime.supports("sparse") and recipe.target.container == "plain":
-            yield (
-                f"warning: {recipe.target.runtime} turns the zeros of sparsify neither into time nor into bytes; "
-                f"{step.name} will measure that and leave it out. narrow removes whole channels, which saves both; "
-                "with target: {container: gzip} zeros save bytes"
-            )
+        for name, transform in load_transforms(step.stage.named_plugins().get("transforms", {}), recipe.root).items():
+            if transform.RUNS_ANYWHERE and not transform.pays(runtime, recipe.target.container):
+                does, instead = transform.no_gain()
+                yield (
+                    f"warning: {recipe.target.runtime} {does}; {step.name} will measure that and leave {name} out. "
+                    f"{instead}"
+                )
 
 
 def _limits(recipe: Recipe) -> list[str]:

@@ -21,9 +21,6 @@ DEFAULT = ("baseline", "profile", "sensitivity", "search", "compress", "recover"
 """The pipeline of a recipe that names none."""
 
 
-_CONTRACT = ("needs", "uses", "gives", "reads", "run")
-
-
 class Step(Spec):
     """One entry of the pipeline: a stage's name in the recipe, and the stage with its options."""
 
@@ -85,12 +82,8 @@ class Recipe(Spec):
         """sha256 in hex over what it asks for. Comments, order, and defaults that are written out do not change it, nor
         do its name and its place."""
         options = self.model_dump(mode="json", exclude={"name", "root", "pipeline", "card"})
-        return digest_of({**options, "pipeline": [[step.name, _options(step)] for step in self.pipeline]})
-
-
-def _options(step: Step) -> dict[str, Any]:
-    assert isinstance(step.stage, Spec)
-    return step.stage.model_dump(mode="json")
+        steps = [[step.name, step.stage.model_dump(mode="json")] for step in self.pipeline]
+        return digest_of({**options, "pipeline": steps})
 
 
 def load_recipe(file: Path | str) -> Recipe:
@@ -124,19 +117,19 @@ def _at(recipe: Recipe, bound: Bound) -> Recipe:
     return recipe.model_copy(update={"name": name, "limits": limits, "front": ()})
 
 
-def chain_faults(steps: Sequence[Step]) -> list[Fault]:
+def chain_faults(steps: Sequence[Step], root: Path = Path()) -> list[Fault]:
     """Products that a stage needs and no earlier stage gives, that come too late, or that are given twice."""
     faults, given = [], dict[str, str]()
     for i, step in enumerate(steps):
         later = {after.stage.gives: after.name for after in steps[i + 1 :]}
-        faults += [Fault(("pipeline", i), text) for text in _link_faults(step, given, later)]
+        faults += [Fault(("pipeline", i), text) for text in _link_faults(step, root, given, later)]
         given[step.stage.gives] = step.name
     return faults
 
 
-def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
+def _link_faults(step: Step, root: Path, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
     stage, name = step.stage, step.name
-    for need in (*stage.needs, *getattr(stage, "also_needs", tuple)()):
+    for need in (*stage.needs, *stage.also_needs(root)):
         if need not in given:
             so_far = f"given so far: {', '.join(given) or 'nothing'}"
             yield f"{name} needs '{need}', which no stage before it gives; {so_far}"
@@ -149,7 +142,7 @@ def _link_faults(step: Step, given: Mapping[str, str], later: Mapping[str, str])
 
 def _faults_of(recipe: Recipe) -> list[Fault]:
     """Faults that show only once everything is read."""
-    faults = chain_faults(recipe.pipeline)
+    faults = chain_faults(recipe.pipeline, recipe.root)
     if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
         faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
     names = [str(bound) for bound in recipe.front]
@@ -189,20 +182,10 @@ def _step(entry: Any, place: Place, document: Document, root: Path) -> tuple[Ste
         return None, [Fault(place, f"a stage is written `name` or `name: {{options}}`, got {entry!r}")]
     ((name, options),) = pair.items()
     try:
-        cls = stage_class(name, root)
+        cls = plugins.load("stages", name, root)
     except MissingError as error:
         raise MissingError(f"{document.file}:{document.line(place)}: {error}") from error
     except InputError as error:
         return None, [Fault(place, str(error))]
     stage, faults = parse(cls, {} if options is None else options, document, (*place, name))
     return (Step(name=name, stage=stage) if stage else None), faults
-
-
-def stage_class(name: str, root: Path) -> Any:
-    """The class of a stage; raises InputError where a file does not keep to the contract of stages."""
-    cls = plugins.load("stages", name, root)
-    lacking = [part for part in _CONTRACT if not hasattr(cls, part)]
-    if not issubclass(cls, Spec) or lacking:
-        wrong = f"lacks {', '.join(lacking)}" if lacking else "must be a paredown.models.spec.Spec"
-        raise InputError(f"the stage {name}: {cls.__name__} {wrong}")
-    return cls

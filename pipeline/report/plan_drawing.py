@@ -8,6 +8,9 @@ from markupsafe import Markup
 
 from paredown.pipeline.report.svg import Point, Scale, line, picture, short, tag, text
 from paredown.stages.products.plan import Plan, PlannedLayer
+from paredown.stages.solvers.problem import transform_and_place
+from paredown.stages.transforms.base import LayerNumbers
+from paredown.stages.transforms.loading import transform_of
 
 KINDS = {"conv": "convolution", "depthwise": "depthwise convolution", "linear": "linear layer", "join": "join (add)"}
 
@@ -56,14 +59,14 @@ class LayerRow:
 def rows_of(plan: Plan, order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
     """The plan's layers in order of depth, sites of other transforms before the first layer that they change.
 
-    A plan without `layers` gives a row for every place that a `narrow` or `quantize` site names, in `order`.
+    A plan without `layers` gives a row for every place that a site names whose transform describes layers, in `order`.
     """
     rows = [_row(layer) for layer in plan.layers] or _from_sites(plan)
     if not plan.layers:
         place_of = {name: index for index, name in enumerate(order)}
         rows.sort(key=lambda row: place_of.get(row.name, len(order)))
     for row in _changes(plan):
-        place = row.name.partition(":")[2]
+        place = transform_and_place(row.name)[1]
         inside = [i for i, r in enumerate(rows) if r.name == place or r.name.startswith(f"{place}.")]
         rows.insert(inside[0] if inside else 0 if place == "input" else len(rows), row)
     return tuple(rows)
@@ -86,23 +89,21 @@ def _row(layer: PlannedLayer) -> LayerRow:
 def _from_sites(plan: Plan) -> list[LayerRow]:
     rows: dict[str, LayerRow] = {}
     for site in plan.sites:
-        kind, _, place = site.name.partition(":")
-        picked = plan.choice.get(site.name, site.candidates[0])
-        row = rows.get(place, LayerRow(place))
-        if kind == "narrow":
-            rows[place] = replace(row, width=int(site.candidates[0]), kept=int(picked))
-        elif kind == "quantize":
-            rows[place] = replace(row, bits=8 if picked == "int8" else 32)
+        place, unchanged = transform_and_place(site.name)[1], site.candidates[0]
+        described = transform_of(site.name).describe(unchanged, plan.choice.get(site.name, unchanged))
+        known = {name: number for name, number in vars(described or LayerNumbers()).items() if number is not None}
+        if known:
+            rows[place] = replace(rows.get(place, LayerRow(place)), **known)
     return list(rows.values())
 
 
 def _changes(plan: Plan) -> list[LayerRow]:
-    """Sites of transforms that change neither widths nor precision nor zeros alone."""
+    """Sites of transforms whose changes the rows of layers do not show."""
     first = {site.name: site.candidates[0] for site in plan.sites}
     return [
         LayerRow(name, change="unchanged" if picked == first.get(name) else picked)
         for name, picked in plan.choice.items()
-        if name.partition(":")[0] not in ("narrow", "quantize", "sparsify")
+        if transform_of(name).describe(first.get(name, picked), picked) is None
     ]
 
 

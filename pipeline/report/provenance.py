@@ -9,6 +9,7 @@ from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
+from paredown.stages.transforms.loading import transform_of
 
 Fact = tuple[str, str]
 CLASSES = 12
@@ -105,7 +106,7 @@ def _scores(whose: str, measured: Evidence | None) -> Iterator[Fact]:
 
 def _quantization(manifest: Manifest | None) -> Iterator[Fact]:
     """Of a plan that had int8 to choose: who calibrated it, and what tuning left in fp32."""
-    if manifest is None or not any(site.startswith("quantize:") for site in manifest.plan):
+    if manifest is None or not any(transform_of(site).FEATURE == "int8" for site in manifest.plan):
         return
     engine = manifest.quantization
     if engine:

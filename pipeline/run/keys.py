@@ -17,6 +17,7 @@ from paredown.models.loading.model import fingerprint_model
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.recipe import Recipe, Step
 from paredown.stages import plugins
+from paredown.stages.plugins.installed import digests
 from paredown.stages.runtimes.support.machine import processor
 
 _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
@@ -34,17 +35,17 @@ class ProductKeys:
         """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
         the code of stages and plugins, and of the versions of the libraries below it."""
         stage = step.stage
-        assert isinstance(stage, Spec)
         parts: dict[str, object] = {
             "stage": step.name,
             "options": stage.model_dump(mode="json"),
             "reads": {name: self.read(name) for name in stage.reads},
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
-        plugins = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
+        sources = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
+        sources |= digests(texts(parts))
         engines = self.installed("engines", engines_named(step))
         parts |= {} if self.threads is None else {"threads": self.threads}
-        return digest_of({**parts, "plugins": plugins, "engines": engines, "code": code(), "versions": _versions()})
+        return digest_of({**parts, "plugins": sources, "engines": engines, "code": code(), "versions": _versions()})
 
     def read(self, name: str) -> object:
         """What stands for a field of `State`."""
@@ -86,7 +87,6 @@ class ProductKeys:
 
 def engines_named(step: Step) -> set[str]:
     """The engines that a stage's options name, as they are written there."""
-    assert isinstance(step.stage, Spec)
     return set(texts(step.stage.model_dump(mode="json"))) & _engines()
 
 

@@ -138,7 +138,7 @@ def raise_refusal(product: Path) -> None:
 
 def wait_for_rank_zero(store: ProductStore, step: Step, digest: str, state: State) -> Path:
     """What ranks other than 0 do: take part in a distributed stage, and wait for rank 0's product."""
-    if getattr(step.stage, "distributed", False):
+    if step.stage.distributed:
         step.stage.run(replace(state, out=store.work(digest)))
     while (product := store.get(digest, repair=False)) is None:
         time.sleep(0.2)

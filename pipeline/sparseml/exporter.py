@@ -15,10 +15,10 @@ from paredown.pipeline.report.plan_rows import read_plan
 from paredown.pipeline.run.run_folder import as_damage
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.recover import Recover
+from paredown.stages.transforms.loading import transform_of
 
 _EVERY_EPOCH = 0.25
 """Epochs between two steps of the growing sparsity."""
-_RESIZE = "resize:input"
 _SHOWN = 5
 
 Options = dict[str, Any]
@@ -83,10 +83,10 @@ def _exported(recipe: Recipe, file: Path, plan: Plan, style: str) -> tuple[str, 
 def _trained(recipe: Recipe, plan: Plan) -> TrainedPlan:
     stages = [step.stage for step in recipe.pipeline]
     recover = next((stage for stage in stages if isinstance(stage, Recover)), Recover())
-    transforms = [getattr(stage, "transforms", None) for stage in stages]
-    methods = [named.get("sparsify", {}).get("method", "obs") for named in transforms if isinstance(named, dict)]
+    transforms = [stage.named_plugins().get("transforms", {}) for stage in stages]
+    methods = [named["sparsify"].get("method", "obs") for named in transforms if "sparsify" in named]
     layers = [layer for layer in plan.layers if layer.op != "add"]
-    return TrainedPlan(layers, recover, getattr(recover, "gradual", 0), next(iter(methods), "obs"))
+    return TrainedPlan(layers, recover, recover.gradual, next(iter(methods), "obs"))
 
 
 def _refuse_changes(plan: Plan) -> None:
@@ -267,10 +267,10 @@ def _stage_distillation(trained: TrainedPlan) -> tuple[str, Options]:
 
 def _notes(plan: Plan, trained: TrainedPlan, style: str) -> Iterable[str]:
     """What the SparseML recipe leaves unsaid."""
-    sides = next((site.candidates for site in plan.sites if site.name == _RESIZE), ())
-    side = plan.choice.get(_RESIZE)
-    if sides and side != sides[0]:
-        yield f"the plan computes on images of {side} px: shrink them before training"
+    for site in plan.sites:
+        side = plan.choice.get(site.name)
+        if transform_of(site.name).FEATURE == "resize" and side != site.candidates[0]:
+            yield f"the plan computes on images of {side} px: shrink them before training"
     if trained.end and trained.recover.features > 0:
         yield f"recover.features: {trained.recover.features:g} (SparseML compares answers only)"
     if trained.end:

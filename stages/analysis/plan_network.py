@@ -16,16 +16,17 @@ from paredown.models.network.nodes import module_of
 from paredown.models.network.trace import Network
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.solvers.problem import Choice, Pick
+from paredown.stages.solvers.problem import Choice, Pick, transform_and_place
 
-PREFIX = "substitute:"
-"""Of the sites that pick a block's branch: they own the sites inside it."""
+PICKS = "substitute"
+"""What the names of sites that pick a block's branch start with, whichever transform has them: such a site owns the
+sites of the layers in the branch."""
 
 
 def picks_of(choice: Choice) -> dict[str, str]:
     """Block to candidate, of the blocks that a plan replaces."""
-    sites = ((site, name) for site, name in choice.items() if site.startswith(PREFIX) and name != KEEP)
-    return {site.removeprefix(PREFIX): name for site, name in sites}
+    named = ((*transform_and_place(site), name) for site, name in choice.items())
+    return {block: name for kind, block, name in named if kind == PICKS and name != KEEP}
 
 
 def network_of_plan(prepared: PreparedModel, choice: Choice) -> PreparedModel:
@@ -70,7 +71,8 @@ def _in_turn(offers: Sequence[Sequence[Picks]]) -> Iterator[Picks]:
 
 
 def site_of(block: str) -> str:
-    return PREFIX + block
+    """The site that picks the branch of a block."""
+    return f"{PICKS}:{block}"
 
 
 def is_merged(candidate: str) -> bool:

@@ -2,10 +2,11 @@
 recipe."""
 
 import re
+from abc import abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -15,20 +16,23 @@ from paredown.models.errors import InputError, first_line
 from paredown.models.network.blocks import Place
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.export import export
-from paredown.stages.plugins import make
+from paredown.models.spec import Spec
+from paredown.stages.plugins import comes_with_paredown, make
 
 Kernel = int | tuple[int, int]
 
 
-class Block(Protocol):
+class Block(Spec):
     """A frozen options object that builds replacements for a block.
 
     A replacement maps (N, *place.shape_in) to (N, *place.shape_out). Where its last convolution is dense and has a
     batch norm behind it, that convolution is solved by least squares before the replacement is trained.
     """
 
-    REQUIRES: ClassVar[Mapping[str, str]]
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
 
+    @abstractmethod
     def build(self, place: Place) -> Mapping[str, nn.Module]:
         """Replacements with fresh weights by the end of their name; empty where none fits the place."""
 
@@ -72,7 +76,7 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
     found: dict[str, nn.Module] = {}
     for name, options in named.items():
         try:
-            block = cast(Block, make("blocks", name, options, root))
+            block: Block = make("blocks", name, options, root)
         except InputError as error:
             raise InputError(f"library.blocks: {error}") from error
         for variant, module in _built(name, block, place).items():
@@ -84,7 +88,7 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
                 raise InputError(f"library.blocks: {name} builds '{full}' at {place.name}; allowed: {allowed}")
             found[full] = module
     alike = {str(module): name for name, module in reversed(found.items())}
-    own = tuple(Path(name).stem for name in named if name.endswith(".py"))
+    own = tuple(Path(name).stem for name in named if not comes_with_paredown("blocks", name))
     return {n: module for n, module in found.items() if alike[str(module)] == n or n.startswith(own)}
 
 
@@ -115,7 +119,7 @@ def check_user_blocks(places: Sequence[Place], named: Mapping[str, Mapping[str, 
     The sorts are same shape and other shape. Raises InputError with the block's name. The blocks that come with
     paredown have tests for that.
     """
-    own = {name: options for name, options in named.items() if name.endswith(".py")}
+    own = {name: options for name, options in named.items() if not comes_with_paredown("blocks", name)}
     for place in {place.same_shape: place for place in reversed(places)}.values() if own else ():
         for name, module in replacements_for(place, own, root).items():
             _check_trace(name, module, place)

@@ -1,20 +1,16 @@
 """ResNet's basic block, two dense 3x3 convolutions, also with a narrower inside (He et al., 2016)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.models.spec import Spec
-from paredown.stages.blocks.base import Residual, unit
+from paredown.stages.blocks.base import Block, Residual, unit
 
 
-class Basic(Spec):
+class Basic(Block):
     """Dense and regular; late in a network, where maps are small, hard to beat."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     ratios: tuple[float, ...] = Field((0.5, 0.25), description="width of the inside, in widths of the output")
 

@@ -1,20 +1,16 @@
 """ResNet's bottleneck, 1x1, 3x3, 1x1, of another ratio (He et al., 2016)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.models.spec import Spec
-from paredown.stages.blocks.base import Residual, unit
+from paredown.stages.blocks.base import Block, Residual, unit
 
 
-class Bottleneck(Spec):
+class Bottleneck(Block):
     """Narrow inside, wide outside."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     ratios: tuple[float, ...] = Field((0.5, 0.25), description="width of the inside, in widths of the output")
 

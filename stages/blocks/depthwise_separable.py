@@ -1,20 +1,16 @@
 """MobileNetV1's block: filter each channel alone, then mix (Howard et al., 2017)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.models.spec import Spec
-from paredown.stages.blocks.base import Kernel, Residual, name_of, unit
+from paredown.stages.blocks.base import Block, Kernel, Residual, name_of, unit
 
 
-class DepthwiseSeparable(Spec):
+class DepthwiseSeparable(Block):
     """The inverted residual without its expansion and without an activation inside."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     kernels: tuple[Kernel, ...] = Field((3,), description="kernel sizes; [5, 3] is 5 high and 3 wide")
 

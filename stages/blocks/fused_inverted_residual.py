@@ -1,20 +1,16 @@
 """EfficientNetV2's block: expand with a dense 3x3, project (Tan and Le, 2021)."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.models.spec import Spec
-from paredown.stages.blocks.base import Residual, unit
+from paredown.stages.blocks.base import Block, Residual, unit
 
 
-class FusedInvertedResidual(Spec):
+class FusedInvertedResidual(Block):
     """More multiply-adds than the inverted residual, but dense ones, which many runtimes compute faster."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     expansions: tuple[float, ...] = Field((0.5, 1, 2), description="width of the inside, in widths of the input")
 

@@ -2,20 +2,16 @@
 
 from collections.abc import Mapping
 from itertools import product
-from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.models.spec import Spec
-from paredown.stages.blocks.base import Kernel, Residual, name_of, unit
+from paredown.stages.blocks.base import Block, Kernel, Residual, name_of, unit
 
 
-class InvertedResidual(Spec):
+class InvertedResidual(Block):
     """Wide inside, narrow outside; few multiply-adds, much memory traffic."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     expansions: tuple[int, ...] = Field((1, 2, 4, 8), description="width of the inside, in widths of the input")
     kernels: tuple[Kernel, ...] = Field((3, 5, (5, 3)), description="kernel sizes; [5, 3] is 5 high and 3 wide")

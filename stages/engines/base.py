@@ -1,13 +1,15 @@
 """What an engine is. A file in this folder is an engine; its name is its name in the recipe (`-` may stand for `_`)."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from paredown.models.compression.qdq import Range
 from paredown.models.network.trace import Network
+from paredown.models.spec import Spec
 
 Labelled = Iterable[tuple[Tensor, Tensor]]
 """Batches of images (N, 3, H, W) and labels (N,)."""
@@ -22,17 +24,20 @@ class Tuned:
     decisions: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Engine(Protocol):
+class Engine(Spec):
     """A source of int8's scales. Implementations are frozen options objects, and deterministic.
 
     Which layers become int8 in the end is the search's to choose, among those that the engine does not refuse.
     """
 
-    REQUIRES: ClassVar[Mapping[str, str]]
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
 
+    @abstractmethod
     def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
         """Decides, once, on the original. `images` are calibration batches, `validation(n)` gives n labelled images."""
 
+    @abstractmethod
     def ranges(
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]
     ) -> dict[str, Range]:

@@ -25,8 +25,7 @@ from paredown.models.compression.fake_quant import imitate_int8, observe
 from paredown.models.compression.qdq import Range, range_of
 from paredown.models.network.nodes import operator, source
 from paredown.models.network.trace import Network
-from paredown.models.spec import Spec
-from paredown.stages.engines.base import Labelled, Tuned
+from paredown.stages.engines.base import Engine, Labelled, Tuned
 
 BITS = 8
 """Of neural-compressor's weights; what the runtime's own bits cost is the search's to weigh."""
@@ -44,7 +43,7 @@ _SOURCES = {
 """Operators to the sources by which neural-compressor finds what belongs together: a convolution and its ReLU."""
 
 
-class NeuralCompressor(Spec):
+class NeuralCompressor(Engine):
     """Tries int8 everywhere, then 1, 2, 4, ... of the most sensitive layers in fp32, until the loss is tolerable."""
 
     REQUIRES: ClassVar[Mapping[str, str]] = {"neural_compressor": "neural-compressor", "torchao": "neural-compressor"}

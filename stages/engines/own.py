@@ -1,21 +1,17 @@
 """`own`: percentiles of what calibration images make of every value."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Callable, Collection, Sequence
 
 from torch import Tensor
 
 from paredown.models.compression.fake_quant import observe
 from paredown.models.compression.qdq import Range
 from paredown.models.network.trace import Network
-from paredown.models.spec import Spec
-from paredown.stages.engines.base import Labelled, Tuned
+from paredown.stages.engines.base import Engine, Labelled, Tuned
 
 
-class Own(Spec):
+class Own(Engine):
     """Refuses no layer: which of them stay in fp32 is left to the search."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
         return Tuned(decisions={"engine": "own"})

@@ -18,6 +18,7 @@ from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts, InputSpec
 from paredown.stages.products.evidence import MIB, Scores
 from paredown.stages.products.parity import Parity
+from paredown.stages.solvers.problem import transform_and_place
 
 PACKAGES = ("torch", "onnx", "onnxruntime", "torch-pruning", "scipy", "numpy")
 INSTALLED = ("timm/", "torchvision/", "package:")
@@ -57,7 +58,7 @@ def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """A plan in few bytes: transform to candidate to the places where it was chosen."""
     groups: dict[str, dict[str, tuple[str, ...]]] = {}
     for site, picked in choice.items():
-        transform, _, place = site.partition(":")
+        transform, place = transform_and_place(site)
         places = groups.setdefault(transform, {})
         places[picked] = (*places.get(picked, ()), place)
     return groups

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from paredown.models.onnx.edit import load as load_model
 from paredown.models.onnx.edit import save
 from paredown.stages.base import State
 from paredown.stages.measuring.target import runtime_of
-from paredown.stages.plugins import load
+from paredown.stages.plugins import make
 from paredown.stages.products.evidence import MIB, Comparison, Evidence, Scores
 from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
 
@@ -25,7 +24,7 @@ def comparisons(state: State, pair: Sequence[Path], rounds: int, runs: int) -> l
     """
     found = []
     for name in state.compare:
-        runtime = cast(Runtime, load("runtimes", name, state.root)())
+        runtime: Runtime = make("runtimes", name, {}, state.root)
         with TemporaryDirectory() as folder:
             files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
             for source, file in zip(pair, files, strict=True):

@@ -1,7 +1,6 @@
 """Measures an ONNX file on the target's runtime: the numbers that every claim rests on."""
 
 from pathlib import Path
-from typing import cast
 
 from onnx import ModelProto
 
@@ -9,7 +8,7 @@ from paredown.models.errors import InputError
 from paredown.models.onnx.edit import save
 from paredown.stages.base import State
 from paredown.stages.limits import Target
-from paredown.stages.plugins import load
+from paredown.stages.plugins import make
 from paredown.stages.runtimes.base import Runtime
 
 MODEL, PORTABLE = "model.onnx", "portable.onnx"
@@ -24,7 +23,7 @@ def runtime_of(state: State) -> Runtime:
 
 def target_runtime(target: Target, root: Path) -> Runtime:
     """Raises InputError where it cannot open the target's container, MissingError where it is not installed."""
-    runtime = cast(Runtime, load("runtimes", target.runtime, root)())
+    runtime: Runtime = make("runtimes", target.runtime, {}, root)
     if target.container != "plain" and not runtime.supports(target.container):
         raise InputError(f"target.container: {target.runtime} cannot open {target.container} files; allowed: plain")
     return runtime

@@ -40,20 +40,16 @@ class Fit:
     spearman: float | None
 
 
-def kind(site: str) -> str:
-    """The transform that a site belongs to."""
-    return site.partition(":")[0]
-
-
 def fit(sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]) -> Fit:
     """Coefficients that make summed losses explain whole plans; all 1 where there are less than four plans."""
     names = [site.name for site in sites]
-    kinds = sorted({kind(name) for name in names})
+    own = [site.transform for site in sites]
+    kinds = sorted(set(own))
     if len(plans) < 4:
         return Fit(dict.fromkeys(kinds, 1.0), dict.fromkeys(names, 1.0), float("inf"), None)
     losses, real = _losses(names, singles, plans), np.array(measured, dtype=np.float64)
-    by_kind = _fit_kinds(np.array([losses[:, [kind(n) == k for n in names]].sum(1) for k in kinds]).T, real)
-    whole = np.array([by_kind[kinds.index(kind(name))] for name in names])
+    by_kind = _fit_kinds(np.array([losses[:, [kind == k for kind in own]].sum(1) for k in kinds]).T, real)
+    whole = np.array([by_kind[kinds.index(kind)] for kind in own])
     factors, left_out = _fit_sites(losses * whole, real)
     return Fit(
         kinds=dict(zip(kinds, map(float, by_kind), strict=True)),

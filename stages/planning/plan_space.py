@@ -16,7 +16,7 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning import footprint, latency_model
-from paredown.stages.planning.sites import pins_of, sites_of, with_pins
+from paredown.stages.planning.sites import sites_of, with_pins
 from paredown.stages.products.cost_profile import CostProfile, Shares
 from paredown.stages.solvers.problem import Choice, Costs, Site
 from paredown.stages.transforms.base import Transform
@@ -42,7 +42,7 @@ class PlanSpace:
     @cached_property
     def open_sites(self) -> tuple[Site, ...]:
         """The same as a search may decide them: of a pinned site the pinned candidate alone is left."""
-        pins = {site: name for one in self.transforms for site, name in pins_of(self.prepared, one).items()}
+        pins = {site: name for one in self.transforms for site, name in one.pinned(self.prepared).items()}
         return with_pins(self.sites, pins)
 
     def network_of(self, choice: Choice) -> PreparedModel:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from paredown.models.errors import InputError
-from paredown.stages.analysis.plan_network import PREFIX, owner_of_layer
+from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_needed
 from paredown.stages.transforms.base import Transform
@@ -16,12 +16,6 @@ def with_pins(sites: Sequence[Site], pins: Mapping[str, str]) -> tuple[Site, ...
     """The sites as a search may decide them: of one in `pins` that candidate alone is left. Raises InputError where it
     has no such candidate."""
     return tuple(_pinned(site, pins[site.name]) if site.name in pins else site for site in sites)
-
-
-def pins_of(prepared: PreparedModel, transform: Transform) -> Mapping[str, str]:
-    """Site to the candidate that it must have; a transform without `pinned` leaves all of them free."""
-    found: Mapping[str, str] = transform.pinned(prepared) if hasattr(transform, "pinned") else {}
-    return found
 
 
 def _pinned(site: Site, name: str) -> Site:
@@ -38,11 +32,10 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     needed: set[Pick] = set()
     last: dict[str, float] = {}
     for site in sites:
-        kind = site.name.partition(":")[0]
-        if kind not in last or rng.random() < 0.2:
-            last[kind] = rng.random()
+        if site.transform not in last or rng.random() < 0.2:
+            last[site.transform] = rng.random()
         fitting = allowed(site, choice, needed)
-        picked = fitting[int(last[kind] * len(fitting))]
+        picked = fitting[int(last[site.transform] * len(fitting))]
         choice[site.name] = picked.name
         needed |= still_needed(picked, choice)
     return without_absent_sites(sites, choice)
@@ -56,8 +49,7 @@ def sites_of(prepared: PreparedModel, transforms: Sequence[Transform]) -> tuple[
     needs: dict[str, set[Pick | None]] = {site.name: set() for site in sites}
     for layer in prepared.network.layers:
         for name in (name for transform in transforms for name in transform.touching(prepared, layer)):
-            if not name.startswith(PREFIX):
-                needs[name].add(owner_of_layer(prepared, layer))
+            needs[name].add(owner_of_layer(prepared, layer))
     return tuple(replace(s, owner=next(iter(needs[s.name]))) if len(needs[s.name]) == 1 else s for s in sites)
 
 

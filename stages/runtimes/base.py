@@ -1,9 +1,10 @@
 """What a runtime must be able to do. A file in this folder is a runtime; its name is its name in the recipe."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,48 +30,59 @@ class Load:
         return cls(target.threads, target.batch)
 
 
-class Runtime(Protocol):
+class Runtime(ABC):
     """Runs ONNX files and measures them. Implementations are frozen and hold no sessions.
 
     `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them. A runtime
     whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `_sidecars.SIDECARS`.
     """
 
-    REQUIRES: ClassVar[Mapping[str, str]]
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    SIDECAR: ClassVar[str] = ""
 
+    @abstractmethod
     def version(self) -> str:
         """For evidence, such as `onnxruntime 1.31.0`."""
 
+    @abstractmethod
     def width_multiple(self) -> int:
         """Channel counts that this machine computes fast are multiples of this."""
 
+    @abstractmethod
     def weight_bits(self) -> int:
         """Bits of int8 weights that are exact here: 7 where 8-bit products would saturate (x86 without VNNI)."""
 
+    @abstractmethod
     def lower(self, model: ModelProto) -> ModelProto:
         """A portable model (opset 20, QDQ) in the form that this runtime takes; its layers keep their names. The very
         same object where that is the portable form."""
 
+    @abstractmethod
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes) of all batches. The last batch may be padded by the runtime."""
 
+    @abstractmethod
     def latency(
         self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
         """Milliseconds per model, round and run; the models take turns (ABBA) within every round."""
 
+    @abstractmethod
     def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Median ms per executed node, by the node's name in the file (fused nodes under the name of their anchor);
         nodes that the runtime itself inserted go under `+<op type>`, or `+<op type>@<name>` where it is known which
         node needs them."""
 
+    @abstractmethod
     def peak_memory(self, model: Path, load: Load) -> float:
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
+    @abstractmethod
     def supports(self, feature: str) -> bool:
         """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`, and `sparse` where
         zeros in weights save time; and whether files in a container can be opened: `gzip`."""
 
+    @abstractmethod
     def machine(self) -> dict[str, str]:
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""
 

@@ -1,7 +1,7 @@
 """DeepSparse on the CPU: the runtime that turns zeros in weights into time. It runs in an interpreter of its own."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.stages.runtimes.base import Images, Load
+from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.sidecars import deepsparse_profile
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
 from paredown.stages.runtimes.sidecars.worker import Worker
@@ -36,7 +36,7 @@ BLOCKS = 3
 
 
 @dataclass(frozen=True)
-class DeepSparse(ThisMachine):
+class DeepSparse(ThisMachine, Runtime):
     """Runs and measures ONNX files with DeepSparse 1.8 in its sidecar.
 
     Files are of the form that `lower` gives and take one float32 input (batch, channels, height, width) of a fixed
@@ -45,7 +45,6 @@ class DeepSparse(ThisMachine):
     more than a twentieth of the operators to others: the time would not be DeepSparse's.
     """
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     SIDECAR: ClassVar[str] = "deepsparse"
 
     def version(self) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes.base import Images, Load
+from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import ort_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
@@ -23,14 +23,12 @@ NAME = "onnxruntime"
 
 
 @dataclass(frozen=True)
-class OnnxRuntime(ThisMachine):
+class OnnxRuntime(ThisMachine, Runtime):
     """Runs and measures ONNX files with onnxruntime's CPU provider.
 
     Files take one float32 input (batch, channels, height, width) of a fixed size; their first output is the
     logits (batch, classes). A file that cannot be used raises InputError with its path.
     """
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     def version(self) -> str:
         import onnxruntime

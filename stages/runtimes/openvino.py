@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.runtimes.base import Images, Load
+from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import openvino_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, check, logits, naming, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
@@ -25,7 +25,7 @@ BLOCKS = 3
 
 
 @dataclass(frozen=True)
-class OpenVino(ThisMachine):
+class OpenVino(ThisMachine, Runtime):
     """Runs and measures ONNX files with OpenVINO's CPU plugin, always in fp32 where the file says so.
 
     Files take one float32 input (batch, channels, height, width); their first output is the logits (batch,

@@ -1,17 +1,21 @@
 """What a solver is. A file in this folder is a solver; its name is its name in the recipe."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
+from paredown.models.spec import Spec
 from paredown.stages.solvers.problem import Plan, Problem, Solution, with_limits
 
 
-class Solver(Protocol):
+class Solver(Spec):
     """Finds a plan of least predicted loss under the limits. Implementations are frozen options objects."""
 
-    REQUIRES: ClassVar[Mapping[str, str]]
+    REQUIRES: ClassVar[Mapping[str, str]] = {}
+    """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
 
+    @abstractmethod
     def solve(self, problem: Problem, avoid: tuple[Mapping[str, str], ...] = (), distance: float = 0.1) -> Solution:
         """The best plan that differs from every plan in `avoid` in at least `distance` of the sites.
 

@@ -5,13 +5,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from paredown.models.spec import Spec
-from paredown.stages.solvers.base import differences_needed, far
+from paredown.stages.solvers.base import Solver, differences_needed, far
 from paredown.stages.solvers.decomposition import parts
 from paredown.stages.solvers.highs import Answer, Rows, Slack, minimise
 from paredown.stages.solvers.linear_program import Floats, Linear, linearise
@@ -41,10 +39,8 @@ _PROOF = 1e-6
 """The relative gap to which the least reachable cost is proved."""
 
 
-class Milp(Spec):
+class Milp(Solver):
     """Exact within `gap`."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     gap: float = Field(default=1e-3, ge=0, description="relative optimality gap to stop at")
     seconds: float = Field(default=60.0, gt=0, description="time limit per program; then its best plan counts")

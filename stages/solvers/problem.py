@@ -48,6 +48,22 @@ class Site:
     owner: Pick | None = None
     ordered: bool = True
 
+    @property
+    def transform(self) -> str:
+        """The transform that changes something here."""
+        return transform_and_place(self.name)[0]
+
+    @property
+    def place(self) -> str:
+        """What is changed: a layer, a group of channels, a block, the input."""
+        return transform_and_place(self.name)[1]
+
+
+def transform_and_place(site: str) -> tuple[str, str]:
+    """The two parts of a site's name, `<transform>:<place>`; the place is empty where a name has only one."""
+    transform, _, place = site.partition(":")
+    return transform, place
+
 
 @dataclass(frozen=True)
 class Factor:

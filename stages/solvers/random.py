@@ -2,16 +2,14 @@
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import islice
 from operator import itemgetter
-from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
-from paredown.models.spec import Spec
-from paredown.stages.solvers.base import far
+from paredown.stages.solvers.base import Solver, far
 from paredown.stages.solvers.problem import (
     TOLERANCE,
     Candidate,
@@ -35,10 +33,8 @@ Score = tuple[bool, float, float]
 """(too close to an avoided plan, largest relative excess, loss): the smallest wins."""
 
 
-class RandomSearch(Spec):
+class RandomSearch(Solver):
     """Proves nothing: `gap` is infinite and `least` empty."""
-
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
 
     evaluations: int = Field(default=1000, ge=1, description="plans whose costs are looked up")
     repairs: int = Field(default=50, ge=0, description="changes tried on a plan that misses a limit")

@@ -4,7 +4,7 @@ Logits after Hinton et al., Distilling the knowledge in a neural network, 2015. 
 subset of the teacher's, so features are compared channel by channel, without projections between the two.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,12 +14,13 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from paredown.models.compression.resolution import shrink
 from paredown.models.compression.supernet import KEEP
 from paredown.models.network.batch_norm import batch_norm_pairs
+from paredown.models.network.layers import ChannelGroup
 from paredown.models.network.trace import channel_source
 from paredown.stages.analysis.plan_network import is_merged, picks_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.training.device import training_device
-from paredown.stages.transforms.narrow import channels_that_stay
+from paredown.stages.transforms.base import Transform
 
 Points = Mapping[str, list[int]]
 """Module name to the teacher's channels that the student kept there."""
@@ -35,13 +36,24 @@ class Weights:
     temperature: float
 
 
-def feature_points(prepared: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def feature_points(
+    prepared: PreparedModel, transforms: Sequence[Transform], choice: Choice, teacher: nn.Module
+) -> dict[str, list[int]]:
     """Module name to the teacher's channels that the student kept there, of the modules where blocks end: the blocks
     themselves where they may be replaced as a whole, else what the layers of a group share."""
-    return _block_ends(prepared, choice) if prepared.branches else _shared_ends(prepared, choice, teacher)
+    ends = _block_ends(prepared, choice) if prepared.branches else _shared_ends(prepared, teacher)
+    return {name: _kept(prepared, transforms, group, choice) for name, group in ends.items()}
 
 
-def _block_ends(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]:
+def _kept(prepared: PreparedModel, transforms: Sequence[Transform], group: ChannelGroup, choice: Choice) -> list[int]:
+    """The channels of a group that every transform leaves."""
+    channels: Sequence[int] = range(group.width)
+    for transform in transforms:
+        channels = transform.kept_channels(prepared, group, choice, channels)
+    return list(channels)
+
+
+def _block_ends(prepared: PreparedModel, choice: Choice) -> dict[str, ChannelGroup]:
     """The blocks, kept or replaced: their module is there under the same name in teacher and student. One that does
     the next block's work too ends where that one does."""
     points, picked = {}, picks_of(choice)
@@ -49,11 +61,11 @@ def _block_ends(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]
         source = channel_source(prepared.network, branch.values[KEEP])
         group = next((group for group in prepared.groups if source in group.outputs), None)
         if group is not None:
-            points[branch.block] = channels_that_stay(prepared, group, choice)
+            points[branch.block] = group
     return points
 
 
-def _shared_ends(prepared: PreparedModel, choice: Choice, teacher: nn.Module) -> dict[str, list[int]]:
+def _shared_ends(prepared: PreparedModel, teacher: nn.Module) -> dict[str, ChannelGroup]:
     """The batch norm after the last layer of each group that several layers share, and of the last group."""
     norms = dict(batch_norm_pairs(teacher, prepared.network.shape))
     order = [layer.name for layer in prepared.network.layers]
@@ -62,7 +74,7 @@ def _shared_ends(prepared: PreparedModel, choice: Choice, teacher: nn.Module) ->
         shared = [name for name in group.outputs if not prepared.network.layer(name).depthwise]
         last = max(shared, key=order.index)
         if (len(shared) > 1 or index == len(prepared.groups) - 1) and last in norms:
-            points[norms[last]] = channels_that_stay(prepared, group, choice)
+            points[norms[last]] = group
     return points
 
 
@@ -91,7 +103,7 @@ class Distillation:
         errors = []
         for name, kept in self.points.items():
             if self.learnt[name].shape[1] != len(kept):
-                continue  # another transform than `narrow` changed this width
+                continue  # a transform changed this width and does not say which channels stay
             wanted = self.wanted[name][:, kept]
             if wanted.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
                 wanted = shrink(wanted, self.learnt[name].shape[2:])

@@ -11,6 +11,7 @@ from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import Range, quantize, quantized_values
+from paredown.models.compression.sparsity import Sparsity
 from paredown.models.data.dataset import Data
 from paredown.models.network.batch_norm import fold_batch_norm, reestimate
 from paredown.models.network.trace import Network, analyse
@@ -22,19 +23,23 @@ from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target import runtime_of
 from paredown.stages.products.plan import Plan
-from paredown.stages.transforms.loading import engine_of, profiled_transforms
-from paredown.stages.transforms.sparsify import PREFIX
+from paredown.stages.transforms.loading import engine_of, profiled_transforms, sparse_layers
 
 
 def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: without the plan's
     zeros."""
-    transforms, plan = profiled_transforms(state), Plan.load(state.product("plan"))
-    choice = {site: name for site, name in plan.choice.items() if not (dense and site.startswith(PREFIX))}
+    choice = Plan.load(state.product("plan")).choice
     prepared, module = network_of_plan(load_prepared_model(state), choice), load_teacher(state, data)
-    for transform in transforms:
-        module = transform.apply(prepared, choice, module)
+    for transform in profiled_transforms(state):
+        if not (dense and transform.sparse_layers(choice)):
+            module = transform.apply(prepared, choice, module)
     return module
+
+
+def planned_zeros(state: State) -> dict[str, Sparsity]:
+    """The layers whose weights the plan gives zeros."""
+    return sparse_layers(profiled_transforms(state), Plan.load(state.product("plan")).choice)
 
 
 def compressed(state: State, data: Data) -> nn.Module:

@@ -1,41 +1,37 @@
 """The transforms that a recipe names, with their options, and the engine that they name."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar
 
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, MissingError
 from paredown.models.network.layers import Layer
+from paredown.stages import plugins
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
-from paredown.stages.plugins import make
 from paredown.stages.products.cost_profile import CostProfile, ProfiledSites
+from paredown.stages.solvers.problem import Choice, transform_and_place
 from paredown.stages.transforms.base import Transform
-from paredown.stages.transforms.sparsify import Sparsify
 
 
-def engine_of(transforms: Sequence[Transform], root: Path) -> Engine:
-    """With its options; our own where no transform names one. Raises MissingError where it is not installed."""
-    said = next((transform.engine for transform in transforms if hasattr(transform, "engine")), "own")
-    named: dict[str, dict[str, Any]] = {said: {}} if isinstance(said, str) else said
-    if len(named) != 1:
-        raise InputError(f"quantize.engine names {len(named)} engines ({', '.join(named)}); allowed: one")
-    ((name, options),) = named.items()
-    return cast(Engine, make("engines", name, options, root))
+class Unknown(Transform):
+    """Stands for a transform of another's file or package, of which only sites are known: reports ask nothing else."""
 
-
-def sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[Sparsity]]:
-    """What layers are to be pruned to beforehand."""
-    prepared = [t for t in transforms if isinstance(t, Sparsify) and t.method == "obs"]
-    return prepared[0].offers if prepared else lambda _: ()
+    FEATURE: ClassVar[str] = ""
 
 
 def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, Transform]:
+    """The named transforms in the order in which they are applied. Raises InputError for one that is not known, or
+    whose options are wrong, MissingError where one is not installed."""
     try:
-        return {name: make("transforms", name, options, root) for name, options in named.items()}
+        made: dict[str, Transform] = {
+            name: plugins.make("transforms", name, options, root) for name, options in named.items()
+        }
     except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
+    return dict(sorted(made.items(), key=lambda item: item[1].ORDER))
 
 
 def profiled_transforms(state: State) -> tuple[Transform, ...]:
@@ -49,3 +45,46 @@ def load_profile(state: State) -> tuple[CostProfile, tuple[Transform, ...]]:
     if profile.costs is None:
         raise InputError("the profile holds no times: it was made for the plan of a lock")
     return profile.costs, tuple(load_transforms(profile.transforms, state.root).values())
+
+
+def needed_products(named: Sequence[str], root: Path) -> tuple[str, ...]:
+    """The products that transforms need, each once; one that cannot be loaded needs none, as it is refused later."""
+    needed: dict[str, None] = {}
+    for name in named:
+        try:
+            needed |= dict.fromkeys(plugins.load("transforms", name, root).NEEDS)
+        except (InputError, MissingError):
+            continue
+    return tuple(needed)
+
+
+def engine_of(transforms: Sequence[Transform], root: Path) -> Engine:
+    """The engine that calibrates int8: the first that a transform names, else our own. Raises MissingError where it is
+    not installed."""
+    engines = (transform.engine_of_int8(root) for transform in transforms)
+    return next((engine for engine in engines if engine is not None), None) or plugins.make("engines", "own", {}, root)
+
+
+def sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[Sparsity]]:
+    """What a layer is to be pruned to beforehand, each once."""
+    return lambda layer: tuple(dict.fromkeys(s for one in transforms for s in one.pruned_beforehand(layer)))
+
+
+def sparse_layers(transforms: Sequence[Transform], choice: Choice) -> dict[str, Sparsity]:
+    """The layers whose weights a plan gives zeros."""
+    return {name: sparsity for one in transforms for name, sparsity in one.sparse_layers(choice).items()}
+
+
+def transform_of(site: str) -> type[Transform]:
+    """The class of the transform that a site's name starts with; `Unknown` where none of that name comes with paredown
+    or is installed."""
+    return _class_of(transform_and_place(site)[0])
+
+
+@cache
+def _class_of(name: str) -> type[Transform]:
+    try:
+        found: type[Transform] = plugins.load("transforms", name)
+    except (InputError, MissingError):
+        return Unknown
+    return found

@@ -1,7 +1,7 @@
 """`narrow`: fewer channels, by groups of layers that share them, in widths that the runtime computes fast."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -18,20 +18,20 @@ from paredown.models.network.layers import ChannelGroup, Layer
 from paredown.models.network.trace import channel_source
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.base import OTHERWISE, LayerNumbers, Transform
 
 PREFIX = "narrow:"
 SMALL = 64
 """Widths under this may be any multiple of 8: the next multiple of 16 would often be the whole layer."""
 
 
-class Narrow(Spec):
+class Narrow(Transform):
     """Keeps the most important channels of every group, and lets them take over what the others did."""
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "narrow"
+    CHANGES: ClassVar[Mapping[str, int]] = {"narrower": 10, "wider": 11}
 
     levels: tuple[float, ...] = Field(
         (0.875, 0.75, 0.625, 0.5, 0.375, 0.25), description="fractions of a group's channels that may stay"
@@ -112,7 +112,23 @@ class Narrow(Spec):
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)
         compensate(prepared, choice, module)
-        return remove_channels(module, prepared.network.shape, kept_channels(prepared, choice))
+        return remove_channels(module, prepared.network.shape, kept_by_layer(prepared, choice))
+
+    def kept_channels(
+        self, prepared: PreparedModel, group: ChannelGroup, choice: Choice, channels: Sequence[int]
+    ) -> list[int]:
+        stay = set(channels_that_stay(prepared, group, choice))
+        return [channel for channel in channels if channel in stay]
+
+    @classmethod
+    def change_kind(cls, before: str, after: str) -> str:
+        if not (before.isdecimal() and after.isdecimal()):
+            return OTHERWISE
+        return "wider" if int(after) > int(before) else "narrower"
+
+    @classmethod
+    def describe(cls, unchanged: str, picked: str) -> LayerNumbers:
+        return LayerNumbers(width=int(unchanged), kept=int(picked))
 
 
 def compensate(prepared: PreparedModel, choice: Choice, module: nn.Module) -> None:
@@ -131,7 +147,7 @@ def _compensated(prepared: PreparedModel, layer: str, group: ChannelGroup, choic
     return compensated_weight(weight, stay, prepared.moments[layer])
 
 
-def kept_channels(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]:
+def kept_by_layer(prepared: PreparedModel, choice: Choice) -> dict[str, list[int]]:
     """The channels that stay, of every group that is narrowed, for each dense layer that makes them.
 
     For each, not for one: what joined them may have been a block that is replaced now.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from onnx import ModelProto
@@ -12,20 +13,23 @@ from torch.fx import GraphModule
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import quantize, quantized_values
 from paredown.models.network.layers import Layer
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.engines.base import Engine
+from paredown.stages.plugins import make_named
 from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.base import OTHERWISE, LayerNumbers, Transform
 from paredown.stages.transforms.layer_patterns import matched
 
 PREFIX = "quantize:"
 FLOAT, INT8 = "fp32", "int8"
 
 
-class Quantize(Spec):
+class Quantize(Transform):
     """Chooses fp32 or int8 for every convolution, linear layer and residual addition."""
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "int8"
+    ORDER: ClassVar[int] = 3
+    CHANGES: ClassVar[Mapping[str, int]] = {"fp32 to int8": 20, "int8 to fp32": 21}
 
     engine: str | dict[str, dict[str, Any]] = Field(
         "own", description="what calibrates: an engine's name, or path/to/file.py; or that name with its options"
@@ -67,6 +71,18 @@ class Quantize(Spec):
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The module stays in float; recovery imitates int8 while it trains, and the artifact has it for real."""
         return module
+
+    def engine_of_int8(self, root: Path) -> Engine:
+        engine: Engine = make_named("engines", self.engine, "quantize.engine", root)
+        return engine
+
+    @classmethod
+    def change_kind(cls, before: str, after: str) -> str:
+        return f"{before} to {after}" if {before, after} == {FLOAT, INT8} else OTHERWISE
+
+    @classmethod
+    def describe(cls, unchanged: str, picked: str) -> LayerNumbers:
+        return LayerNumbers(bits=8 if picked == INT8 else 32)
 
 
 def int8_layers(choice: Choice) -> list[str]:

@@ -19,18 +19,19 @@ from paredown.models.compression.resolution import (
 )
 from paredown.models.network.layers import Layer
 from paredown.models.network.weak_cache import remembered_per_object
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.base import OTHERWISE, Transform
 
 SITE = "resize:input"
 
 
-class Resize(Spec):
+class Resize(Transform):
     """Chooses the side of the images that the network computes on. The artifact's input stays as it was."""
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "resize"
+    ORDER: ClassVar[int] = 1
+    CHANGES: ClassVar[Mapping[str, int]] = {"smaller input": 40, "larger input": 41}
 
     levels: tuple[float, ...] = Field((0.875, 0.75, 0.625), description="fractions of the input's side")
     round_to: int = Field(8, ge=1, description="sides are multiples of this, in pixels")
@@ -73,6 +74,12 @@ class Resize(Spec):
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         side = chosen_side(prepared, choice)
         return module if side is None else shrink_before(copy.deepcopy(module), side)
+
+    @classmethod
+    def change_kind(cls, before: str, after: str) -> str:
+        if not (before.isdecimal() and after.isdecimal()):
+            return OTHERWISE
+        return "larger input" if int(after) > int(before) else "smaller input"
 
 
 def chosen_side(prepared: PreparedModel, choice: Choice) -> int | None:

@@ -16,20 +16,23 @@ from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer
 from paredown.models.onnx.edit import copy_of, layer_weight, set_weight, weighted_nodes, weights
-from paredown.models.spec import Spec
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.runtimes.base import Runtime
 from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.base import LayerNumbers, Transform
 from paredown.stages.transforms.layer_patterns import matched
 
 PREFIX = "sparsify:"
 DENSE = "dense"
 
 
-class Sparsify(Spec):
+class Sparsify(Transform):
     """Chooses for every convolution and linear layer how many of its weights are zero, and in which pattern."""
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "sparse"
+    ORDER: ClassVar[int] = 2
+    RUNS_ANYWHERE: ClassVar[bool] = True
+    CHANGES: ClassVar[Mapping[str, int]] = {"sparser": 30, "denser": 31, "other pattern of zeros": 32}
 
     levels: tuple[float, ...] = Field(
         (0.5, 0.6, 0.7, 0.8, 0.9, 0.95), description="shares of a layer's weights that may be zero"
@@ -168,6 +171,30 @@ class Sparsify(Spec):
             return among_live_channels(weight, lambda some: by_magnitude(some, sparsity))
         return packed.dense()
 
+    def pays(self, runtime: Runtime, container: str) -> bool:
+        """A container turns zeros into fewer bytes, whatever the runtime does with them."""
+        return runtime.supports(self.FEATURE) or container != "plain"
+
+    def no_gain(self) -> tuple[str, str]:
+        instead = "removes whole channels, which saves both; with `target: {container: gzip}` zeros save bytes"
+        return "turns zeros neither into time nor into bytes", f"`narrow` {instead}"
+
+    def pruned_beforehand(self, layer: Layer) -> tuple[Sparsity, ...]:
+        return self.offers(layer) if self.method == "obs" else ()
+
+    def sparse_layers(self, choice: Choice) -> dict[str, Sparsity]:
+        return sparse_layers(choice)
+
+    @classmethod
+    def change_kind(cls, before: str, after: str) -> str:
+        then, now = _zeros(before), _zeros(after)
+        return "sparser" if now > then else "denser" if now < then else "other pattern of zeros"
+
+    @classmethod
+    def describe(cls, unchanged: str, picked: str) -> LayerNumbers:
+        """Nothing: the zeros stand in the rows of the layers."""
+        return LayerNumbers()
+
 
 def gains(folded: Tensor, weight: Tensor) -> Tensor:
     """(out, 1, ...) What batch norm multiplies every output channel with: the folded weight over the unfolded one."""
@@ -181,6 +208,14 @@ def _untouched(prepared: PreparedModel, layer: str, weight: Tensor) -> bool:
     """Whether it is the original's folded weight."""
     original = torch.tensor(layer_weight(prepared.model, layer))
     return weight.shape == original.shape and torch.allclose(weight.detach(), original, rtol=1e-4, atol=1e-6)
+
+
+def _zeros(candidate: str) -> float:
+    """The share of zeros that a candidate makes; 0 for what does not say."""
+    try:
+        return 0.0 if candidate == DENSE else Sparsity.parse(candidate).level
+    except (InputError, ValueError, ZeroDivisionError):
+        return 0.0
 
 
 def _level(sparsity: Sparsity) -> float:

@@ -1,6 +1,6 @@
 """`substitute`: another block in the place of a block, trained beforehand to compute the same.
 
-Its sites decide which network there is at all: `structure.under` has cut the picked branches out before any transform
+Its sites decide which network there is at all: `network_of_plan` has cut the picked branches out before any transform
 sees a plan, so that in trace and file nothing is left to be done here.
 """
 
@@ -11,19 +11,25 @@ from onnx import ModelProto
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.supernet import ABSORBED, Branch, pick
+from paredown.models.compression.supernet import ABSORBED, KEEP, Branch, pick
 from paredown.models.network.layers import Layer
-from paredown.models.spec import Spec
 from paredown.stages.analysis.plan_network import covering_picks, is_merged, picks_of, site_of
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
+from paredown.stages.transforms.base import Transform
 
 
-class Substitute(Spec):
+class Substitute(Transform):
     """Keeps every block or replaces it, alone or with the next one, by one of those that `library` has left."""
 
-    REQUIRES: ClassVar[Mapping[str, str]] = {}
     FEATURE: ClassVar[str] = "substitute"
+    ORDER: ClassVar[int] = -1
+    NEEDS: ClassVar[tuple[str, ...]] = ("library",)
+    CHANGES: ClassVar[Mapping[str, int]] = {
+        "blocks replaced": 0,
+        "blocks kept again": 1,
+        "blocks replaced otherwise": 2,
+    }
 
     def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
         before = (None, *prepared.branches)
@@ -52,6 +58,12 @@ class Substitute(Spec):
 
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         return pick(module, prepared.replacements, picks_of(choice))
+
+    @classmethod
+    def change_kind(cls, before: str, after: str) -> str:
+        if before == KEEP:
+            return "blocks replaced"
+        return "blocks kept again" if after == KEEP else "blocks replaced otherwise"
 
 
 def _candidate(name: str, before: Branch | None, behind: Branch | None) -> Candidate:

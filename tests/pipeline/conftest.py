@@ -18,10 +18,10 @@ _STAGE = '''
 from typing import ClassVar
 
 from paredown.models.errors import LimitError
-from paredown.models.spec import Spec
+from paredown.stages.base import Stage
 
 
-class TestStage(Spec):
+class TestStage(Stage):
     needs: ClassVar[tuple[str, ...]] = {needs}
     uses: ClassVar[tuple[str, ...]] = {uses}
     gives: ClassVar[str] = "{gives}"
@@ -40,11 +40,11 @@ PLUGIN = TestStage
 '''
 
 _RUNTIME = """
-from typing import ClassVar
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 
-class TestRuntime:
-    REQUIRES: ClassVar[dict[str, str]] = {}
+class TestRuntime(OnnxRuntime):
+    pass
 
 
 PLUGIN = TestRuntime

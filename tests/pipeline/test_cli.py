@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from paredown.pipeline.cli import main
-from paredown.stages import plugins
+from paredown.stages.plugins import lookup
 
 Write = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
@@ -154,7 +154,7 @@ def test_list_names_everything(call: Call) -> None:
 
 
 def test_list_says_what_is_missing_and_how_to_install_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "_installed", lambda module: False)
+    monkeypatch.setattr(lookup, "is_installed", lambda module: False)
     code, out, _ = call("list")
     assert code == 0
     for name, extra in (("neural_compressor", "neural-compressor"), ("openvino", "openvino")):

@@ -3,14 +3,13 @@
 import json
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from paredown.models.spec import Spec
 from paredown.pipeline.gate.budgets import Budgets, Gates
-from paredown.pipeline.recipe.recipe import Recipe, stage_class
+from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.reference import GATES_PAGE, PAGE, SCHEMA, gates_reference, recipe_reference, schema, schema_text
 from paredown.stages import plugins
 
@@ -77,7 +76,7 @@ def true_default(heading: str, key: str) -> Any:
     """The code's own: of a stage that is made without options, else of the class of a recipe's part."""
     first, *inner = heading.split(".")
     if first in plugins.names("stages"):
-        part = stage_class(first, Path())()
+        part = plugins.load("stages", first)()
         for name in inner:
             part = getattr(part, name)
         return part.model_dump(mode="json")[key]

@@ -24,6 +24,8 @@ from paredown.stages.products.plan import Plan
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
+from paredown.stages.transforms.loading import profiled_transforms
+from paredown.stages.transforms.narrow import Narrow
 
 LIMITS = Limits(latency_p50=Bound(value=0.12, unit="x"), size=Bound(value=0.6, unit="x"))
 SHORT = Schedule(epochs=1, lr=1e-3)
@@ -98,9 +100,8 @@ def _last_conv(module: nn.Module) -> nn.Conv2d:
 
 def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
     data = hybrid.open_data()
-    points = feature_points(
-        load_prepared_model(hybrid), Plan.load(hybrid.product("plan")).choice, load_teacher(hybrid, data)
-    )
+    plan, teacher = Plan.load(hybrid.product("plan")), load_teacher(hybrid, data)
+    points = feature_points(load_prepared_model(hybrid), profiled_transforms(hybrid), plan.choice, teacher)
     assert set(points) == {"block"}
     student = compressed(hybrid, data)
     seen: list[torch.Tensor] = []
@@ -113,7 +114,7 @@ def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
 def test_points_follow_the_channels_that_stay(supernet: PreparedModel, net: nn.Module) -> None:
     source = channel_source(supernet.network, supernet.branches[0].values["keep"])
     group = next(group for group in supernet.groups if source in group.outputs)
-    points = feature_points(supernet, {"substitute:block": "wide", f"narrow:{group.name}": "8"}, net)
+    points = feature_points(supernet, [Narrow()], {"substitute:block": "wide", f"narrow:{group.name}": "8"}, net)
     assert points == {"block": sorted(supernet.channel_ranking[group.name][:8])}
 
 

@@ -32,7 +32,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from paredown.models.spec import Spec
+from paredown.stages.blocks.base import Block
 
 
 class Part(nn.Module):
@@ -44,9 +44,7 @@ class Part(nn.Module):
         {forward}
 
 
-class Mine(Spec):
-    REQUIRES: ClassVar[dict[str, str]] = {{}}
-
+class Mine(Block):
     def build(self, place):
         return {{"small": Part(place.shape_in[0], place.shape_out[0] + {more})}}
 

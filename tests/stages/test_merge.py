@@ -42,7 +42,7 @@ from paredown.stages.training.blockwise import record, relative_error
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
-from paredown.stages.transforms.loading import load_profile
+from paredown.stages.transforms.loading import load_profile, profiled_transforms
 
 PAIR = '''
 
@@ -244,16 +244,11 @@ def test_every_solver_keeps_pairs_together(merged: State) -> None:
 
 def test_the_student_learns_the_pairs_end_only(merged: State) -> None:
     data = merged.open_data()
-    points = feature_points(
-        load_prepared_model(merged), Plan.load(merged.product("plan")).choice, load_teacher(merged, data)
-    )
-    assert set(points) == {"again"}
-    kept = {
-        site: name
-        for site, name in Plan.load(merged.product("plan")).choice.items()
-        if not site.startswith("substitute:")
-    }
-    assert set(feature_points(load_prepared_model(merged), kept, load_teacher(merged, data))) == {"block", "again"}
+    prepared, transforms, teacher = load_prepared_model(merged), profiled_transforms(merged), load_teacher(merged, data)
+    plan = Plan.load(merged.product("plan"))
+    assert set(feature_points(prepared, transforms, plan.choice, teacher)) == {"again"}
+    kept = {site: name for site, name in plan.choice.items() if not site.startswith("substitute:")}
+    assert set(feature_points(prepared, transforms, kept, teacher)) == {"block", "again"}
 
 
 def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> None:

@@ -11,10 +11,14 @@ from paredown.stages import plugins
 
 PLUGIN = '''"""Does nothing, well."""
 from typing import ClassVar
+from paredown.stages.solvers.base import Solver
 {top}
 
-class Mine:
+class Mine(Solver):
     REQUIRES: ClassVar[dict[str, str]] = {requires}
+
+    def solve(self, problem, avoid=(), distance=0.1):
+        raise NotImplementedError
 
 
 PLUGIN = Mine

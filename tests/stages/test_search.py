@@ -238,13 +238,11 @@ WORST = '''
 
 from typing import ClassVar
 
-from paredown.models.spec import Spec
+from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Solution, cost, first_plan, loss
 
 
-class Worst(Spec):
-    REQUIRES: ClassVar[dict[str, str]] = {}
-
+class Worst(Solver):
     def solve(self, problem, avoid=(), distance=0.1):
         plan = first_plan(problem)
         for site in problem.sites:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paredown.models.errors import MissingError
 from paredown.pipeline.cli import cli
 from paredown.pipeline.commands import runtime
 from paredown.pipeline.commands.exit_codes import run_guarded
@@ -141,7 +142,7 @@ def test_everything_else_works_without_it_and_says_what_is_missing(call: Call, m
     """`made` gives an empty folder of sidecars."""
     line = "deepsparse needs its own interpreter, which is not installed: paredown runtime install deepsparse"
     assert plugins.missing("runtimes", "deepsparse") == line
-    with pytest.raises(plugins.MissingError, match=f"^{line}$"):
+    with pytest.raises(MissingError, match=f"^{line}$"):
         plugins.load("runtimes", "deepsparse")
     assert plugins.missing("runtimes", "onnxruntime") is None
     call("install", "deepsparse", "--accept-licence")

@@ -9,7 +9,7 @@ import pytest
 from paredown.models.errors import InputError, MissingError
 from paredown.pipeline.recipe.check import check
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.stages import plugins
+from paredown.stages.plugins import lookup
 
 Write = Callable[..., Path]
 
@@ -110,15 +110,15 @@ def profiled(recipe: Path, options: str) -> Path:
 
 @pytest.mark.parametrize("engine", ["neural-compressor", "{neural-compressor: {images: 64}}"])
 def test_an_engine_that_is_not_installed(recipe: Path, monkeypatch: pytest.MonkeyPatch, engine: str) -> None:
-    found = plugins._installed
-    monkeypatch.setattr(plugins, "_installed", lambda module: module != "neural_compressor" and found(module))
+    found = lookup.is_installed
+    monkeypatch.setattr(lookup, "is_installed", lambda module: module != "neural_compressor" and found(module))
     line = "neural-compressor needs the module neural_compressor, which is not installed: pip install "
     with pytest.raises(MissingError, match=rf'^{line}"paredown\[neural-compressor\]"$'):
         lines(profiled(recipe, f"{{quantize: {{engine: {engine}}}}}"))
 
 
 def test_without_optional_packages_the_rest_works(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plugins, "_installed", lambda module: False)
+    monkeypatch.setattr(lookup, "is_installed", lambda module: False)
     assert lines(profiled(recipe, "{quantize: {engine: own}}"))["profile"] == "quantize"
 
 

@@ -184,7 +184,7 @@ def test_a_bound_resolves_against_the_baseline() -> None:
         (
             "- second.py",
             "- runtime.py",
-            "8: the stage runtime.py: TestRuntime lacks needs, uses, gives, reads, run",
+            "8: the stage runtime.py: TestRuntime must be a paredown.stages.base.Stage",
         ),
         (
             "- second.py",

@@ -12,7 +12,7 @@ from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import keys, store
 from paredown.pipeline.run.runner import fails_if_removed, run
 from paredown.pipeline.run.store import RECORD, ProductStore
-from paredown.stages import plugins
+from paredown.stages.plugins import lookup
 
 Write = Callable[..., Path]
 Ran = Callable[[], list[str]]
@@ -121,7 +121,7 @@ def test_an_engine_that_is_missing_is_told_at_once(
 ) -> None:
     write_stage("first")
     write_stage("second", needs=("first",), extra='transforms: dict = {"quantize": {"engine": "neural-compressor"}}')
-    monkeypatch.setattr(plugins, "_installed", lambda module: False)
+    monkeypatch.setattr(lookup, "is_installed", lambda module: False)
     with pytest.raises(MissingError, match=r'pip install "paredown\[neural-compressor\]"'):
         run(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
     assert ran() == []
@@ -132,7 +132,7 @@ def test_another_version_of_an_engine_redoes_what_it_calibrated(
 ) -> None:
     write_stage("first")
     write_stage("second", extra='transforms: dict = {"quantize": {"engine": {"neural-compressor": {}}}}')
-    monkeypatch.setattr(plugins, "_installed", lambda module: True)
+    monkeypatch.setattr(lookup, "is_installed", lambda module: True)
     keys._versions()  # remembers the versions of other packages
     recipe = write_recipe("- first.py\n- second.py")
     for version, redone in [("3.10", ["first", "second"]), ("3.10", []), ("3.11", ["second"])]:

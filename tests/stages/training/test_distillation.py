@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from paredown.models.compression.channel_groups import remove_channels
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.training.distillation import Distillation, Weights, feature_points, soft_loss
-from paredown.stages.transforms.narrow import kept_channels
+from paredown.stages.transforms.narrow import Narrow, kept_by_layer
 
 LABELS = torch.arange(12) % 3
 
@@ -50,7 +50,7 @@ def test_its_gradient_hardly_depends_on_the_temperature() -> None:
 
 
 def test_points_are_where_blocks_and_the_last_stage_end(prepared: PreparedModel, net: nn.Module) -> None:
-    points = feature_points(prepared, {"narrow:block.conv2": "8"}, net)
+    points = feature_points(prepared, [Narrow()], {"narrow:block.conv2": "8"}, net)
     assert set(points) == {"block.bn2", "pointwise.1"}
     assert points["block.bn2"] == sorted(prepared.channel_ranking["block.conv2"][:8])
     assert points["pointwise.1"] == list(range(48))
@@ -60,7 +60,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(
     net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, {}, net))
+    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
     assert told(loss, student, images) == pytest.approx(0, abs=1e-6)
 
 
@@ -69,9 +69,9 @@ def test_features_are_compared_on_the_channels_that_stayed(
 ) -> None:
     """The last group is narrowed: what its other channels compute is as before, so their error is 0."""
     choice = {"narrow:pointwise.0": "16"}
-    student = remove_channels(net, prepared.network.shape, kept_channels(prepared, choice)).eval()
+    student = remove_channels(net, prepared.network.shape, kept_by_layer(prepared, choice)).eval()
     only = Weights(0.0, 0.0, 1.0, 2.0)
-    right = Distillation(net, student, only, feature_points(prepared, choice, net))
+    right = Distillation(net, student, only, feature_points(prepared, [Narrow()], choice, net))
     assert told(right, student, images) == pytest.approx(0, abs=1e-5)
     right.close()
     others = {"pointwise.1": sorted(set(range(48)) - set(prepared.channel_ranking["pointwise.0"][:16]))[:16]}
@@ -94,8 +94,8 @@ def test_gradients_reach_the_student_and_not_the_teacher(
     net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     choice = {"narrow:block.conv2": "8", "narrow:block.conv1": "16"}
-    student = remove_channels(net, prepared.network.shape, kept_channels(prepared, choice)).train()
-    loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, choice, net))
+    student = remove_channels(net, prepared.network.shape, kept_by_layer(prepared, choice)).train()
+    loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, [Narrow()], choice, net))
     loss(student, images, LABELS).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in student.parameters())
     assert all(p.grad is None for p in net.parameters())
@@ -118,7 +118,7 @@ def test_features_alone_teach_the_layers_before_them(
 
 def test_closing_takes_the_hooks_away(net: nn.Module, prepared: PreparedModel, images: torch.Tensor) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, {}, net))
+    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
     loss.close()
     student(images)
     assert loss.learnt == {}

@@ -21,11 +21,11 @@ from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import _owner
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.plan import Plan
-from paredown.stages.profile import ProfileStage
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.training.distillation import Distillation, Weights
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.transforms.loading import load_transforms
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
@@ -72,7 +72,8 @@ def test_without_a_smaller_side_there_is_no_site(prepared: PreparedModel) -> Non
 
 
 def test_it_is_applied_behind_widths_and_before_precision() -> None:
-    assert list(ProfileStage(transforms=("quantize", "narrow", "resize", "substitute")).names()) == [
+    named: dict[str, dict[str, Any]] = {name: {} for name in ("quantize", "narrow", "resize", "substitute")}
+    assert list(load_transforms(named, Path())) == [
         "substitute",
         "narrow",
         "resize",
@@ -117,7 +118,7 @@ def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Modul
     student = Resize().apply(_named(net), SMALL, net).train()
     loss = Distillation(net, student, Weights(0.0, 0.0, 1.0, 2.0), {"block.bn2": list(range(16))})
     loss(student, images, torch.arange(16) % 3).backward()
-    assert loss.told["block.bn2"].shape[2:] == (12, 12)
+    assert loss.wanted["block.bn2"].shape[2:] == (12, 12)
     assert loss.learnt["block.bn2"].shape[2:] == (8, 8)
     assert float(student.get_parameter("block.conv1.weight").grad.abs().sum()) > 0  # type: ignore[union-attr]
     loss.close()
