@@ -30,7 +30,7 @@ from paredown.models.progress import silent
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import Request, gate
 from paredown.stages.limits import Target
-from paredown.stages.measuring.paired_ratio import Interval, rounds_of, together
+from paredown.stages.measuring.paired_ratio import Interval, Paired, rounds_of
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
@@ -74,7 +74,7 @@ def slowed(model: Path, folder: Path) -> Path:
 
 def true_ratio(old: Path, new: Path, rounds: int) -> Interval:
     """From one long comparison."""
-    return together(list(islice(rounds_of(OnnxRuntime(), old, new, Load(1, 1)), rounds)), 0.99).p50
+    return Paired.of_rounds(list(islice(rounds_of(OnnxRuntime(), old, new, Load(1, 1)), rounds)), 0.99).p50
 
 
 def timed_gates(old: Path, new: Path, threads: int, seconds: float) -> Iterator[dict[str, Any]]:

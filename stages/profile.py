@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from onnx import ModelProto
 from pydantic import Field
 
 from paredown.models.errors import InputError
@@ -68,7 +67,7 @@ class ProfileStage(Stage):
         replacements are not known yet: with these, pins are looked up when the stage runs."""
         transforms = load_transforms(self._named(), root)
         engine_of(tuple(transforms.values()), root)
-        bare = PreparedModel(network, ModelProto(), (), {}, {}, 8, 8)
+        bare = PreparedModel.traced_only(network)
         pins = [] if self._blocks(root) else [site for one in transforms.values() for site in one.pinned(bare)]
         return f"{', '.join(transforms)}" + (f"; {len(pins)} sites pinned" if pins else "")
 

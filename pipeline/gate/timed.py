@@ -12,7 +12,7 @@ from paredown.models.progress import Progress
 from paredown.pipeline.gate.amounts import amount, named
 from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.outcome import Check, Verdict
-from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of, together
+from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of
 from paredown.stages.products.evidence import MIB
 from paredown.stages.runtimes.base import Load, Runtime
 
@@ -63,7 +63,7 @@ def samples(
         over = spent >= gates.seconds and len(rounds) > 1
         if len(rounds) >= look or over:
             look = int(len(rounds) * GROWTH) + 1
-            yield spent, together(rounds, gates.confidence)
+            yield spent, Paired.of_rounds(rounds, gates.confidence)
         if over:
             return
 

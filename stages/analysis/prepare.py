@@ -1,4 +1,4 @@
-"""The original as the subject of a search: traced, its channels grouped and ranked, its values' ranges calibrated."""
+"""Prepares the original for a search: traces it, groups and ranks its channels, and calibrates ranges of its values."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -12,8 +12,8 @@ from torch import Tensor
 from paredown.models.compression.channel_compensation import second_moments
 from paredown.models.compression.channel_groups import channel_groups
 from paredown.models.compression.channel_importance import rank_channels
-from paredown.models.compression.pruned_weights import PackedWeight, load_pruned, prune_layers, save_pruned
-from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_values
+from paredown.models.compression.pruned_weights import load_pruned, prune_layers, save_pruned
+from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import attach, branches
 from paredown.models.data.dataset import Data, Split
@@ -45,30 +45,56 @@ def prepare_model(
     """
     data = state.open_data()
     state.progress("profile: trace", 0, 1)
-    bare = _bare(state, data, blocks)
+    traced = _traced_with_groups(state, data, blocks)
     state.progress("profile: calibrate", 0, 1)
     batches = list(_batches(data, data.calibration.take(images, state.seed)))
-    seen = [x for x, _ in batches]
+    seen = [batch for batch, _ in batches]
     tuned = engine.tune(
-        network_of_plan(bare, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed))
+        network_of_plan(traced, {}).network, seen, lambda n: _batches(data, data.validation.take(n, state.seed))
     )
-    ranges, order, moments = dict[str, Range](), dict[str, tuple[int, ...]](), dict[str, Tensor]()
-    pruned: dict[str, dict[str, PackedWeight]] = {}
-    wanted = {layer.name: sparsities(layer) for layer in bare.network.layers}
-    wanted = {name: offers for name, offers in wanted.items() if offers}
-    for picks in covering_picks(bare.branches):
-        one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
-        ranges = engine.ranges(one.network, seen, _values(one) - ranges.keys(), tuned.refused) | ranges
-        order = rank_channels(one.network, [g for g in one.groups if g.name not in order], batches) | order
-        readers = {name for group in one.groups for name in group.inputs} - moments.keys()
-        moments = second_moments(one.network, readers, seen) | moments
-        pruned |= prune_layers(one.network, wanted, seen, pruned, state.progress)
+    offers = {layer.name: some for layer in traced.network.layers if (some := sparsities(layer))}
+    prepared = replace(traced, tuned=tuned)
+    for picks in covering_picks(traced.branches):
+        one = network_of_plan(traced, {site_of(block): name for block, name in picks.items()})
+        prepared = _calibrated(prepared, one, engine, batches)
+        fresh = prune_layers(one.network, offers, seen, prepared.pruned, state.progress)
+        prepared = replace(prepared, pruned={**prepared.pruned, **fresh})
+    _save(prepared, state.out, blocks)
+    return prepared
+
+
+def _calibrated(
+    prepared: PreparedModel, one: PreparedModel, engine: Engine, batches: Sequence[tuple[Tensor, Tensor]]
+) -> PreparedModel:
+    """`prepared` with what only `one`, one of the networks in its supernet, shows: ranges of values, importance of
+    channels, moments of what layers read. What an earlier network already showed stays as it was there."""
+    images = [batch for batch, _ in batches]
+    values = sorted(_quantizable_values(one) - prepared.ranges.keys())
+    groups = [group for group in one.groups if group.name not in prepared.channel_ranking]
+    readers = {name for group in one.groups for name in group.inputs} - prepared.moments.keys()
+    return replace(
+        prepared,
+        ranges={**engine.ranges(one.network, images, values, prepared.tuned.refused), **prepared.ranges},
+        channel_ranking={**rank_channels(one.network, groups, batches), **prepared.channel_ranking},
+        moments={**second_moments(one.network, readers, images), **prepared.moments},
+    )
+
+
+def _save(prepared: PreparedModel, folder: Path, blocks: bool) -> None:
+    """Writes what `load_prepared_model` reads; the supernet only where there is one."""
     if blocks:
-        save(bare.model, state.out / "supernet.onnx")
-    Calibration(ranges, order, bare.groups, blocks, tuned.refused, tuned.decisions).save(state.out)
-    save_file(moments, state.out / "moments.safetensors")
-    save_pruned(pruned, state.out / "pruned.safetensors")
-    return replace(bare, ranges=ranges, channel_ranking=order, moments=moments, pruned=pruned, tuned=tuned)
+        save(prepared.model, folder / "supernet.onnx")
+    calibration = Calibration(
+        ranges=prepared.ranges,
+        order=prepared.channel_ranking,
+        groups=prepared.groups,
+        blocks=blocks,
+        refused=prepared.tuned.refused,
+        engine=prepared.tuned.decisions,
+    )
+    calibration.save(folder)
+    save_file(dict(prepared.moments), folder / "moments.safetensors")
+    save_pruned(prepared.pruned, folder / "pruned.safetensors")
 
 
 def load_prepared_model(state: State) -> PreparedModel:
@@ -97,9 +123,9 @@ def _baseline(state: State) -> Path:
     return portable(state.product("baseline"))
 
 
-def _bare(state: State, data: Data, blocks: bool) -> PreparedModel:
-    """The subject without ranges and order. Finding the groups takes a while, and so does exporting the supernet; the
-    original was exported by the baseline."""
+def _traced_with_groups(state: State, data: Data, blocks: bool) -> PreparedModel:
+    """The network with its ONNX graph and its groups of channels, not yet calibrated. Finding the groups takes a while,
+    and so does exporting the supernet; the original was exported by the baseline."""
     prepared = _traced(state, data, blocks)
     network = prepared.network
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
@@ -111,16 +137,12 @@ def _bare(state: State, data: Data, blocks: bool) -> PreparedModel:
 
 
 def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
-    """The subject without what is measured or takes long."""
+    """The network with its replacements, and what the runtime is good at: all that is quick to find again."""
     runtime, original = runtime_of(state), load_teacher(state, data)
     replacements = load_replacements(state, original) if blocks else {}
     network = analyse(attach(original, replacements), state.image_shape)
-    return PreparedModel(
-        network=network,
-        model=onnx.ModelProto(),
-        groups=(),
-        channel_ranking={},
-        ranges={},
+    return replace(
+        PreparedModel.traced_only(network),
         weight_bits=runtime.weight_bits(),
         width_multiple=runtime.width_multiple(),
         branches=branches(network.graph, network.module),
@@ -128,7 +150,7 @@ def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
     )
 
 
-def _values(prepared: PreparedModel) -> set[str]:
+def _quantizable_values(prepared: PreparedModel) -> set[str]:
     """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
     made = {name for layer in prepared.network.layers for name in (layer.value, layer.output)}
     return made | set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values())

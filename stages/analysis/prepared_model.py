@@ -40,6 +40,11 @@ class PreparedModel:
     pruned: PrunedWeights = field(default_factory=dict)
     tuned: Tuned = field(default_factory=Tuned)
 
+    @classmethod
+    def traced_only(cls, network: Network) -> "PreparedModel":
+        """A network without anything that was calibrated, measured or exported: enough to look up its layers."""
+        return cls(network, ModelProto(), (), {}, {}, weight_bits=8, width_multiple=8)
+
 
 @dataclass(frozen=True)
 class LayerForm:

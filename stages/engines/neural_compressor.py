@@ -83,7 +83,7 @@ class NeuralCompressor(Engine):
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]
     ) -> dict[str, Range]:
         found = _calibrated(network, images, fp32)
-        rest = set(values) - found.keys()
+        rest = [value for value in values if value not in found]
         own = observe(network.graph, images, rest) if rest else {}
         return {value: found[value] for value in values if value in found} | own
 

@@ -48,6 +48,11 @@ class Paired:
     new: Times
     confidence: float = 0.99
 
+    @classmethod
+    def of_rounds(cls, rounds: Sequence[tuple[Times, Times]], confidence: float) -> "Paired":
+        """One sample of rounds as `rounds_of` gives them: the (session, run) ms of the old and of the new model."""
+        return cls(np.stack([old for old, _ in rounds]), np.stack([new for _, new in rounds]), confidence)
+
     @property
     def rounds(self) -> int:
         return len(self.old)
@@ -138,8 +143,3 @@ def session_runs(milliseconds: float) -> int:
     """Timed runs of a session whose run takes so long."""
     wanted, least, most = SESSION_MS
     return int(np.clip(wanted / milliseconds, least, most))
-
-
-def together(rounds: Sequence[tuple[Times, Times]], confidence: float) -> Paired:
-    """Rounds as one sample."""
-    return Paired(np.stack([old for old, _ in rounds]), np.stack([new for _, new in rounds]), confidence)

@@ -16,12 +16,12 @@ FEW = 32
 
 
 def parts(problem: Problem) -> tuple[Problem, ...]:
-    """The problem once per candidate of its hub; itself where it has none."""
-    site = _hub(problem)
+    """The problem once per candidate of the site that most of it depends on; itself where there is no such site."""
+    site = _dominant_site(problem)
     return tuple(_only(problem, site, c.name) for c in site.candidates) if site else (problem,)
 
 
-def _hub(problem: Problem) -> Site | None:
+def _dominant_site(problem: Problem) -> Site | None:
     """The site in most of many tables, and in more than half of them, whose candidates nothing else depends on."""
     fixed = {site.owner[0] for site in problem.sites if site.owner}
     fixed |= {site.name for site in problem.sites if any(candidate.needs for candidate in site.candidates)}

@@ -1,0 +1,26 @@
+"""What is calibrated once, and read again by later stages."""
+
+from paredown.models.network.trace import analyse
+from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.base import State
+from paredown.stages.products.calibration import Calibration
+
+
+def test_ranges_are_written_in_an_order_that_is_the_same_in_every_process(planned: State) -> None:
+    """The lock has a digest of the file, and Python orders sets of words anew in every process."""
+    ranges = list(Calibration.load(planned.product("profile")).ranges)
+    assert ranges == sorted(ranges)
+
+
+def test_later_stages_read_what_was_calibrated(planned: State) -> None:
+    saved, prepared = Calibration.load(planned.product("profile")), load_prepared_model(planned)
+    assert prepared.ranges == saved.ranges and prepared.channel_ranking == saved.order
+    assert prepared.groups == saved.groups and not prepared.branches
+    assert {name for group in prepared.groups for name in group.inputs} == set(prepared.moments)
+
+
+def test_a_traced_network_alone_has_layers_and_nothing_calibrated(prepared: PreparedModel) -> None:
+    bare = PreparedModel.traced_only(analyse(prepared.network.module, prepared.network.shape))
+    assert [layer.name for layer in bare.network.layers] == [layer.name for layer in prepared.network.layers]
+    assert not bare.ranges and not bare.groups and not bare.model.graph.node
