@@ -1,4 +1,4 @@
-"""Finds what a recipe names: paths, files inside installed packages, functions in a file of the user's."""
+"""Files: their paths, their text and JSON within bounds, writing in one step, and digests."""
 
 import contextlib
 import errno
@@ -24,10 +24,10 @@ def package_folder(name: str) -> Path:
 
     Raises MissingError where it is not installed.
     """
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
-    if found is None or not found.submodule_search_locations:
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
         raise MissingError(f"the package '{name}' is not installed: pip install {name.replace('_', '-')}")
-    return Path(next(iter(found.submodule_search_locations)))
+    return Path(next(iter(spec.submodule_search_locations)))
 
 
 def is_file(path: Path) -> bool:
@@ -49,11 +49,11 @@ def is_folder(path: Path) -> bool:
 def read_text(path: Path, most: int) -> str:
     """A file's text. Raises InputError for what is no file (a pipe never ends), no UTF-8, or over `most` bytes."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise InputError(f"{path} cannot be read: it is no file")
-        if found.st_size > most:
-            raise InputError(f"{path} cannot be read: it has {found.st_size} bytes; allowed are {most}")
+        if status.st_size > most:
+            raise InputError(f"{path} cannot be read: it has {status.st_size} bytes; allowed are {most}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not a text file in UTF-8") from error
@@ -96,8 +96,5 @@ def digest_file(path: Path) -> str:
 
 def digest_of(parts: Mapping[str, object]) -> str:
     """sha256 over the parts as canonical JSON; raises TypeError for what JSON cannot say."""
-    return _sha256(json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False).encode())
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

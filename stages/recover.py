@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from pydantic import Field, model_validator
 from torch import nn
 
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity_masks import Masks
 from paredown.models.data.dataset import Data
 from paredown.stages.analysis.prepare import load_prepared_model

@@ -15,8 +15,9 @@ from paredown.models.compression.channel_compensation import second_moments
 from paredown.models.compression.channel_groups import channel_groups
 from paredown.models.compression.fake_quant import observe
 from paredown.models.compression.pruned_weights import PackedWeight, prune_layers
-from paredown.models.compression.qdq import Range, quantizable_nodes, quantized_values
-from paredown.models.compression.supernet import Replacements, attach, branches
+from paredown.models.compression.qdq import quantizable_nodes, quantized_values
+from paredown.models.compression.scales import Range
+from paredown.models.compression.supernet import Replacements, attach, find_branches
 from paredown.models.data.dataset import Data, Split
 from paredown.models.data.spec import DataSpec
 from paredown.models.loading.spec import ModelSpec
@@ -203,7 +204,7 @@ def subject_of(
     images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(2))
     rng = np.random.default_rng(0)
     order = {group.name: tuple(int(i) for i in rng.permutation(group.width)) for group in groups}
-    found = branches(network.graph, network.module)
+    found = find_branches(network.graph, network.module)
     bare = PreparedModel(network, model, groups, order, {}, 7, multiple, found, replacements or {})
     ranges: dict[str, Range] = {}
     moments: dict[str, torch.Tensor] = {}

@@ -1,4 +1,4 @@
-"""What removed channels did is carried over to those that stay.
+"""Channels that stay take over what removed channels did, by least squares.
 
 A removed channel is predicted, pixel by pixel, as a linear combination of the channels that stay: least squares from
 the second moments of what a layer reads. Its weights are then added to theirs. For 1x1 convolutions and linear layers
@@ -24,7 +24,7 @@ NOISE = 0.1
 
 
 def second_moments(network: Network, layers: Collection[str], batches: Iterable[Tensor]) -> dict[str, Tensor]:
-    """Of what the named layers read on batches of images (N, 3, H, W)."""
+    """Layer to the second moments (C, C) of the channels that it reads on batches of images (N, 3, H, W)."""
     wanted = {layer.value: layer.name for layer in network.layers if layer.name in layers}
     sums: dict[str, Tensor] = {}
     pixels: dict[str, int] = {}

@@ -26,13 +26,13 @@ def channel_groups(module: nn.Module, shape: Shape, keep: Sequence[str] = ()) ->
     zeroed and removed channels disagree are left out.
     """
     graph = _dependencies(module, shape)
-    found = (_read(graph, group, module, keep) for group in graph.get_all_groups())  # type: ignore[no-untyped-call]
-    groups = tuple(group for group in found if group is not None and group.width > 1)
-    if _same(module, shape, groups):
+    read = (_read(graph, group, module, keep) for group in graph.get_all_groups())  # type: ignore[no-untyped-call]
+    groups = tuple(group for group in read if group is not None and group.width > 1)
+    if _removing_equals_zeroing(module, shape, groups):
         return groups
     agreed: tuple[ChannelGroup, ...] = ()
     for group in groups:  # each together with those before it: two groups can be wrong only in company
-        if _same(module, shape, (*agreed, group)):
+        if _removing_equals_zeroing(module, shape, (*agreed, group)):
             agreed = (*agreed, group)
     return agreed
 
@@ -52,7 +52,7 @@ def remove_channels(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
 
 
 def zero_channels(module: nn.Module, group: ChannelGroup, gone: Sequence[int]) -> None:
-    """Silence channels in place: the rows of every layer that produces them become zero (batch norm folded)."""
+    """Sets channels to zero in place: the rows of every layer that produces them (batch norm is folded)."""
     with torch.no_grad():
         for name in group.outputs:
             module.get_parameter(f"{name}.weight")[list(gone)] = 0
@@ -61,7 +61,7 @@ def zero_channels(module: nn.Module, group: ChannelGroup, gone: Sequence[int]) -
 
 
 def _dependencies(module: nn.Module, shape: Shape) -> tp.DependencyGraph:
-    """The dependency graph, which is found along gradients: frozen parameters are thawed while it is built."""
+    """torch-pruning's graph, which follows gradients: frozen parameters are thawed while it is built."""
     frozen = [p for p in module.parameters() if not p.requires_grad]
     for parameter in frozen:
         parameter.requires_grad_(True)
@@ -75,6 +75,15 @@ def _dependencies(module: nn.Module, shape: Shape) -> tp.DependencyGraph:
 
 
 def _read(graph: tp.DependencyGraph, group: tp.Group, module: nn.Module, keep: Sequence[str]) -> ChannelGroup | None:
+    """torch-pruning's group as ours; None for one that cannot be narrowed."""
+    sides = _makers_and_readers(graph, group, module)
+    return _narrowable(*sides, module, keep) if sides is not None else None
+
+
+def _makers_and_readers(
+    graph: tp.DependencyGraph, group: tp.Group, module: nn.Module
+) -> tuple[list[str], list[str]] | None:
+    """The layers that make a group's channels, and those that read them; None where indices do not map one to one."""
     names = {layer: name for name, layer in module.named_modules()}
     outputs: list[str] = []
     inputs: list[str] = []
@@ -89,21 +98,29 @@ def _read(graph: tp.DependencyGraph, group: tp.Group, module: nn.Module, keep: S
             return None
         if name not in side:
             side.append(name)
+    return outputs, inputs
+
+
+def _narrowable(
+    outputs: Sequence[str], inputs: Sequence[str], module: nn.Module, keep: Sequence[str]
+) -> ChannelGroup | None:
+    """The group of these layers, a layer that is not depthwise first; None where they cannot be narrowed together."""
     depthwise = [name for name in outputs if _groups(module.get_submodule(name)) > 1]
-    inputs = [name for name in inputs if name not in depthwise]
+    readers = [name for name in inputs if name not in depthwise]
     root = next((name for name in outputs if name not in depthwise), None)
-    if root is None or set(outputs) & set(keep) or any(_odd(module.get_submodule(name)) for name in outputs + inputs):
+    if root is None or set(outputs) & set(keep):
         return None
-    if any(_channels(module.get_submodule(name), False) != _width(module.get_submodule(root)) for name in inputs):
-        return None  # a classifier that reads several pixels of a channel, side by side
+    if any(_is_grouped(module.get_submodule(name)) for name in (*outputs, *readers)):
+        return None
     width = _width(module.get_submodule(root))
+    if any(_channels(module.get_submodule(name), False) != width for name in readers):
+        return None  # a classifier that reads several pixels of a channel, side by side
     if any(_width(module.get_submodule(name)) != width for name in outputs):
         return None  # a concatenation, joined with one layer of its width
-    outputs = [root, *(name for name in outputs if name != root)]
-    return ChannelGroup(root, width, tuple(outputs), tuple(inputs))
+    return ChannelGroup(root, width, (root, *(name for name in outputs if name != root)), tuple(readers))
 
 
-def _odd(layer: nn.Module) -> bool:
+def _is_grouped(layer: nn.Module) -> bool:
     """Grouped but not depthwise: narrowing it would have to keep every group equal."""
     return isinstance(layer, nn.Conv2d) and 1 < layer.groups < layer.in_channels
 
@@ -128,8 +145,8 @@ def _prune_out(layer: nn.Module) -> Callable[..., Any]:
     return tp.prune_conv_out_channels if isinstance(layer, nn.Conv2d) else tp.prune_linear_out_channels
 
 
-def _same(module: nn.Module, shape: Shape, groups: Sequence[ChannelGroup]) -> bool:
-    """Whether removing every other channel of the groups equals zeroing it."""
+def _removing_equals_zeroing(module: nn.Module, shape: Shape, groups: Sequence[ChannelGroup]) -> bool:
+    """Whether a network without every other channel of the groups computes the same as with these at zero."""
     generator = torch.Generator().manual_seed(0)
     batch = torch.randn(2, *shape, generator=generator)
     zeroed = copy.deepcopy(module).eval()
@@ -139,8 +156,8 @@ def _same(module: nn.Module, shape: Shape, groups: Sequence[ChannelGroup]) -> bo
     with torch.no_grad():
         expected = zeroed(batch)
         try:
-            got = remove_channels(module, shape, kept).eval()(batch)
+            computed = remove_channels(module, shape, kept).eval()(batch)
         except (RuntimeError, ValueError):
             return False
     scale = float(expected.abs().max()) + 1e-6
-    return got.shape == expected.shape and float((got - expected).abs().max()) < 1e-4 * scale + 1e-6
+    return computed.shape == expected.shape and float((computed - expected).abs().max()) < 1e-4 * scale + 1e-6

@@ -20,7 +20,7 @@ from paredown.models.network.watch import watch_values
 def rank_channels(
     network: Network, groups: Iterable[ChannelGroup], batches: Iterable[tuple[Tensor, Tensor]]
 ) -> dict[str, tuple[int, ...]]:
-    """Every group's channels, the most important first; batches are (images (N, 3, H, W), labels (N,))."""
+    """Group to its channels, the most important first; batches are (images (N, 3, H, W), labels (N,))."""
     groups = tuple(groups)
     value = {layer.name: layer.value for layer in network.layers}
     made = {value[name] for group in groups for name in group.outputs}

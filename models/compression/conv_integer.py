@@ -18,7 +18,7 @@ from paredown.models.onnx.edit import WEIGHTED, copy_of, producers, set_weight, 
 OPSET, IR = 17, 8
 
 INTEGER = ("ConvInteger", "MatMulInteger")
-"""The integer forms of `onnx_graph.WEIGHTED`."""
+"""The integer forms of `onnx.edit.WEIGHTED`."""
 
 REDUCING = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSumSquare")
 """Operators whose axes are an attribute up to opset 17 and an input after it."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from paredown.models.compression.qdq import LEAST_STEP, Range, activation_scale
+from paredown.models.compression.scales import LEAST_STEP, Range, activation_scale
 from paredown.models.network.nodes import PASSING, attribute, operator
 from paredown.models.network.watch import watch_values
 
@@ -18,7 +18,7 @@ SAMPLED = 200_000
 
 
 class ActivationQuant(nn.Module):
-    """Unsigned 8 bit, one scale; see `qdq.activation_scale`."""
+    """Unsigned 8 bit, one scale; see `scales.activation_scale`."""
 
     scale: Tensor
     zero: Tensor
@@ -52,7 +52,7 @@ class WeightQuant(nn.Module):
         self.top = 2 ** (bits - 1) - 1
 
     def steps(self, weight: Tensor) -> Tensor:
-        """(channels,)"""
+        """The size of one integer step, per output channel (channels,)."""
         peak = weight.detach().abs().flatten(1).amax(1)
         steps: Tensor = peak / self.top
         return torch.maximum(steps, (steps.max() * float(LEAST_STEP)).clamp(min=1e-8))
@@ -82,7 +82,7 @@ class BiasQuant(nn.Module):
 
 
 def imitate_int8(graph: GraphModule, ranges: Mapping[str, Range], layers: Collection[str], bits: int) -> GraphModule:
-    """A copy of a traced network that imitates int8.
+    """A copy of a traced network that imitates int8, with weights of `bits`, and passes gradients through.
 
     `ranges` holds every value that is rounded (the origins in `qdq.quantized_values`), `layers` the int8 layers whose
     weights and biases are rounded.
@@ -90,9 +90,9 @@ def imitate_int8(graph: GraphModule, ranges: Mapping[str, Range], layers: Collec
     fresh = copy.deepcopy(graph)
     for node in list(fresh.graph.nodes):
         if node.name in ranges:
-            _behind(fresh, node, ActivationQuant(ranges[node.name]))
+            _insert_behind(fresh, node, ActivationQuant(ranges[node.name]))
         if operator(node) == "silu" and _input_scale(fresh, node.args[0]) is not None:
-            _instead(fresh, node, SiluQuant())
+            _replace_call(fresh, node, SiluQuant())
         if operator(node) in ("conv2d", "linear") and attribute(node.args[1]).rpartition(".")[0] in layers:
             _round_parameters(fresh, node, bits)
     fresh.graph.lint()
@@ -104,7 +104,7 @@ def _round_parameters(graph: GraphModule, node: Node, bits: int) -> None:
     weight, bias = node.args[1], node.args[2] if len(node.args) > 2 else None
     quant, scale = WeightQuant(bits), _input_scale(graph, node.args[0])
     assert isinstance(weight, Node)
-    _behind(graph, weight, quant)
+    _insert_behind(graph, weight, quant)
     if isinstance(bias, Node) and scale is not None:
         name = f"quant_{bias.name}"
         graph.add_submodule(name, BiasQuant(scale, quant))
@@ -122,13 +122,13 @@ def _input_scale(graph: GraphModule, value: object) -> Tensor | None:
     return None
 
 
-def _instead(graph: GraphModule, node: Node, module: nn.Module) -> None:
+def _replace_call(graph: GraphModule, node: Node, module: nn.Module) -> None:
     name = f"imitated_{node.name}"
     graph.add_submodule(name, module)
     node.op, node.target, node.args, node.kwargs = "call_module", name, node.args[:1], {}
 
 
-def _behind(graph: GraphModule, node: Node, module: nn.Module) -> None:
+def _insert_behind(graph: GraphModule, node: Node, module: nn.Module) -> None:
     name = f"quant_{node.name}"
     graph.add_submodule(name, module)
     with graph.graph.inserting_after(node):
@@ -140,7 +140,7 @@ def _behind(graph: GraphModule, node: Node, module: nn.Module) -> None:
 def observe(
     graph: GraphModule, batches: Iterable[Tensor], values: Collection[str], percentile: float = 99.99
 ) -> dict[str, Range]:
-    """The range of each named value over calibration batches, its outliers beyond the percentile cut off.
+    """The range of each named value over calibration batches (N, 3, H, W), outliers beyond the percentile cut off.
 
     Percentiles are taken per batch and averaged: one odd image does not stretch the scale of all others.
     """
@@ -159,6 +159,7 @@ def observe(
 
 
 def _bounds(x: Tensor, percentile: float) -> Range:
+    """Lowest and highest of a value's elements, without those beyond the percentile at either end."""
     flat = x.detach().flatten()
     flat = flat[:: max(1, flat.numel() // SAMPLED)]
     rank = max(1, round(flat.numel() * (100 - percentile) / 100))

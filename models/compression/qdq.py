@@ -11,36 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
+from paredown.models.compression.scales import Range, activation_scale, weight_scales
 from paredown.models.onnx.edit import FUSED, WEIGHTED, consumers, copy_of, producers, set_weight, weights
 
 PASSING = ("Reshape", "Flatten", "Identity", "MaxPool", "Squeeze")
 FOLLOWING = ("GlobalAveragePool", "AveragePool", "Mul", "Sigmoid", "Concat")
 UNIT_RANGE = ("Sigmoid", "HardSigmoid")
-
-LEAST_STEP = np.float32(2**-12)
-"""Of the layer's largest step: a channel without weights still needs one that its bias fits into."""
-
-Range = tuple[float, float]
-"""The lowest and highest value that an activation is meant to keep."""
-
-
-def activation_scale(bounds: Range) -> tuple[np.float32, int]:
-    """Scale and zero point of unsigned 8 bit over a range, which is widened to hold zero exactly."""
-    low, high = min(bounds[0], 0.0), max(bounds[1], 0.0)
-    scale = np.float32(max(high - low, 1e-6) / 255)
-    return scale, int(np.clip(round(-low / float(scale)), 0, 255))
-
-
-def range_of(scale: float, zero: int) -> Range:
-    """The range whose `activation_scale` is exactly this float32 scale and zero point."""
-    return -zero * float(scale), (255 - zero) * float(scale)
-
-
-def weight_scales(weight: NDArray[np.float32], bits: int) -> NDArray[np.float32]:
-    """Per output channel, for symmetric signed integers of `bits` bits; weight is (out, ...)."""
-    peak = np.abs(weight.reshape(len(weight), -1)).max(axis=1)
-    steps = peak / np.float32(2 ** (bits - 1) - 1)
-    return np.asarray(np.maximum(steps, np.maximum(steps.max() * LEAST_STEP, np.float32(1e-8))), np.float32)
 
 
 def quantizable_nodes(model: ModelProto) -> list[str]:
@@ -51,40 +27,41 @@ def quantizable_nodes(model: ModelProto) -> list[str]:
 
 
 def quantized_values(model: ModelProto, int8: Collection[str]) -> dict[str, str]:
-    """Every value that is quantized when the units in `int8` are, mapped to the value whose range it takes."""
+    """Every value that is quantized when the nodes in `int8` are, mapped to the value whose range it takes."""
     readers, constant = consumers(model), set(weights(model))
     returned = {value.name for value in model.graph.output}
     wanted = {v for n in model.graph.node if n.name in int8 for v in _data_inputs(n, constant)}
-    found: dict[str, str] = {value.name: value.name for value in model.graph.input if value.name in wanted}
+    origins: dict[str, str] = {value.name: value.name for value in model.graph.input if value.name in wanted}
     outputs = {fused_output(n, readers) for n in model.graph.node if n.name in int8}
     for node in model.graph.node:
         data, value = _data_inputs(node, constant), node.output[0]
         if value in returned:
             continue
-        if node.op_type in PASSING and data[0] in found:
-            found[value] = found[data[0]]
-        elif value in outputs or value in wanted or _follows(node, data, found, readers):
-            found[value] = value
-    return _with_sources(model, found, wanted, constant)
+        if node.op_type in PASSING and data[0] in origins:
+            origins[value] = origins[data[0]]
+        elif value in outputs or value in wanted or _follows(node, data, origins, readers):
+            origins[value] = value
+    return _with_sources(model, origins, wanted, constant)
 
 
 def _with_sources(
-    model: ModelProto, found: dict[str, str], wanted: Collection[str], constant: Collection[str]
+    model: ModelProto, origins: dict[str, str], wanted: Collection[str], constant: Collection[str]
 ) -> dict[str, str]:
-    """Reshaped inputs of int8 units take the range of what they reshape, even where that stays in float."""
+    """Reshaped inputs of int8 nodes take the range of what they reshape, even where that stays in float."""
     made = producers(model)
     for value in wanted:
         origin = value
         while origin in made and made[origin].op_type in PASSING:
             origin = _data_inputs(made[origin], constant)[0]
-        found[value] = found.get(origin, origin)
-    return found
+        origins[value] = origins.get(origin, origin)
+    return origins
 
 
 def _follows(
-    node: NodeProto, data: list[str], found: Mapping[str, str], readers: Mapping[str, list[NodeProto]]
+    node: NodeProto, data: list[str], quantized: Collection[str], readers: Mapping[str, list[NodeProto]]
 ) -> bool:
-    computed = node.op_type in FOLLOWING and bool(data) and all(value in found for value in data)
+    """Whether a node without weights stays in int8: all that it reads is quantized, and no activation follows."""
+    computed = node.op_type in FOLLOWING and bool(data) and all(value in quantized for value in data)
     return computed and fused_output(node, readers) == node.output[0]
 
 
@@ -99,7 +76,8 @@ def _data_inputs(node: NodeProto, constant: Collection[str]) -> list[str]:
 
 
 def quantize(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Range], bits: int) -> ModelProto:
-    """The model with the units in `int8` in QDQ form, `ranges` holding every value of `quantized_values`."""
+    """The model with the nodes in `int8` in QDQ form, weights with `bits`; `ranges` has every origin in
+    `quantized_values`. Raises KeyError where one is missing."""
     model = copy_of(model)
     values = quantized_values(model, int8)
     scales = {value: activation_scale(_range(origin, model, ranges)) for value, origin in values.items()}
@@ -198,27 +176,21 @@ def _guard_lone_floats(model: ModelProto) -> None:
     one. A Max with the lowest float before the QuantizeLinear changes no value and hides the pattern from it.
     """
     made, readers = producers(model), consumers(model)
-    nodes: list[NodeProto] = []
+    guards: dict[str, NodeProto] = {}
     for node in model.graph.node:
-        nodes.append(node)
         output = fused_output(node, readers) if node.op_type in WEIGHTED else ""
         into = [reader for reader in readers.get(output, []) if reader.op_type == "QuantizeLinear"]
         if not into or node.input[1].endswith(".dq") or not _dequantized(made.get(node.input[0])):
             continue
         set_weight(model, "lowest", np.array(np.finfo(np.float32).min, np.float32))
         last = made[output]
-        guarded = last.output[0]
-        last.output[0] = f"{guarded}.raw"
-        nodes.append(helper.make_node("Max", [f"{guarded}.raw", "lowest"], [guarded], name=f"{guarded}.guard"))
+        guarded, raw = last.output[0], f"{last.output[0]}.raw"
+        last.output[0] = raw
+        guards[raw] = helper.make_node("Max", [raw, "lowest"], [guarded], name=f"{guarded}.guard")
+    nodes = [one for node in model.graph.node for one in (node, *(guards[v] for v in node.output if v in guards))]
     del model.graph.node[:]
-    model.graph.node.extend(_sorted(nodes))
+    model.graph.node.extend(nodes)
 
 
 def _dequantized(node: NodeProto | None) -> bool:
     return node is not None and node.op_type == "DequantizeLinear"
-
-
-def _sorted(nodes: list[NodeProto]) -> list[NodeProto]:
-    """The nodes with every guard moved behind the activation that it guards."""
-    order = {value: place for place, node in enumerate(nodes) for value in node.output}
-    return sorted(nodes, key=lambda n: order[n.input[0]] + 0.5 if n.name.endswith(".guard") else order[n.output[0]])

@@ -82,8 +82,8 @@ def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
 @lru_cache(maxsize=64)
 def layer_pixels(network: Network, side: int) -> dict[str, tuple[int, int]]:
     """Layer to its pixels (in, out), each height x width, where images are `side` x `side`."""
-    found, _ = _run(network.graph, _images(network, side))
-    count = {name: math.prod(shape[2:]) if len(shape) == 4 else 1 for name, shape in found.items()}
+    sizes, _ = _run(network.graph, _images(network, side))
+    count = {name: math.prod(size[2:]) if len(size) == 4 else 1 for name, size in sizes.items()}
     reads = {layer.name: layer.value if layer.op == "add" else layer.inputs[0] for layer in network.layers}
     return {layer.name: (count[reads[layer.name]], count[layer.value]) for layer in network.layers}
 
@@ -97,34 +97,35 @@ def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
     if any(map(_pools_adaptively, network.graph.graph.nodes)):
         return False
     try:
-        found, logits = _run(network.graph, images)
+        sizes, logits = _run(network.graph, images)
         with torch.no_grad():
             expected = network.module(images)
         written = shapes(onnx.shape_inference.infer_shapes(shrink_onnx(model, side), strict_mode=True))
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
         return False
     same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
-    both = written.keys() & found.keys() - {model.graph.input[0].name}
-    return same and all(written[name][1:] == found[name][1:] for name in both)
+    both = written.keys() & sizes.keys() - {model.graph.input[0].name}
+    return same and all(written[name][1:] == sizes[name][1:] for name in both)
 
 
 def _pools_adaptively(node: Node) -> bool:
-    """To several pixels: the exporter writes windows or indices for the size that it sees, which no shape tells."""
+    """Whether it pools to several pixels: the exporter writes windows or indices for the size that it sees, which does
+    not show in any shape."""
     return operator(node).startswith("adaptive_") and set(node.args[1]) != {1}  # type: ignore[arg-type]
 
 
 def _images(network: Network, side: int) -> Tensor:
-    """Two, so that one which is taken for a part of the other shows."""
+    """Two images of noise, so that it shows where one is taken for a part of the other."""
     return torch.randn(2, network.shape[0], side, side, generator=torch.Generator().manual_seed(0))
 
 
 def _run(graph: GraphModule, images: Tensor) -> tuple[dict[str, tuple[int, ...]], Tensor]:
     """Every value's shape, and the logits."""
-    shapes_seen: dict[str, tuple[int, ...]] = {}
+    sizes: dict[str, tuple[int, ...]] = {}
 
     def note(name: str, value: Tensor) -> None:
-        shapes_seen[name] = tuple(value.shape)
+        sizes[name] = tuple(value.shape)
 
     with torch.no_grad():
         logits = watch_values(graph, images, note)
-    return shapes_seen, logits
+    return sizes, logits

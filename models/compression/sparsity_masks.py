@@ -1,4 +1,4 @@
-"""Zeros that stay zero while a network is trained, and that may become more while it is."""
+"""Weights that stay zero while a network is trained, and that may become more in its first epochs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ class Masks:
 
 
 def reapply(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Sets to zero again what an optimizer's step has moved."""
+    """Sets to zero again, in place, the weights that an optimizer's step has moved off it."""
     with torch.no_grad():
         for name, mask in masks.items():
             module.get_parameter(name).mul_(mask)

@@ -2,7 +2,7 @@
 
 Each block computes itself and, beside it, all replacements from the same input; `Either` joins them. In the trace and
 in ONNX the join is then wired to the branch that was picked, and what nothing reads falls away. The layers that are
-left keep their names, so sites, ranges and weights of a plan's network are found by name in the whole.
+left keep their names, so the sites, ranges and weights of a plan's network are those of the whole under their names.
 """
 
 import copy
@@ -98,7 +98,7 @@ class Branch:
         return inner.split(".")[1] if inner.startswith("instead.") else KEEP
 
 
-def branches(graph: GraphModule, module: nn.Module) -> tuple[Branch, ...]:
+def find_branches(graph: GraphModule, module: nn.Module) -> tuple[Branch, ...]:
     """The blocks of a traced supernet, in order."""
     last: dict[str, Node] = {}
     for node in graph.graph.nodes:
@@ -118,14 +118,14 @@ def _branch(block: str, join: Node, module: nn.Module) -> Branch:
     return Branch(block, dict(zip(names, [node.name, *values], strict=True)), join.name)
 
 
-def select(network: Network, found: tuple[Branch, ...], picks: Picks) -> Network:
-    """The network of a plan; it shares the parameters of the whole."""
+def select(network: Network, branches: tuple[Branch, ...], picks: Picks) -> Network:
+    """The network of a plan, cut from the supernet's trace; it shares the parameters of the whole."""
     fresh, copies = Graph(), dict[Node, Node]()
     output = fresh.graph_copy(network.graph.graph, copies)
     assert isinstance(output, Node)
     fresh.output(output)
     nodes = {node.name: node for node in fresh.nodes}
-    for branch in found:
+    for branch in branches:
         picked = nodes[branch.values[picks.get(branch.block, KEEP)]]
         nodes[branch.join].replace_all_uses_with(picked)
         nodes[branch.join] = picked
@@ -134,9 +134,9 @@ def select(network: Network, found: tuple[Branch, ...], picks: Picks) -> Network
     return Network(network.module, graph, read_layers(graph, network.module), network.shape)
 
 
-def select_onnx(model: ModelProto, found: tuple[Branch, ...], picks: Picks) -> ModelProto:
-    """The same in an ONNX graph."""
-    wired = {branch.join: branch.values[picks.get(branch.block, KEEP)] for branch in found}
+def select_onnx(model: ModelProto, branches: tuple[Branch, ...], picks: Picks) -> ModelProto:
+    """The same cut from the supernet's ONNX graph."""
+    wired = {branch.join: branch.values[picks.get(branch.block, KEEP)] for branch in branches}
     wanted = {value.name for value in model.graph.output}
     nodes: list[NodeProto] = []
     for node in reversed(model.graph.node):

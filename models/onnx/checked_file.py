@@ -1,4 +1,4 @@
-"""Opens ONNX files of strangers: all that can be checked without running them is, in bounded memory.
+"""Opens ONNX files of unknown origin: all that can be checked without running them is, in bounded memory.
 
 What runtimes make of an unsound file ranges from an error to the end of the process, so they should see only files that
 came through here. A sound one can still ask for much work: what a network computes shows when it runs.
@@ -61,11 +61,11 @@ def files_of(path: Path) -> tuple[Path, ...]:
 def read_content(path: Path) -> bytes:
     """A file's bytes, unpacked. Raises RefusedError for what is no file, or larger than a model can be."""
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
             raise RefusedError("it is no file")
-        if found.st_size > LARGEST:
-            raise RefusedError(f"it has {found.st_size} bytes; allowed are {LARGEST}, and external data beside it")
+        if status.st_size > LARGEST:
+            raise RefusedError(f"it has {status.st_size} bytes; allowed are {LARGEST}, and external data beside it")
         return unpacked(path) if path.suffix == ".gz" else path.read_bytes()
     except ContainerError as error:
         raise RefusedError(str(error)) from error
@@ -99,13 +99,13 @@ def _check_functions(model: ModelProto) -> None:
         return sizes[name]
 
     def total(nodes: Iterable[NodeProto], above: tuple[Name, ...]) -> int:
-        found = 0
+        count = 0
         for node in nodes_of(nodes):
             called = (node.domain, node.op_type)
-            found += size(called, above) if called in bodies else 1
-            if found > MOST_NODES:
+            count += size(called, above) if called in bodies else 1
+            if count > MOST_NODES:
                 raise RefusedError(f"it has more than {MOST_NODES} nodes with its functions written out")
-        return found
+        return count
 
     total(model.graph.node, ())
     for name in bodies:

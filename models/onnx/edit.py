@@ -1,4 +1,4 @@
-"""The network as an ONNX file, edited as a graph. Nothing here needs torch."""
+"""Reads, edits and writes the ONNX graph of a network. Nothing here needs torch."""
 
 import gzip
 from collections.abc import Iterator
@@ -15,6 +15,8 @@ from paredown.models.onnx.wire import RefusedError
 LEVEL = 6
 """Of gzip: 9 takes three times as long for 1 % less."""
 WEIGHTED = ("Conv", "Gemm")
+FUSED = ("Relu", "Clip")
+"""Activations that runtimes compute inside the layer before them."""
 
 
 def save(model: ModelProto, path: Path) -> None:
@@ -69,8 +71,8 @@ def stored_weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:
     """Every Conv's and Gemm's weight as the file has it: floats, or integers in QDQ form."""
     constants = weights(model)
     named = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
-    found = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    stored = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
+    return {name: value for name, value in stored.items() if value is not None}
 
 
 def zero_shares(model: ModelProto) -> dict[str, float]:
@@ -79,22 +81,20 @@ def zero_shares(model: ModelProto) -> dict[str, float]:
 
 
 def producers(model: ModelProto) -> dict[str, NodeProto]:
+    """Value to the node that computes it."""
     return {value: node for node in model.graph.node for value in node.output}
 
 
 def consumers(model: ModelProto) -> dict[str, list[NodeProto]]:
     """The nodes that read each value, in order."""
-    found: dict[str, list[NodeProto]] = {}
+    readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
         for value in node.input:
-            found.setdefault(value, []).append(node)
-    return found
+            readers.setdefault(value, []).append(node)
+    return readers
 
 
 def shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of the values that have one."""
     values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
     return {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}
-
-
-FUSED = ("Relu", "Clip")

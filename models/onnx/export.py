@@ -1,4 +1,4 @@
-"""The folded network as an ONNX file, exported once; `onnx_graph` edits it from there."""
+"""Exports a folded network to ONNX, once; `onnx.edit` changes it from there."""
 
 import contextlib
 import io

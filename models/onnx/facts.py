@@ -1,4 +1,4 @@
-"""What is known of any ONNX classifier without running it: bytes, parameters, multiply-adds, operators, precision."""
+"""Facts of any ONNX classifier without running it: bytes, parameters, multiply-adds, operators, precision per node."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -65,8 +65,8 @@ class Facts:
     @cached_property
     def macs(self) -> int | None:
         """Multiply-adds of one inference of the batch that the file has; None where a shape is not fixed."""
-        found = [layer.macs for layer in self.layers]
-        return None if None in found else sum(count for count in found if count is not None)
+        counts = [layer.macs for layer in self.layers]
+        return None if None in counts else sum(count for count in counts if count is not None)
 
     @cached_property
     def ops(self) -> Mapping[str, int]:
@@ -100,7 +100,7 @@ def operator(node: NodeProto) -> str:
 
 @dataclass(frozen=True)
 class _Layers:
-    """The shapes and element types of a model's values, from which its layers are told."""
+    """The shapes and element types of a model's values, by which its nodes are described."""
 
     known: Mapping[str, Shape]
     types: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""What a model file says of itself: JSON in the metadata of the ONNX format, under names of our own."""
+"""Facts that a model file holds about itself: JSON in the ONNX format's metadata, under keys `paredown.<name>`."""
 
 import json
 from collections.abc import Mapping
@@ -23,8 +23,8 @@ def embed(model: ModelProto, facts: Mapping[str, Any]) -> None:
 
 def embedded(model: ModelProto) -> dict[str, Any]:
     """What `embed` wrote; empty for a model of others. A value that is no JSON is given as the text that it is."""
-    found = {entry.key: entry.value for entry in model.metadata_props}
-    return {key.removeprefix(PREFIX): _read(value) for key, value in found.items() if key.startswith(PREFIX)}
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    return {key.removeprefix(PREFIX): _read(value) for key, value in entries.items() if key.startswith(PREFIX)}
 
 
 def written(fact: Any) -> str:

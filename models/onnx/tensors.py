@@ -1,4 +1,4 @@
-"""Tensors of a stranger's ONNX file: data that is what the shapes say, and external data from beside the file only."""
+"""Tensors of an untrusted ONNX file: their data is what the shapes say, and external data lies beside the file."""
 
 import math
 from collections.abc import Iterable
@@ -30,7 +30,10 @@ _FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data
 
 
 def read_tensors(model: ModelProto, path: Path) -> None:
-    """Checks every tensor, and reads external data into the model, in all no more than a model may have."""
+    """Checks every tensor, and reads external data into the model, in all no more than a model may have.
+
+    Raises RefusedError for data that is not what shape and type say.
+    """
     left, beside = LARGEST - model.ByteSize(), []
     for tensor in all_tensors(model):
         needed = _needed(tensor)
@@ -55,14 +58,14 @@ def external_file(tensor: TensorProto, path: Path) -> Path:
         raise RefusedError(f"{where}; allowed is a path inside of the file's own folder")
     if path.suffix == ".gz":
         raise RefusedError(f"{where}; a file in a container cannot have external data")
-    found = path.parent
+    file = path.parent
     for part in parts:
-        found /= part
-        if found.is_symlink():
+        file /= part
+        if file.is_symlink():
             raise RefusedError(f"{where}, behind a symbolic link; allowed is a file inside of the file's own folder")
-    if not found.is_file():
+    if not file.is_file():
         raise RefusedError(f"{where}, which is no file")
-    return found
+    return file
 
 
 def type_name(number: int) -> str:

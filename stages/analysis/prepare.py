@@ -15,7 +15,7 @@ from paredown.models.compression.channel_importance import rank_channels
 from paredown.models.compression.pruned_weights import load_pruned, prune_layers, save_pruned
 from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.compression.supernet import attach, branches
+from paredown.models.compression.supernet import attach, find_branches
 from paredown.models.data.dataset import Data, Split
 from paredown.models.network.layers import Layer
 from paredown.models.network.trace import analyse
@@ -145,7 +145,7 @@ def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
         PreparedModel.traced_only(network),
         weight_bits=runtime.weight_bits(),
         width_multiple=runtime.width_multiple(),
-        branches=branches(network.graph, network.module),
+        branches=find_branches(network.graph, network.module),
         replacements=replacements,
     )
 

@@ -7,7 +7,7 @@ from onnx import ModelProto
 
 from paredown.models.compression.channel_compensation import Moments
 from paredown.models.compression.pruned_weights import PrunedWeights
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import Branch, Replacements
 from paredown.models.network.layers import ChannelGroup

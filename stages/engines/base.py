@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.models.network.trace import Network
 from paredown.models.spec import Spec
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from paredown.models.compression.fake_quant import imitate_int8, observe
-from paredown.models.compression.qdq import Range, range_of
+from paredown.models.compression.scales import Range, range_of
 from paredown.models.network.nodes import operator, source
 from paredown.models.network.trace import Network
 from paredown.stages.engines.base import Engine, Labelled, Tuned

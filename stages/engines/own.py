@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Sequence
 from torch import Tensor
 
 from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.models.network.trace import Network
 from paredown.stages.engines.base import Engine, Labelled, Tuned
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
 

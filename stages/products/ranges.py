@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from paredown.models.compression.qdq import Range
+from paredown.models.compression.scales import Range
 from paredown.stages.products.documents import read_document, write_document
 
 

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
-from paredown.models.compression.qdq import Range, quantize, quantized_values
+from paredown.models.compression.qdq import quantize, quantized_values
+from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.data.dataset import Data
 from paredown.models.network.batch_norm import fold_batch_norm, reestimate

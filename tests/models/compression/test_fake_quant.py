@@ -11,13 +11,8 @@ import torch
 from torch import nn
 
 from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, imitate_int8, observe
-from paredown.models.compression.qdq import (
-    activation_scale,
-    quantizable_nodes,
-    quantize,
-    quantized_values,
-    weight_scales,
-)
+from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.scales import activation_scale, weight_scales
 from paredown.models.onnx.edit import save
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime

@@ -11,14 +11,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paredown.models.compression.qdq import (
-    activation_scale,
-    quantizable_nodes,
-    quantize,
-    quantized_values,
-    range_of,
-    weight_scales,
-)
+from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.scales import activation_scale, range_of, weight_scales
 from paredown.models.onnx.edit import copy_of, save, weights
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime

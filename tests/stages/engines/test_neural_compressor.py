@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import activation_scale, quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.scales import activation_scale
 from paredown.models.network.trace import Network
 from paredown.models.onnx.edit import weights
 from paredown.stages import plugins
