@@ -21,7 +21,7 @@ from paredown.models.data.dataset import Data
 from paredown.models.errors import ParedownError
 from paredown.models.onnx.edit import load as load_model
 from paredown.models.onnx.edit import save
-from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages.analysis.prepare import load_prepared_model
@@ -106,7 +106,7 @@ def main(recipe: Path, out: Path, threads: tuple[int, ...], rounds: int, runs: i
     try:
         loaded = load_recipe(recipe)
         runtimes = {name: cast(Runtime, load("runtimes", name)()) for name in ENGINES}
-        with shown() as progress:
+        with show_progress() as progress:
             state = run(loaded, out, progress=progress)
         text = "\n".join(_part(state, runtimes, count, rounds, runs) for count in threads) + f"\n{plan(state)}\n"
     except ParedownError as error:

@@ -17,7 +17,7 @@ import click
 from quickstart import measure, page
 
 from paredown.models.errors import LimitError, ParedownError
-from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages.base import State
@@ -100,7 +100,7 @@ def finished(found: list[Method], folder: Path) -> tuple[dict[str, State], dict[
         for method in (method for method in found if method.name not in refused):
             click.echo(f"{method.name}: {until or 'the rest'}", err=True)
             try:
-                with shown() as progress:
+                with show_progress() as progress:
                     states[method.name] = run(method.recipe, folder, until=until, progress=progress)
             except LimitError as error:
                 refused[method.name] = str(error)

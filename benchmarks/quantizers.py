@@ -24,7 +24,7 @@ from paredown.models.errors import ParedownError
 from paredown.models.network.trace import analyse
 from paredown.models.onnx.edit import save
 from paredown.models.onnx.export import export
-from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages import plugins
@@ -70,7 +70,7 @@ def _told(told: Any) -> str:
 
 def compared(recipe: Recipe, folder: Path, rounds: int, runs: int) -> str:
     """The table of a subject; its original is fitted and exported first where that was not done yet."""
-    with shown() as progress, TemporaryDirectory() as scratch:
+    with show_progress() as progress, TemporaryDirectory() as scratch:
         state = replace(run(recipe, folder, until="baseline", progress=progress), out=Path(scratch))
         data = state.open_data()
         models, notes = {"original, fp32": state.product("baseline") / "model.onnx"}, []

@@ -20,7 +20,7 @@ import numpy as np
 
 from paredown.models.errors import ParedownError
 from paredown.models.onnx.edit import save
-from paredown.pipeline.commands.progress_bars import shown
+from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages.base import State
@@ -52,7 +52,7 @@ def searched(recipe: Recipe, runtime: str, out: Path) -> State:
     limits = recipe.limits.model_copy(update={"peak_memory": None})
     changed = {"name": f"{recipe.name}-{runtime}", "target": target, "limits": limits}
     named = recipe.model_copy(update=changed)
-    with shown() as progress:
+    with show_progress() as progress:
         return run(named, out, until="search", progress=progress)
 
 

@@ -111,13 +111,13 @@ def _check(
     request: "Request", form: str, save: Sequence[Path], inconclusive: Literal["pass", "fail", "inconclusive"]
 ) -> int:
     """Runs the gate, prints and saves its outcome, and returns the exit code."""
-    from paredown.pipeline.commands.progress_bars import shown
+    from paredown.pipeline.commands.progress_bars import show_progress
     from paredown.pipeline.gate.formats.write import FORMATS, form_of, save_as, summarise
     from paredown.pipeline.gate.gate import gate
 
     for file in save:
         form_of(file)  # a wrong name is refused before minutes of measuring
-    with shown() as progress:
+    with show_progress() as progress:
         outcome = gate(request, progress)
     click.echo(FORMATS[form](outcome), nl=False)
     for file in save:

@@ -17,6 +17,7 @@ OUT_OPTION = click.option(
 
 
 def show_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    """Prints rows of equal keys to stdout, as JSON or as a table."""
     if as_json:
         click.echo(json.dumps(list(rows), indent=2))
     else:
@@ -46,4 +47,5 @@ def _cell(value: object) -> str:
 
 
 def tell(line: str) -> None:
+    """Prints a line for people to stderr: stdout is for results."""
     click.echo(line, err=True)

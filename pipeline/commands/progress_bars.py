@@ -18,11 +18,11 @@ _EVERY = 5.0
 
 
 @contextmanager
-def shown(stream: TextIO | None = None) -> Iterator[Progress]:
+def show_progress(stream: TextIO | None = None) -> Iterator[Progress]:
     """A `Progress` that draws on `stream` (default: stderr). Its text is `<stage>: <what it does>`."""
     stream = stream or sys.stderr
     if not stream.isatty():
-        yield Lines(stream)
+        yield PlainLines(stream)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     with Bars(*columns, console=Console(file=stream)) as bars:
@@ -52,7 +52,7 @@ class OneBarPerStage:
 
 
 @dataclass
-class Lines:
+class PlainLines:
     """A plain line when a stage starts or ends, and every few seconds in between."""
 
     stream: TextIO

@@ -1,4 +1,4 @@
-"""`paredown run`, `plan` and `report`: runs a recipe, and shows what came of it."""
+"""`paredown run`, `plan` and `report`: runs a recipe, and shows its results."""
 
 import contextlib
 import functools
@@ -128,12 +128,12 @@ def _run_stages(
     overrides: "LockOverrides | None" = None,
 ) -> None:
     """Runs the stages up to `until` and calls `close` with the run's folder, also where a limit ended the run."""
-    from paredown.pipeline.commands.progress_bars import shown
+    from paredown.pipeline.commands.progress_bars import show_progress
     from paredown.pipeline.run.runner import is_rank_zero, run
     from paredown.stages.products.product_files import read_notes
 
     refusal: LimitError | None = None
-    with contextlib.redirect_stdout(sys.stderr), shown() as progress:
+    with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:
         try:
             run(recipe, out, until, progress, overrides)
         except LimitError as error:

@@ -30,7 +30,7 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
     from paredown.pipeline.artifact.description import as_data, lines
 
     artifact = read_artifact(file)
-    facts = facts_of(artifact)
+    facts = _read_facts(artifact)
     for line in artifact.warnings:
         click.echo(f"warning: {line}", err=True)
     signed = _signed(artifact, public_key)
@@ -40,12 +40,12 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
         _print([*lines(artifact, facts), *signed.items()], artifact.manifest)
 
 
-def facts_of(artifact: "Artifact") -> "Facts":
+def _read_facts(artifact: "Artifact") -> "Facts":
     """What is known of the file without running it. Raises InputError of one line where its graph cannot be read."""
-    from paredown.models.onnx.facts import facts_of as read
+    from paredown.models.onnx.facts import facts_of
 
     try:
-        return read(artifact.file)
+        return facts_of(artifact.file)
     except InputError:
         raise
     except Exception as error:

@@ -1,4 +1,4 @@
-"""Values as people read them."""
+"""Values with their units as people read them: `8.43 MiB`, `0.853 ms`."""
 
 from collections.abc import Mapping
 
@@ -22,6 +22,6 @@ def _scaled(value: float, steps: tuple[tuple[int, str], ...], rest: str) -> str:
     return f"{value:.6g} {rest}"
 
 
-def named(facts: Mapping[str, str]) -> str:
-    """`cpu AMD EPYC, cores 2`."""
-    return ", ".join(f"{name} {value}" for name, value in facts.items())
+def machine_in_words(machine: Mapping[str, str]) -> str:
+    """The fields of a machine in one line: `cpu AMD EPYC, cores 2`."""
+    return ", ".join(f"{name} {value}" for name, value in machine.items())

@@ -33,13 +33,15 @@ def breakdown(model: Facts, baseline: Facts | None, times: Times | None) -> tupl
     The bytes add up to the file's, the milliseconds to all that the runtime's profile has.
     """
     pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
-    tables = list(_tables("bytes", list(_sized(pairs, model, baseline)), baseline is not None))
+    tables = list(_tables("bytes", list(_sized_entries(pairs, model, baseline)), baseline is not None))
     if times and times.get("model"):
-        tables += _tables("ms", list(timed(pairs, times)), baseline is not None and bool(times.get("baseline")))
+        tables += _tables(
+            "ms", list(_timed_entries(pairs, times)), baseline is not None and bool(times.get("baseline"))
+        )
     return tuple(tables)
 
 
-def timed(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
+def _timed_entries(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
     """Milliseconds of every layer that has some, and of what the runtime inserted or calls otherwise."""
     after, before = dict(times.get("model", {})), dict(times.get("baseline", {}))
     for pair in pairs:
@@ -60,8 +62,8 @@ def _moved(name: str, renamed: Mapping[str, str]) -> str:
     return f"{operator}@{renamed.get(node, node)}" if at and name.startswith("+") else name
 
 
-def _sized(pairs: Sequence[Pair], model: Facts, baseline: Facts | None) -> Iterator[Entry]:
-    """Bytes of every layer, and of what is none: names, the graph; below zero in a file that is packed."""
+def _sized_entries(pairs: Sequence[Pair], model: Facts, baseline: Facts | None) -> Iterator[Entry]:
+    """Bytes of every layer, and of the rest of the file (names, the graph), which is below zero in a packed file."""
     for layer, old in pairs:
         yield _entry((layer, old), layer.bytes if layer else None, old.bytes if old else None)
     after, before = _rest(model), _rest(baseline) if baseline else None
@@ -112,6 +114,6 @@ def _rows(what: str, unit: str, entries: Sequence[Entry], compared: bool) -> Ite
 
 
 def _total(entries: Iterable[Entry], value: Callable[[Entry], float | None]) -> float | None:
-    """None where none has one."""
+    """The sum of the values that are there; None where none is."""
     values = [one for one in map(value, entries) if one is not None]
     return sum(values) if values else None

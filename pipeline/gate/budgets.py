@@ -86,7 +86,7 @@ class Budgets(Spec):
     parity: float | None = Field(None, ge=0, le=1, description="at least this share of answers like the baseline's")
 
     @model_validator(mode="after")
-    def fit(self) -> "Budgets":
+    def units_fit(self) -> "Budgets":
         for name, unit in UNITS.items():
             if wrong := next((one for one in getattr(self, name) if one.unit not in ("x", unit)), None):
                 raise ValueError(f"{name}: {wrong} does not measure it; allowed: {_EXAMPLES[unit]}")
@@ -136,7 +136,7 @@ class Gates(Spec):
 
 
 def read_gates(file: Path) -> Gates:
-    """Raises InputError with one line per fault (`file:line: what; allowed: ...`)."""
+    """Reads and checks a budgets file. Raises InputError with one line per fault (`file:line: what; allowed: ...`)."""
     document = read(file)
     written, faults = known_keys(document, "a budgets file", [name for name in Gates.model_fields if name != "root"])
     gates, more = parse(Gates, written | {"root": file.parent}, document, ())
@@ -147,7 +147,7 @@ def read_gates(file: Path) -> Gates:
 
 
 def _faults_of(gates: Gates) -> Iterator[Fault]:
-    """What only shows once everything is read."""
+    """Faults that show only once everything is read."""
     budgets = gates.budgets
     if budgets == Budgets():
         yield Fault(("budgets",), f"budgets sets no limit; allowed: {', '.join(Budgets.model_fields)}")

@@ -71,7 +71,7 @@ def gate(request: Request, progress: Progress) -> Outcome:
 
 
 def _refuse(request: Request) -> None:
-    """What makes a verdict impossible, before anything is measured."""
+    """Raises InputError where no verdict is possible, before anything is measured."""
     if request.gates.budgets.relative and request.baseline is None:
         raise InputError("the budgets have factors (x) of a baseline; name it with --baseline or the key `baseline`")
     for file in (request.model, request.baseline):

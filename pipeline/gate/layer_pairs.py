@@ -101,7 +101,7 @@ def _shape(layer: LayerFacts) -> Hashable:
 
 
 def _alike(after: Sequence[Hashable], before: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
-    """Pairs in order: those that are equal keep each other, so that one put in between does not shift the rest."""
+    """(place, place) in order: equal ones are paired first, so that one put in between does not shift the rest."""
     if max(len(after), len(before)) > COMPARED:
         yield from ((i, i) for i in range(min(len(after), len(before))))
         return

@@ -75,7 +75,7 @@ def combined_verdict(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def exit_code(verdict: Verdict, undecided: Literal["pass", "fail", "inconclusive"] = "inconclusive") -> int:
-    """`undecided` says what an inconclusive gate counts as."""
+    """The exit code of a verdict; `undecided` is the one that an inconclusive gate counts as."""
     if verdict in ("pass", "fail"):
         return PASS if verdict == "pass" else FAIL
     return {"pass": PASS, "fail": FAIL, "inconclusive": INCONCLUSIVE}[undecided]

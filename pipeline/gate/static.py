@@ -58,7 +58,7 @@ def count_check(name: str, limit: Limit, unit: str, before: float | None, after:
 
 
 def shortened(layers: Sequence[str]) -> tuple[str, ...]:
-    """The first of them, and how many there are besides."""
+    """The first five layers, and `and 7 more` for the rest."""
     rest = len(layers) - NAMED
     return (*layers[:NAMED], f"and {rest} more") if rest > 0 else tuple(layers)
 
@@ -85,8 +85,8 @@ def _has_operator(op: str, layer: LayerFacts) -> bool:
 def _layers_with_more(
     measure: Callable[[LayerFacts], float], unit: str | None, model: Facts, baseline: Facts | None
 ) -> list[str]:
-    """Layers with more of something than in the baseline; without one those that have most. The text says how much in
-    `unit`; None where it is one each."""
+    """Layers with more of a measure than in the baseline, or without a baseline all that have some, most first. Each is
+    followed by how much in `unit`; with `unit` None it is one each, and not written."""
     if baseline:
         layers = layers_that_grew(model, baseline, measure)
     else:

@@ -9,7 +9,7 @@ import numpy as np
 
 from paredown.models.errors import InputError
 from paredown.models.progress import Progress
-from paredown.pipeline.gate.amounts import amount, named
+from paredown.pipeline.gate.amounts import amount, machine_in_words
 from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.outcome import Check, Verdict
 from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of
@@ -127,8 +127,11 @@ def absolute_check(
         raise InputError(f"machine.{unknown[0]} is not known; allowed: {', '.join(machine)}")
     verdict, because = verdict_of(interval, limit.value), f"{_ends(interval, measured.unit)}; {measured.rests_on}"
     if other := {name: machine.get(name, "unknown") for name, value in meant.items() if machine.get(name) != value}:
-        expected = named({name: meant[name] for name in other})
-        verdict, because = "not comparable", f"the limit was set for {expected}; this machine has {named(other)}"
+        expected = machine_in_words({name: meant[name] for name in other})
+        verdict, because = (
+            "not comparable",
+            f"the limit was set for {expected}; this machine has {machine_in_words(other)}",
+        )
     return Check(
         measured.name, "absolute", str(limit), measured.unit, None, measured.after, limit.value, verdict, because
     )

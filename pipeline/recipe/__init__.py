@@ -1,4 +1,4 @@
-"""The recipe: read, checked before any work, and written for a start."""
+"""The recipe: reads one, checks it before any work, and writes a first one."""
 
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 

@@ -52,8 +52,8 @@ _LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
 
 @dataclass(frozen=True)
 class Contents:
-    """What a first recipe says beside model and data, as lines of YAML: comments at its head, the limits, what follows
-    the names of stages, and more of the target."""
+    """Lines of YAML in a first recipe, beside those on model and data: comments at its head, the limits, the options
+    of stages by their names, and more of the target."""
 
     heading: Sequence[str] = ()
     limits: Sequence[str] = _LIMITS
@@ -67,7 +67,7 @@ def write_recipe(model: str, data: str, file: Path, image_size: int = 224, conte
     A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
     the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
     """
-    write_new(page(model, data, file, image_size, contents or Contents()), file)
+    write_new(recipe_text(model, data, file, image_size, contents or Contents()), file)
     try:
         load_recipe(file)
     except Exception:
@@ -85,7 +85,7 @@ def write_new(text: str, file: Path) -> None:
         raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
 
 
-def page(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:
+def recipe_text(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:
     """The text of such a recipe."""
     library = model.startswith(_LIBRARIES)
     names = ["fit", *DEFAULT] if library else list(DEFAULT)

@@ -50,7 +50,7 @@ class Card(Spec):
 
 
 class Recipe(Spec):
-    """What a person asks for. `root` is the folder that the recipe's relative paths start from."""
+    """A recipe, read and checked. `root` is the folder that the recipe's relative paths start from."""
 
     name: str = Field(
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
@@ -118,7 +118,8 @@ def _at(recipe: Recipe, bound: Bound) -> Recipe:
 
 
 def chain_faults(steps: Sequence[Step], root: Path = Path()) -> list[Fault]:
-    """Products that a stage needs and no earlier stage gives, that come too late, or that are given twice."""
+    """A fault for every product that a stage needs and no earlier stage gives, that comes too late, or that is given
+    twice."""
     faults, given = [], dict[str, str]()
     for i, step in enumerate(steps):
         later = {after.stage.gives: after.name for after in steps[i + 1 :]}
@@ -152,7 +153,7 @@ def _faults_of(recipe: Recipe) -> list[Fault]:
 
 
 def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
-    """Runtimes that do not exist, or are named twice."""
+    """A fault for every runtime that does not exist, or is named twice."""
     named: list[tuple[Place, str]] = [(("target", "runtime"), recipe.target.runtime)]
     named += [(("target", "compare", i), name) for i, name in enumerate(recipe.target.compare)]
     for i, (place, name) in enumerate(named):

@@ -1,4 +1,4 @@
-"""What decides a stage's product, as one digest: if any of it changes, the product is made again."""
+"""The key of a stage's product: one digest of all that decides it, so that any change makes the product again."""
 
 import hashlib
 import platform
@@ -31,24 +31,24 @@ class ProductKeys:
     recipe: Recipe
     threads: int | None = None
 
-    def of(self, step: Step, products: Mapping[str, str]) -> str:
+    def key_of(self, step: Step, products: Mapping[str, str]) -> str:
         """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
         the code of stages and plugins, and of the versions of the libraries below it."""
         stage = step.stage
         parts: dict[str, object] = {
             "stage": step.name,
             "options": stage.model_dump(mode="json"),
-            "reads": {name: self.read(name) for name in stage.reads},
+            "reads": {name: self.field(name) for name in stage.reads},
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
-        sources = {text: self.file(text) for text in texts(parts) if text.endswith(".py")}
+        sources = {text: self.plugin_digest(text) for text in texts(parts) if text.endswith(".py")}
         sources |= digests(texts(parts))
         engines = self.installed("engines", engines_named(step))
         parts |= {} if self.threads is None else {"threads": self.threads}
         return digest_of({**parts, "plugins": sources, "engines": engines, "code": code(), "versions": _versions()})
 
-    def read(self, name: str) -> object:
-        """What stands for a field of `State`."""
+    def field(self, name: str) -> object:
+        """What stands for a field of `State` in a key: its value, and digests or versions of what it names."""
         value = self.recipe.state_fields()[name]
         plain = value.model_dump(mode="json") if isinstance(value, Spec) else value
         match name:
@@ -79,8 +79,8 @@ class ProductKeys:
         sidecars = [sidecar for name in named if (sidecar := plugins.sidecar(kind, name, root))]
         return {module: version_of(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
-    def file(self, name: str) -> str | None:
-        """Digest of a plugin that the recipe names by its path."""
+    def plugin_digest(self, name: str) -> str | None:
+        """sha256 of a plugin that the recipe names by its path; None where there is no such file."""
         path = self.recipe.root / Path(name).expanduser()
         return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
 
@@ -121,12 +121,12 @@ def code() -> str:
 
 @cache
 def _versions() -> dict[str, str | None]:
-    """Of Python and the libraries that decide products, read without importing them."""
+    """The versions of Python and of the libraries that decide products, read without importing them."""
     return {"python": platform.python_version()} | {name: version_of(name) for name in _DISTRIBUTIONS}
 
 
 def version_of(name: str) -> str | None:
-    """Of an installed distribution; None where there is none."""
+    """The version of an installed distribution; None where it is not installed."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -67,8 +67,8 @@ def run(
         made: dict[str, str] = {}
         for i, step in enumerate(steps):
             prefixed = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
-            made[step.stage.gives] = digest = keys.of(step, made)
-            product = _product(place, step, digest, _seen_by(step, state, prefixed), pipeline[i:])
+            made[step.stage.gives] = digest = keys.key_of(step, made)
+            product = _product(place, step, digest, _with_declared_products(step, state, prefixed), pipeline[i:])
             if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
@@ -137,7 +137,7 @@ def raise_refusal(product: Path) -> None:
 
 
 def wait_for_rank_zero(store: ProductStore, step: Step, digest: str, state: State) -> Path:
-    """What ranks other than 0 do: take part in a distributed stage, and wait for rank 0's product."""
+    """Rank 0's product, for the other ranks: they take part in a distributed stage, and wait for it."""
     if step.stage.distributed:
         step.stage.run(replace(state, out=store.work(digest)))
     while (product := store.get(digest, repair=False)) is None:
@@ -155,7 +155,8 @@ def _steps_until(pipeline: tuple[Step, ...], until: str | None) -> tuple[Step, .
 
 
 def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
-    """What only a later stage needs must not turn out to be missing after hours of training."""
+    """Raises MissingError where a runtime or an engine is not installed: now, and not when a stage needs it after hours
+    of training."""
     compares = any("compare" in step.stage.reads for step in steps)
     wanted: list[tuple[plugins.Kind, str]] = [("runtimes", name) for name in recipe.target.compare if compares]
     wanted.append(("runtimes", recipe.target.runtime))
@@ -182,7 +183,7 @@ def unpublish_stale(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
             place.store.unpublish(link)
 
 
-def _seen_by(step: Step, state: State, progress: Progress) -> State:
+def _with_declared_products(step: Step, state: State, progress: Progress) -> State:
     """The state with those products only that the stage declares: no others are in its key."""
     declared = {*step.stage.needs, *step.stage.uses}
     products = {name: folder for name, folder in state.products.items() if name in declared}

@@ -69,13 +69,16 @@ def import_recipe(
 
     Raises InputError with file and line for what cannot be imported without changing what the recipe means.
     """
-    contents, notes = imported(read_modifiers(source), held)
+    contents, notes = recipe_contents(read_modifiers(source), held)
     write_recipe(model, data, file, image_size, contents)
     return notes
 
 
-def imported(modifiers: Sequence[Modifier], held: float | None = None) -> tuple[Contents, tuple[str, ...]]:
-    """The recipe's lines, and the notes. `held` is the sparsity that ConstantPruningModifiers keep."""
+def recipe_contents(modifiers: Sequence[Modifier], held: float | None = None) -> tuple[Contents, tuple[str, ...]]:
+    """The lines of the paredown recipe, and a note for everything that has no counterpart.
+
+    `held` is the sparsity that ConstantPruningModifiers keep.
+    """
     pruned, notes = pruning(modifiers, held)
     precisions, more = quantization(modifiers)
     trained = training(modifiers)

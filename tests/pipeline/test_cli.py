@@ -167,7 +167,7 @@ def test_torch_is_not_imported_before_it_is_needed(arguments: list[str]) -> None
     script = f"""
 import sys
 from paredown.pipeline.cli import main
-from paredown.stages import plugins as discovery
+import paredown.stages.plugins
 try:
     main({arguments})
 except SystemExit:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from paredown.models.printable import printable
-from paredown.pipeline.gate.amounts import named
+from paredown.pipeline.gate.amounts import machine_in_words
 from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table
 
@@ -95,7 +95,7 @@ def _facts(outcome: Outcome) -> Iterator[str]:
     yield from outcome.facts
     if outcome.runtime:
         yield f"runtime: {outcome.runtime}"
-        yield f"machine: {named(outcome.machine)}"
+        yield f"machine: {machine_in_words(outcome.machine)}"
     yield from (f"sha256 of {name}: {digest}" for name, digest in sorted(outcome.sha256.items()))
     yield f"{outcome.seconds:.1f} s"
 

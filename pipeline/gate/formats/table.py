@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from paredown.models.printable import printable
-from paredown.pipeline.gate.amounts import named
+from paredown.pipeline.gate.amounts import machine_in_words
 from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
 from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
 
@@ -22,7 +22,7 @@ FLAT = ("check", "verdict", "limit")
 
 
 def table(outcome: Outcome) -> str:
-    """The checks, what is to be said of those that did not pass, what was asked for beside them, and the verdict."""
+    """The checks, a sentence for each that did not pass, the outcome's further tables, and the verdict in one line."""
     file = StringIO()
     console = Console(file=file, force_terminal=sys.stdout.isatty() or None, highlight=False, emoji=False)
     console.print(_checks(outcome))
@@ -45,7 +45,7 @@ def without_commands(text: str) -> str:
 
 def _facts(outcome: Outcome) -> Iterator[str]:
     yield from (printable(fact, 1000) for fact in outcome.facts)
-    where = [part for part in (short(outcome.runtime), printable(named(outcome.machine), 1000)) if part]
+    where = [part for part in (short(outcome.runtime), printable(machine_in_words(outcome.machine), 1000)) if part]
     yield "; ".join([*where, f"{outcome.seconds:.1f} s"])
 
 

@@ -46,7 +46,7 @@ def limit(check: Check) -> str:
 
 
 def sentence(check: Check) -> str:
-    """What a check found: by how much it misses, how sure that is, and which layers are responsible."""
+    """A check in one sentence: by how much it misses, how sure that is, and which layers are responsible."""
     why = printable(check.because, 1000).rstrip(".")
     if check.verdict == "fail" and (check.least or not why):
         why = "; ".join(part for part in (missed(check), why) if part)

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from paredown.pipeline.commands.progress_bars import Lines, shown
+from paredown.pipeline.commands.progress_bars import PlainLines, show_progress
 
 
 class Terminal(io.StringIO):
@@ -16,7 +16,7 @@ def test_lines_are_few_and_tell_the_time_left(monkeypatch: pytest.MonkeyPatch) -
     now = iter([*range(12), 11, 12, 16, 17, 100])
     monkeypatch.setattr("time.monotonic", lambda: next(now))
     stream = io.StringIO()
-    lines = Lines(stream)
+    lines = PlainLines(stream)
     for done in range(12):
         lines("1/2 fit: epoch", done, 20)
     for done in (0, 0, 4, 8):  # the next part: its time left rests on its own speed
@@ -34,7 +34,7 @@ def test_lines_are_few_and_tell_the_time_left(monkeypatch: pytest.MonkeyPatch) -
 
 def test_no_terminal_gets_plain_lines() -> None:
     stream = io.StringIO()
-    with shown(stream) as progress:
+    with show_progress(stream) as progress:
         progress("1/1 fit: starts", 0, 1)
         progress("1/1 fit: starts", 1, 1)
     assert stream.getvalue() == "1/1 fit: starts\n1/1 fit: starts\n"
@@ -42,7 +42,7 @@ def test_no_terminal_gets_plain_lines() -> None:
 
 def test_a_terminal_gets_one_bar_per_stage() -> None:
     stream = Terminal()
-    with shown(stream) as progress:
+    with show_progress(stream) as progress:
         progress("1/2 fit: epoch", 1, 4)
         progress("1/2 fit: testing", 1, 2)
         progress("2/2 verify: parity", 0, 1)

@@ -14,7 +14,7 @@ from paredown.models.errors import InputError
 from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.sparseml.exporter import export_recipe
-from paredown.pipeline.sparseml.importer import imported
+from paredown.pipeline.sparseml.importer import recipe_contents
 from paredown.pipeline.sparseml.modifiers import Modifier, read_modifiers
 from paredown.stages.products.plan import Plan, PlannedBlock, PlannedLayer, SiteCandidates
 from paredown.stages.recover import Recover
@@ -121,7 +121,7 @@ def test_training_is_told_in_two_phases(export: Export, tmp_path: Path) -> None:
 @pytest.mark.parametrize("style", ["epoch", "stage"])
 def test_what_is_exported_can_be_imported_again(export: Export, tmp_path: Path, style: str) -> None:
     layers = [layer("a", 0.8, bits=8), layer("b.0", 0.6, bits=8), layer("c", bits=32), layer("d", bits=8, op="linear")]
-    contents, _ = imported(back(export(layers, style)[0], tmp_path))
+    contents, _ = recipe_contents(back(export(layers, style)[0], tmp_path))
     profile = yaml.safe_load("\n".join(contents.stages["profile"]))["transforms"]
     assert profile["sparsify"] == {
         "levels": [0.6, 0.8],

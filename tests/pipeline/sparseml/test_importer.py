@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from paredown.models.errors import InputError
 from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.sparseml.importer import import_recipe, imported
+from paredown.pipeline.sparseml.importer import import_recipe, recipe_contents
 from paredown.pipeline.sparseml.modifiers import EPOCH_STYLE, STAGE_STYLE, read_modifiers
 from paredown.stages.transforms.sparsify import Sparsify
 
@@ -119,7 +119,7 @@ def run(tmp_path: Path) -> Import:
 
     def imports(text: str, held: float | None = None, name: str = "theirs.yaml") -> Any:
         (tmp_path / name).write_text(text)
-        contents, notes = imported(read_modifiers(tmp_path / name), held)
+        contents, notes = recipe_contents(read_modifiers(tmp_path / name), held)
         profile, recover = (yaml.safe_load("\n".join(contents.stages[stage])) for stage in ("profile", "recover"))
         return profile["transforms"], recover, tuple(note.removeprefix(f"{tmp_path}/") for note in notes)
 
@@ -373,7 +373,7 @@ def test_odd_texts_are_refused_in_one_line(tmp_path: Path, text: str, held: floa
     file = tmp_path / "odd.yaml"
     file.write_text(text, encoding="utf-8")
     try:
-        imported(read_modifiers(file), held)
+        recipe_contents(read_modifiers(file), held)
     except InputError as error:
         assert str(error).startswith(str(file))
         assert "Traceback" not in str(error)
