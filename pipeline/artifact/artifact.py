@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A model's file, its digest, and what is said of it: `facts` stand in the file, and are None for models that
-    paredown did not make; `manifest` is None where there is none that describes this very file. `warnings` are lines
+    """A model's file, its digest, and what paredown wrote of it: `facts` stand in the file and are None for models that
+    paredown did not make, `manifest` is None where there is none that describes this very file. `warnings` are lines
     for people."""
 
     file: Path

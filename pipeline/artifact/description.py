@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 Fact = tuple[str, str]
 MOST, DIGITS = 8, 16
-"""Names in a list, and digits of a recipe's digest, that people are told."""
+"""Names in a list, and digits of a recipe's digest, that people are shown."""
 
 
 def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
-    """All that is known, as plain data; `essentials` and `evidence` are null where there are none."""
+    """All that file and manifest say, as plain data; `essentials` and `evidence` are null where there are none."""
     graph = artifact.model.graph
     return {
         "file": str(artifact.file),
@@ -66,44 +66,46 @@ def _evidence(manifest: Manifest) -> dict[str, Any]:
     return {"checks": plain(manifest.checks), "artifact": on, "sha256": plain(manifest.sha256)}
 
 
-def _facts(said: EmbeddedFacts) -> Iterator[Fact]:
-    weights = f", weights {said.model['weights']}" if "weights" in said.model else ""
-    source = said.model.get("source", "a model not told")
-    maker = f"paredown {said.versions.get('paredown', '')}".rstrip()
+def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
+    weights = f", weights {facts.model['weights']}" if "weights" in facts.model else ""
+    source = facts.model.get("source", "a model not told")
+    maker = f"paredown {facts.versions.get('paredown', '')}".rstrip()
     yield "made by", f"{maker}, from {source}{weights}"
-    if said.recipe:
-        yield "recipe", f"{said.recipe.get('name', '')}, sha256 {said.recipe.get('sha256', '')[:DIGITS]}"
-    if said.input:
-        yield "input", str(said.input)
-    yield "classes", f"{len(said.classes)}: {_listed(said.classes, ', ')}"
-    for transform, picked in said.plan.items():
+    if facts.recipe:
+        yield "recipe", f"{facts.recipe.get('name', '')}, sha256 {facts.recipe.get('sha256', '')[:DIGITS]}"
+    if facts.input:
+        yield "input", str(facts.input)
+    yield "classes", f"{len(facts.classes)}: {_listed(facts.classes, ', ')}"
+    for transform, picked in facts.plan.items():
         yield transform, _counts({f"{name} at": len(places) for name, places in picked.items()})
-    yield "made for", _target(said.target)
-    yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in said.limits.items()) or "none told"
-    yield "data", _data(said)
-    if said.accuracy:
-        yield "accuracy", _accuracy(said.accuracy)
-    if "agreement" in said.parity:
-        yield "parity", f"same answer as torch on {100 * said.parity['agreement']:.2f} % of validation images"
+    yield "made for", _target(facts.target)
+    yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in facts.limits.items()) or "none told"
+    yield "data", _data(facts)
+    if facts.accuracy:
+        yield "accuracy", _accuracy(facts.accuracy)
+    if "agreement" in facts.parity:
+        yield "parity", f"same answer as torch on {100 * facts.parity['agreement']:.2f} % of validation images"
 
 
-def _target(said: Mapping[str, str | int]) -> str:
+def _target(target: Mapping[str, str | int]) -> str:
     """The version names the runtime too."""
-    others = [f"{name} {said[name]}" for name in ("threads", "batch", "container") if name in said]
-    return ", ".join([str(said.get("version") or said.get("runtime") or "a runtime not told"), *others])
+    others = [f"{name} {target[name]}" for name in ("threads", "batch", "container") if name in target]
+    return ", ".join([str(target.get("version") or target.get("runtime") or "a runtime not told"), *others])
 
 
-def _data(said: EmbeddedFacts) -> str:
-    images = ", ".join(f"{said.images[split]} {split}" for split in SPLITS if split in said.images)
-    licence = said.data.get("licence") or "not told"
-    return f"{said.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
+def _data(facts: EmbeddedFacts) -> str:
+    images = ", ".join(f"{facts.images[split]} {split}" for split in SPLITS if split in facts.images)
+    licence = facts.data.get("licence") or "not told"
+    return f"{facts.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
 
 
-def _accuracy(said: AccuracyRecord) -> str:
+def _accuracy(record: AccuracyRecord) -> str:
     """Of original and artifact, split by split."""
-    splits = sorted(said.before.keys() & said.after.keys() & said.images.keys())
-    told = (f"{name} {said.before[name]:.2f} -> {said.after[name]:.2f} % of {said.images[name]}" for name in splits)
-    return "; ".join(f"{one} images" for one in told)
+    splits = sorted(record.before.keys() & record.after.keys() & record.images.keys())
+    changes = (
+        f"{name} {record.before[name]:.2f} -> {record.after[name]:.2f} % of {record.images[name]}" for name in splits
+    )
+    return "; ".join(f"{one} images" for one in changes)
 
 
 def _number(value: str | float) -> str:
@@ -114,8 +116,8 @@ def _macs(facts: "Facts") -> str:
     return "multiply-adds not known" if facts.macs is None else f"{facts.macs / 1e6:,.1f} million multiply-adds"
 
 
-def _counts(found: Mapping[str, int]) -> str:
-    return _listed([f"{name} {count}" for name, count in Counter(found).most_common()], ", ")
+def _counts(numbers: Mapping[str, int]) -> str:
+    return _listed([f"{name} {count}" for name, count in Counter(numbers).most_common()], ", ")
 
 
 def _listed(words: Sequence[str], between: str) -> str:

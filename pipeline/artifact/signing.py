@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 
 SUFFIX = ".sig"
+VARIABLE = "PAREDOWN_KEY_PASSPHRASE"
+"""Of the environment; it may hold the passphrase of a key."""
 PORTABLE = "portable.onnx"
 PRIVATE = "a private elliptic key (PEM), as made by: openssl ecparam -name prime256v1 -genkey -noout -out key.pem"
 PUBLIC = "a public elliptic key (PEM), as made by: openssl ec -in key.pem -pubout -out public.pem"
@@ -98,10 +100,10 @@ def private_key(path: Path, passphrase: str | None = None) -> "EllipticCurvePriv
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-        found = load_pem_private_key(path.read_bytes(), passphrase.encode() if passphrase else None)
-    if not isinstance(found, EllipticCurvePrivateKey):
-        raise InputError(f"{path}: an {type(found).__name__}; allowed: {PRIVATE}")
-    return found
+        private = load_pem_private_key(path.read_bytes(), passphrase.encode() if passphrase else None)
+    if not isinstance(private, EllipticCurvePrivateKey):
+        raise InputError(f"{path}: an {type(private).__name__}; allowed: {PRIVATE}")
+    return private
 
 
 def public_key(path: Path) -> "EllipticCurvePublicKey":
@@ -110,10 +112,10 @@ def public_key(path: Path) -> "EllipticCurvePublicKey":
         from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-        found = load_pem_public_key(path.read_bytes())
-    if not isinstance(found, EllipticCurvePublicKey):
-        raise InputError(f"{path}: an {type(found).__name__}; allowed: {PUBLIC}")
-    return found
+        public = load_pem_public_key(path.read_bytes())
+    if not isinstance(public, EllipticCurvePublicKey):
+        raise InputError(f"{path}: an {type(public).__name__}; allowed: {PUBLIC}")
+    return public
 
 
 @contextmanager
@@ -130,6 +132,3 @@ def _usable(path: Path, allowed: str) -> Iterator[None]:
         raise InputError(f"{path}: {error}; --ask asks for it, {VARIABLE} may hold it") from error
     except Exception as error:
         raise InputError(f"{path}: no such key, or another passphrase; allowed: {allowed}") from error
-
-
-VARIABLE = "PAREDOWN_KEY_PASSPHRASE"

@@ -86,7 +86,7 @@ class Decisions(Record):
 
 
 class Searched(Record):
-    """How the plan was found: predicted and measured ms and MiB, loss in nats, and what the solver proved."""
+    """How the search came to the plan: predicted and measured ms and MiB, loss in nats, and what the solver proved."""
 
     solver: dict[str, JsonValue]
     limits: Numbers
@@ -110,8 +110,8 @@ class LockedMeasure(Record):
 
 
 class Lock(Record):
-    """All that a run resolved to. `products` are sha256 of what stages made that no clock decides; `search` is None
-    where the plan itself came from a lock."""
+    """All that a run resolved to. `products` are sha256 of those files of products that hold no measured time; `search`
+    is None where the plan itself came from a lock."""
 
     format: Literal[2]
     recipe: RecipeRecord

@@ -63,8 +63,8 @@ class PlanMark:
 
 def front(curve: Sequence[Point], plans: Sequence[PlanMark], limit: float | None, whole: float | None) -> Markup:
     """The Pareto front: ms against predicted loss (log scale); predicted curve, measured plans, limit, original."""
-    known = [value for value in (limit, whole) if value is not None]
-    times = [x for x, _ in curve] + [plan.measured for plan in plans] + known
+    levels = [value for value in (limit, whole) if value is not None]
+    times = [x for x, _ in curve] + [plan.measured for plan in plans] + levels
     x = Scale(0.0, max(times) * 1.06, LEFT, RIGHT)
     y = _loss_scale([loss for _, loss in curve] + [plan.loss for plan in plans])
     parts = [x_axis(x, BOTTOM, ticks(0, x.high), "latency p50 (ms)", TOP)]
@@ -117,8 +117,8 @@ def agreement(plans: Sequence[PlanMark]) -> Markup:
 
 def curves(epochs: Sequence[Epoch], baseline: float | None) -> Markup:
     """Accuracy on validation, and the training loss, over the epochs of all phases one after the other."""
-    known = [] if baseline is None else [baseline]
-    accuracy = padded([epoch.accuracy for epoch in epochs] + known, 0.12)
+    level = [] if baseline is None else [baseline]
+    accuracy = padded([epoch.accuracy for epoch in epochs] + level, 0.12)
     losses = [epoch.loss for epoch in epochs]
     x = Scale(0.5, len(epochs) + 0.5, LEFT, RIGHT)
     upper, lower = Scale(*accuracy, ACCURACY_BOTTOM, TOP), Scale(0.0, max(losses) * 1.1 or 1.0, LOSS_BOTTOM, LOSS_TOP)
@@ -150,11 +150,11 @@ def _phase(epochs: Sequence[tuple[int, Epoch]], x: Scale, upper: Scale, lower: S
     accuracies, losses = [epoch.accuracy for _, epoch in epochs], [epoch.loss for _, epoch in epochs]
     for scale, values, unit in ((upper, accuracies, "points"), (lower, losses, "loss")):
         places = [(x(index), scale(value)) for (index, _), value in zip(epochs, values, strict=True)]
-        said = [
+        titles = [
             f"{name}, epoch {epoch.epoch}: {value:.4g} {unit}" for (_, epoch), value in zip(epochs, values, strict=True)
         ]
         parts.append(path(places, f"phase {kind}"))
-        parts += [dot(*place, 3.5, f"epoch {kind}", words) for place, words in zip(places, said, strict=True)]
+        parts += [dot(*place, 3.5, f"epoch {kind}", words) for place, words in zip(places, titles, strict=True)]
     room = x(epochs[-1][0] + 0.5) - x(epochs[0][0] - 0.5)
     if room > 8 * len(name):
         parts.append(text(name, x((epochs[0][0] + epochs[-1][0]) / 2), ACCURACY_BOTTOM + 17, f"note {kind}", "middle"))
@@ -200,10 +200,10 @@ def _cut(name: str, most: int = 15) -> str:
 
 def gauge(before: float | None, after: float | None, limit: float | None, holds: bool | None) -> Markup:
     """A bar of `after` on the track of `before`, the limit as a mark; a table's other cells say the numbers."""
-    known = [value for value in (before, after, limit) if value is not None]
-    if not known or max(known) <= 0:
+    values = [value for value in (before, after, limit) if value is not None]
+    if not values or max(values) <= 0:
         return Markup("")
-    scale = Scale(0.0, max(known), 0.0, 116.0)
+    scale = Scale(0.0, max(values), 0.0, 116.0)
     kind = "held" if holds else "missed" if holds is False else "open"
     parts = []
     if before is not None:

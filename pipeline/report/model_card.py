@@ -19,7 +19,7 @@ from paredown.pipeline.recipe.recipe import Card
 from paredown.pipeline.report import provenance, report
 from paredown.pipeline.report.charts import PHASES
 from paredown.pipeline.report.closing_table import change, table_of
-from paredown.pipeline.report.plan_drawing import summary
+from paredown.pipeline.report.layer_rows import summary
 from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
@@ -76,7 +76,7 @@ def _text(card: Card, run: RunFolder, manifest: Manifest) -> str:
 
 
 def front_matter(card: Card, run: RunFolder) -> dict[str, Any]:
-    """What model hubs read at a card's head; what is not known is left out."""
+    """What model hubs read at a card's head; what nobody filled in is left out."""
     licence: dict[str, Any] = {}
     if card.licence and _SPDX.fullmatch(card.licence):
         licence = {"license": card.licence.lower()}

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from paredown.pipeline.report.plan_drawing import WIDTH, LayerRow, height_of, per_column, pictures, summary
+from paredown.pipeline.report.layer_rows import LayerRow, summary
+from paredown.pipeline.report.plan_drawing import WIDTH, height_of, per_column, pictures
 from paredown.pipeline.report.svg import tag, text
 
 GAP, EDGE, LEGEND = 28.0, 16.0, 30.0
@@ -68,10 +69,10 @@ def _legend(zeros: bool) -> Iterator[Markup]:
     words = [("int8", "int8, kept of all channels"), ("fp32", "fp32"), ("depthwise fp32", "thin: depthwise")]
     words += [("zeros", "hollow: zeros")] if zeros else []
     x = EDGE
-    for kind, said in [*words, ("join fp32", "dashed: add"), ("times", "predicted ms: original above, plan below")]:
+    for kind, label in [*words, ("join fp32", "dashed: add"), ("times", "predicted ms: original above, plan below")]:
         yield tag("g", *_swatch(kind, x, EDGE), class_=kind)
-        yield text(said, x + 26, EDGE + 10, "note")
-        x += 44 + 5.8 * len(said)
+        yield text(label, x + 26, EDGE + 10, "note")
+        x += 44 + 5.8 * len(label)
 
 
 def _swatch(kind: str, x: float, y: float) -> tuple[Markup, ...]:

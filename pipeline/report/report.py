@@ -11,7 +11,8 @@ from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
 from paredown.pipeline.report.charts import gauge
 from paredown.pipeline.report.closing_table import change, points_gained, table_of
-from paredown.pipeline.report.plan_drawing import LayerRow, pictures, rows_of, summary
+from paredown.pipeline.report.layer_rows import LayerRow, rows_of, summary
+from paredown.pipeline.report.plan_drawing import pictures
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
@@ -128,8 +129,8 @@ def gains(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:
         "size": ("smaller file", "larger file"),
         "peak memory": ("less peak memory", "more peak memory"),
     }
-    factors = [(_factor(named[name]), said) for name, said in words.items() if name in named]
-    numbers = [(f"{max(factor, 1 / factor):.2f}x", said[factor < 1]) for factor, said in factors]
+    factors = [(_factor(named[name]), pair) for name, pair in words.items() if name in named]
+    numbers = [(f"{max(factor, 1 / factor):.2f}x", pair[factor < 1]) for factor, pair in factors]
     if accuracy := named.get("test accuracy"):
         numbers.append((points_gained(accuracy), "points of test accuracy"))
     return numbers

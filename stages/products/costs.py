@@ -9,7 +9,8 @@ UNITS = {"latency": "ms", "size": "MiB", "memory": "MiB", "loss": "nats"}
 
 @dataclass(frozen=True)
 class CostSummary:
-    """Latency in ms, size and peak `memory` in MiB, and the expected `loss` in nats; None where one is not told."""
+    """Latency in ms, size and peak `memory` in MiB, and the expected `loss` in nats, the last two where they are known:
+    memory is not always measured, and loss is only predicted."""
 
     latency: float
     size: float

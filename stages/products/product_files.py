@@ -64,6 +64,6 @@ def is_own_file(file: Path) -> bool:
 
 
 def write_notes(folder: Path, lines: Sequence[str]) -> None:
-    """Nothing is written where there is nothing to tell."""
+    """Writes lines that a person should read into a product's folder; no file where there are none."""
     if lines:
         (folder / NOTES).write_text("".join(f"{line}\n" for line in lines))

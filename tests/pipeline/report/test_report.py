@@ -13,7 +13,8 @@ import pytest
 
 from paredown.models.errors import MachineError
 from paredown.pipeline.report.closing_table import closing_table
-from paredown.pipeline.report.plan_drawing import pictures, rows_of
+from paredown.pipeline.report.layer_rows import rows_of
+from paredown.pipeline.report.plan_drawing import pictures
 from paredown.pipeline.report.report import render
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
