@@ -38,12 +38,35 @@ _MODULES = {
 
 _SYMBOLS = {
     "models.data.Data": "models.data.dataset.Data",
+    "models.data.DataSpec": "models.data.spec.DataSpec",
     "models.data.Split": "models.data.dataset.Split",
-    "models.data.open_data": "models.data.dataset.open_data",
+    "models.data.open_data": "models.data.opening.open_data",
+    "models.fake_quant.insert": "models.compression.fake_quant.imitate_int8",
+    **{
+        f"models.graph.{name}": f"models.network.{module}.{name}"
+        for module, names in {
+            "layers": ("ChannelGroup", "Layer", "read_layers"),
+            "nodes": ("FUSED", "PASSING", "attribute", "fused_output", "module_of", "operator", "source"),
+        }.items()
+        for name in names
+    },
+    "models.load.ModelSpec": "models.loading.spec.ModelSpec",
+    "models.load.quiet_torchvision": "models.loading.libraries.quiet_torchvision",
+    "models.qdq.FUSED": "models.onnx.edit.FUSED",
+    **{
+        f"models.qdq.{name}": f"models.compression.scales.{name}"
+        for name in ("LEAST_STEP", "Range", "activation_scale", "range_of", "weight_scales")
+    },
+    "models.qdq.units": "models.compression.qdq.quantizable_nodes",
+    "models.resolution.takes": "models.compression.resolution.computes_alike",
+    "models.sparse.solver": "models.compression.sparse_reconstruction.one_shot_pruner",
     "models.spec.InputError": "models.errors.InputError",
     "models.spec.LimitError": "models.errors.LimitError",
     "models.spec.MachineError": "models.errors.MachineError",
     "models.spec.MissingError": "models.errors.MissingError",
+    "models.spec.ParedownError": "models.errors.ParedownError",
+    "models.supernet.branches": "models.compression.supernet.find_branches",
+    "models.surgery.prune": "models.compression.channel_groups.remove_channels",
     "stages.base.Bound": "stages.limits.Bound",
     "stages.base.write_notes": "stages.products.product_files.write_notes",
     "stages.measure.runtime_of": "stages.measuring.target.runtime_of",
@@ -52,11 +75,11 @@ _SYMBOLS = {
     "stages.structure.picks_of": "stages.analysis.plan_network.picks_of",
     "stages.structure.under": "stages.analysis.plan_network.network_of_plan",
     "stages.subject.load_subject": "stages.analysis.prepare.load_prepared_model",
-    "stages.training.Schedule": "stages.training.loop.Schedule",
-    "stages.training.Task": "stages.training.loop.Task",
+    "stages.training.Schedule": "stages.training.schedule.Schedule",
+    "stages.training.Task": "stages.training.loop.TrainingTask",
     "stages.training.train": "stages.training.loop.train",
-    "stages.training.home": "stages.training.loop.training_device",
-    "stages.training.world": "stages.training.loop.rank_and_size",
+    "stages.training.home": "stages.training.device.training_device",
+    "stages.training.world": "stages.training.device.rank_and_size",
     "stages.transforms.base.Choice": "stages.solvers.problem.Choice",
     "stages.transforms.base.Form": "stages.analysis.prepared_model.LayerForm",
     "stages.transforms.base.Subject": "stages.analysis.prepared_model.PreparedModel",

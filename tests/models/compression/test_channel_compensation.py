@@ -1,4 +1,4 @@
-"""What removed channels did is carried over to those that stay."""
+"""Channels that stay take over what removed channels did."""
 
 from dataclasses import replace
 

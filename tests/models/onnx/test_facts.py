@@ -75,7 +75,7 @@ def test_operators_are_counted_with_their_domain(tmp_path: Path) -> None:
     found = facts(model, tmp_path / "m.onnx")
     assert found.ops == {"Relu": 1, "com.microsoft::Gelu": 1}
     assert found.opset == 17
-    assert [layer.name for layer in found.layers] == ["a", "y"]  # nodes without a name are told by their value
+    assert [layer.name for layer in found.layers] == ["a", "y"]  # nodes without a name have their value's
 
 
 def _gemm(constants: list[tuple[str, np.ndarray]], nodes: list[onnx.NodeProto], batch: int | str) -> onnx.ModelProto:

@@ -1,4 +1,4 @@
-"""What the student is told by its teacher."""
+"""What the student learns from its teacher."""
 
 import copy
 from typing import Any
@@ -21,7 +21,7 @@ def images(tools: Any) -> torch.Tensor:
     return torch.randn(12, *tools.shape, generator=torch.Generator().manual_seed(0))
 
 
-def told(loss: Distillation, student: nn.Module, images: torch.Tensor) -> float:
+def value_of(loss: Distillation, student: nn.Module, images: torch.Tensor) -> float:
     with torch.no_grad():
         return float(loss(student, images, LABELS))
 
@@ -34,8 +34,8 @@ def test_the_same_answer_is_no_loss() -> None:
 
 def test_it_is_the_divergence_from_the_teacher() -> None:
     logits, answer = torch.randn(8, 5), torch.randn(8, 5)
-    told, learnt = answer.div(3).softmax(1), logits.div(3).softmax(1)
-    expected = 9 * (told * (told / learnt).log()).sum(1).mean()
+    wanted, learnt = answer.div(3).softmax(1), logits.div(3).softmax(1)
+    expected = 9 * (wanted * (wanted / learnt).log()).sum(1).mean()
     assert float(soft_loss(logits, answer, 3.0)) == pytest.approx(float(expected), rel=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(
 ) -> None:
     student = copy.deepcopy(net)
     loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
-    assert told(loss, student, images) == pytest.approx(0, abs=1e-6)
+    assert value_of(loss, student, images) == pytest.approx(0, abs=1e-6)
 
 
 def test_features_are_compared_on_the_channels_that_stayed(
@@ -72,11 +72,11 @@ def test_features_are_compared_on_the_channels_that_stayed(
     student = remove_channels(net, prepared.network.shape, kept_by_layer(prepared, choice)).eval()
     only = Weights(0.0, 0.0, 1.0, 2.0)
     right = Distillation(net, student, only, feature_points(prepared, [Narrow()], choice, net))
-    assert told(right, student, images) == pytest.approx(0, abs=1e-5)
+    assert value_of(right, student, images) == pytest.approx(0, abs=1e-5)
     right.close()
     others = {"pointwise.1": sorted(set(range(48)) - set(prepared.channel_ranking["pointwise.0"][:16]))[:16]}
     wrong = Distillation(net, student, only, others)
-    assert told(wrong, student, images) > 0.1
+    assert value_of(wrong, student, images) > 0.1
 
 
 def test_the_parts_are_weighed(net: nn.Module, images: torch.Tensor) -> None:
@@ -87,7 +87,7 @@ def test_the_parts_are_weighed(net: nn.Module, images: torch.Tensor) -> None:
         logits, answer = student(images), net(images)
     loss = Distillation(net, student, Weights(0.7, 0.3, 0.0, 2.0), {})
     expected = 0.7 * soft_loss(logits, answer, 2.0) + 0.3 * cross_entropy(logits, LABELS)
-    assert told(loss, student, images) == pytest.approx(float(expected), rel=1e-5)
+    assert value_of(loss, student, images) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_gradients_reach_the_student_and_not_the_teacher(
