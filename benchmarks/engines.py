@@ -5,7 +5,6 @@ and the artifact are given to both engines, each in the form that it takes. The 
 within a round their models do. With several threads all times are wall clock; nothing else should run on the machine.
 """
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -29,6 +28,7 @@ from paredown.stages.base import State
 from paredown.stages.measuring.measure import points
 from paredown.stages.measuring.target import portable
 from paredown.stages.plugins import load
+from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
 from paredown.stages.transforms.quantize import Quantize
 
@@ -85,11 +85,11 @@ def answers(files: list[Path], runtime: Runtime, data: Data, state: State) -> li
 
 def plan(state: State) -> str:
     """What the search made of every layer with weights."""
-    layers = json.loads((state.product("plan") / "plan.json").read_text())["layers"]
     rows = ["| layer | precision | zeros |", "| --- | --- | --- |"]
-    for layer in (layer for layer in layers if layer["op"] != "add"):
-        zeros = f"{100 * layer['sparsity']:.3g} % ({layer['pattern']})" if layer["sparsity"] else "dense"
-        rows.append(f"| {layer['name']} | {'int8' if layer['bits'] == 8 else 'fp32'} | {zeros} |")
+    for layer in Plan.load(state.product("plan")).layers:
+        if layer.op != "add":
+            zeros = f"{100 * layer.sparsity:.3g} % ({layer.pattern})" if layer.sparsity else "dense"
+            rows.append(f"| {layer.name} | {'int8' if layer.bits == 8 else 'fp32'} | {zeros} |")
     return "\n".join(rows)
 
 

@@ -22,6 +22,7 @@ from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
+from paredown.stages.products.plan import Plan
 
 HERE = Path(__file__).resolve().parent
 OTHER = str(HERE / "one_after_the_other.py")
@@ -116,13 +117,14 @@ def plans(found: Iterable[Method], states: Mapping[str, State], folder: Path) ->
         "| --- " * 6 + "|",
     ]
     for method in (method for method in found if method.name in states):
-        plan = json.loads((states[method.name].product("plan") / "plan.json").read_text())
+        plan = Plan.load(states[method.name].product("plan"))
+        assert plan.baseline and plan.baseline.latency and plan.predicted and plan.predicted.loss is not None
         seconds = json.loads((folder / method.recipe.name / "timings.json").read_text())
-        whole = plan["baseline"]["latency"]["p50"]
+        whole = plan.baseline.latency.p50
         numbers = (
-            f"{plan['limits']['latency'] / whole:.3f}",
-            f"{plan['predicted']['latency'] / whole:.3f}",
-            f"{plan['predicted']['loss']:.4f}",
+            f"{plan.limits['latency'] / whole:.3f}",
+            f"{plan.predicted.latency / whole:.3f}",
+            f"{plan.predicted.loss:.4f}",
             f"{seconds['search']:.0f}",
             f"{seconds['recover']:.0f}",
         )

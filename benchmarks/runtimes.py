@@ -6,14 +6,13 @@ lowered to ONNX as the search lowers them, and original and plans take turns on 
 round. Predicted losses are those of the search, before any recovery.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import cast
 
 import click
 import numpy as np
@@ -58,10 +57,10 @@ def searched(recipe: Recipe, runtime: str, out: Path) -> State:
 
 def lowered(state: State, folder: Path) -> Planned:
     """The plan of a state as an ONNX file in `folder`."""
-    choice, file = Plan.load(state.product("plan")).choice, folder / f"{state.target.runtime}.onnx"
-    save(PlanMeter(load_plan_space(state), replace(state, out=folder)).lower(choice), file)
-    plan: dict[str, Any] = json.loads((state.product("plan") / "plan.json").read_text())
-    return Planned(state.target.runtime, choice, plan["predicted"]["loss"], file)
+    plan, file = Plan.load(state.product("plan")), folder / f"{state.target.runtime}.onnx"
+    assert plan.predicted and plan.predicted.loss is not None
+    save(PlanMeter(load_plan_space(state), replace(state, out=folder)).lower(plan.choice), file)
+    return Planned(state.target.runtime, plan.choice, plan.predicted.loss, file)
 
 
 def measure(

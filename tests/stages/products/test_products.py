@@ -112,6 +112,88 @@ def test_what_is_saved_comes_back(document: Any, tmp_path: Path) -> None:
     assert type(document).load(tmp_path) == document
 
 
+FORMS = (
+    (
+        Parity(agreement=1.0, mean_difference=0.5, logit_spread=2.0, images=8, limit=0.95),
+        """\
+{
+  "agreement": 1.0,
+  "mean_difference": 0.5,
+  "logit_spread": 2.0,
+  "images": 8,
+  "limit": 0.95
+}
+""",
+    ),
+    (
+        CalibratedRanges({"relu": (0.0, 4.5), "add": (-1.0, 1.0)}),
+        """\
+{
+ "add": [
+  -1.0,
+  1.0
+ ],
+ "relu": [
+  0.0,
+  4.5
+ ]
+}
+""",
+    ),
+    (
+        TrainingCurve((Epoch("fit", 1, 0.5, 80.0, 9.0),)),
+        """\
+[
+  {
+    "phase": "fit",
+    "epoch": 1,
+    "loss": 0.5,
+    "accuracy": 80.0,
+    "seconds": 9.0,
+    "bf16": false,
+    "device": "cpu",
+    "threads": 1,
+    "processes": 1
+  }
+]
+""",
+    ),
+    (
+        ExpectedLosses({"narrow:stem": {"16": 0.0}}, {"narrow": 1.0}, {"narrow:stem": 0.5}, None, 0),
+        """\
+{
+ "losses": {
+  "narrow:stem": {
+   "16": 0.0
+  }
+ },
+ "coefficients": {
+  "narrow": 1.0
+ },
+ "factors": {
+  "narrow:stem": 0.5
+ },
+ "spearman": null,
+ "plans": 0
+}
+""",
+    ),
+    (
+        Calibration({"x": (-1.0, 1.0)}, {"stem": (1, 0)}, (), False, (), {"engine": "own"}),
+        (
+            '{"ranges": {"x": [-1.0, 1.0]}, "order": {"stem": [1, 0]}, "groups": [], "blocks": false, '
+            '"tuned": {"refused": [], "told": {"engine": "own"}}}\n'
+        ),
+    ),
+)
+
+
+@pytest.mark.parametrize(("document", "text"), FORMS, ids=[type(document).__name__ for document, _ in FORMS])
+def test_the_form_on_disk_is_that_of_earlier_versions(document: Any, text: str, tmp_path: Path) -> None:
+    document.save(tmp_path)
+    assert (tmp_path / document.FILE).read_text() == text
+
+
 def test_a_searched_plan_has_all_keys_but_that_of_a_given_one(tmp_path: Path) -> None:
     assert saved(SEARCHED_PLAN, tmp_path).keys() == {field.name for field in fields(Plan)} - {"replayed"}
 
