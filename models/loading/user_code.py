@@ -12,6 +12,9 @@ from paredown.models.errors import InputError
 from paredown.models.files import is_file, resolve
 from paredown.models.loading.moved_names import with_new_names
 
+NOT_IMPORTED = "{path} cannot be imported: {kind}: {error}"
+NOT_RUN = "{path}: {kind} while running it: {error}"
+
 _log = logging.getLogger("paredown")
 
 
@@ -27,14 +30,14 @@ def split_source(source: str, root: Path) -> tuple[Path, str]:
 def load_function(source: str, root: Path) -> Callable[..., Any]:
     """The function (or class) of `path/to/file.py:function`."""
     path, name = split_source(source, root)
-    found = getattr(run_file(path), name, None)
-    if not callable(found):
+    function = getattr(run_file(path, NOT_RUN), name, None)
+    if not callable(function):
         raise InputError(f"{path}: no function '{name}' in it")
-    return found  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
-def run_file(path: Path) -> ModuleType:
-    """The module that a file makes; raises InputError, one line, where running it fails.
+def run_file(path: Path, complaint: str = NOT_IMPORTED) -> ModuleType:
+    """The module that a file makes; raises InputError with the `complaint` in one line where running it fails.
 
     Only that file is run: the import path stays as it is, and no byte code is written beside the file. An
     unchanged file is run once per process, so that its classes stay the same. Imports by names that paredown had
@@ -55,5 +58,5 @@ def run_file(path: Path) -> ModuleType:
         exec(compile(tree, str(path), "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
-        raise InputError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        raise InputError(complaint.format(path=path, kind=type(error).__name__, error=error)) from error
     return module
