@@ -27,7 +27,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy benchmarks
-	$(BIN)/lint-imports
+	PYTHONPATH=typings $(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/pipeline/test_reference.py
 
 clean:

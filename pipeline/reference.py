@@ -9,12 +9,13 @@ from typing import Any
 from pydantic.json_schema import models_json_schema
 
 from paredown.pipeline.gate.budgets import Gates
+from paredown.pipeline.public.page import python_page
 from paredown.pipeline.recipe.recipe import DEFAULT, Recipe
 from paredown.stages import plugins
 
 SCHEMA = Path(__file__).parent / "recipe.schema.json"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-PAGE, GATES_PAGE = DOCS / "recipe.md", DOCS / "gates.md"
+PAGE, GATES_PAGE, PYTHON_PAGE = DOCS / "recipe.md", DOCS / "gates.md", DOCS / "python.md"
 
 _INTRO = """# Recipe reference
 
@@ -100,6 +101,7 @@ def write() -> None:
     SCHEMA.write_text(schema_text())
     PAGE.write_text(recipe_reference())
     GATES_PAGE.write_text(gates_reference())
+    PYTHON_PAGE.write_text(python_page())
 
 
 def schema_text() -> str:

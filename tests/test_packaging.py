@@ -1,5 +1,6 @@
 """The wheel holds every source and data file, and puts nothing but `paredown` at the top level."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,17 +11,19 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("models", "pipeline", "stages")
-TAKEN = (*FOLDERS, "pyproject.toml", "README.md", "LICENSE")
+DOOR = ROOT / "typings" / "paredown"
+"""The root of the import package: its own modules, and links to the folders."""
+TAKEN = (*FOLDERS, "typings", "pyproject.toml", "README.md", "LICENSE")
 
 
 @pytest.fixture(scope="module")
-def members(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """The files of a wheel that is built from a copy: building leaves traces in the source tree."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy: building leaves traces in the source tree."""
     source, target = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in TAKEN:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, source / name, ignore=ignored)
+            shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignored)
         else:
             shutil.copy(ROOT / name, source / name)
     command = [
@@ -36,14 +39,35 @@ def members(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         ".",
     ]
     subprocess.run(command, cwd=source, check=True, capture_output=True)
-    (wheel,) = target.glob("*.whl")
+    (built,) = target.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def members(wheel: Path) -> list[str]:
     return zipfile.ZipFile(wheel).namelist()
 
 
 def test_every_source_is_in_the_wheel(members: list[str]) -> None:
-    sources = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
-    assert len(sources) > 50
-    assert {f"paredown/{file.relative_to(ROOT)}" for file in sources} == {m for m in members if m.endswith(".py")}
+    sources = [file.relative_to(ROOT) for folder in FOLDERS for file in (ROOT / folder).rglob("*.py")]
+    door = [file.relative_to(DOOR) for file in DOOR.glob("*.py")]
+    assert len(sources) > 50 and {Path("__init__.py"), Path("__main__.py"), Path("plugins.py")} <= set(door)
+    assert {f"paredown/{file}" for file in (*sources, *door)} == {m for m in members if m.endswith(".py")}
+
+
+def test_what_is_installed_from_it_is_one_package(wheel: Path, tmp_path: Path) -> None:
+    """Away from the sources, without the links and finders of an installation in place."""
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(tmp_path)
+    code = (
+        "import paredown, paredown.plugins, paredown.stages.solvers.problem as p; print(paredown.__file__, p.__file__)"
+    )
+    code += "; print(callable(paredown.run), paredown.plugins.Problem is p.Problem)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True)
+    lines = done.stdout.decode().splitlines()
+    assert lines and all(file.startswith(str(tmp_path)) for file in lines[0].split()), done.stderr.decode()
+    assert lines[1] == "True True"
 
 
 @pytest.mark.parametrize("name", ["report/report.html", "report/model-card.md", "recipe.schema.json", "py.typed"])

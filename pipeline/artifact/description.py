@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from paredown.models.data.splits import SPLITS
+from paredown.models.errors import InputError, first_line
 from paredown.pipeline.artifact.artifact import Artifact
 from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts
@@ -18,6 +19,18 @@ if TYPE_CHECKING:
 Fact = tuple[str, str]
 MOST, DIGITS = 8, 16
 """Names in a list, and digits of a recipe's digest, that people are shown."""
+
+
+def readable_facts(artifact: Artifact) -> "Facts":
+    """What the file holds, without running it; whatever a strange file breaks there is one InputError line."""
+    from paredown.models.onnx.facts import facts_of
+
+    try:
+        return facts_of(artifact.file)
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{artifact.file}: its graph cannot be understood: {first_line(error)}") from error
 
 
 def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:

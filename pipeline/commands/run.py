@@ -3,8 +3,8 @@
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from paredown.pipeline.commands.exit_codes import run_guarded
 from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, print_table, show_rows, tell
 
 if TYPE_CHECKING:
+    from paredown.models.progress import Progress
+    from paredown.pipeline.public.results import RunResult
     from paredown.pipeline.recipe.recipe import Recipe
-    from paredown.pipeline.run.runner import LockOverrides
 
 
 @click.command("run")
@@ -42,7 +43,7 @@ def plan_verb(recipe: Path, out: Path) -> None:
 
     loaded = load_recipe(recipe)
     for model in expand_front(loaded):
-        _guarded(functools.partial(_run_stages, model, out, _print_plan, until="search"), out / loaded.name)
+        _guarded(functools.partial(_plan, model, out), out / loaded.name)
 
 
 @click.command("report")
@@ -69,119 +70,106 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _run_one(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
-    """Runs a recipe, prints the closing table, and writes report, model card and lock."""
-
-    def close(folder: Path) -> None:
-        _print_closing_table(folder, as_json)
-        _write(loaded, file, folder)
-
-    _run_stages(loaded, out, close)
-
-
-def _run_front(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
-    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
-    from paredown.pipeline.recipe.recipe import expand_front
-    from paredown.pipeline.report import front
+def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+    """Runs a recipe, prints the closing table, and says where report, model card and lock are."""
+    from paredown.pipeline.public.runs import run_to_end
     from paredown.pipeline.run.runner import is_rank_zero
 
-    models, refusals = expand_front(loaded), list[str]()
-    for model in models:
-        with _collected(refusals, f"{model.limits.latency_p50}: "):
-            suffix = model.name.removeprefix(loaded.name)
-            _run_stages(model, out, functools.partial(_write, model, file, suffix=suffix))
+    with _progress() as progress:
+        result = run_to_end(recipe, out, progress, file)
+    _tell_warnings(result.notes)
     if is_rank_zero():
-        show_rows(front.compared(models, out), as_json)
-    if refusals:
-        raise LimitError("; ".join(refusals))
+        show_rows([asdict(check) for check in result.checks], as_json)
+    _tell_places(result)
+    _raise_refusals([result.refusal])
 
 
-def _run_locked(loaded: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+    """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
+    from paredown.pipeline.public.runs import run_to_end
+    from paredown.pipeline.recipe.recipe import expand_front
+
+    models, refusals = expand_front(recipe), list[str]()
+    for model in models:
+        with _progress() as progress:
+            result = run_to_end(model, out, progress, file, suffix=model.name.removeprefix(recipe.name))
+        _tell_warnings(result.notes)
+        _tell_places(result)
+        refusals += [f"{model.limits.latency_p50}: {result.refusal}"] if result.refusal else []
+    _compare(models, out, as_json)
+    _raise_refusals(refusals)
+
+
+def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
-    from paredown.pipeline.lock import locked_run
-    from paredown.pipeline.report import front
+    from paredown.pipeline.lock.locked_run import locked
+    from paredown.pipeline.public.runs import run_locked
     from paredown.pipeline.run.runner import is_rank_zero
 
-    models, refusals = locked_run.locked(loaded, file, out), list[str]()
+    models, results = locked(recipe, file, out), list["RunResult"]()
     for model in models:
-        folder = out / model.recipe.name
-        for line in model.warnings:
-            tell(f"warning: {model.file}: {line}")
-        with _collected(refusals), model.threads():
-            _run_stages(model.recipe, out, functools.partial(_describe, model.recipe), overrides=model.decided())
-        with _collected(refusals):
-            if is_rank_zero() and (folder / "artifact").is_dir():
-                tell(model.outcome(folder))
-    if is_rank_zero() and loaded.front:
-        show_rows(front.compared([model.recipe for model in models], out), as_json)
+        _tell_warnings(f"{model.file}: {line}" for line in model.warnings)
+        with _progress() as progress:
+            results.append(run_locked(model, out, progress))
+        _tell_warnings(results[-1].notes)
+        _tell_places(replace(results[-1], artifact=None, lock=None))
+        if results[-1].confirmed:
+            tell(results[-1].confirmed)
+    if recipe.front:
+        _compare([model.recipe for model in models], out, as_json)
     elif is_rank_zero():
-        _print_closing_table(out / loaded.name, as_json)
-    if refusals:
-        raise LimitError("; ".join(refusals))
-
-
-def _run_stages(
-    recipe: "Recipe",
-    out: Path,
-    close: Callable[[Path], None],
-    until: str | None = None,
-    overrides: "LockOverrides | None" = None,
-) -> None:
-    """Runs the stages up to `until` and calls `close` with the run's folder, also where a limit ended the run."""
-    from paredown.pipeline.commands.progress_bars import show_progress
-    from paredown.pipeline.run.runner import is_rank_zero, run
-    from paredown.stages.products.product_files import read_notes
-
-    refusal: LimitError | None = None
-    with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:
-        try:
-            run(recipe, out, until, progress, overrides)
-        except LimitError as error:
-            refusal = error
-    try:
-        if is_rank_zero():
-            for line in read_notes(out / recipe.name):
-                tell(f"warning: {line}")
-            close(out / recipe.name)
-    finally:
-        if refusal:  # it comes first, whatever else goes wrong
-            raise refusal
+        show_rows([asdict(check) for check in results[0].checks], as_json)
+    _raise_refusals([result.refusal for result in results])
 
 
 @contextlib.contextmanager
-def _collected(refusals: list[str], start: str = "") -> Iterator[None]:
-    """Adds a limit that is not met to `refusals` and goes on: all of them are raised together at the end."""
-    try:
-        yield
-    except LimitError as error:
-        refusals.append(f"{start}{error}")
+def _progress() -> "Iterator[Progress]":
+    """Bars on stderr, where whatever stages print goes too: stdout is for results."""
+    from paredown.pipeline.commands.progress_bars import show_progress
+
+    with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:
+        yield progress
 
 
-def _print_closing_table(folder: Path, as_json: bool) -> None:
-    from paredown.pipeline.report.closing_table import closing_table
-
-    show_rows([asdict(row) for row in closing_table(folder)], as_json)
-
-
-def _write(loaded: "Recipe", file: Path, folder: Path, suffix: str = "") -> None:
-    """Writes report, model card and lock, and says where they and the artifact are."""
-    from paredown.pipeline.lock.collect import write_lock
-
-    artifact = next(iter(sorted((folder / "artifact").glob("model.onnx*"))), None)
-    if artifact is not None:
-        tell(f"artifact: {artifact}")
-        tell(f"lock: {write_lock(loaded, file, folder, suffix)}")
-    _describe(loaded, folder)
+def _tell_warnings(lines: Iterable[str]) -> None:
+    for line in lines:
+        tell(f"warning: {line}")
 
 
-def _describe(loaded: "Recipe", folder: Path) -> None:
-    """Writes report and model card, and says where they are."""
-    from paredown.pipeline.report.model_card import write_card
-    from paredown.pipeline.report.report import render
+def _tell_places(result: "RunResult") -> None:
+    """Where the artifact, its lock, the report and the model card are, as far as there are any."""
+    places = {"artifact": result.artifact, "lock": result.lock, "report": result.report}
+    for name, place in {**places, "model card": result.model_card}.items():
+        if place:
+            tell(f"{name}: {place}")
 
-    tell(f"report: {render(folder)}")
-    if card := write_card(loaded.card, folder):
-        tell(f"model card: {card}")
+
+def _compare(models: "Sequence[Recipe]", out: Path, as_json: bool) -> None:
+    from paredown.pipeline.report import front
+    from paredown.pipeline.run.runner import is_rank_zero
+
+    if is_rank_zero():
+        show_rows(front.compared(models, out), as_json)
+
+
+def _raise_refusals(refusals: Iterable[str]) -> None:
+    """Raises LimitError for limits that are not met, all in one line."""
+    if line := "; ".join(filter(None, refusals)):
+        raise LimitError(line)
+
+
+def _plan(recipe: "Recipe", out: Path) -> None:
+    """Runs the stages to the end of the search, and prints the plan; the nearest one where none holds the limits."""
+    from paredown.pipeline.public.runs import run_stages
+    from paredown.pipeline.run.runner import is_rank_zero
+    from paredown.stages.products.product_files import read_notes
+
+    with _progress() as progress:
+        refusal = run_stages(recipe, out, progress, until="search")
+    if is_rank_zero():
+        _tell_warnings(read_notes(out / recipe.name))
+        _print_plan(out / recipe.name)
+    _raise_refusals([refusal])
 
 
 def _print_plan(folder: Path) -> None:

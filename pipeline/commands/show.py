@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paredown.models.errors import InputError, first_line
-
 if TYPE_CHECKING:
-    from paredown.models.onnx.facts import Facts
     from paredown.pipeline.artifact.artifact import Artifact
     from paredown.pipeline.artifact.description import Fact
     from paredown.stages.products.manifest import Manifest
@@ -27,10 +24,10 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
     FILE is any ONNX file, or the folder of an artifact or of a run.
     """
     from paredown.pipeline.artifact.artifact import read_artifact
-    from paredown.pipeline.artifact.description import as_data, lines
+    from paredown.pipeline.artifact.description import as_data, lines, readable_facts
 
     artifact = read_artifact(file)
-    facts = _read_facts(artifact)
+    facts = readable_facts(artifact)
     for line in artifact.warnings:
         click.echo(f"warning: {line}", err=True)
     signed = _signed(artifact, public_key)
@@ -38,18 +35,6 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
         click.echo(json.dumps({**as_data(artifact, facts), **({"signed": signed} if signed else {})}, indent=2))
     else:
         _print([*lines(artifact, facts), *signed.items()], artifact.manifest)
-
-
-def _read_facts(artifact: "Artifact") -> "Facts":
-    """What is known of the file without running it. Raises InputError of one line where its graph cannot be read."""
-    from paredown.models.onnx.facts import facts_of
-
-    try:
-        return facts_of(artifact.file)
-    except InputError:
-        raise
-    except Exception as error:
-        raise InputError(f"{artifact.file}: its graph cannot be understood: {first_line(error)}") from error
 
 
 def _signed(artifact: "Artifact", public_key: Path | None) -> dict[str, str]:

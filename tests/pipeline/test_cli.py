@@ -32,9 +32,9 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (folder / "report.html").write_text("report")
         return folder / "report.html"
 
-    rows = [Row("size", 0.5), Row("time", None)]
-    monkeypatch.setattr("paredown.pipeline.report.report.render", render)
-    monkeypatch.setattr("paredown.pipeline.report.closing_table.closing_table", lambda folder: rows)
+    rows = (Row("size", 0.5), Row("time", None))
+    monkeypatch.setattr("paredown.pipeline.public.runs.render", render)
+    monkeypatch.setattr("paredown.pipeline.public.runs.table_of", lambda folder: rows)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -1,0 +1,147 @@
+"""The calls of `paredown`: the verbs of the command line, returning objects instead of printing.
+
+Files are named by path; relative paths inside of a recipe start from its folder. Calls raise `ParedownError`s, whose
+text is one line for a person: `InputError` for what cannot be used as it is, `MissingError` for what is not installed,
+`MachineError` where the machine refused. A limit that is not met is no error here: the result says so.
+
+`progress` is called with a text, how much is done, and how much there is: `progress("3/8 search: alternatives", 1, 4)`.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+from paredown.models.errors import InputError, LimitError
+from paredown.models.progress import Progress, silent
+from paredown.pipeline.gate.outcome import Outcome
+from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
+from paredown.pipeline.recipe.recipe import Recipe, expand_front
+from paredown.pipeline.recipe.recipe import load_recipe as read_recipe
+
+
+def load_recipe(file: str | Path) -> Recipe:
+    """The recipe in `file`, frozen and checked. Raises InputError with one line per fault: `file:line: what`."""
+    return read_recipe(Path(file))
+
+
+def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent) -> CheckResult:
+    """What can be known about a recipe before any work: its parts are there, and its model can be traced.
+
+    Images are decoded into `<out>/.cache`, where a run finds them. Raises for the first thing that does not hold.
+    """
+    from paredown.pipeline.recipe.check import check as check_lines
+
+    lines = list(check_lines(_loaded(recipe), Path(out) / ".cache", progress))
+    warnings = [line for line in lines if line.startswith("warning: ")]
+    return CheckResult(
+        lines=tuple(line for line in lines if line not in warnings),
+        warnings=tuple(line.removeprefix("warning: ") for line in warnings),
+    )
+
+
+def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent) -> PlanResult:
+    """Searches, and returns the plan; `<out>/<recipe's name>/` shows what was made, and `run` goes on from there."""
+    from paredown.pipeline.public.runs import run_stages
+    from paredown.pipeline.run.run_folder import as_damage, read_run_folder
+
+    loaded = _without_front(_loaded(recipe), "plan")
+    refusal, folder = run_stages(loaded, Path(out), progress, until="search"), Path(out) / loaded.name
+    with as_damage(folder):
+        run_folder = read_run_folder(folder)
+    if run_folder.plan is None:
+        raise LimitError(refusal)
+    return PlanResult(loaded.name, folder, run_folder.plan, refusal, run_folder.notes)
+
+
+def run(
+    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent, *, locked: bool = False
+) -> RunResult:
+    """Runs a recipe, or goes on with it, and writes report, model card and, beside a recipe that is a file, its lock.
+
+    With `locked` the artifact of the recipe's lock is made again without searching: `result.refusal` says what differs.
+    """
+    loaded = _without_front(_loaded(recipe), "run")
+    if locked:
+        return _locked(loaded, _file_of(recipe), Path(out), progress)
+    return _to_end(loaded, recipe, Path(out), progress)
+
+
+def run_front(
+    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent
+) -> tuple[RunResult, ...]:
+    """Runs a recipe once per limit of its `front`, whatever becomes of the others; the results in that order."""
+    loaded = _loaded(recipe)
+    if not loaded.front:
+        raise InputError(f"the recipe {loaded.name} has no front; paredown.run runs it")
+    models = expand_front(loaded)
+    return tuple(_to_end(model, recipe, Path(out), progress, model.name[len(loaded.name) :]) for model in models)
+
+
+def gate(
+    model: str | Path,
+    budgets: str | Path | None = None,
+    baseline: str | Path | None = None,
+    progress: Progress = silent,
+    *,
+    static: bool = False,
+    why: bool = False,
+    seconds: float | None = None,
+) -> Outcome:
+    """Holds any ONNX classifier to the budgets in a file (default: no larger and no slower than `baseline`).
+
+    Without `baseline` the pinned one of the budgets is used. `static` runs nothing, `why` adds tables of where bytes
+    and milliseconds are, `seconds` is the longest that latency is measured. `outcome.verdict` is `pass`, `fail` or
+    `inconclusive`.
+    """
+    from paredown.pipeline.gate.baseline_pin import pinned_baseline
+    from paredown.pipeline.gate.budgets import DEFAULT, Gates, read_gates
+    from paredown.pipeline.gate.gate import Request
+    from paredown.pipeline.gate.gate import gate as hold
+
+    gates = read_gates(Path(budgets)) if budgets else Gates(budgets=DEFAULT)
+    gates = gates.model_copy(update={"seconds": seconds}) if seconds else gates
+    compared = Path(baseline) if baseline else pinned_baseline(gates, Path(budgets)) if budgets else None
+    return hold(Request(Path(model), compared, gates, static, why), progress)
+
+
+def show(file: str | Path) -> Description:
+    """What an ONNX file is, from which recipe, with which evidence; `file` may be an artifact's or a run's folder."""
+    from paredown.pipeline.artifact.artifact import read_artifact
+    from paredown.pipeline.artifact.description import readable_facts
+
+    artifact = read_artifact(Path(file))
+    return Description(artifact, readable_facts(artifact))
+
+
+def _loaded(recipe: str | Path | Recipe) -> Recipe:
+    return recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+
+
+def _file_of(recipe: str | Path | Recipe) -> Path:
+    """The file that a lock lies beside."""
+    if isinstance(recipe, Recipe):
+        raise InputError(f"the lock of {recipe.name} lies beside its file: give the file's path in the recipe's place")
+    return Path(recipe)
+
+
+def _without_front(recipe: Recipe, call: str) -> Recipe:
+    if recipe.front:
+        bounds = ", ".join(map(str, recipe.front))
+        raise InputError(
+            f"the recipe {recipe.name} has a front ({bounds}): paredown.{call} is for one model; run_front"
+        )
+    return recipe
+
+
+def _to_end(recipe: Recipe, file: str | Path | Recipe, out: Path, progress: Progress, suffix: str = "") -> RunResult:
+    from paredown.pipeline.public.runs import run_to_end
+
+    return run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix)
+
+
+def _locked(recipe: Recipe, file: Path, out: Path, progress: Progress) -> RunResult:
+    from paredown.pipeline.lock.locked_run import locked
+    from paredown.pipeline.public.runs import run_locked
+
+    (one,) = locked(recipe, file, out)
+    result = run_locked(one, out, progress)
+    return replace(result, notes=(*one.warnings, *result.notes))

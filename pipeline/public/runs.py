@@ -1,0 +1,97 @@
+"""Runs from their first stage to their result: also what a limit ended, and what a lock decides."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from paredown.models.errors import LimitError
+from paredown.models.progress import Progress
+from paredown.pipeline.lock.collect import write_lock
+from paredown.pipeline.lock.locked_run import Locked
+from paredown.pipeline.public.results import RunResult
+from paredown.pipeline.recipe.recipe import Recipe
+from paredown.pipeline.report.closing_table import table_of
+from paredown.pipeline.report.model_card import write_card
+from paredown.pipeline.report.report import render
+from paredown.pipeline.run.run_folder import as_damage, read_run_folder
+from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run
+from paredown.stages.products.manifest import FILES
+
+
+def run_stages(
+    recipe: Recipe, out: Path, progress: Progress, until: str | None = None, overrides: LockOverrides | None = None
+) -> str:
+    """Runs the stages, up to and with the one named `until`; returns the line with which a limit ended the run, empty
+    where none did. Products are shown in `out/<recipe's name>/`."""
+    try:
+        run(recipe, out, until, progress, overrides)
+    except LimitError as error:
+        return str(error)
+    return ""
+
+
+def run_to_end(
+    recipe: Recipe, out: Path, progress: Progress, lock_file: Path | None = None, suffix: str = ""
+) -> RunResult:
+    """Runs all stages and writes what a finished run leaves, see `finish`; also of a run that a limit ended."""
+    return finish(recipe, out / recipe.name, run_stages(recipe, out, progress), lock_file, suffix)
+
+
+def run_locked(one: Locked, out: Path, progress: Progress) -> RunResult:
+    """Makes the artifact of a lock again; `confirmed` says that it is the same, `refusal` what differs."""
+    folder = out / one.recipe.name
+    with one.threads():
+        refusal = run_stages(one.recipe, out, progress, overrides=one.decided())
+    result = replace(finish(one.recipe, folder, refusal), lock=one.file)
+    if result.artifact is None:
+        return result
+    try:
+        return replace(result, confirmed=one.outcome(folder))
+    except LimitError as error:
+        return replace(result, refusal="; ".join(filter(None, (refusal, str(error)))))
+
+
+def finish(
+    recipe: Recipe, folder: Path, refusal: str = "", lock_file: Path | None = None, suffix: str = ""
+) -> RunResult:
+    """Writes the report and the model card of the run in `folder`, and its lock beside the recipe `lock_file` (with
+    `suffix` in its name) where there is an artifact; returns all of the run.
+
+    Under torchrun only rank 0 writes and returns more than the refusal. Where the run was refused and writing fails
+    too, the refusal is what is raised: it comes first.
+    """
+    if not is_rank_zero():
+        return RunResult(recipe.name, folder, (), None, None, None, None, None, refusal, (), {})
+    try:
+        return _finish(recipe, folder, refusal, lock_file, suffix)
+    except Exception as error:
+        if refusal:
+            raise LimitError(refusal) from error
+        raise
+
+
+def _finish(recipe: Recipe, folder: Path, refusal: str, lock_file: Path | None, suffix: str) -> RunResult:
+    artifact = artifact_of(folder)
+    lock = write_lock(recipe, lock_file, folder, suffix) if artifact and lock_file else None
+    report, card = render(folder), write_card(recipe.card, folder)
+    with as_damage(folder):
+        run = read_run_folder(folder)
+        checks = table_of(run)
+    return RunResult(
+        name=recipe.name,
+        folder=folder,
+        checks=checks,
+        plan=run.plan,
+        artifact=artifact,
+        report=report,
+        model_card=card,
+        lock=lock,
+        refusal=refusal,
+        notes=run.notes,
+        seconds=run.timings,
+    )
+
+
+def artifact_of(folder: Path) -> Path | None:
+    """The finished model of a run: `artifact/model.onnx`, or the packed one where only that is there."""
+    files = (folder / "artifact" / name for name in FILES)
+    return next((file for file in files if file.is_file()), None)

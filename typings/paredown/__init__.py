@@ -1,0 +1,67 @@
+"""paredown pares an image classifier down until it fits the device it must run on, with proof.
+
+    import paredown
+
+    result = paredown.run("recipe.yaml")
+    print(result.holds, result.artifact)
+    for check in result.checks:
+        print(check.name, check.before, check.after, check.limit, check.holds)
+
+Importing this package is cheap: torch and the runtimes are imported by the call that needs them. Plugins are written
+against `paredown.plugins`. Everything else is internal and may move.
+"""
+
+from typing import TYPE_CHECKING
+
+from paredown.pipeline.public.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from paredown.models.errors import InputError, LimitError, MachineError, MissingError, ParedownError
+    from paredown.models.progress import Progress
+    from paredown.pipeline.gate.outcome import Outcome
+    from paredown.pipeline.public.calls import check, gate, load_recipe, plan, run, run_front, show
+    from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
+    from paredown.pipeline.public.version import __version__
+    from paredown.pipeline.recipe.recipe import Recipe
+    from paredown.stages.products.measure_check import MeasureCheck
+    from paredown.stages.products.plan import Plan
+
+__all__ = [
+    "CheckResult",
+    "Description",
+    "InputError",
+    "LimitError",
+    "MachineError",
+    "MeasureCheck",
+    "MissingError",
+    "Outcome",
+    "ParedownError",
+    "Plan",
+    "PlanResult",
+    "Progress",
+    "Recipe",
+    "RunResult",
+    "__version__",
+    "check",
+    "gate",
+    "load_recipe",
+    "plan",
+    "run",
+    "run_front",
+    "show",
+]
+
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError", "ParedownError"),
+        "paredown.models.progress": ("Progress",),
+        "paredown.pipeline.gate.outcome": ("Outcome",),
+        "paredown.pipeline.public.calls": ("check", "gate", "load_recipe", "plan", "run", "run_front", "show"),
+        "paredown.pipeline.public.results": ("CheckResult", "Description", "PlanResult", "RunResult"),
+        "paredown.pipeline.public.version": ("__version__",),
+        "paredown.pipeline.recipe.recipe": ("Recipe",),
+        "paredown.stages.products.measure_check": ("MeasureCheck",),
+        "paredown.stages.products.plan": ("Plan",),
+    },
+)

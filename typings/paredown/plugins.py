@@ -1,0 +1,127 @@
+"""The names that plugins are written against: transforms, blocks, solvers, runtimes, engines and stages.
+
+    from paredown.plugins import Candidate, Problem, Site, Solution
+
+A plugin is a file that ends with `PLUGIN = TheClass`, named in a recipe by its path, or an entry point of an installed
+package in the group of its kind: `paredown.transforms`, `paredown.blocks`, `paredown.solvers`, `paredown.runtimes`,
+`paredown.engines` or `paredown.stages`. These names keep their meaning from one version to the next; docs/extending.md has a
+working example of every kind.
+"""
+
+from typing import TYPE_CHECKING
+
+from paredown.pipeline.public.lazy import lazy_attributes
+
+if TYPE_CHECKING:
+    from paredown.models.compression.fake_quant import observe
+    from paredown.models.compression.scales import Range
+    from paredown.models.compression.sparsity import Sparsity
+    from paredown.models.data.dataset import Data, Split
+    from paredown.models.data.opening import open_data
+    from paredown.models.errors import InputError, LimitError, MachineError, MissingError
+    from paredown.models.network.blocks import Place
+    from paredown.models.network.layers import ChannelGroup, Layer
+    from paredown.models.network.trace import Network
+    from paredown.models.progress import Progress
+    from paredown.models.spec import Spec
+    from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+    from paredown.stages.base import Stage, State
+    from paredown.stages.blocks.base import Block, Residual, unit
+    from paredown.stages.engines.base import Engine, Labelled, Tuned
+    from paredown.stages.limits import Bound, Limits, Target
+    from paredown.stages.measuring.measure import logits_of
+    from paredown.stages.runtimes.base import Images, Load, Runtime
+    from paredown.stages.runtimes.support.timing import collector_off, take_turns
+    from paredown.stages.solvers.base import Solver, far
+    from paredown.stages.solvers.problem import Candidate, Charge, Choice, Factor, Pick, Plan, Problem, Site, Solution, cost, excess, exists, first_plan, holds, is_plan, loss, owners_first, validate
+    from paredown.stages.transforms.base import Transform
+    from paredown.stages.transforms.quantize import Quantize
+
+__all__ = [
+    "Block",
+    "Bound",
+    "Candidate",
+    "ChannelGroup",
+    "Charge",
+    "Choice",
+    "Data",
+    "Engine",
+    "Factor",
+    "Images",
+    "InputError",
+    "Labelled",
+    "Layer",
+    "LayerForm",
+    "LimitError",
+    "Limits",
+    "Load",
+    "MachineError",
+    "MissingError",
+    "Network",
+    "Pick",
+    "Place",
+    "Plan",
+    "PreparedModel",
+    "Problem",
+    "Progress",
+    "Quantize",
+    "Range",
+    "Residual",
+    "Runtime",
+    "Site",
+    "Solution",
+    "Solver",
+    "Sparsity",
+    "Spec",
+    "Split",
+    "Stage",
+    "State",
+    "Target",
+    "Transform",
+    "Tuned",
+    "collector_off",
+    "cost",
+    "excess",
+    "exists",
+    "far",
+    "first_plan",
+    "holds",
+    "is_plan",
+    "logits_of",
+    "loss",
+    "observe",
+    "open_data",
+    "owners_first",
+    "take_turns",
+    "unit",
+    "validate",
+]
+
+__getattr__, __dir__ = lazy_attributes(
+    __name__,
+    {
+        "paredown.models.compression.fake_quant": ("observe",),
+        "paredown.models.compression.scales": ("Range",),
+        "paredown.models.compression.sparsity": ("Sparsity",),
+        "paredown.models.data.dataset": ("Data", "Split",),
+        "paredown.models.data.opening": ("open_data",),
+        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError",),
+        "paredown.models.network.blocks": ("Place",),
+        "paredown.models.network.layers": ("ChannelGroup", "Layer",),
+        "paredown.models.network.trace": ("Network",),
+        "paredown.models.progress": ("Progress",),
+        "paredown.models.spec": ("Spec",),
+        "paredown.stages.analysis.prepared_model": ("LayerForm", "PreparedModel",),
+        "paredown.stages.base": ("Stage", "State",),
+        "paredown.stages.blocks.base": ("Block", "Residual", "unit",),
+        "paredown.stages.engines.base": ("Engine", "Labelled", "Tuned",),
+        "paredown.stages.limits": ("Bound", "Limits", "Target",),
+        "paredown.stages.measuring.measure": ("logits_of",),
+        "paredown.stages.runtimes.base": ("Images", "Load", "Runtime",),
+        "paredown.stages.runtimes.support.timing": ("collector_off", "take_turns",),
+        "paredown.stages.solvers.base": ("Solver", "far",),
+        "paredown.stages.solvers.problem": ("Candidate", "Charge", "Choice", "Factor", "Pick", "Plan", "Problem", "Site", "Solution", "cost", "excess", "exists", "first_plan", "holds", "is_plan", "loss", "owners_first", "validate",),
+        "paredown.stages.transforms.base": ("Transform",),
+        "paredown.stages.transforms.quantize": ("Quantize",),
+    },
+)
