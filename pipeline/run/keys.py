@@ -12,7 +12,7 @@ from typing import Any
 import paredown.models
 import paredown.stages
 from paredown.models.data.opening import fingerprint_data
-from paredown.models.files import digest_of
+from paredown.models.files import digest_file, digest_of
 from paredown.models.loading.model import fingerprint_model
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.recipe import Recipe, Step
@@ -82,7 +82,7 @@ class ProductKeys:
     def plugin_digest(self, name: str) -> str | None:
         """sha256 of a plugin that the recipe names by its path; None where there is no such file."""
         path = self.recipe.root / Path(name).expanduser()
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+        return digest_file(path) if path.is_file() else None
 
 
 def engines_named(step: Step) -> set[str]:
