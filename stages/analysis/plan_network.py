@@ -1,8 +1,8 @@
 """Which network a plan leaves: replaced blocks change which layers there are, everything else only changes layers.
 
-The subject of a search over substitutes is a supernet (`models.supernet`). A plan picks one branch per block;
-`network_of_plan` cuts out the network that is left, so that whatever works on a plan sees an ordinary network. The
-functions below it say, for all plans at once, which layers exist only with which pick.
+Where blocks can be replaced, the prepared network is a supernet (`models.compression.supernet`). A plan picks one
+branch per block; `network_of_plan` cuts out the network that is left, so that whatever works on a plan sees an ordinary
+network. The functions below it say, for all plans at once, which layers exist only with which pick.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,12 +30,13 @@ def picks_of(choice: Choice) -> dict[str, str]:
 
 
 def network_of_plan(prepared: PreparedModel, choice: Choice) -> PreparedModel:
-    """The subject of the plan's own network, which has no branches; the same object for the same picks."""
-    return _under(prepared, tuple(sorted(picks_of(choice).items()))) if prepared.branches else prepared
+    """The plan's own network, which has no branches, as a prepared model; the same object for the same picks."""
+    return _cut_out(prepared, tuple(sorted(picks_of(choice).items()))) if prepared.branches else prepared
 
 
 @lru_cache(maxsize=32)
-def _under(prepared: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
+def _cut_out(prepared: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
+    """The network with these branches (block, candidate), and of all others the block itself."""
     network = select(prepared.network, prepared.branches, dict(picks))
     return replace(
         prepared,
@@ -56,11 +57,11 @@ def present_groups(groups: Sequence[ChannelGroup], network: Network) -> tuple[Ch
     return tuple(group for group in left if group.outputs)
 
 
-def covering_picks(found: Sequence[Branch]) -> tuple[Picks, ...]:
+def covering_picks(branches: Sequence[Branch]) -> tuple[Picks, ...]:
     """Few networks that show every branch: first the original, then each block's first replacement, and so on; at last
     every other block merged with the next one, and then those between."""
-    alone = [[{b.block: n} for n in b.values if n not in (KEEP, ABSORBED) and not is_merged(n)] for b in found]
-    both = [[{a.block: n, b.block: ABSORBED} for n in a.values if is_merged(n)] for a, b in pairwise(found)]
+    alone = [[{b.block: n} for n in b.values if n not in (KEEP, ABSORBED) and not is_merged(n)] for b in branches]
+    both = [[{a.block: n, b.block: ABSORBED} for n in a.values if is_merged(n)] for a, b in pairwise(branches)]
     return ({}, *_in_turn(alone), *_in_turn(both[::2]), *_in_turn(both[1::2]))
 
 
@@ -87,8 +88,9 @@ def owner_of_layer(prepared: PreparedModel, layer: Layer) -> Pick | None:
 
 
 def _pick_at(prepared: PreparedModel, module: str) -> Pick | None:
-    found = ((branch, branch.candidate(module)) for branch in prepared.branches)
-    return next(((site_of(branch.block), name) for branch, name in found if name is not None), None)
+    """The pick that a module of the supernet belongs to."""
+    candidates = ((branch, branch.candidate(module)) for branch in prepared.branches)
+    return next(((site_of(branch.block), name) for branch, name in candidates if name is not None), None)
 
 
 @remembered_per_object

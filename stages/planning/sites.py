@@ -1,6 +1,7 @@
-"""Sites that are decided before the search: a transform says which, and the search sees only that candidate of them."""
+"""The sites of a prepared model: which there are, which are pinned, and plans over them at random or in order."""
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -55,15 +56,26 @@ def sites_of(prepared: PreparedModel, transforms: Sequence[Transform]) -> tuple[
 
 def without_absent_sites(sites: Sequence[Site], choice: Choice) -> dict[str, str]:
     """The choice without picks whose needs it does not meet, and without the sites whose owner it does not pick."""
-    choice = _met(sites, choice)
-    first = {site.name: site.candidates[0].name for site in sites}
-    owners = {site.name: site.owner for site in sites}
-    there = {n: owner is None or choice.get(owner[0], first[owner[0]]) == owner[1] for n, owner in owners.items()}
-    return {site: name for site, name in choice.items() if there[site]}
+    unchanged = {site.name: site.candidates[0].name for site in sites}
+    left = _with_needs_met(sites, choice)
+    picked = {**unchanged, **left}
+    absent = {site.name for site in sites if site.owner and picked[site.owner[0]] != site.owner[1]}
+    return {site: name for site, name in left.items() if site not in absent}
 
 
-def _met(sites: Sequence[Site], choice: Choice) -> Choice:
-    """Less and less is left, until all needs are met."""
+def _with_needs_met(sites: Sequence[Site], choice: Choice) -> Choice:
+    """The choice without picks that need one of several others and have none; as each pick that goes may be what
+    another one needs, they are looked through until none goes any more."""
     needs = {(site.name, c.name): set(c.needs) for site in sites for c in site.candidates if c.needs}
-    left = {pick for pick in choice.items() if pick not in needs or needs[pick] & set(choice.items())}
-    return choice if len(left) == len(choice) else _met(sites, {s: n for s, n in choice.items() if (s, n) in left})
+    before, left = set[Pick](), set(choice.items())
+    while left != before:
+        before = left
+        left = {pick for pick in before if pick not in needs or needs[pick] & before}
+    return {site: name for site, name in choice.items() if (site, name) in left}
+
+
+def combinations(sites: Mapping[str, Site], names: Sequence[str], fixed: Choice) -> Iterator[Choice]:
+    """Every choice at the named sites, in the order of their candidates; those in `fixed` have that candidate only."""
+    options = ([fixed[name]] if name in fixed else [c.name for c in sites[name].candidates] for name in names)
+    for picked in itertools.product(*options):
+        yield dict(zip(names, picked, strict=True))
