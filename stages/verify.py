@@ -17,14 +17,14 @@ from paredown.models.onnx.metadata import embed
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
+from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.measuring.measure import comparisons, evidence, scored
 from paredown.stages.measuring.paired_ratio import Interval, Paired
 from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
 from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import EmbeddedFacts
-from paredown.stages.products.evidence import Comparison, Evidence, Latency
+from paredown.stages.products.evidence import Comparison, Evidence
 from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
-from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, summarize
@@ -89,7 +89,7 @@ class Verify(Stage):
         manifest.save(state.out)
         missed = [check for check in manifest.checks if check.holds is False]
         if missed:
-            raise LimitError("; ".join(_missed(check) for check in missed), keep=True)
+            raise LimitError("; ".join(missed_limit(check) for check in missed), keep=True)
 
     def _times(self, state: State, pair: Sequence[Path]) -> list[Rounds]:
         """Of both models; where `rounds` leave open whether p50 holds its limit, of two or three times as many."""
@@ -126,43 +126,10 @@ def _finish(state: State, facts: EmbeddedFacts) -> None:
         save(model, state.out / file.name)
 
 
-def checks(state: State, before: Evidence, after: Evidence, p50_ratio: float) -> tuple[MeasureCheck, ...]:
-    """Every limit of the recipe against what was measured; relative limits are of the baseline measured just now."""
-    limits, old, new = state.limits, _latency(before), _latency(after)
-    paired = Latency(p50=old.p50 * p50_ratio, p95=new.p95, spread=new.spread, runs=new.runs, rounds=new.rounds)
-    drop, points = limits.accuracy_drop, (before.accuracy["test"], after.accuracy["test"])
-    floor = None if drop is None else points[0] - drop
-    return (
-        _check("latency p50", "ms", old.p50, paired.p50, limits.latency_p50),
-        _check("latency p95", "ms", old.p95, paired.p95, limits.latency_p95),
-        _check("size", "MiB", before.size, after.size, limits.size),
-        _check("peak memory", "MiB", before.peak_memory, after.peak_memory, limits.peak_memory),
-        MeasureCheck("test accuracy", "%", *points, floor, None if floor is None else points[1] >= floor - 1e-9),
-    )
-
-
-def _check(name: str, unit: str, before: float, after: float, bound: Bound | None) -> MeasureCheck:
-    limit = None if bound is None else bound.resolve(before)
-    return MeasureCheck(name, unit, before, after, limit, None if limit is None else after <= limit)
-
-
-def _latency(measured: Evidence) -> Latency:
-    assert measured.latency is not None
-    return measured.latency
-
-
-def _missed(check: MeasureCheck) -> str:
-    if check.name == "test accuracy":
-        text = f"test accuracy {check.after:.2f} % is under its floor of {check.limit:.2f} %"
-        return f"{text}; more epochs in recover, more training images or a looser latency limit would help"
-    text = f"{check.name} {check.after:.4g} {check.unit} is over its limit of {check.limit:.4g} {check.unit}"
-    return f"{text}; a larger search.margin would leave more room" if check.name.startswith("latency") else text
-
-
 def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
     shipped = {stored(state.out), portable(state.out)}
     return Manifest(
-        checks=checks(state, proof.before, proof.after, proof.p50.value),
+        checks=limit_checks(state.limits, proof.before, proof.after, proof.p50.value),
         artifact=proof.after,
         baseline=proof.before,
         ratios=proof.ratios,

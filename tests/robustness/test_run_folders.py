@@ -1,5 +1,6 @@
 """Run folders and stores that somebody else filled: shown, or refused in one line; nothing outside is touched."""
 
+import copy
 import json
 import os
 import random
@@ -77,7 +78,7 @@ def changed(text: str, rng: random.Random) -> str:
         elif way < 0.35 and isinstance(place, dict):
             place[str(rng.choice(ODD))] = place[key]
         else:
-            place[key] = rng.choice(ODD)
+            place[key] = copy.deepcopy(rng.choice(ODD))  # a list put in twice could come to hold itself
     return json.dumps(data)
 
 
