@@ -31,7 +31,8 @@ import click
 import numpy as np
 
 from paredown.pipeline.cli import main as paredown
-from paredown.pipeline.run.store import RECORD, ProductStore
+from paredown.pipeline.run.product_record import RECORD
+from paredown.pipeline.run.store import ProductStore
 
 HERE = Path(__file__).resolve().parent
 LIMITS = "latency_p50: 0.6x, size: 0.6x, accuracy_drop: 100"

@@ -21,7 +21,7 @@ import pytest
 
 from paredown.models.onnx.edit import load, zero_shares
 from paredown.pipeline.cli import main
-from paredown.pipeline.run.store import RECORD
+from paredown.pipeline.run.product_record import RECORD
 
 STAGES = {
     "fit": "epochs: 2, batch: 16",

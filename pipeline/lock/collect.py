@@ -30,8 +30,8 @@ from paredown.pipeline.lock.lock import (
 )
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.run.keys import ProductKeys, code, engines_named, texts, version_of
+from paredown.pipeline.run.product_record import product_digests
 from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
-from paredown.pipeline.run.store import digests
 from paredown.stages import plugins
 from paredown.stages.limits import Limits
 from paredown.stages.plugins.installed import distributions
@@ -61,7 +61,7 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
         products={
             f"{name}/{file}": sha
             for name, product in PRODUCTS.items()
-            for file, sha in digests(folder / name).items()
+            for file, sha in product_digests(folder / name).items()
             if file in product.timeless
         },
         artifact={name: manifest.sha256[name] for name in manifest.shipped()},
@@ -201,7 +201,7 @@ def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
         measured=plan.measured.named() if plan.measured else {},
         gap=plan.gap,
         plans_measured=len(plan.measured_plans),
-        latency_table=digests(folder / "profile").get("profile.json"),
+        latency_table=product_digests(folder / "profile").get("profile.json"),
         samples=len(costs.samples) if costs else 0,
         baseline_ms=costs.baseline_ms if costs else None,
     )

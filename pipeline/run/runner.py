@@ -16,7 +16,8 @@ from paredown.pipeline.machine_errors import REMOVED, machine_errors
 from paredown.pipeline.recipe.recipe import Recipe, Step
 from paredown.pipeline.run.allocator import keep_pages
 from paredown.pipeline.run.keys import ProductKeys, engines_named
-from paredown.pipeline.run.store import RECORD, ProductStore
+from paredown.pipeline.run.product_record import RECORD
+from paredown.pipeline.run.store import ProductStore
 from paredown.stages import plugins
 from paredown.stages.base import State
 

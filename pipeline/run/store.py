@@ -5,29 +5,18 @@ one step, so that a kill at any moment leaves either the whole product or only s
 """
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from paredown.models.errors import InputError, MachineError
-from paredown.models.files import digest_file
+from paredown.models.errors import MachineError
 from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
-
-RECORD = "stored.json"
-"""In a product's folder: its key, its seconds, and the sha256 of its files. No stage may write a file of that name, nor
-one that differs from it by case only: file systems that ignore case would keep just one of the two."""
-_OLD_RECORD = "MANIFEST.json"
-"""The name that older versions gave it. Their links are still seen, so that they can be taken away."""
-_HASHED_ON_READ = 64 * 2**20
-"""Bytes; larger files are checked by their size only when a product is read again."""
+from paredown.pipeline.run.product_record import RECORD, fault_of, read_record, record_text
 
 
 @dataclass(frozen=True)
@@ -62,7 +51,7 @@ class ProductStore:
         with machine_errors(folder):
             if not folder.is_dir():
                 return None
-            fault = _fault(folder, key)
+            fault = fault_of(folder, key)
             if fault and repair:
                 self._set_aside(folder, fault)
         return None if fault else folder
@@ -74,9 +63,7 @@ class ProductStore:
         """
         work, place = self.folder / "work" / key, self._object(key)
         with machine_errors(work):
-            _refuse_record(work)
-            record = _describe(work, key, seconds)
-            _write_synced(work / RECORD, json.dumps(record, indent=1, sort_keys=True))
+            _write_synced(work / RECORD, record_text(work, key, seconds))
             _sync_tree(work)
             place.parent.mkdir(parents=True, exist_ok=True)
             work.rename(place)
@@ -86,7 +73,7 @@ class ProductStore:
 
     def seconds(self, key: str) -> float:
         """How long the product took to make."""
-        return float(_record(self._object(key))["seconds"])
+        return float(read_record(self._object(key))["seconds"])
 
     def publish(self, key: str, link: Path) -> None:
         """Makes `link` show the product, replacing what it showed before in one step."""
@@ -106,7 +93,7 @@ class ProductStore:
     def published(self, link: Path) -> str | None:
         """The key of the product that `link` shows, or None."""
         try:
-            return str(_record(link)["key"])
+            return str(read_record(link)["key"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -124,63 +111,6 @@ class ProductStore:
         number = sum(1 for _ in aside.iterdir())
         folder.rename(aside / f"{folder.name}-{number}")
         print(harmless(f"warning: {folder}: {fault}; moved to {aside}, making it again"), file=sys.stderr)
-
-
-def digests(product: Path) -> dict[str, str]:
-    """File to sha256 of a product, as noted when it was checked in; empty where the product is not there."""
-    listed = _record(product)["files"] if _record_file(product).exists() else {}
-    return {name: entry["sha256"] for name, entry in sorted(listed.items())}
-
-
-def _refuse_record(work: Path) -> None:
-    for file in work.iterdir():
-        if file.name.casefold() == RECORD:
-            raise InputError(f"{file}: the stage wrote a file of this name, under which the store keeps its own")
-
-
-def _describe(folder: Path, key: str, seconds: float) -> dict[str, Any]:
-    files = {
-        str(file.relative_to(folder)): {"sha256": digest_file(file), "size": file.stat().st_size}
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
-    return {"key": key, "seconds": round(seconds, 3), "files": files, "check": _check(key, files)}
-
-
-def _check(key: str, files: Mapping[str, object]) -> str:
-    """Digest of the record itself, so that a damaged record is noticed too."""
-    return hashlib.sha256(json.dumps([key, files], sort_keys=True).encode()).hexdigest()
-
-
-def _fault(folder: Path, key: str) -> str | None:
-    """What is wrong with a stored product; None when it is whole."""
-    try:
-        record = _record(folder)
-        files = record["files"]
-        if record["key"] != key or record["check"] != _check(key, files):
-            return "its record is damaged"
-        damaged = [name for name, entry in files.items() if not _whole(folder, name, entry)]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return "its record cannot be read"
-    return f"{damaged[0]} is damaged" if damaged else None
-
-
-def _whole(folder: Path, name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether a file is there as it was checked in: inside of the product, and no link to elsewhere."""
-    file = folder / name
-    if file.is_symlink() or not file.resolve().is_relative_to(folder.resolve()):
-        return False
-    if not file.is_file() or file.stat().st_size != entry["size"]:
-        return False
-    return bool(entry["size"] > _HASHED_ON_READ or digest_file(file) == entry["sha256"])
-
-
-def _record(folder: Path) -> Any:
-    return json.loads(_record_file(folder).read_bytes())
-
-
-def _record_file(folder: Path) -> Path:
-    return folder / (RECORD if (folder / RECORD).exists() else _OLD_RECORD)
 
 
 def _write_synced(file: Path, text: str) -> None:

@@ -16,8 +16,9 @@ from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.report.closing_table import closing_table
 from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
 from paredown.pipeline.report.report import render
+from paredown.pipeline.run.product_record import RECORD, record_sum
 from paredown.pipeline.run.run_folder import as_damage
-from paredown.pipeline.run.store import RECORD, ProductStore, _check
+from paredown.pipeline.run.store import ProductStore
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
 from paredown.stages.products.product_files import PRODUCTS
@@ -161,7 +162,7 @@ def stored(tmp_path: Path) -> tuple[ProductStore, Callable[[Any], None]]:
     place = store.commit(KEY)
 
     def write(files: Any, **more: Any) -> None:
-        record = {"key": KEY, "seconds": 1, "files": files, "check": _check(KEY, files), **more}
+        record = {"key": KEY, "seconds": 1, "files": files, "check": record_sum(KEY, files), **more}
         (place / RECORD).write_text(json.dumps(record))
 
     return store, write

@@ -9,9 +9,10 @@ import pytest
 
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run import keys, store
+from paredown.pipeline.run import keys, product_record, store
+from paredown.pipeline.run.product_record import RECORD
 from paredown.pipeline.run.runner import fails_if_removed, run
-from paredown.pipeline.run.store import RECORD, ProductStore
+from paredown.pipeline.run.store import ProductStore
 from paredown.stages.plugins import lookup
 
 Write = Callable[..., Path]
@@ -298,7 +299,8 @@ def test_products_of_an_older_version_are_made_again_and_nothing_is_said_of_them
 ) -> None:
     runs = tmp_path / "runs"
     with monkeypatch.context() as older:
-        older.setattr(store, "RECORD", "MANIFEST.json")
+        for module in (store, product_record):
+            older.setattr(module, "RECORD", "MANIFEST.json")
         older.setattr(keys, "code", lambda: "older")
         run(load_recipe(chain), runs)
     assert (runs / "demo" / "third" / "MANIFEST.json").is_file()
