@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.data.dataset import Data, Split
+from paredown.models.data.image_arrays import from_npz
 from paredown.models.data.image_cache import fresh_folder, map_images, write_images
-from paredown.models.data.sources import Source, from_elpv, from_folder, from_npz
+from paredown.models.data.image_folders import from_elpv, from_folder
+from paredown.models.data.sources import Source
 from paredown.models.data.spec import DataSpec
 from paredown.models.data.splits import LabelledImages, assign, shares, stratified
 from paredown.models.errors import InputError

@@ -1,4 +1,4 @@
-"""Reads torch datasets that a function in a file of the user's returns."""
+"""Labelled images of the torch datasets that a function in a file of the user's returns."""
 
 import hashlib
 from collections.abc import Mapping
@@ -46,6 +46,7 @@ def from_function(source: str, root: Path) -> Source:
 
 
 def _datasets(source: str, root: Path) -> dict[str, Any]:
+    """The datasets by split's name. Raises InputError where the function fails, or returns something else."""
     quiet_torchvision()  # the file may import it
     try:
         made = load_function(source, root)()
@@ -65,6 +66,7 @@ def _datasets(source: str, root: Path) -> dict[str, Any]:
 
 
 def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image, int]:
+    """One image and its label. Raises InputError that names the item where the dataset gives something else."""
     where = f"data '{source}': {name} item {index}"
     try:
         image, label = dataset[index]
@@ -74,18 +76,21 @@ def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image
 
 
 def _entry(source: str, name: str, dataset: Any, index: int) -> tuple[int, str]:
+    """The label of one image, and its mode, size and digest in a text."""
     image, label = _item(source, name, dataset, index)
     content = hashlib.sha256(image.tobytes()).hexdigest()
     return label, f"{image.mode} {image.size} {content}"
 
 
 def _check_steady(source: str, items: list[tuple[str, Any, int]]) -> None:
+    """Raises InputError where one of the first eight items is another image the second time."""
     for item in items[:8]:
         if _entry(source, *item) != _entry(source, *item):
             raise InputError(f"data '{source}' gives another image each time: leave changes to data.augment")
 
 
 def _picture(image: Any) -> Image.Image:
+    """A PIL image of one, or of an array (3 or 1, H, W). Raises ValueError for anything else."""
     if isinstance(image, Image.Image):
         return image
     array = np.asarray(image)

@@ -15,7 +15,11 @@ TRAINED_AT = {"QLinearConv": (0, 3, 8), "QGemm": (0, 3, 6)}
 
 
 class Constants:
-    """Those of one graph; of an inner graph also what it takes from the one around it."""
+    """The constants of one graph; those of an inner graph include what it takes from the one around it.
+
+    `tensors` are the stored ones by name, `values` all that does not depend on the input. `owned` has the tensors that
+    serve each node, by the node's first output; `left` those that no node here reads.
+    """
 
     def __init__(self, graph: GraphProto, around: "Constants | None" = None) -> None:
         self.nodes = list(graph.node)
@@ -101,6 +105,7 @@ class Constants:
 
 
 def _stored(graph: GraphProto) -> Iterator[TensorProto]:
+    """The tensors that a graph holds itself: initializers, dense or sparse, and what Constant nodes hold."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield sparse.values

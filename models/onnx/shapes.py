@@ -58,12 +58,14 @@ def _sizes(value: ValueInfoProto) -> Shape | None:
 
 
 def _fix_batch(value: ValueInfoProto) -> None:
+    """An open batch size becomes 1."""
     sizes = value.type.tensor_type.shape.dim
     if sizes and not sizes[0].HasField("dim_value"):
         sizes[0].dim_value = 1
 
 
 def _stand_in(node: NodeProto) -> None:
+    """Turns an operator of onnxruntime's, in place, into the one of ONNX whose value has the same shape."""
     if node.domain in ("", "ai.onnx") or node.op_type not in STAND_INS:
         return
     op, places = STAND_INS[node.op_type]
