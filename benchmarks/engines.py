@@ -25,8 +25,8 @@ from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run.runner import run
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
-from paredown.stages.measuring.measure import points
-from paredown.stages.measuring.target import portable
+from paredown.stages.measuring.accuracy import accuracy
+from paredown.stages.measuring.model_files import portable_model
 from paredown.stages.plugins import load
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Runtime, ratio, summarize
@@ -41,7 +41,7 @@ def files_of(state: State, runtimes: Mapping[str, Runtime], folder: Path) -> dic
     """The three models in the form of every engine."""
     subject, quantize = load_prepared_model(state), Quantize()
     (int8,) = quantize.uniform(subject)
-    baseline, artifact = (load_model(portable(state.product(name))) for name in ("baseline", "artifact"))
+    baseline, artifact = (load_model(portable_model(state.product(name))) for name in ("baseline", "artifact"))
     models = (baseline, quantize.lower(subject, int8, baseline), artifact)
     found: dict[str, list[Path]] = {}
     for name, runtime in runtimes.items():
@@ -80,7 +80,7 @@ def table(times: Mapping[str, Times], accuracy: Mapping[str, list[float]]) -> st
 def answers(files: list[Path], runtime: Runtime, data: Data, state: State) -> list[float]:
     """Test accuracy of every model, in points."""
     batches = [images for images, _ in data.batches(data.test, state.target.batch)]
-    return [points(runtime.run(file, batches, state.target.threads), data.test.labels) for file in files]
+    return [accuracy(runtime.run(file, batches, state.target.threads).argmax(1), data.test.labels) for file in files]
 
 
 def plan(state: State) -> str:

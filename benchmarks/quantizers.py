@@ -31,7 +31,7 @@ from paredown.stages import plugins
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.training.student import Lowered, calibration
 
 HERE = Path(__file__).resolve().parent

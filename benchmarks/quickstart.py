@@ -23,8 +23,8 @@ from paredown.models.data.dataset import Data
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.stages.base import State
-from paredown.stages.measuring.measure import logits_of, points
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.accuracy import accuracy, logits_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.runtimes.base import Images, Load, ratio, summarize
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.md"
@@ -113,7 +113,7 @@ def measure(models: Mapping[str, Path], state: State, data: Data, rounds: int, r
             size=file.stat().st_size / 2**20,
             size_ratio=file.stat().st_size / base_size,
             peak=runtime.peak_memory(file, Load.of(target)),
-            accuracy=points(answers, data.test.labels),
+            accuracy=accuracy(answers.argmax(1), data.test.labels),
             agreement=100 * float((answers.argmax(1) == logits[0].argmax(1)).mean()),
         )
         for (name, file), own, answers in zip(models.items(), times, logits, strict=True)

@@ -8,8 +8,10 @@ from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.measure import evidence, scored
-from paredown.stages.measuring.target import runtime_of, write
+from paredown.stages.measuring.accuracy import scores_of
+from paredown.stages.measuring.model_evidence import evidence_of
+from paredown.stages.measuring.model_files import write_model
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.runtimes.base import Load
 
 
@@ -30,11 +32,11 @@ class Baseline(Stage):
         state.progress("baseline: export", 0, 3)
         runtime = runtime_of(state)
         model = export(fold_batch_norm(load_teacher(state, data), shape), shape, state.target.batch)
-        path = write(model, runtime, state.out)
+        path = write_model(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
-        evidence(path, state, scored(path, state, data), times).save(state.out)
+        evidence_of(path, state, scores_of(path, state, data), times).save(state.out)
 
 
 PLUGIN = Baseline

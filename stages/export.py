@@ -13,8 +13,9 @@ from paredown.models.errors import LimitError
 from paredown.models.onnx.edit import zero_shares
 from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.measure import logits_of
-from paredown.stages.measuring.target import runtime_of, write
+from paredown.stages.measuring.accuracy import logits_of
+from paredown.stages.measuring.model_files import write_model
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.ranges import CalibratedRanges
@@ -43,7 +44,7 @@ class Export(Stage):
         lowered = self._trained(state, data)
         ranges = dict(CalibratedRanges.load(state.product("recovered")).ranges)
         model = lowered.artifact(ranges)
-        path = write(model, runtime_of(state), state.out, state.target.container)
+        path = write_model(model, runtime_of(state), state.out, state.target.container)
         state.progress("export: parity", 1, 2)
         split = data.validation.take(self.images, state.seed)
         graph = lowered.imitation(ranges)

@@ -13,7 +13,7 @@ from paredown.models.network.trace import Network
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares

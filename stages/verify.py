@@ -16,11 +16,13 @@ from paredown.models.onnx.edit import load, save, zero_shares
 from paredown.models.onnx.metadata import embed
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
+from paredown.stages.measuring.accuracy import scores_of
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
-from paredown.stages.measuring.measure import comparisons, evidence, scored
+from paredown.stages.measuring.model_evidence import compare_on_runtimes, evidence_of
+from paredown.stages.measuring.model_files import MODEL, portable_model, stored_model
 from paredown.stages.measuring.paired_ratio import Interval, Paired
-from paredown.stages.measuring.target import MODEL, portable, runtime_of, stored
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.evidence import Comparison, Evidence
@@ -74,16 +76,17 @@ class Verify(Stage):
         data = state.open_data()
         baseline, exported = state.product("baseline"), state.product("exported")
         state.progress("verify: accuracy", 0, 4)
-        scores = [scored(stored(folder), state, data) for folder in (baseline, exported)]
+        scores = [scores_of(stored_model(folder), state, data) for folder in (baseline, exported)]
         plan, parity = Plan.load(state.product("plan")), Parity.load(exported)
         _finish(state, embedded_facts(state, data, plan.choice, parity, *scores))
-        pair = [stored(baseline), stored(state.out)]
+        pair = [stored_model(baseline), stored_model(state.out)]
         state.progress("verify: latency", 1, 4)
         times = self._times(state, pair)
         state.progress("verify: other runtimes", 2, 4)
-        others = comparisons(state, [portable(baseline), portable(state.out)], self.rounds, self.runs)
+        portable = [portable_model(baseline), portable_model(state.out)]
+        others = compare_on_runtimes(state, portable, self.rounds, self.runs)
         state.progress("verify: memory", 3, 4)
-        before, after = (evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
+        before, after = (evidence_of(*one) for one in zip(pair, (state, state), scores, times, strict=True))
         proof = Proof(before, after, in_pairs(times).p50, tuple(others))
         manifest = _manifest(state, data, plan, parity, proof)
         manifest.save(state.out)
@@ -120,14 +123,14 @@ def in_pairs(times: Sequence[Rounds]) -> Paired:
 def _finish(state: State, facts: EmbeddedFacts) -> None:
     """Writes the files that ship: those of the export, which say of themselves what they are."""
     exported = state.product("exported")
-    for file in sorted({stored(exported), portable(exported)}):
+    for file in sorted({stored_model(exported), portable_model(exported)}):
         model = load(file)
         embed(model, plain(facts))
         save(model, state.out / file.name)
 
 
 def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
-    shipped = {stored(state.out), portable(state.out)}
+    shipped = {stored_model(state.out), portable_model(state.out)}
     return Manifest(
         checks=limit_checks(state.limits, proof.before, proof.after, proof.p50.value),
         artifact=proof.after,
@@ -162,7 +165,7 @@ def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof
 
 def _zeros(state: State, plan: Plan) -> dict[str, float]:
     """Of the plan's sparse layers the share of zeros in the artifact's weights."""
-    shares = zero_shares(load(portable(state.out)))
+    shares = zero_shares(load(portable_model(state.out)))
     return {layer.name: shares[layer.name] for layer in plan.layers if layer.sparsity}
 
 

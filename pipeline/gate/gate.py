@@ -17,7 +17,7 @@ from paredown.pipeline.gate.quality import quality_checks
 from paredown.pipeline.gate.static import shortened, static_checks
 from paredown.pipeline.gate.timed import TimedModels, timed_checks
 from paredown.stages.measuring.paired_ratio import Paired
-from paredown.stages.measuring.target import target_runtime
+from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.runtimes.base import Load, Runtime
 
 LARGEST_MANIFEST = 16 * 2**20

@@ -9,7 +9,7 @@ from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.timed import TimedModels, samples
 from paredown.stages.measuring.paired_ratio import Interval, Paired
-from paredown.stages.measuring.target import target_runtime
+from paredown.stages.measuring.target_runtime import target_runtime
 
 _COLUMNS = ("seconds", "rounds", "p50 ratio", "p50 sees", "p95 ratio", "p95 sees", "two sessions")
 _ROW = "{:>8} {:>7} {:>10} {:>9} {:>10} {:>9} {:>13}"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.outcome import Check
+from paredown.stages.measuring.accuracy import accuracy
 from paredown.stages.runtimes.base import Runtime
 
 Answers = NDArray[np.int64]
@@ -38,7 +39,7 @@ def quality_checks(
 
 def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[Check]:
     """Checks of what both models answered; an accuracy says its standard error, which more images would lower."""
-    budgets, got = gates.budgets, _points(after, labels)
+    budgets, got = gates.budgets, accuracy(after, labels)
     error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / len(labels)))
     on = f"on {len(labels)} test images, standard error {error:.2f}"
     if budgets.accuracy is not None:
@@ -46,16 +47,12 @@ def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: 
     if before is None:
         return
     if budgets.accuracy_drop is not None:
-        was = _points(before, labels)
+        was = accuracy(before, labels)
         floor = was - budgets.accuracy_drop
         yield _at_least("accuracy", f"{budgets.accuracy_drop:g} points under the baseline", was, got, floor, on)
     if budgets.parity is not None:
         same = 100 * float((after == before).mean())
         yield _at_least("parity", f"{100 * budgets.parity:g} %", None, same, 100 * budgets.parity, f"same answers {on}")
-
-
-def _points(answers: Answers, labels: Answers) -> float:
-    return 100 * float((answers == labels).mean())
 
 
 def _at_least(name: str, limit: str, before: float | None, after: float, allowed: float, because: str) -> Check:

@@ -10,7 +10,7 @@ from paredown.models.loading.model import fingerprint_model, load_model
 from paredown.models.progress import Progress, silent
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
-from paredown.stages.measuring.target import target_runtime
+from paredown.stages.measuring.target_runtime import target_runtime
 
 if TYPE_CHECKING:
     from paredown.models.network.trace import Network

@@ -27,7 +27,8 @@ from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine, Tuned
-from paredown.stages.measuring.target import portable, runtime_of
+from paredown.stages.measuring.model_files import portable_model
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.calibration import Calibration
 
 
@@ -120,7 +121,7 @@ def _batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 def _baseline(state: State) -> Path:
-    return portable(state.product("baseline"))
+    return portable_model(state.product("baseline"))
 
 
 def _traced_with_groups(state: State, data: Data, blocks: bool) -> PreparedModel:

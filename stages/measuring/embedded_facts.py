@@ -13,7 +13,7 @@ from paredown.models.data.dataset import Data
 from paredown.models.onnx.metadata import written
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.documents import plain
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts, InputSpec
 from paredown.stages.products.evidence import MIB, Scores

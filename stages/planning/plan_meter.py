@@ -14,7 +14,8 @@ from paredown.models.errors import InputError
 from paredown.models.onnx.edit import LEVEL, consumers, producers, save, stored_weights
 from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.base import State
-from paredown.stages.measuring.target import SUFFIX, runtime_of
+from paredown.stages.measuring.model_files import SUFFIX
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence

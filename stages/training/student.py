@@ -22,7 +22,7 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, load_weights
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.plan import Plan
 from paredown.stages.transforms.loading import engine_of, profiled_transforms, sparse_layers
 

@@ -12,7 +12,7 @@ import pytest
 from paredown.models.errors import LimitError
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.measuring.target import runtime_of
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify, clear
 

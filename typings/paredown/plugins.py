@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from paredown.stages.blocks.base import Block, Residual, unit
     from paredown.stages.engines.base import Engine, Labelled, Tuned
     from paredown.stages.limits import Bound, Limits, Target
-    from paredown.stages.measuring.measure import logits_of
+    from paredown.stages.measuring.accuracy import logits_of
     from paredown.stages.runtimes.base import Images, Load, Runtime
     from paredown.stages.runtimes.support.timing import collector_off, take_turns
     from paredown.stages.solvers.base import Solver, far
@@ -116,7 +116,7 @@ __getattr__, __dir__ = lazy_attributes(
         "paredown.stages.blocks.base": ("Block", "Residual", "unit",),
         "paredown.stages.engines.base": ("Engine", "Labelled", "Tuned",),
         "paredown.stages.limits": ("Bound", "Limits", "Target",),
-        "paredown.stages.measuring.measure": ("logits_of",),
+        "paredown.stages.measuring.accuracy": ("logits_of",),
         "paredown.stages.runtimes.base": ("Images", "Load", "Runtime",),
         "paredown.stages.runtimes.support.timing": ("collector_off", "take_turns",),
         "paredown.stages.solvers.base": ("Solver", "far",),

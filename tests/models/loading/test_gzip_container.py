@@ -14,7 +14,7 @@ from paredown.models.onnx.edit import copy_of, load, save, set_weight, zero_shar
 from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Target
-from paredown.stages.measuring.target import target_runtime
+from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 

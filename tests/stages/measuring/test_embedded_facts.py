@@ -15,7 +15,7 @@ from paredown.stages import plugins
 from paredown.stages.base import State
 from paredown.stages.limits import Limits
 from paredown.stages.measuring.embedded_facts import grouped, metadata_room_mib
-from paredown.stages.measuring.target import target_runtime
+from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.products.documents import plain
 from paredown.stages.products.evidence import MIB
 from paredown.stages.products.plan import Plan

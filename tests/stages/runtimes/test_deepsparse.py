@@ -25,7 +25,7 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
-from paredown.stages.measuring.target import portable
+from paredown.stages.measuring.model_files import portable_model
 from paredown.stages.planning.plan_meter import PlanMeter, _owner
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
@@ -217,7 +217,7 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
     state = run(state, "verify", tmp_path, rounds=1, runs=1)
     for product in ("baseline", "exported", "artifact"):
         folder = state.product(product)
-        assert portable(folder).name == "portable.onnx"
+        assert portable_model(folder).name == "portable.onnx"
         opsets = [onnx.load(folder / name).opset_import[0].version for name in ("model.onnx", "portable.onnx")]
         assert opsets == [17, 20]
     manifest = json.loads((state.product("artifact") / "manifest.json").read_text())

@@ -19,7 +19,7 @@ from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.export import check_zeros
 from paredown.stages.limits import Bound, Limits, Target
-from paredown.stages.measuring.target import stored
+from paredown.stages.measuring.model_files import stored_model
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.product_files import read_notes
 from paredown.stages.recover import Recover
@@ -130,7 +130,7 @@ def test_the_plan_is_layer_wise_and_predicted_as_it_is_measured(skipping: State)
 
 def test_zeros_are_in_the_artifact_that_was_trained(pared: State) -> None:
     planned = sparse_layers(Plan.load(pared.product("plan")).choice)
-    found = zero_shares(load(stored(pared.product("artifact"))))
+    found = zero_shares(load(stored_model(pared.product("artifact"))))
     assert planned
     for name, sparsity in planned.items():
         assert found[name] >= sparsity.level - 0.01
@@ -143,7 +143,7 @@ def test_sparsity_may_grow_while_it_is_recovered(skipping: State, run: Run, tmp_
     state = run(skipping, "compress", tmp_path, batches=1)
     state = run(state, "recover", tmp_path, gradual=2, distil=SHORT, quantize=SHORT)
     state = run(state, "export", tmp_path, agreement=0.5)
-    found = zero_shares(load(stored(state.product("exported"))))
+    found = zero_shares(load(stored_model(state.product("exported"))))
     for name, sparsity in sparse_layers(Plan.load(state.product("plan")).choice).items():
         assert found[name] >= sparsity.level - 0.01
 
@@ -214,9 +214,9 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     state = run(state, "recover", tmp_path, distil=Schedule(epochs=1), quantize=Schedule(epochs=1))
     state = run(state, "export", tmp_path, agreement=0.5)
     state = run(state, "verify", tmp_path, rounds=1, runs=1)
-    file = stored(state.product("artifact"))
+    file = stored_model(state.product("artifact"))
     assert file.name == "model.onnx.gz"
-    assert file.stat().st_size <= 0.22 * stored(state.product("baseline")).stat().st_size
+    assert file.stat().st_size <= 0.22 * stored_model(state.product("baseline")).stat().st_size
     assert json.loads((file.parent / "manifest.json").read_text())["sha256"].keys() == {
         "model.onnx.gz",
         "baseline/model.onnx",

@@ -1,0 +1,23 @@
+"""The runtime that a recipe names as its target."""
+
+from pathlib import Path
+
+from paredown.models.errors import InputError
+from paredown.stages.base import State
+from paredown.stages.limits import Target
+from paredown.stages.plugins import make
+from paredown.stages.runtimes.base import Runtime
+
+
+def runtime_of(state: State) -> Runtime:
+    """The runtime of a state's target."""
+    return target_runtime(state.target, state.root)
+
+
+def target_runtime(target: Target, root: Path) -> Runtime:
+    """The target's runtime, a file of its own being looked up in `root`. Raises InputError where it cannot open the
+    target's container, MissingError where it is not installed."""
+    runtime: Runtime = make("runtimes", target.runtime, {}, root)
+    if target.container != "plain" and not runtime.supports(target.container):
+        raise InputError(f"target.container: {target.runtime} cannot open {target.container} files; allowed: plain")
+    return runtime
