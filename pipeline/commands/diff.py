@@ -50,12 +50,12 @@ def explain(first: Path, second: Path) -> Explained:
     sites = changes.by_kind(a.plan, b.plan)
     return Explained(
         summary=tuple(changes.summary(a, b, sites)),
-        gains=tuple(changes.gains(a, b)),
+        gains=tuple(changes.measure_changes(a, b)),
         sites=sites,
-        recipe=changes.changed(a.recipe, b.recipe, also=("options.",)),
-        inputs=changes.changed(a.inputs, b.inputs),
-        decisions=changes.decided(a, b),
-        surroundings=changes.changed(a.environment, b.environment),
+        recipe=changes.field_changes(a.recipe, b.recipe, also=("options.",)),
+        inputs=changes.field_changes(a.inputs, b.inputs),
+        decisions=changes.decision_changes(a, b),
+        surroundings=changes.field_changes(a.environment, b.environment),
     )
 
 

@@ -149,7 +149,7 @@ def _compare(models: "Sequence[Recipe]", out: Path, as_json: bool) -> None:
     from paredown.pipeline.run.runner import is_rank_zero
 
     if is_rank_zero():
-        show_rows(front.compared(models, out), as_json)
+        show_rows(front.front_rows(models, out), as_json)
 
 
 def _raise_refusals(refusals: Iterable[str]) -> None:

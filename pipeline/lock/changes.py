@@ -53,7 +53,7 @@ def summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iter
         yield "The machines differ: latencies are compared as factors of the original's on the same machine."
 
 
-def gains(then: Lock, now: Lock) -> Iterator[str]:
+def measure_changes(then: Lock, now: Lock) -> Iterator[str]:
     """Every measure of both runs; those that only one of them has are marked so."""
     for name in dict.fromkeys((*then.checks, *now.checks)):
         a, b = then.checks.get(name), now.checks.get(name)
@@ -68,7 +68,7 @@ def same_original(then: Lock, now: Lock) -> bool:
     return then.products.get("baseline/model.onnx") == now.products.get("baseline/model.onnx") is not None
 
 
-def changed(then: Any, now: Any, also: tuple[str, ...] = ()) -> tuple[str, ...]:
+def field_changes(then: Any, now: Any, also: tuple[str, ...] = ()) -> tuple[str, ...]:
     """One line for every field that differs; starts of names in `also` say nothing and are left out."""
     lines = []
     for path, a, b in differences(then, now):
@@ -78,15 +78,15 @@ def changed(then: Any, now: Any, also: tuple[str, ...] = ()) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def decided(then: Lock, now: Lock) -> tuple[str, ...]:
+def decision_changes(then: Lock, now: Lock) -> tuple[str, ...]:
     """What measurements, machines and solvers decided otherwise, beside the plan."""
-    lines = changed(then.decisions, now.decisions)
+    lines = field_changes(then.decisions, now.decisions)
     a, b = then.search, now.search
     if a is None or b is None:
         return lines if a is b else (*lines, f"the plan of the {'first' if a is None else 'second'} came from a lock")
     loss = [f"{one.predicted.get('loss', 0.0):.3g}" for one in (a, b)]
     more = [f"predicted loss: {loss[0]} -> {loss[1]} nats"] if loss[0] != loss[1] else []
-    return (*lines, *changed({"solver": a.solver}, {"solver": b.solver}), *more)
+    return (*lines, *field_changes({"solver": a.solver}, {"solver": b.solver}), *more)
 
 
 def _step(name: str, a: Any, b: Any) -> str:

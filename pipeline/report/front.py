@@ -13,7 +13,7 @@ Row = dict[str, Any]
 """Heading to value."""
 
 
-def compared(recipes: Sequence[Recipe], out: Path) -> list[Row]:
+def front_rows(recipes: Sequence[Recipe], out: Path) -> list[Row]:
     """One row per model: its limit, what it measures as factors of the original, and whether all its limits hold."""
     return [_row(recipe, out / recipe.name) for recipe in recipes]
 

@@ -151,7 +151,7 @@ def _count(number: int, what: str) -> str:
 
 
 @dataclass(frozen=True)
-class Line:
+class RuntimeComparison:
     """One runtime: p50 of the original in ms, and the artifact's paired ratio to it."""
 
     runtime: str
@@ -164,20 +164,20 @@ class Line:
         return self.before * self.ratio
 
 
-def lines(run: RunFolder) -> tuple[Line, ...]:
+def runtime_comparisons(run: RunFolder) -> tuple[RuntimeComparison, ...]:
     """The target's runtime first, then the others; nothing where the recipe compares none."""
     manifest = run.manifest
     if manifest is None or not manifest.compare or manifest.baseline.latency is None:
         return ()
-    target = Line(manifest.baseline.runtime, manifest.baseline.latency.p50, manifest.ratios.latency_p50)
-    return (target, *(Line(other.runtime, other.before.p50, other.ratio) for other in manifest.compare))
+    target = RuntimeComparison(manifest.baseline.runtime, manifest.baseline.latency.p50, manifest.ratios.latency_p50)
+    return (target, *(RuntimeComparison(other.runtime, other.before.p50, other.ratio) for other in manifest.compare))
 
 
-def words(compared: tuple[Line, ...]) -> str:
+def fastest_runtime(runtimes: tuple[RuntimeComparison, ...]) -> str:
     """Where the artifact is fastest, and what the table does not show."""
-    fastest = min(compared, key=lambda line: line.after)
+    fastest = min(runtimes, key=lambda one: one.after)
     return (
         f"The artifact is fastest on {fastest.runtime}: {short(fastest.after)} ms. The plan was made for the target's "
-        f"runtime, {compared[0].runtime}; one made for another may be faster there. On each of them original and "
+        f"runtime, {runtimes[0].runtime}; one made for another may be faster there. On each of them original and "
         "artifact took turns, with the target's threads and batch."
     )

@@ -52,20 +52,20 @@ def _page(run: RunFolder) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"short": short, "duration": sections.duration, "compared": provenance.words}
+    environment.filters |= {"short": short, "duration": sections.duration, "fastest": provenance.fastest_runtime}
     table, rows, blocks = table_of(run), plan_rows(run), replaced_blocks(run)
     return environment.get_template("report.html").render(
         run=run,
         verdict=verdict(run, table),
-        gains=gains(table) if run.manifest else [],
+        headline_numbers=headline_numbers(table) if run.manifest else [],
         after="artifact" if run.manifest else "plan",
         note=_note(run),
         table=[(check, gauge(check.before, check.after, check.limit, check.holds), change(check)) for check in table],
         rows=rows,
         summary=summary(rows),
         pictures=pictures(rows),
-        sections=sections.all_of(run),
-        compared=provenance.lines(run),
+        sections=sections.report_sections(run),
+        runtimes=provenance.runtime_comparisons(run),
         facts=provenance.facts(run),
         blocks=blocks,
         replacements=replacement_sentence(blocks),
@@ -121,7 +121,7 @@ def _miss(row: MeasureCheck) -> str:
     return f"{numbers}." if row.unit == "%" else f"{numbers} by {100 * (row.after / row.limit - 1):.1f} %."
 
 
-def gains(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:
+def headline_numbers(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:
     """The large numbers under the headline: (number, what it says)."""
     named: Mapping[str, MeasureCheck] = {row.name: row for row in table if row.before and row.after}
     words = {

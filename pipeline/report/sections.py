@@ -35,7 +35,7 @@ class Section:
     legend: Legend = ()
 
 
-def all_of(run: RunFolder) -> dict[str, Section]:
+def report_sections(run: RunFolder) -> dict[str, Section]:
     """Every section by name."""
     return {s.name: s for s in (_front(run), _curves(run), _agreement(run), _stages(run))}
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.data.dataset import Data
+from paredown.models.data.splits import SPLITS
 from paredown.models.onnx.metadata import written
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
@@ -77,7 +78,7 @@ def versions() -> dict[str, str]:
 
 def split_sizes(data: Data) -> dict[str, int]:
     """Split to its number of images."""
-    return {name: len(getattr(data, name)) for name in ("train", "calibration", "validation", "test")}
+    return {name: len(getattr(data, name)) for name in SPLITS}
 
 
 def _named(said: Mapping[str, Any]) -> dict[str, Any]:
