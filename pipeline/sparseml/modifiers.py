@@ -1,7 +1,7 @@
 """A SparseML recipe as a list of its modifiers: epoch style (`- !GMPruningModifier`) or stage style (names as keys)."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,61 +9,19 @@ from typing import Any
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.yaml_lines import Document, Place, read
 from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with_evaluated
+from paredown.pipeline.sparseml.known_modifiers import EPOCH_STYLE, SPELLED_IN_STAGES, STAGE_STYLE
 from paredown.stages import plugins
 
-_TIMES = "start_epoch end_epoch"
-_PRUNING = (
-    f"{_TIMES} init_sparsity final_sparsity update_frequency params leave_enabled inter_func mask_type "
-    "global_sparsity phased score_type"
-)
-_QUANTIZATION = (
-    f"{_TIMES} scheme scheme_overrides ignore disable_quantization_observer_epoch freeze_bn_stats_epoch "
-    "model_fuse_fn_name model_fuse_fn_kwargs num_calibration_steps strict submodules reduce_range activation_bits "
-    "weight_bits quantize_embeddings quantize_embedding_activations quantize_linear_activations "
-    "quantize_conv_activations exclude_batchnorm exclude_module_types tensorrt"
-)
-EPOCH_STYLE: Mapping[str, str] = {
-    "EpochRangeModifier": _TIMES,
-    "SetLearningRateModifier": f"{_TIMES} learning_rate param_groups constant_logging",
-    "LearningRateFunctionModifier": (
-        f"{_TIMES} lr_func init_lr final_lr cycle_epochs param_groups update_frequency constant_logging"
-    ),
-    "SetWeightDecayModifier": f"{_TIMES} weight_decay param_groups constant_logging",
-    "GMPruningModifier": _PRUNING,
-    "MagnitudePruningModifier": _PRUNING,
-    "ConstantPruningModifier": f"{_TIMES} params update_frequency",
-    "QuantizationModifier": _QUANTIZATION,
-    "DistillationModifier": (f"{_TIMES} hardness temperature distill_output_keys teacher_input_keys update_frequency"),
-}
-"""The modifiers that paredown understands, as `- !Name`, and the options that each has in SparseML 1.8."""
+LONGEST = 100_000
+"""Epochs."""
 
-STAGE_STYLE: Mapping[str, str] = {
-    "SparseGPTModifier": (
-        f"{_TIMES} sparsity params mask_type block_size dampening_frac sequential_update preserve_sparsity_mask"
-    ),
-    "MagnitudePruningModifier": (
-        f"{_TIMES} init_sparsity final_sparsity update_frequency params leave_enabled inter_func mask_type "
-        "scheduler_args apply_globally"
-    ),
-    "ConstantPruningModifier": f"{_TIMES} params update_frequency",
-    "QuantizationModifier": f"{_QUANTIZATION} config_groups",
-    "LegacyQuantizationModifier": f"{_QUANTIZATION} post_oneshot_calibration",
-    "OutputDistillationModifier": (
-        f"{_TIMES} params update_frequency orig_scale distill_scale comparison comparison_args transforms "
-        "transforms_args projection projection_args offload_layer_output"
-    ),
-}
-"""The same for stage style."""
 
-_SPELLED = {
-    "start_epoch": "start",
-    "end_epoch": "end",
-    "update_frequency": "update",
-    "params": "targets",
-    "mask_type": "mask_structure",
-    "inter_func": "update_scheduler",
-}
-"""Epoch style's names, by which options are asked for here, as stage style spells them."""
+@dataclass(frozen=True)
+class OptionValue:
+    """A value for a paredown recipe, and the option of a modifier that it came from, for comments."""
+
+    value: Any
+    origin: str
 
 
 @dataclass(frozen=True)
@@ -77,7 +35,7 @@ class Modifier:
     place: Place
 
     def spelled(self, key: str) -> str:
-        return _SPELLED.get(key, key) if self.staged else key
+        return SPELLED_IN_STAGES.get(key, key) if self.staged else key
 
     def has(self, key: str) -> bool:
         return self.get(key) is not None
@@ -120,6 +78,15 @@ class Modifier:
             )
         return number
 
+    def epoch(self, key: str) -> float:
+        """An epoch; -1, SparseML's word for "from the beginning" or "to the end", stays, also where it is not given."""
+        return self.number(key, -1.0, -1, LONGEST)
+
+    @property
+    def start(self) -> float:
+        """The epoch in which it starts to act."""
+        return max(0.0, self.epoch("start_epoch"))
+
     def names(self, key: str, default: Any = None) -> list[str]:
         """A list of texts; one text alone is a list of one."""
         value = self.get(key, default)
@@ -146,6 +113,14 @@ def read_modifiers(file: Path) -> tuple[Modifier, ...]:
             f"{file}:1: no modifiers found; they stand under `modifiers:`, or in a stage's `..._modifiers:`"
         )
     return modifiers
+
+
+def at_most_one(modifiers: Sequence[Modifier], kind: str) -> list[Modifier]:
+    """The modifier whose name ends like this, if any; raises InputError for a second one."""
+    matches = [m for m in modifiers if m.name.endswith(kind)]
+    for other in matches[1:]:
+        raise other.wrong("", f"follows another on line {matches[0].where().rpartition(':')[2]}; allowed: one")
+    return matches
 
 
 def _modifiers(

@@ -13,7 +13,8 @@ from paredown.models.errors import InputError
 from paredown.pipeline.cli import cli
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.sparseml.importer import import_recipe, recipe_contents
-from paredown.pipeline.sparseml.modifiers import EPOCH_STYLE, STAGE_STYLE, read_modifiers
+from paredown.pipeline.sparseml.known_modifiers import EPOCH_STYLE, STAGE_STYLE
+from paredown.pipeline.sparseml.modifiers import read_modifiers
 from paredown.stages.transforms.sparsify import Sparsify
 
 Import = Callable[..., tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]]
