@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paredown.models.files import read_text
+from paredown.stages.products.calibration import Calibration
 from paredown.stages.products.cost_profile import ProfiledSites
 from paredown.stages.products.documents import LONGEST
 from paredown.stages.products.evidence import Evidence
@@ -12,6 +13,7 @@ from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
+from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.replacement_scores import ReplacementScores
 from paredown.stages.products.training_curve import TrainingCurve
 
@@ -31,12 +33,12 @@ PRODUCTS = {
     "baseline": ProductFiles("baseline", Evidence.FILE, ("portable.onnx", "model.onnx")),
     "library": ProductFiles("library", ReplacementScores.FILE, ("weights.safetensors",)),
     "profile": ProductFiles(
-        "profile", ProfiledSites.FILE, ("subject.json", "moments.safetensors", "pruned.safetensors")
+        "profile", ProfiledSites.FILE, (Calibration.FILE, "moments.safetensors", "pruned.safetensors")
     ),
     "sensitivity": ProductFiles("sensitivity", ExpectedLosses.FILE),
     "plan": ProductFiles("search", Plan.FILE),
     "compressed": ProductFiles("compress", timeless=("weights.safetensors",)),
-    "recovered": ProductFiles("recover", TrainingCurve.FILE, ("ranges.json", "weights.safetensors")),
+    "recovered": ProductFiles("recover", TrainingCurve.FILE, (CalibratedRanges.FILE, "weights.safetensors")),
     "exported": ProductFiles("export", Parity.FILE, ("portable.onnx", "model.onnx", "model.onnx.gz")),
     "artifact": ProductFiles("verify", Manifest.FILE),
 }

@@ -1,4 +1,4 @@
-"""The model card: what was proved, what nobody told, and a picture that needs nothing beside it."""
+"""The model card: what was proved, what nobody filled in, and a picture that needs nothing beside it."""
 
 import json
 import re
@@ -90,8 +90,8 @@ def card_of(folder: Path, card: Card | None = None) -> str:
 
 def front(text: str) -> dict[str, Any]:
     _, head, _ = text.split("---\n", 2)
-    found: dict[str, Any] = yaml.safe_load(head)
-    return found
+    fields: dict[str, Any] = yaml.safe_load(head)
+    return fields
 
 
 def test_it_holds_the_table_the_data_and_how_it_was_measured(folder: Folder) -> None:
@@ -117,7 +117,7 @@ def test_the_headings_are_those_that_readers_know(folder: Folder) -> None:
     assert [heading for heading in headings if heading in wanted] == list(wanted)
 
 
-def test_what_nobody_told_is_marked(folder: Folder) -> None:
+def test_what_nobody_filled_in_is_marked(folder: Folder) -> None:
     text = card_of(folder())
     for field in Card.model_fields:
         assert f"**Not filled in** (`card: {{{field}: …}}` in the recipe)" in text
@@ -134,10 +134,10 @@ def test_what_nobody_told_is_marked(folder: Folder) -> None:
     ],
 )
 def test_hubs_are_told_only_what_is_known(folder: Folder, licence: str | None, expected: dict[str, str]) -> None:
-    found = front(card_of(folder(), Card(licence=licence)))
-    assert {key: value for key, value in found.items() if key.startswith("license")} == expected
-    assert found["pipeline_tag"] == "image-classification"
-    assert found["tags"] == ["onnx", "paredown", "int8"]
+    fields = front(card_of(folder(), Card(licence=licence)))
+    assert {key: value for key, value in fields.items() if key.startswith("license")} == expected
+    assert fields["pipeline_tag"] == "image-classification"
+    assert fields["tags"] == ["onnx", "paredown", "int8"]
 
 
 def test_words_of_others_stay_words(folder: Folder) -> None:
