@@ -9,8 +9,9 @@ from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
-from paredown.stages.training.loop import TrainingTask, supervised, train
+from paredown.stages.training.loop import train
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.training.task import TrainingTask, supervised
 
 
 class Fit(Schedule, Stage):

@@ -17,7 +17,7 @@ from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.training_curve import Epoch, TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.distillation import Distillation, Points, Weights, feature_points
-from paredown.stages.training.loop import Loss, TrainingTask, train
+from paredown.stages.training.loop import train
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
     Lowered,
@@ -28,6 +28,7 @@ from paredown.stages.training.student import (
     reestimate_batch_norm,
     surgery,
 )
+from paredown.stages.training.task import Loss, TrainingTask
 from paredown.stages.transforms.loading import profiled_transforms
 
 

@@ -79,7 +79,7 @@ _SYMBOLS = {
     "stages.structure.under": "stages.analysis.plan_network.network_of_plan",
     "stages.subject.load_subject": "stages.analysis.prepare.load_prepared_model",
     "stages.training.Schedule": "stages.training.schedule.Schedule",
-    "stages.training.Task": "stages.training.loop.TrainingTask",
+    "stages.training.Task": "stages.training.task.TrainingTask",
     "stages.training.train": "stages.training.loop.train",
     "stages.training.home": "stages.training.device.training_device",
     "stages.training.world": "stages.training.device.rank_and_size",

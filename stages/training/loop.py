@@ -2,48 +2,21 @@
 
 import copy
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 from torch.nn.parallel import DistributedDataParallel
 
-from paredown.models.compression.sparsity_masks import Masks, reapply
+from paredown.models.compression.sparsity_masks import reapply
 from paredown.models.data.dataset import Data, Split
-from paredown.models.progress import Progress
 from paredown.stages.products.training_curve import Epoch
 from paredown.stages.training.autocast import bf16_pays, remembered
 from paredown.stages.training.device import computes_on, rank_and_size, training_device
 from paredown.stages.training.schedule import Schedule, learning_rate_share
-
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""Of the module in training mode, a batch of images (N, 3, H, W) and its labels (N,)."""
-
-
-@dataclass(frozen=True)
-class TrainingTask:
-    """What a training run needs beside the module; its checkpoints go into `folder`, whether this machine is faster in
-    bf16 into `cache`."""
-
-    phase: str
-    data: Data
-    schedule: Schedule
-    loss: Loss
-    folder: Path
-    cache: Path
-    seed: int
-    progress: Progress
-    masks: Masks = field(default_factory=Masks)
-
-
-def supervised(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Cross entropy with a little label smoothing."""
-    return cross_entropy(module(images), labels, label_smoothing=0.05)
+from paredown.stages.training.task import TrainingTask
 
 
 def train(module: nn.Module, task: TrainingTask) -> list[Epoch]:

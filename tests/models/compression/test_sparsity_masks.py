@@ -12,8 +12,9 @@ from paredown.models.compression.sparsity import Sparsity, by_magnitude
 from paredown.models.compression.sparsity_masks import Masks
 from paredown.models.data.dataset import Data
 from paredown.models.progress import silent
-from paredown.stages.training.loop import TrainingTask, supervised, train
+from paredown.stages.training.loop import train
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.training.task import TrainingTask, supervised
 
 BLOCKS, HALF = Sparsity("block4", 0.75), Sparsity("2:4", 0.5)
 LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}

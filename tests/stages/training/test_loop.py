@@ -11,8 +11,9 @@ from torch import nn
 
 from paredown.models.data.dataset import Data
 from paredown.stages.training.autocast import remembered
-from paredown.stages.training.loop import TrainingTask, accuracy, supervised, train
+from paredown.stages.training.loop import accuracy, train
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.training.task import TrainingTask, supervised
 
 
 class StoppedError(Exception):
