@@ -23,7 +23,7 @@ from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.blocks.base import check_user_blocks
 from paredown.stages.blocks.scores import measure, survivors
-from paredown.stages.blocks.trained_cache import Shelf, digest_module
+from paredown.stages.blocks.trained_cache import TrainedCache, digest_module
 from paredown.stages.plugins import source
 from paredown.stages.products.replacement_scores import ReplacementScores, Score, TriedReplacements
 from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
@@ -76,19 +76,20 @@ class Library(Stage):
         spans = self._spans(analyse(original, state.image_shape))
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(training_device())
-        shelf = Shelf(state.cache / "replacements", self._origin(original, data, state), self._sources(state.root))
+        origin, sources = self._origin(original, data, state), self._sources(state.root)
+        cache = TrainedCache(state.cache / "replacements", origin, sources)
         images, one_at_a_time = self._images(data, state), Lock()
 
         def learnt(span: Span) -> tuple[TriedReplacements, dict[str, Tensor]]:
             with one_at_a_time:  # The original has one set of hooks, and torch one generator.
                 candidates, whole = span.candidates(self.named(), state.root, original), span.work(original)
                 features = record(original, span.first.name, span.last.name, images)
-            tried = self._halve(span, candidates, features, shelf, whole)
+            tried = self._halve(span, candidates, features, cache, whole)
             return tried, _weights(span, candidates, tried.kept)
 
         alone, merged = dict[str, TriedReplacements](), dict[str, TriedReplacements]()
         kept = dict[str, Tensor]()
-        results = side_by_side(learnt, spans, min(workers_for(training_device()), self._that_fit(spans)))
+        results = side_by_side(learnt, spans, min(workers_for(training_device()), self._spans_in_memory(spans)))
         for index, (span, (tried, weights)) in enumerate(zip(spans, results, strict=True)):
             state.progress(f"library: {span.first.name}", index + 1, len(spans))
             (merged if span.merged else alone)[span.first.name] = tried
@@ -104,7 +105,7 @@ class Library(Stage):
         pairs = neighbours(network, places) if self.merge else ()
         return tuple(Span(*pair) for pair in (*((place, place) for place in places), *pairs))
 
-    def _that_fit(self, spans: Sequence[Span]) -> int:
+    def _spans_in_memory(self, spans: Sequence[Span]) -> int:
         """How many spans' features may lie in memory at once."""
         places = [span.place for span in spans]
         largest = max(math.prod(place.shape_in) + math.prod(place.shape_out) for place in places)
@@ -130,33 +131,38 @@ class Library(Stage):
         return {stem: digest_file(file) for stem, file in files.items()}
 
     def _halve(
-        self, span: Span, candidates: Mapping[str, nn.Module], features: Features, shelf: Shelf, whole: Score
+        self, span: Span, candidates: Mapping[str, nn.Module], features: Features, cache: TrainedCache, whole: Score
     ) -> TriedReplacements:
         """Rounds of ever longer training, from which fewer and fewer candidates come out.
 
         What does more work than the blocks themselves, the `whole`, is out before any training.
         """
-        learnt, judged = features.split()
-        place = span.place
-        scores = {name: measure(module, place, 0.0, 0) for name, module in candidates.items()}
-        scores = {name: score for name, score in scores.items() if not whole.beats(score)}
+        training, held_out = features.split()
+        untrained = {name: measure(module, span.place, 0.0, 0) for name, module in candidates.items()}
+        scores = {name: score for name, score in untrained.items() if not whole.beats(score)}
         fresh = {name: digest_module(candidates[name]) for name in scores}
-        left, taken = list(scores), list[int]()
-        last = self.merge if span.merged else self.keep
-        for steps, most in ((0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, last)):
-            taken.append(steps)
+        left, steps_so_far = list(scores), list[int]()
+        for steps, survivors_left in self._rounds(span):
+            steps_so_far.append(steps)
             for name in left:
-                module, key = candidates[name].to(training_device()), shelf.key(place, name, fresh[name], taken)
-                error = shelf.trained(key, module, partial(self._train, steps, learnt, judged))
+                module = candidates[name].to(training_device())
+                key = cache.key(span.place, name, fresh[name], steps_so_far)
+                error = cache.trained(key, module, partial(self._train, steps, training, held_out))
                 scores[name] = replace(scores[name], error=error, steps=steps)
-            left = survivors({name: scores[name] for name in left}, most)
-        return TriedReplacements(place, span.last.name, whole, tuple(left), scores)
+            left = survivors({name: scores[name] for name in left}, survivors_left)
+        return TriedReplacements(span.place, span.last.name, whole, tuple(left), scores)
 
-    def _train(self, steps: int, learnt: Features, judged: Features, module: nn.Module) -> float:
+    def _rounds(self, span: Span) -> tuple[tuple[int, int], ...]:
+        """(training steps, candidates that survive) of every round."""
+        last = self.merge if span.merged else self.keep
+        return (0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, last)
+
+    def _train(self, steps: int, training: Features, held_out: Features, module: nn.Module) -> float:
+        """Trains a candidate for so many steps; its relative error on features that it did not see."""
         if steps == 0:
-            fit_last(module, learnt)
-        learn(module, learnt, steps, self.lr, seed=steps)
-        return relative_error(module, judged)
+            fit_last(module, training)
+        learn(module, training, steps, self.lr, seed=steps)
+        return relative_error(module, held_out)
 
 
 def _weights(span: Span, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:

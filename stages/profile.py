@@ -121,12 +121,12 @@ class ProfileStage(Stage):
 
 def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
     """Per layer and kernel what the target's container leaves of the bytes; nothing where there is none."""
-    found: dict[str, dict[str, float]] = {}
+    shares: dict[str, dict[str, float]] = {}
     for choice in variants if meter.state.target.container != "plain" else ():
         packed = packed_shares(meter.lower(choice))
         for layer, form in meter.space.forms(choice):
-            found.setdefault(layer.name, {}).setdefault(form.kernel, packed.get(layer.name, 1.0))
-    return found
+            shares.setdefault(layer.name, {}).setdefault(form.kernel, packed.get(layer.name, 1.0))
+    return shares
 
 
 def _with_memory(
@@ -154,8 +154,8 @@ def pays(name: str, transform: Transform, state: State) -> bool:
     """
     pays = transform.pays(runtime_of(state), state.target.container)
     if not pays and not transform.RUNS_ANYWHERE:
-        gains = f"the runtime {state.target.runtime} {transform.no_gain()[0]}"
-        raise InputError(f"profile.transforms: {gains}, so '{name}' would gain nothing; leave it out")
+        reason = f"the runtime {state.target.runtime} {transform.no_gain()[0]}"
+        raise InputError(f"profile.transforms: {reason}, so '{name}' would gain nothing; leave it out")
     return pays
 
 
@@ -164,11 +164,11 @@ def left_out(prepared: PreparedModel, name: str, transform: Transform, state: St
     *_, choice = ({}, *transform.uniform(prepared))
     meter = PlanMeter(PlanSpace(prepared, (transform,)), state)
     before, after = meter.sample({}), meter.sample(choice)
-    gains = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
+    measured = f"{after.latency / before.latency:.2f}x of the time and {after.size / before.size:.2f}x of the bytes"
     does, instead = transform.no_gain()
     return (
         f"{name} is left out: {state.target.runtime} {does}. With "
-        f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {gains}, measured just now. "
+        f"{' and '.join(dict.fromkeys(choice.values()))} everywhere this network takes {measured}, measured just now. "
         f"{instead}"
     )
 

@@ -57,16 +57,16 @@ class Search(Stage):
         solver: Solver = make_named("solvers", self.solver, "search.solver", state.root)
         losses = ExpectedLosses.load(state.product("sensitivity")).losses
         loop = SearchLoop(self.loop_options(), PlanMeter(space, state), solver, losses, limits)
-        found = loop.run(profile)
-        refusal = _refusal(found, limits)
+        best = loop.run(profile)
+        refusal = _refusal(best, limits)
         if not refusal:
-            found = loop.shortlist(found)
-        problem = loop.problem(found.profile)
-        solution = found.solution
+            best = loop.shortlist(best)
+        problem = loop.problem(best.profile)
+        solution = best.solution
         plan = Plan(
             choice=solution.choice,
             predicted=replace(cost_summary(solution.costs), loss=solution.loss),
-            measured=found.sample.costs if found.sample else None,
+            measured=best.sample.costs if best.sample else None,
             feasible=solution.feasible,
             least=solution.least,
             gap=solution.gap if math.isfinite(solution.gap) else None,
@@ -77,9 +77,9 @@ class Search(Stage):
             sites=_sites(problem),
             quantization=space.prepared.tuned.decisions,
             measured_plans=tuple(loop.records),
-            front=() if refusal else loop.front(found.profile, self.front),
-            layers=plan_table.layers(space, found.profile, solution.choice),
-            blocks=plan_table.blocks(space, found.profile, losses, solution.choice),
+            front=() if refusal else loop.front(best.profile, self.front),
+            layers=plan_table.layers(space, best.profile, solution.choice),
+            blocks=plan_table.blocks(space, best.profile, losses, solution.choice),
         )
         plan.save(state.out)
         write_notes(state.out, loop.meter.notes("search"))
@@ -113,16 +113,16 @@ def _reached(solution: Solution, limits: Mapping[str, float]) -> str:
     return ", ".join(f"{name} {nearest[name]:.3g} {UNITS[name]}" for name in limits)
 
 
-def _refusal(found: MeasuredPlan, limits: Mapping[str, float]) -> str:
+def _refusal(best: MeasuredPlan, limits: Mapping[str, float]) -> str:
     """Why the search must end here; empty where a measured plan holds every limit."""
-    if not found.solution.feasible:
-        return _impossible(found.solution, limits)
-    if found.holds:
+    if not best.solution.feasible:
+        return _impossible(best.solution, limits)
+    if best.holds:
         return ""
-    if found.sample is None:
+    if best.sample is None:
         return "no plan that seemed to hold the limits could be run by the runtime"
     wanted = ", ".join(f"{name} {limit:.3g} {UNITS[name]}" for name, limit in limits.items())
-    got = f"{found.sample.latency:.3g} ms and {found.sample.size:.3g} MiB"
+    got = f"{best.sample.latency:.3g} ms and {best.sample.size:.3g} MiB"
     return f"no measured plan held every limit: the last one takes {got}, the limits leave {wanted}"
 
 

@@ -33,9 +33,9 @@ def readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, G
     """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
     made = {layer.value: layer for layer in prepared.network.layers}
     return tuple(
-        (layer, tuple((made[name], _without(gates, owner_of_layer(prepared, made[name]))) for name, gates in found))
+        (layer, tuple((made[name], _without(gates, owner_of_layer(prepared, made[name]))) for name, gates in sources))
         for layer in prepared.network.layers
-        for found in (_read(prepared, value, made) for value in dict.fromkeys(layer.inputs))
+        for sources in (_read(prepared, value, made) for value in dict.fromkeys(layer.inputs))
     )
 
 
@@ -48,17 +48,17 @@ def _read(prepared: PreparedModel, read: str, made: dict[str, Layer]) -> list[tu
     """The layers' values behind a value that is read, directly or behind operations that are no layers."""
     nodes = {node.name: node for node in prepared.network.graph.graph.nodes}
     joins = {branch.join: branch for branch in prepared.branches}
-    found: dict[tuple[str, Gates], None] = {}
+    sources: dict[tuple[str, Gates], None] = {}
     waiting: list[tuple[Node, Gates]] = [(nodes[read], frozenset())]
     while waiting:
         node, gates = waiting.pop(0)
         if node.name in made:
-            found[node.name, gates] = None
+            sources[node.name, gates] = None
         elif node.name in joins:
             waiting += [(nodes[value], gates | {gate}) for value, gate in _gates(joins[node.name]).items()]
         elif node.op == "call_function":
             waiting += [(before, gates) for before in node.all_input_nodes]
-    return list(found)
+    return list(sources)
 
 
 def _gates(branch: Branch) -> dict[str, Gate]:
@@ -70,18 +70,18 @@ def _gates(branch: Branch) -> dict[str, Gate]:
 @remembered_per_object
 def steps(prepared: PreparedModel) -> dict[str, int]:
     """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
-    place, found = 0, dict[str, int]()
+    place, steps_of = 0, dict[str, int]()
     for block, layers in groupby(
         prepared.network.layers, key=lambda layer: (owner_of_layer(prepared, layer) or ("",))[0]
     ):
         counts: dict[Pick | None, int] = {}
         for layer in layers:
             pick = owner_of_layer(prepared, layer)
-            found[layer.name] = place + counts.get(pick, 0)
+            steps_of[layer.name] = place + counts.get(pick, 0)
             counts[pick] = counts.get(pick, 0) + 1
         place += max(counts.values())
         assert block == "" or len({name for name, _ in filter(None, counts)}) == 1
-    return found
+    return steps_of
 
 
 @remembered_per_object

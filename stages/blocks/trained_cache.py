@@ -15,7 +15,7 @@ from paredown.models.network.blocks import Place
 
 
 @dataclass(frozen=True)
-class Shelf:
+class TrainedCache:
     """Trained candidates by content, shared by all runs: adding one candidate trains one candidate.
 
     `origin` stands for the original, the images and the options; `sources` are digests of the kinds' own files.
@@ -37,8 +37,8 @@ class Shelf:
     def key(self, place: Place, name: str, fresh: str, taken: Sequence[int]) -> str:
         """All that decides the weights: also those it started with, and the steps of every round so far."""
         source = self.sources.get(kind_of(name, self.sources), "")
-        told = f"{self.origin} {place} {name} {source} {fresh} {list(taken)}"
-        return hashlib.sha256(told.encode()).hexdigest()
+        decided_by = f"{self.origin} {place} {name} {source} {fresh} {list(taken)}"
+        return hashlib.sha256(decided_by.encode()).hexdigest()
 
 
 def kind_of(candidate: str, kinds: Collection[str]) -> str:

@@ -82,10 +82,10 @@ class NeuralCompressor(Engine):
     def ranges(
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]
     ) -> dict[str, Range]:
-        found = _calibrated(network, images, fp32)
-        rest = [value for value in values if value not in found]
+        calibrated = _calibrated(network, images, fp32)
+        rest = [value for value in values if value not in calibrated]
         own = observe(network.graph, images, rest) if rest else {}
-        return {value: found[value] for value in values if value in found} | own
+        return {value: calibrated[value] for value in values if value in calibrated} | own
 
     def _by_sensitivity(self, network: Network, images: Sequence[Tensor]) -> list[str]:
         """The weighted layers, those first whose rounding alone moves the logits of a batch furthest."""
@@ -109,9 +109,9 @@ def _calibrated(network: Network, images: Sequence[Tensor], fp32: Collection[str
         prepared = prepare(_exported(network), _configuration(fp32))
         _run(prepared, images)
         converted = convert(prepared)
-    found = {node.args[0]: range_of(*_scale(node)) for node in converted.graph.nodes if _quantizes(node)}
-    behind = {source(value).name: bounds for value, bounds in found.items()}
-    return behind | {value.name: bounds for value, bounds in found.items()}
+    quantized = {node.args[0]: range_of(*_scale(node)) for node in converted.graph.nodes if _quantizes(node)}
+    behind = {source(value).name: bounds for value, bounds in quantized.items()}
+    return behind | {value.name: bounds for value, bounds in quantized.items()}
 
 
 def _exported(network: Network) -> GraphModule:

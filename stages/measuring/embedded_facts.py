@@ -83,8 +83,8 @@ def split_sizes(data: Data) -> dict[str, int]:
 
 def _named(said: Mapping[str, Any]) -> dict[str, Any]:
     """Without what was not said; of a path only its last part, as folders are nobody's business."""
-    told = {name: value for name, value in said.items() if value is not None}
-    return {name: _last(value) if isinstance(value, str) else value for name, value in told.items()}
+    given = {name: value for name, value in said.items() if value is not None}
+    return {name: _last(value) if isinstance(value, str) else value for name, value in given.items()}
 
 
 def _last(text: str) -> str:

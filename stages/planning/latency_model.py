@@ -48,24 +48,24 @@ def fit_kernels(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> dict[
     Sparse kernels are measured at one width only: they are taken to be so many times as fast as the dense kernel at
     every width.
     """
-    found: dict[str, tuple[float, ...]] = {}
+    coefficients: dict[str, tuple[float, ...]] = {}
     for kernel, pairs in _by_kernel(times).items():
         precision = pairs[0][0].precision
-        dense = found.get(precision)
+        dense = coefficients.get(precision)
         if kernel == precision or dense is None:
-            found[kernel] = fit_layer(layer, pairs)
+            coefficients[kernel] = fit_layer(layer, pairs)
         else:
             share = float(np.mean([ms / max(features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs]))
-            found[kernel] = tuple(value * share for value in dense)
-    return found
+            coefficients[kernel] = tuple(value * share for value in dense)
+    return coefficients
 
 
 def _by_kernel(times: Sequence[tuple[LayerForm, float]]) -> dict[str, list[tuple[LayerForm, float]]]:
     """Dense kernels first."""
-    found: dict[str, list[tuple[LayerForm, float]]] = {}
+    by_kernel: dict[str, list[tuple[LayerForm, float]]] = {}
     for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
-        found.setdefault(form.kernel, []).append((form, ms))
-    return found
+        by_kernel.setdefault(form.kernel, []).append((form, ms))
+    return by_kernel
 
 
 def fit_layer(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[float, ...]:

@@ -125,8 +125,8 @@ class PlanMeter:
 
 def packed_shares(model: ModelProto) -> dict[str, float]:
     """Bytes of a layer's packed weight over those of the weight itself."""
-    found = stored_weights(model).items()
-    return {name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes for name, value in found}
+    stored = stored_weights(model).items()
+    return {name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes for name, value in stored}
 
 
 def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""A plan told layer by layer and block by block, for the stages after the search and for people."""
+"""A plan as tables: what it makes of every layer and of every block, for the stages after the search and for people."""
 
 from collections.abc import Mapping
 from dataclasses import replace

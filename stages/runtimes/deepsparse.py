@@ -110,13 +110,13 @@ class DeepSparse(ThisMachine, Runtime):
 
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""
-        found = []
+        peaks = []
         for _ in range(3):
             with worker(model) as far:
                 shape = onnx_input_shape(model, load.batch)
                 self._open(far, [model], load)
-                found.append(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
-        return float(np.median(found))
+                peaks.append(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
+        return float(np.median(peaks))
 
     def _open(self, far: Worker, models: Sequence[Path], load: Load) -> None:
         """Compiles the models anew. Raises InputError for one that DeepSparse does not compute itself."""

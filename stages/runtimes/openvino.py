@@ -78,8 +78,8 @@ class OpenVino(ThisMachine, Runtime):
         with usable(model):
             names, each = names_of(model), -(-runs // BLOCKS)
             blocks = [block_times(model, load, each, names) for _ in range(BLOCKS)]
-        found = {name for block in blocks for name in block}
-        return {name: float(np.median([block.get(name, 0.0) for block in blocks])) for name in sorted(found)}
+        nodes = {name for block in blocks for name in block}
+        return {name: float(np.median([block.get(name, 0.0) for block in blocks])) for name in sorted(nodes)}
 
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
@@ -149,9 +149,9 @@ def without_warm_up(before: float, after: float, runs: int) -> float:
 def file_name(executed: Mapping[str, Any], names: Names) -> str:
     """The name in the file of an executed node (of the anchor of fused ones), or `+<op type>` of an inserted one."""
     originals = executed["originalLayersNames"].astype(str).split(",")
-    found = [node for name in originals if (node := file_node(name, names))]
-    anchors = [node for node in found if node.op_type in ANCHORS]
-    return next((str(node.name) for node in [*anchors, *found]), f"+{executed['layerType'].astype(str)}")
+    nodes = [node for name in originals if (node := file_node(name, names))]
+    anchors = [node for node in nodes if node.op_type in ANCHORS]
+    return next((str(node.name) for node in [*anchors, *nodes]), f"+{executed['layerType'].astype(str)}")
 
 
 def file_node(original: str, names: Names) -> Any:

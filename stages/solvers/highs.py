@@ -96,18 +96,18 @@ def minimise(
     """
     stop = time.monotonic() + seconds
     program = _program(linear, objective, rows, slack)
-    active, found = program.first, Answer(None)
+    active, answer = program.first, Answer(None)
     for whole in (False, True):
         while True:
             result = program.run(active, whole, gap, stop - time.monotonic())
             if result.x is None:
-                return found if result.status == _OUT_OF_TIME else Answer(None)
-            found = _answer(result) if whole else found
+                return answer if result.status == _OUT_OF_TIME else Answer(None)
+            answer = _answer(result) if whole else answer
             joining = (program.matrix @ result.x > program.upper + _SLIGHT) & ~active
             if not joining.any():
                 break
             active = active | joining
-    return found
+    return answer
 
 
 def _program(linear: Linear, objective: Floats, rows: list[Rows], slack: Slack) -> _Program:

@@ -75,17 +75,17 @@ class Milp(Solver):
 
     def _held(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> tuple[dict[str, str] | None, float]:
         """The best of all parts' plans that hold the limits (None: there is none), and the gap that it is proved to."""
-        found, gap, share = list[dict[str, str]](), 0.0, parts(problem)
+        plans, gap, share = list[dict[str, str]](), 0.0, parts(problem)
         for part in share:
             began, linear = time.perf_counter(), linearise(part)
             answer = self._best(linear, part.limits, _apart(linear, avoid, distance), self.seconds / len(share))
             choice = _plan(linear, answer)
             if choice is not None and holds(part, choice) and far(choice, avoid, distance):
-                found.append(choice)
+                plans.append(choice)
                 gap = max(gap, answer.gap)
             elif time.perf_counter() - began >= self.seconds / len(share):
                 gap = math.inf  # The time limit struck: there may be a plan.
-        return min(found, key=lambda plan: _rank(problem, plan), default=None), gap
+        return min(plans, key=lambda plan: _rank(problem, plan), default=None), gap
 
     def _best(self, linear: Linear, limits: Mapping[str, float], apart: Rows, seconds: float) -> Answer:
         """Least loss under the limits; of equally good plans, the cheaper one."""
@@ -112,7 +112,7 @@ class Milp(Solver):
         choice = _plan(linear, answer)
         if choice is None or not holds(with_limits(problem, limits), choice):
             return nearest, Answer(None)
-        return choice, max(answer, over, key=lambda found: found.gap)
+        return choice, max(answer, over, key=lambda each: each.gap)
 
     def _least(self, problem: Problem, linear: Linear, choice: Plan) -> dict[str, float]:
         """Per limit that the plan violates, the least cost of any plan (a lower bound after a time limit)."""

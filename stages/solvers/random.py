@@ -67,10 +67,10 @@ class RandomSearch(Solver):
                 if score[:2] == (False, 0.0):
                     break
                 changed = _change(order, plan, rng)
-                found = _score(problem, changed, avoid, distance)
-                yield found, changed
-                if found[:2] <= score[:2]:
-                    plan, score = changed, found
+                new_score = _score(problem, changed, avoid, distance)
+                yield new_score, changed
+                if new_score[:2] <= score[:2]:
+                    plan, score = changed, new_score
 
 
 def _score(problem: Problem, plan: Plan, avoid: tuple[Plan, ...], distance: float) -> Score:

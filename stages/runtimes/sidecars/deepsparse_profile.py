@@ -24,9 +24,9 @@ LAYERS = ("Conv", "ConvInteger", "Gemm", "MatMulInteger")
 def node_times(model: Path, blocks: Sequence[Sequence[Piece]]) -> dict[str, float]:
     """Median ms over the blocks per node's name; what belongs to no node of the file goes under `+<kind>`."""
     names, work = names_of(model), multiply_adds(model)
-    found = [_block_times(block, names, work) for block in blocks]
-    every = sorted({name for block in found for name in block})
-    return {name: float(np.median([block.get(name, 0.0) for block in found])) for name in every}
+    times = [_block_times(block, names, work) for block in blocks]
+    every = sorted({name for block in times for name in block})
+    return {name: float(np.median([block.get(name, 0.0) for block in times])) for name in every}
 
 
 def _block_times(block: Sequence[Piece], names: Names, work: Mapping[str, float]) -> dict[str, float]:

@@ -86,18 +86,18 @@ def round_in_turns(
 
 def timed(engine: Any, images: list[Any], runs: int, clock: Callable[[], float]) -> list[float]:
     """Milliseconds of `runs` runs after one that does not count: the caches hold the other model."""
-    found = []
+    times = []
     for _ in range(runs + 1):
         start = clock()
         engine.run(images, val_inp=False)
-        found.append(1e3 * (clock() - start))
-    return found[1:]
+        times.append(1e3 * (clock() - start))
+    return times[1:]
 
 
 def layers(model: str, shape: Shape, threads: int, runs: int) -> list[tuple[str, str, float]]:
     """(kind, values computed, mean ms) of everything that the engine executes, in order."""
     try:
-        told = model_debug_analysis(
+        analysis = model_debug_analysis(
             model,
             [normal_images(shape, 0)],
             batch_size=shape[0],
@@ -107,7 +107,7 @@ def layers(model: str, shape: Shape, threads: int, runs: int) -> list[tuple[str,
         )
     except Exception as error:
         raise ValueError(one_line(error)) from error
-    return [(one["name"], one["canonical_name"], one["average_run_time_in_ms"]) for one in told["layer_info"]]
+    return [(one["name"], one["canonical_name"], one["average_run_time_in_ms"]) for one in analysis["layer_info"]]
 
 
 def peak(model: str, shape: Shape, threads: int) -> float:

@@ -89,8 +89,8 @@ class Sidecar:
     def interpreter(self, wanted: Path | None = None) -> Path:
         """One that can make it: `wanted`, else this one or one on the PATH. Every one is run to see what it is."""
         if wanted is not None:
-            if (found := version_of(wanted)) not in self.pythons:
-                got = f"is Python {found}" if found else "does not run as a Python that has venv and ensurepip"
+            if (version := version_of(wanted)) not in self.pythons:
+                got = f"is Python {version}" if version else "does not run as a Python that has venv and ensurepip"
                 raise InputError(f"{wanted} {got}; {self.name} needs one of {', '.join(self.pythons)}")
             return wanted
         for path in candidates(self.pythons):
@@ -109,10 +109,12 @@ class Sidecar:
                 run([str(base), "-m", "venv", str(folder)], log)
                 pip = [str(interpreter_in(folder)), "-I", "-m", "pip", "--disable-pip-version-check"]
                 run([*pip, "install", "--prefer-binary", *self.requirements], log)
-                told = subprocess.run([*pip, "freeze"], capture_output=True, text=True, check=False, env=environment())
-            if told.returncode:
-                raise MachineError(f"pip freeze ended with {told.returncode}: {told.stderr.strip()[-200:]}")
-            stamp = {"requirements": list(self.requirements), "packages": told.stdout.split()}
+                frozen = subprocess.run(
+                    [*pip, "freeze"], capture_output=True, text=True, check=False, env=environment()
+                )
+            if frozen.returncode:
+                raise MachineError(f"pip freeze ended with {frozen.returncode}: {frozen.stderr.strip()[-200:]}")
+            stamp = {"requirements": list(self.requirements), "packages": frozen.stdout.split()}
             (folder / STAMP).write_text(json.dumps(stamp, indent=2) + "\n")
             shutil.rmtree(self.folder, ignore_errors=True)
             folder.rename(self.folder)
@@ -120,8 +122,8 @@ class Sidecar:
 
     def remove(self) -> bool:
         """Removes it with what was left half made; False where there was nothing."""
-        found = [self.folder, *root().glob(f".{self.name}-*")]
-        there = [folder for folder in found if folder.is_dir()]
+        places = [self.folder, *root().glob(f".{self.name}-*")]
+        there = [folder for folder in places if folder.is_dir()]
         for folder in there:
             shutil.rmtree(folder)
         return bool(there)

@@ -22,7 +22,7 @@ def serve(script: str) -> None:
     broken: Exception | None = None
     try:
         verbs = runpy.run_path(script)["VERBS"]
-    except Exception as error:  # told to whoever asks: most often a package is missing
+    except Exception as error:  # sent back to whoever asks: most often a package is missing
         broken = error
     for line in requests:
         replies.write(json.dumps(_answer(verbs, broken, json.loads(line))) + "\n")

@@ -62,10 +62,10 @@ def logits(
     model: Path, batches: Iterable[Images], shape: tuple[int, ...], execute: Callable[[Images], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Logits (images, classes). `execute` takes images of `shape`: batches are cut to it, the last piece is padded."""
-    found = [forward(images, shape, execute) for batch in batches for images in chunks(batch, shape[0])]
-    if not found:
+    pieces = [forward(images, shape, execute) for batch in batches for images in chunks(batch, shape[0])]
+    if not pieces:
         raise InputError(f"{model}: there are no images to run")
-    return np.concatenate(found)
+    return np.concatenate(pieces)
 
 
 def chunks(images: Images, size: int) -> Iterator[Images]:

@@ -47,8 +47,8 @@ def parse(text: str) -> dict[str, str]:
 def cpu(fields: dict[str, str]) -> str:
     """The model's name with its numbers: a virtual machine often names only the family."""
     keys = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
-    found = [fields[key] if key == "model name" else f"{key} {fields[key]}" for key in keys if key in fields]
-    return ", ".join(found)
+    parts = [fields[key] if key == "model name" else f"{key} {fields[key]}" for key in keys if key in fields]
+    return ", ".join(parts)
 
 
 def flags(fields: dict[str, str]) -> list[str]:

@@ -47,9 +47,9 @@ def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str
     """Microseconds of every kernel call in order, by the name in the file, `+<op type>` or `+<op type>@<name>`."""
     names = names_of(model)
     calls = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)]
-    told = [file_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
+    executed = [file_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
     durations: dict[str, list[int]] = defaultdict(list)
-    for before, name, after, call in zip(["", *told], told, [*told[1:], ""], calls, strict=False):
+    for before, name, after, call in zip(["", *executed], executed, [*executed[1:], ""], calls, strict=False):
         durations[_needed(before, name, after)].append(call["dur"])
     return durations
 
