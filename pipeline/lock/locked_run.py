@@ -10,8 +10,10 @@ import torch
 
 from paredown.models.errors import InputError, LimitError
 from paredown.pipeline.lock import drift
-from paredown.pipeline.lock.collect import collect_lock, data_now, environment_now, files_of, inputs, recipe_record
+from paredown.pipeline.lock.collect import collect_lock
+from paredown.pipeline.lock.environment import environment_now
 from paredown.pipeline.lock.lock import RUN_LOCK, Decisions, Lock, lock_path, read_lock, save_lock
+from paredown.pipeline.lock.recipe_inputs import data_now, files_of, inputs, recipe_record
 from paredown.pipeline.recipe.recipe import Recipe, Step, expand_front
 from paredown.pipeline.run.runner import LockOverrides
 from paredown.stages.profile import ProfileStage

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from paredown.pipeline.lock.collect import packages, recipe_record
+from paredown.pipeline.lock.environment import packages
+from paredown.pipeline.lock.recipe_inputs import recipe_record
 from paredown.pipeline.recipe.recipe import load_recipe
 
 Write = Callable[..., Path]

@@ -1,0 +1,64 @@
+"""What a recipe says and what it names, by content: the model's code, its weights, the plugins and the images."""
+
+from pathlib import Path
+from typing import Any
+
+from paredown.models.data.opening import fingerprint_data, open_data
+from paredown.models.data.splits import SPLITS
+from paredown.models.files import digest_file
+from paredown.models.loading.model import weights_path
+from paredown.models.loading.spec import FILE
+from paredown.models.loading.user_code import split_source
+from paredown.models.printable import on_one_line
+from paredown.pipeline.lock.lock import Images, Inputs, RecipeRecord
+from paredown.pipeline.recipe.recipe import Recipe
+from paredown.pipeline.run.keys import texts
+from paredown.stages.limits import Limits
+
+
+def recipe_record(recipe: Recipe) -> RecipeRecord:
+    """What a person wrote, without what would be so anyway; comments and spelling do not count."""
+    parts = recipe.model_dump(mode="json", exclude_defaults=True, include={"model", "data", "target"})
+    bounds = {name: getattr(recipe.limits, name) for name in Limits.model_fields}
+    limits = {name: b if isinstance(b, float) else str(b) for name, b in bounds.items() if b is not None}
+    steps: dict[str, Any] = {
+        step.name: step.stage.model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
+    }
+    return RecipeRecord(
+        name=recipe.name,
+        seed=recipe.seed,
+        stages=tuple(steps),
+        options={**parts, "limits": limits, "pipeline": {name: options for name, options in steps.items() if options}},
+    )
+
+
+def inputs(recipe: Recipe, cache: Path) -> Inputs:
+    """Reads all that the recipe names; images are decoded if they are not in `cache`."""
+    data = open_data(recipe.data, recipe.root, cache, recipe.seed)
+    splits = {name: getattr(data, name) for name in SPLITS}
+    return Inputs(
+        **files_of(recipe),
+        data=data.fingerprint,
+        splits={name: Images(count=len(split), sha256=split.digest()) for name, split in splits.items()},
+        classes=tuple(map(on_one_line, data.classes)),
+        licence=on_one_line(data.licence),
+    )
+
+
+def files_of(recipe: Recipe) -> dict[str, Any]:
+    """`model`, `weights` and `files` of `Inputs`: what the recipe names beside its images."""
+    spec, root = recipe.model, recipe.root
+    held = spec.weights not in (None, "hub")
+    named = [recipe.target.runtime, *recipe.target.compare, *(step.name for step in recipe.pipeline)]
+    named += texts([step.stage.model_dump(mode="json") for step in recipe.pipeline])
+    plugins = {name: root / Path(name).expanduser() for name in named if name.endswith(".py")}
+    return {
+        "model": digest_file(split_source(spec.source, root)[0]) if FILE.fullmatch(spec.source) else None,
+        "weights": digest_file(weights_path(spec, root)) if held else None,
+        "files": {name: digest_file(file) for name, file in sorted(plugins.items()) if file.is_file()},
+    }
+
+
+def data_now(recipe: Recipe) -> str:
+    """The fingerprint of the images as they are now, without decoding them."""
+    return fingerprint_data(recipe.data, recipe.root, recipe.seed)
