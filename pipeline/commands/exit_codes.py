@@ -12,7 +12,7 @@ from paredown.models.errors import ParedownError
 from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
 
-UNEXPECTED = 1
+UNEXPECTED = ParedownError.exit_code
 INTERRUPTED = 130
 
 
@@ -20,14 +20,15 @@ def run_guarded(action: Callable[[], int | None], logs: Path | None = None, unex
     """Runs `action` and returns the process's exit code: that of the action, if any, or that of its failure, which is
     printed in one line on stderr.
 
-    An unexpected failure is written with its traceback into the folder `logs`, or a temporary one.
+    An unexpected failure, and one that is of none of the kinds that have an exit code, counts as `unexpected`; the
+    first is written with its traceback into the folder `logs`, or a temporary one.
     """
     try:
         with machine_errors(logs or Path.cwd()):
             return action() or 0
     except ParedownError as error:
         _print_error(f"error: {error}")
-        return error.exit_code
+        return unexpected if error.exit_code == UNEXPECTED else error.exit_code
     except KeyboardInterrupt:
         _print_error("stopped; run the same command again to go on")
         return INTERRUPTED

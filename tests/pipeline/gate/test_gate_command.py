@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from paredown.models.errors import InputError, ParedownError
 from paredown.pipeline.cli import main
 from paredown.pipeline.gate import gate as path_of_a_gate
 
@@ -43,6 +44,18 @@ def test_exit_codes(call: Call, bench: Bench) -> None:
 def test_a_gate_without_an_answer_counts_as_the_policy_says(call: Call, bench: Bench, policy: str, code: int) -> None:
     bench.write(budgets={"latency_p50": "1 ms"}, machine={"cpu": "another"})
     assert call("int8.onnx", "--budgets", "gates.yaml", "--inconclusive", policy)[0] == code
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("x"), ParedownError("x"), InputError("x")])
+def test_a_failure_never_counts_as_a_verdict(
+    call: Call, bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(path_of_a_gate, "gate", broken)
+    bench.write(budgets={"bytes": "1 MiB"})
+    assert call("int8.onnx", "--budgets", "gates.yaml")[:2] == (2, "")
 
 
 def test_something_unexpected_is_no_verdict(call: Call, bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
