@@ -17,6 +17,8 @@ def list_verb() -> None:
         for name in names:
             lack = plugins.missing(kind, name)
             click.echo(f"  {name:<{max(map(len, names))}}  {lack or plugins.summary(kind, name)}")
+        for line in plugins.refused(kind):
+            click.echo(f"  {line}")
     click.echo("sidecars:")
     for line in sidecar_lines():
         click.echo(f"  {line}")

@@ -47,7 +47,7 @@ def digests(names: Iterable[str]) -> dict[str, str]:
     """Of those names that installed packages bring, of whatever kind: the digest of all sources of the package."""
     wanted = {name.replace("-", "_") for name in names}
     named = [one for kind in KINDS for one in installed(kind) if one.name in wanted]
-    return {one.module: _digest(one.file, len(one.module.split("."))) for one in named if one.file}
+    return {one.module: package_digest(one.file, len(one.module.split("."))) for one in named if one.file}
 
 
 def distributions(names: Iterable[str]) -> dict[str, str]:
@@ -86,8 +86,9 @@ def _file_of(module: str, _path: tuple[str, ...]) -> Path | None:
 
 
 @cache
-def _digest(file: Path, depth: int) -> str:
-    """Of every source in the top-level package that a module's file is in, as it may import any of them."""
+def package_digest(file: Path, depth: int) -> str:
+    """Of every source in the top-level package that a module's file is in, as it may import any of them; `depth` is the
+    number of parts of the module's name."""
     digest = hashlib.sha256()
     top = file.parents[depth - 2 if file.stem != "__init__" else depth - 1] if depth > 1 else file.parent
     alone = depth == 1 and file.stem != "__init__"

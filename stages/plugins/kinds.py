@@ -28,22 +28,30 @@ def singular(kind: Kind) -> str:
 
 
 @cache
-def fulfilling(kind: Kind, cls: type[Any], name: str) -> type[Any]:
+def fulfilling(kind: Kind, plugin: Any, name: str) -> type[Any]:
     """The class, which keeps the contract of its kind. Raises InputError, one line, with what it lacks.
 
     One that has the members but not the base class is given the base class behind its own, with a warning: so plugins
     were written before there were base classes, and for a version they still work.
     """
-    base = base_class(kind)
-    if not issubclass(cls, base):
-        if kind != "runtimes" and not issubclass(cls, Spec):
-            raise InputError(f"the {singular(kind)} {name}: {cls.__name__} must be a {_path(base)}")
-        cls = new_class(cls.__name__, (cls, base), exec_body=lambda body: body.update(_same_place(cls)))
-        if not _lacking(cls, base):
-            _log.warning("%s: from the next version on %s must be a %s", name, cls.__name__, _path(base))
+    base, who = base_class(kind), f"the {singular(kind)} {name}: {plugin.__name__}"
+    if kind != "runtimes" and not issubclass(plugin, Spec):
+        raise InputError(f"{who} must be a {_path(base)}")
+    cls: type[Any] = plugin if issubclass(plugin, base) else _with_base(plugin, kind)
     if lacking := _lacking(cls, base):
-        raise InputError(f"the {singular(kind)} {name}: {cls.__name__} lacks {', '.join(lacking)}")
+        raise InputError(f"{who} lacks {', '.join(lacking)}")
+    if other := [method for method in _required(base) if not _takes(getattr(cls, method), getattr(base, method))]:
+        wanted = ", ".join(inspect.signature(getattr(base, other[0])).parameters)
+        raise InputError(f"{who}.{other[0]} must take {wanted}")
+    if cls is not plugin:
+        _log.warning("%s must be a %s; that it only has the members will no longer do", who, _path(base))
     return cls
+
+
+@cache
+def _with_base(plugin: Any, kind: Kind) -> Any:
+    same = {"__module__": plugin.__module__, "__doc__": plugin.__doc__, "__qualname__": plugin.__qualname__}
+    return new_class(plugin.__name__, (plugin, base_class(kind)), exec_body=lambda body: body.update(same))
 
 
 @cache
@@ -56,11 +64,21 @@ def base_class(kind: Kind) -> type[Any]:
 def _lacking(cls: type[Any], base: type[Any]) -> list[str]:
     """The members without a default that a class does not have, in the base class's order."""
     declared = [field for field in inspect.get_annotations(base) if not hasattr(cls, field)]
-    return [*declared, *(field for field in vars(base) if field in getattr(cls, "__abstractmethods__", ()))]
+    return [*declared, *(method for method in _required(base) if method in cls.__abstractmethods__)]
 
 
-def _same_place(cls: type[Any]) -> dict[str, Any]:
-    return {"__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": cls.__qualname__}
+def _required(base: type[Any]) -> list[str]:
+    """The methods without a default, in their order."""
+    return [method for method in vars(base) if method in base.__abstractmethods__]
+
+
+def _takes(method: Any, wanted: Any) -> bool:
+    """Whether a method can be called as the wanted one is: it may call parameters otherwise, and have more defaults."""
+    own, others = (list(inspect.signature(one).parameters.values()) for one in (method, wanted))
+    free = [parameter for parameter in own if parameter.default is parameter.empty]
+    if any(parameter.kind is parameter.VAR_POSITIONAL for parameter in own):
+        return True
+    return len(own) >= len(others) and len(free) <= len([one for one in others if one.default is one.empty])
 
 
 def _path(base: type[Any]) -> str:

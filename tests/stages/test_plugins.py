@@ -8,6 +8,7 @@ import pytest
 
 from paredown.models.errors import InputError, MissingError
 from paredown.stages import plugins
+from paredown.stages.base import Stage
 
 PLUGIN = '''"""Does nothing, well."""
 from typing import ClassVar
@@ -101,3 +102,57 @@ def test_choices() -> None:
     assert plugins.choices("sise", ["size", "time"]) == "did you mean 'size'? allowed: size, time"
     assert plugins.choices("zzz", ["size"]) == "allowed: size"
     assert plugins.choices("zzz", []) == "allowed: nothing"
+
+
+MEMBERS_ONLY = """
+from typing import ClassVar
+from paredown.models.spec import Spec
+
+
+class Old(Spec):
+    gives: ClassVar[str] = "old"
+    steps: int = 2
+
+    def run(self, state):
+        return self.steps
+
+
+PLUGIN = Old
+"""
+
+
+def test_members_without_the_base_class_still_do_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "old.py").write_text(MEMBERS_ONLY)
+    old = plugins.load("stages", "old.py", tmp_path)
+    assert plugins.load("stages", "old.py", tmp_path) is old
+    assert issubclass(old, Stage) and old.__name__ == "Old"
+    assert old(steps=3).model_dump() == {"steps": 3} and old(steps=3).run(None) == 3
+    assert (old.needs, old.reads, old.distributed, old().also_needs(tmp_path)) == ((), (), False, ())
+    base = "paredown.stages.base.Stage"
+    assert caplog.messages == [
+        f"the stage old.py: Old must be a {base}; that it only has the members will no longer do"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after", "line"),
+    [
+        ("stages", 'gives: ClassVar[str] = "old"', "pass", "the stage old.py: Old lacks gives"),
+        ("stages", "def run(", "def go(", "the stage old.py: Old lacks run"),
+        ("stages", "Old(Spec)", "Old", "the stage old.py: Old must be a paredown.stages.base.Stage"),
+        ("stages", "(self, state)", "(self)", "the stage old.py: Old.run must take self, state"),
+        ("stages", "(self, state)", "(self, state, more)", "the stage old.py: Old.run must take self, state"),
+        ("solvers", "def run(", "def solve(", "the solver old.py: Old.solve must take self, problem, avoid, distance"),
+        ("engines", "run", "run", "the engine old.py: Old lacks tune, ranges"),
+        ("blocks", "run", "run", "the block old.py: Old lacks build"),
+    ],
+)
+def test_what_keeps_no_contract_is_refused_in_one_line(
+    kind: plugins.Kind, before: str, after: str, line: str, tmp_path: Path
+) -> None:
+    (tmp_path / "old.py").write_text(MEMBERS_ONLY.replace(before, after))
+    with pytest.raises(InputError) as caught:
+        plugins.load(kind, "old.py", tmp_path)
+    assert str(caught.value) == line
