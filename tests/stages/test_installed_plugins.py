@@ -156,9 +156,9 @@ def test_its_sources_decide_products(install: Install) -> None:
     before = digests(["idle", "milp"])
     assert list(before) == ["acme.solvers.idle"] and digests(["milp"]) == {}
     assert distributions(["idle"]) == {"acme": "1.2"}
-    key = ProductKeys(Recipe.model_construct(root=place)).of(STEP, {})
+    key = ProductKeys(Recipe.model_construct(root=place)).key_of(STEP, {})
     (place / "shared.py").write_text('WORD = "busy"\n')
     assert digests(["idle"]) == before, "what a process has imported stays as it is"
     installed.package_digest.cache_clear()
     assert digests(["idle"]) != before
-    assert ProductKeys(Recipe.model_construct(root=place)).of(STEP, {}) != key
+    assert ProductKeys(Recipe.model_construct(root=place)).key_of(STEP, {}) != key

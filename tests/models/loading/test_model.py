@@ -133,7 +133,7 @@ def test_fresh_weights_ignore_and_spare_the_random_state(root: Path) -> None:
         ("net.py:text", "no function 'text'"),
         ("net.py:number", "returned int, not a torch.nn.Module"),
         ("net.py:broken", "raised RuntimeError: no such thing"),
-        ("bad.py:net", "bad.py cannot be imported: SyntaxError"),
+        ("bad.py:net", "bad.py: SyntaxError"),
         ("timm/resnet19", "it has resnet18"),
         ("torchvision/mobilenet_v4", "it has mobilenet_v2"),
         ("torchvision/fasterrcnn_resnet50_fpn", "no such image classifier"),
