@@ -41,7 +41,12 @@ MODULES: dict[str, tuple[str, ...]] = {
     "stages.structure": ("stages.analysis.plan_network", "stages.planning.sites"),
     "stages.student": ("stages.training.student",),
     "stages.subject": ("stages.analysis.prepare",),
-    "stages.training": ("stages.training.schedule", "stages.training.device", "stages.training.loop"),
+    "stages.training": (
+        "stages.training.schedule",
+        "stages.training.device",
+        "stages.training.task",
+        "stages.training.loop",
+    ),
     "stages.transforms.base": ("stages.analysis.prepared_model", "stages.solvers.problem"),
 }
 """Old module to the modules that have its names now, below `paredown.`, the main one last; some old ones are still
