@@ -57,20 +57,12 @@ def _integer_layer(
     if len(read) < 2:
         yield node
         return
-    (value, step, zero), (weight, steps, _) = read[0].input, read[1].input
-    name, rank = node.name, 4 if node.op_type == "Conv" else 2
-    channels = (1, -1, *[1] * (rank - 2))
+    (quantized, step, zero), (weight, steps, _) = read[0].input, read[1].input
+    name, value = node.name, f"{node.name}.integer"
+    channels = (1, -1, 1, 1) if node.op_type == "Conv" else (1, -1)
     # DeepSparse aborts the process where a layer states no zero point of its weights.
     set_weight(model, f"{weight}.zero", np.array(0, np.int8))
-    inputs, value = [value, weight, zero, f"{weight}.zero"], f"{name}.integer"
-    if node.op_type == "Conv":
-        layer = helper.make_node("ConvInteger", inputs, [value], name=name)
-        layer.attribute.extend(node.attribute)
-    else:
-        inputs[1] = f"{weight}.t" if _transposed(node) else weight
-        set_weight(model, inputs[1], constants[weight].T if _transposed(node) else constants[weight])
-        layer = helper.make_node("MatMulInteger", inputs, [value], name=name)
-    yield layer
+    yield _integer_product(model, node, [quantized, weight, zero, f"{weight}.zero"], constants)
     if len(node.input) > 2 and node.input[2]:
         bias = made[node.input[2]].input[0]
         set_weight(model, bias, constants[bias].reshape(channels))
@@ -79,6 +71,21 @@ def _integer_layer(
     yield helper.make_node("Cast", [value], [f"{name}.cast"], name=f"{name}.cast", to=TensorProto.FLOAT)
     set_weight(model, f"{name}.steps", np.multiply(constants[steps], constants[step]).reshape(channels))
     yield helper.make_node("Mul", [f"{name}.cast", f"{name}.steps"], [node.output[0]], name=f"{name}.scaled")
+
+
+def _integer_product(
+    model: ModelProto, node: NodeProto, inputs: list[str], constants: Mapping[str, NDArray[np.generic]]
+) -> NodeProto:
+    """The product of a layer's quantized value and weight (the first two `inputs`), named as the layer."""
+    value, weight, *zeros = inputs
+    outputs = [f"{node.name}.integer"]
+    if node.op_type == "Conv":
+        layer = helper.make_node("ConvInteger", inputs, outputs, name=node.name)
+        layer.attribute.extend(node.attribute)
+        return layer
+    matrix = f"{weight}.t" if _transposed(node) else weight
+    set_weight(model, matrix, constants[weight].T if _transposed(node) else constants[weight])
+    return helper.make_node("MatMulInteger", [value, matrix, *zeros], outputs, name=node.name)
 
 
 def _transposed(node: NodeProto) -> bool:

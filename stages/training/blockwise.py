@@ -108,24 +108,33 @@ def fit_last(module: nn.Module, features: Features) -> None:
     rows = max(1, ROWS // (features.outputs.shape[2] * features.outputs.shape[3]))
     x, y = features.inputs[:rows], features.outputs[:rows]
     reestimate(module, [x])
-    read: list[Tensor] = []
-    hook = conv.register_forward_pre_hook(lambda _module, args: read.append(args[0]))
     with torch.no_grad():
-        module(x)
-        hook.remove()
+        read = _read_by(conv, module, x)
         # Never called, or something behind it changes the shape: nothing to solve for.
-        if not read or conv(read[0]).shape != y.shape:
+        if read is None or conv(read).shape != y.shape:
             return
         nn.init.zeros_(norm.weight)
         nn.init.zeros_(norm.bias)
-        without = module(x)
-        weight, constant = _least_squares(conv, read[0], y - without)
+        weight, constant = _least_squares(conv, read, y - module(x))
         conv.weight.copy_(weight)
-        made = conv(read[0])
-        mean, var = made.mean((0, 2, 3)), made.var((0, 2, 3))
-        norm.weight.copy_((var + norm.eps).sqrt())
-        norm.bias.copy_(mean + constant)
+        _let_pass(norm, conv(read), constant)
     reestimate(module, (x for x, _ in features.batches()))
+
+
+def _read_by(conv: nn.Conv2d, module: nn.Module, x: Tensor) -> Tensor | None:
+    """What a convolution in the module reads when the module is given `x`; None where it is not called."""
+    read: list[Tensor] = []
+    hook = conv.register_forward_pre_hook(lambda _module, args: read.append(args[0]))
+    module(x)
+    hook.remove()
+    return read[0] if read else None
+
+
+def _let_pass(norm: nn.BatchNorm2d, x: Tensor, constant: Tensor) -> None:
+    """Sets a batch norm's parameters so that it leaves `x` as it is, but for a constant per channel."""
+    mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3))
+    norm.weight.copy_((var + norm.eps).sqrt())
+    norm.bias.copy_(mean + constant)
 
 
 def _last_with_norm(module: nn.Module) -> tuple[nn.Conv2d, nn.BatchNorm2d] | None:
