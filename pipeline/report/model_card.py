@@ -17,12 +17,12 @@ from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.recipe.recipe import Card
 from paredown.pipeline.report import provenance, report
-from paredown.pipeline.report.charts import PHASES
 from paredown.pipeline.report.closing_table import change, table_of
 from paredown.pipeline.report.layer_rows import summary
 from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.training_chart import PHASES
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.manifest import Manifest
 

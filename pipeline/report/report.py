@@ -9,7 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
-from paredown.pipeline.report.charts import gauge
+from paredown.pipeline.report.bars import gauge
 from paredown.pipeline.report.closing_table import change, points_gained, table_of
 from paredown.pipeline.report.layer_rows import LayerRow, rows_of, summary
 from paredown.pipeline.report.plan_drawing import pictures

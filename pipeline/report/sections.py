@@ -5,9 +5,10 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from paredown.pipeline.report import charts
-from paredown.pipeline.report.charts import PlanMark
+from paredown.pipeline.report.bars import bars
+from paredown.pipeline.report.plan_charts import BAND, PlanMark, agreement, front
 from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.training_chart import PHASES, curves
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.plan import Plan
@@ -64,7 +65,7 @@ def _front(run: RunFolder) -> Section:
     if not curve and not plans:
         return Section(name, title, _unsearched(plan))
     latency = run.baseline and run.baseline.latency
-    chart = charts.front(curve, plans, plan.limits.get("latency"), latency.p50 if latency else None)
+    chart = front(curve, plans, plan.limits.get("latency"), latency.p50 if latency else None)
     says = [
         "The curve is the least predicted loss for each latency, before any training to recover accuracy, with the "
         "other limits kept. Marks are plans that were lowered to ONNX and measured.",
@@ -94,7 +95,7 @@ def _curves(run: RunFolder) -> Section:
     if not epochs:
         return Section(name, title, lack or "No training curves: the recipe trains for no epoch.")
     baseline = run.baseline.accuracy.get("validation") if run.baseline else None
-    chart = charts.curves(epochs, baseline)
+    chart = curves(epochs, baseline)
     best = [f"{phase} {max(values):.2f}" for phase, values in _by_phase(epochs).items()]
     says = [f"Best accuracy on validation by phase, in points: {', '.join(best)}. Every phase keeps its best epoch."]
     after = run.manifest.artifact.accuracy.get("validation") if run.manifest else None
@@ -108,7 +109,7 @@ def _curves(run: RunFolder) -> Section:
 
 
 def _swatch(phase: str) -> tuple[str, str]:
-    return (phase, f"{phase}: {charts.PHASES[phase]}") if phase in charts.PHASES else ("other", phase)
+    return (phase, f"{phase}: {PHASES[phase]}") if phase in PHASES else ("other", phase)
 
 
 def _by_phase(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
@@ -133,8 +134,8 @@ def _agreement(run: RunFolder) -> Section:
         f"The {samples} plans of the profile, to which it was fitted, are not "
         "drawn: their predictions are not stored."
     )
-    legend: Legend = (*PLANS, ("band", f"within {100 * charts.BAND:.0f} %"))
-    return Section(name, title, "", charts.agreement(plans), (words, *says), legend)
+    legend: Legend = (*PLANS, ("band", f"within {100 * BAND:.0f} %"))
+    return Section(name, title, "", agreement(plans), (words, *says), legend)
 
 
 def _quality(run: RunFolder) -> Iterator[str]:
@@ -155,7 +156,7 @@ def _stages(run: RunFolder) -> Section:
         return Section(name, title, "No times: the run has noted none.")
     words = {stage: duration(seconds) for stage, seconds in run.timings.items()}
     total = f"Together {duration(sum(run.timings.values()))}. A product that was taken from the store keeps its time."
-    return Section(name, title, "", charts.bars(run.timings, words), (total,))
+    return Section(name, title, "", bars(run.timings, words), (total,))
 
 
 def duration(seconds: float) -> str:
