@@ -56,8 +56,8 @@ def markdown(outcome: Outcome, most: int = COMMENT) -> str:
 def escaped(text: str, longest: int = 1000) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, no table cell, no link and no mention is made of it."""
 
-    def entity(found: re.Match[str]) -> str:
-        return f"&#{ord(found[0])};" if found[0].isascii() else found[0]
+    def entity(match: re.Match[str]) -> str:
+        return f"&#{ord(match[0])};" if match[0].isascii() else match[0]
 
     return _SPECIAL.sub(entity, printable(text, longest)).replace("&#64;", "&#64;&#8203;")
 
