@@ -1,29 +1,25 @@
 """Lowers plans to ONNX and measures them on the target, in turns with the baseline."""
 
 import gzip
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 
-from paredown.models.compression.conv_integer import INTEGER
-from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import LEVEL, consumers, producers, save, stored_weights
+from paredown.models.onnx.edit import LEVEL, save, stored_weights
 from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.base import State
 from paredown.stages.measuring.model_files import SUFFIX
 from paredown.stages.measuring.target_runtime import runtime_of
+from paredown.stages.planning.layer_times import layer_times
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.runtimes.base import Load, Runtime, ratio
-from paredown.stages.solvers.problem import Choice, Pick
-
-LEAST = 0.2
-"""Share of a node's profiled time that is its own in any case."""
+from paredown.stages.solvers.problem import Choice
 
 
 @dataclass(frozen=True)
@@ -41,18 +37,22 @@ class PlanMeter:
 
     @property
     def runtime(self) -> Runtime:
+        """The target's."""
         return runtime_of(self.state)
 
     @property
     def load(self) -> Load:
+        """The target's threads and batch."""
         return Load.of(self.state.target)
 
     @property
     def baseline(self) -> Path:
+        """The original's file, as the target's runtime takes it."""
         return self.state.product("baseline") / "model.onnx"
 
     @property
     def baseline_ms(self) -> float:
+        """The original's p50 as the stage `baseline` measured it."""
         latency = Evidence.load(self.baseline.parent).latency
         assert latency is not None
         return latency.p50
@@ -100,6 +100,7 @@ class PlanMeter:
 
     @property
     def file(self) -> Path:
+        """Where a plan is written while it is measured."""
         return self.state.out / f"plan.onnx{SUFFIX[self.state.target.container]}"
 
     def profiled(self, choice: Choice, memory: bool) -> tuple[PlanSample, dict[str, float]] | None:
@@ -115,71 +116,10 @@ class PlanMeter:
                 raise
             self._refuse(error)
             return None
-        owned: dict[str, float] = {}
-        for name, ms in settled(times, sample.latency).items():
-            owner = _owner(model, name, picks_by_name(self.space.prepared))
-            if owner:
-                owned[owner] = owned.get(owner, 0.0) + ms
-        return sample, owned
+        return sample, layer_times(model, times, sample.latency, picks_by_name(self.space.prepared))
 
 
 def packed_shares(model: ModelProto) -> dict[str, float]:
     """Bytes of a layer's packed weight over those of the weight itself."""
     stored = stored_weights(model).items()
     return {name: len(gzip.compress(value.tobytes(), LEVEL)) / value.nbytes for name, value in stored}
-
-
-def settled(times: Mapping[str, float], latency: float) -> dict[str, float]:
-    """A profile's times per node so that they sum to the latency that was measured without a profiler.
-
-    What profiling adds is much the same for every node, so it is taken off each of them; taken off in proportion, it
-    would make small layers look dear. No node keeps less than `LEAST` of its time. Where the sum is too small, as
-    runtimes also spend time between nodes, all times grow in proportion.
-    """
-    whole = sum(times.values())
-    if whole <= latency:
-        return {name: ms * latency / max(whole, 1e-9) for name, ms in times.items()}
-    low, high = 0.0, max(times.values())
-    for _ in range(40):
-        middle = (low + high) / 2
-        rest = sum(max(ms - middle, LEAST * ms) for ms in times.values())
-        low, high = (middle, high) if rest > latency else (low, middle)
-    return {name: max(ms - high, LEAST * ms) for name, ms in times.items()}
-
-
-def _owner(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str:
-    """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none, or
-    only one in another block: what a block does to its input is there only with that block. Conversions count for no
-    layer."""
-    name = name.rpartition("@")[2]
-    nodes = {node.name: node for node in model.graph.node}
-    chosen = {*quantizable_nodes(model), *(node.name for node in model.graph.node if node.op_type in INTEGER)}
-    before = _followed(model, name, nodes, chosen)
-    if before and name in picks and picks.get(before) != picks[name]:
-        behind = _reader(model, nodes[name], chosen)
-        return behind if picks.get(behind) == picks[name] else before
-    return before
-
-
-def _followed(model: ModelProto, name: str, nodes: Mapping[str, NodeProto], chosen: Collection[str]) -> str:
-    """The layer itself, or what it follows, or what reads it where it follows none."""
-    made = producers(model)
-    while name not in chosen:
-        node = nodes.get(name)
-        if node is None or node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith(".guard"):
-            return ""
-        before = next((made[value] for value in node.input if value in made), None)
-        while before is not None and before.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            before = next((made[value] for value in before.input if value in made), None)
-        if before is None:
-            return _reader(model, node, chosen)
-        name = before.name
-    return name
-
-
-def _reader(model: ModelProto, node: NodeProto | None, chosen: Collection[str]) -> str:
-    """The first layer behind a node."""
-    readers = consumers(model)
-    while node is not None and node.name not in chosen:
-        node = next(iter(readers.get(node.output[0], [])), None)
-    return node.name if node is not None else ""

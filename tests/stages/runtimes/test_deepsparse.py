@@ -26,7 +26,8 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
 from paredown.stages.measuring.model_files import portable_model
-from paredown.stages.planning.plan_meter import PlanMeter, _owner
+from paredown.stages.planning.layer_times import owning_layer
+from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.deepsparse import DeepSparse
@@ -81,7 +82,7 @@ def test_work_is_multiply_adds(prepared: PreparedModel, tmp_path: Path) -> None:
 
 def test_what_stands_behind_an_integer_layer_counts_for_it(prepared: PreparedModel) -> None:
     model = conv_integer(int8(prepared))
-    owners = {node.name: _owner(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
+    owners = {node.name: owning_layer(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
     for name in ("stem.0", "block.conv2", "depthwise", "fc"):
         assert {owners[f"{name}{part}"] for part in ("", ".biased", ".cast", ".scaled")} == {name}
     assert owners["mean"] == "pointwise.0"

@@ -18,7 +18,7 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.judge import TeacherComparison
-from paredown.stages.planning.plan_meter import _owner
+from paredown.stages.planning.layer_times import owning_layer
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -110,8 +110,8 @@ def test_a_judge_leaves_the_trace_as_it_was(prepared: PreparedModel, images: tor
 
 
 def test_the_shrink_is_timed_with_the_layer_that_reads_it(prepared: PreparedModel) -> None:
-    assert _owner(lowered(prepared, SMALL), "shrunk", {}) == "stem.0"
-    assert _owner(lowered(prepared, int8(prepared)), "shrunk", {}) == "stem.0"
+    assert owning_layer(lowered(prepared, SMALL), "shrunk", {}) == "stem.0"
+    assert owning_layer(lowered(prepared, int8(prepared)), "shrunk", {}) == "stem.0"
 
 
 def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Module, images: torch.Tensor) -> None:

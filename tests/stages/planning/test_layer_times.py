@@ -11,7 +11,7 @@ from paredown.models.onnx.edit import save
 from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import unit
-from paredown.stages.planning.plan_meter import _owner
+from paredown.stages.planning.layer_times import owning_layer
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.support.ort_profile import node_durations
@@ -50,7 +50,7 @@ def padded(tools: Any) -> PreparedModel:
 def owners(prepared: PreparedModel) -> dict[str, str]:
     """Every node of the original's file, and the layer that its time counts for."""
     model = network_of_plan(prepared, {}).model
-    return {node.name: _owner(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
+    return {node.name: owning_layer(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
 
 
 def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -> None:
@@ -67,7 +67,7 @@ def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -
 def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: PreparedModel) -> None:
     model = network_of_plan(padded, {}).model
     moved = [node.name for node in model.graph.node if node.op_type == "Pad"]
-    assert {_owner(model, name, {}) for name in moved} == {"stem.conv"}
+    assert {owning_layer(model, name, {}) for name in moved} == {"stem.conv"}
 
 
 def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedModel, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedMo
         pytest.skip("onnxruntime uses no blocked layout on this processor")
     model, picks = network_of_plan(padded, {}).model, picks_by_name(padded)
     for_slices = [name for op, name in changes if op == "+ReorderOutput" and name.startswith("slice")]
-    assert [_owner(model, f"+ReorderOutput@{name}", picks) for name in for_slices] == ["add"]
+    assert [owning_layer(model, f"+ReorderOutput@{name}", picks) for name in for_slices] == ["add"]
 
 
 def call(name: str, op: str, us: int) -> dict[str, Any]:
