@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from paredown.models.data.augment import augment
 from paredown.models.data.dataset import Data, Split
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.spec import DataSpec, Splits
@@ -180,25 +179,6 @@ def test_without_augmentation_training_sees_what_evaluation_sees(root: Path) -> 
     assert len(images) == 55
     assert images.is_contiguous(memory_format=torch.channels_last)
     assert np.array_equal(images.numpy(), data.normalise(data.train.images[positions.numpy()]))
-
-
-@pytest.mark.parametrize(("kind", "count"), [("none", 1), ("flip", 2), ("dihedral", 8)])
-def test_augmentation_gives_exactly_the_symmetries_it_names(kind: str, count: int) -> None:
-    image = _image(0, size=8)
-    batch = np.repeat(image[None], 200, axis=0)
-    seen = {one.tobytes() for one in augment(batch, kind, np.random.default_rng(0))}
-    flips = [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]
-    whole = [one.tobytes() for one in flips] + [one.transpose(1, 0, 2).tobytes() for one in flips]
-    assert seen == set(whole[:count])
-    assert np.array_equal(batch, np.repeat(image[None], 200, axis=0))
-
-
-def test_augmentation_shifts_by_up_to_a_sixteenth_and_reflects_the_border() -> None:
-    column = np.arange(32, dtype=np.uint8)
-    batch = np.repeat(np.tile(column[None, :, None], (32, 1, 3))[None], 200, axis=0)
-    rows = {tuple(one[0, :, 0].tolist()) for one in augment(batch, "flip", np.random.default_rng(0))}
-    shifted = {tuple(np.pad(column, 2, mode="reflect")[start : start + 32].tolist()) for start in range(5)}
-    assert rows == shifted | {tuple(reversed(row)) for row in shifted}
 
 
 def test_take_keeps_the_proportions_and_the_pairs(root: Path) -> None:
