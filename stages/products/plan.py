@@ -11,6 +11,7 @@ from paredown.stages.products.documents import LEFT_OUT, damaged, parse, plain, 
 from paredown.stages.products.evidence import Evidence
 
 NOT_AN_ALTERNATIVE = math.nan
+"""The `disturbance` of a plan that was not on the shortlist: its record has no such key."""
 SEARCHED = ("limits", "margin", "baseline", "measured_plans", "front", "blocks", "least", "gap", "solve_seconds")
 """What only a search knows, and no plan that was given."""
 
