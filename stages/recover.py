@@ -16,7 +16,7 @@ from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.training_curve import Epoch, TrainingCurve
 from paredown.stages.training.device import rank_and_size
-from paredown.stages.training.distillation import Distillation, Points, Weights, feature_points
+from paredown.stages.training.distillation import Distillation, LossWeights, Points, feature_points
 from paredown.stages.training.loop import train
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
@@ -108,7 +108,7 @@ class Recover(Stage):
         return curve
 
     def _loss(self, teacher: nn.Module, student: nn.Module, points: Points) -> Distillation:
-        weights = Weights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
+        weights = LossWeights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
         return Distillation(teacher, student, weights, points)
 
     def _task(self, phase: Literal["distil", "quantize"], data: Data, loss: Loss, state: State) -> TrainingTask:

@@ -121,8 +121,8 @@ def _check_sparse(model: ModelProto) -> None:
 
 def _read_external(tensor: TensorProto, file: Path, needed: int) -> None:
     where = f"its tensor {tensor.name!r}"
-    said = {entry.key: entry.value for entry in tensor.external_data}
-    numbers = [said.get("offset") or "0", said.get("length") or str(needed)]
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    numbers = [entries.get("offset") or "0", entries.get("length") or str(needed)]
     if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in numbers):
         raise RefusedError(f"{where} has no sound offset and length in {file.name!r}")
     offset, length = map(int, numbers)

@@ -27,7 +27,7 @@ Points = Mapping[str, list[int]]
 
 
 @dataclass(frozen=True)
-class Weights:
+class LossWeights:
     """What the parts of the loss weigh."""
 
     logits: float
@@ -84,7 +84,7 @@ class Distillation:
     `wanted` and `learnt` are the features (N, C, H, W) of the last batch, of teacher and student, by point.
     """
 
-    def __init__(self, teacher: nn.Module, student: nn.Module, weights: Weights, points: Points) -> None:
+    def __init__(self, teacher: nn.Module, student: nn.Module, weights: LossWeights, points: Points) -> None:
         self.teacher, self.weights = teacher.to(training_device()).eval(), weights
         self.teacher.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.points = {name: kept for name, kept in points.items() if weights.features and _has(student, name)}

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from paredown.models.compression.channel_groups import remove_channels
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.training.distillation import Distillation, Weights, feature_points, soft_loss
+from paredown.stages.training.distillation import Distillation, LossWeights, feature_points, soft_loss
 from paredown.stages.transforms.narrow import Narrow, kept_by_layer
 
 LABELS = torch.arange(12) % 3
@@ -60,7 +60,7 @@ def test_a_student_that_is_its_teacher_has_nothing_to_learn(
     net: nn.Module, prepared: PreparedModel, images: torch.Tensor
 ) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
+    loss = Distillation(net, student, LossWeights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
     assert value_of(loss, student, images) == pytest.approx(0, abs=1e-6)
 
 
@@ -70,7 +70,7 @@ def test_features_are_compared_on_the_channels_that_stayed(
     """The last group is narrowed: what its other channels compute is as before, so their error is 0."""
     choice = {"narrow:pointwise.0": "16"}
     student = remove_channels(net, prepared.network.shape, kept_by_layer(prepared, choice)).eval()
-    only = Weights(0.0, 0.0, 1.0, 2.0)
+    only = LossWeights(0.0, 0.0, 1.0, 2.0)
     right = Distillation(net, student, only, feature_points(prepared, [Narrow()], choice, net))
     assert value_of(right, student, images) == pytest.approx(0, abs=1e-5)
     right.close()
@@ -85,7 +85,7 @@ def test_the_parts_are_weighed(net: nn.Module, images: torch.Tensor) -> None:
     with torch.no_grad():
         student.get_parameter("fc.weight").normal_()
         logits, answer = student(images), net(images)
-    loss = Distillation(net, student, Weights(0.7, 0.3, 0.0, 2.0), {})
+    loss = Distillation(net, student, LossWeights(0.7, 0.3, 0.0, 2.0), {})
     expected = 0.7 * soft_loss(logits, answer, 2.0) + 0.3 * cross_entropy(logits, LABELS)
     assert value_of(loss, student, images) == pytest.approx(float(expected), rel=1e-5)
 
@@ -95,7 +95,9 @@ def test_gradients_reach_the_student_and_not_the_teacher(
 ) -> None:
     choice = {"narrow:block.conv2": "8", "narrow:block.conv1": "16"}
     student = remove_channels(net, prepared.network.shape, kept_by_layer(prepared, choice)).train()
-    loss = Distillation(net, student, Weights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, [Narrow()], choice, net))
+    loss = Distillation(
+        net, student, LossWeights(0.7, 0.3, 0.5, 2.0), feature_points(prepared, [Narrow()], choice, net)
+    )
     loss(student, images, LABELS).backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in student.parameters())
     assert all(p.grad is None for p in net.parameters())
@@ -108,7 +110,7 @@ def test_features_alone_teach_the_layers_before_them(
     student = copy.deepcopy(net)
     with torch.no_grad():
         student.get_parameter("block.conv1.weight").mul_(0.5)
-    loss = Distillation(net, student, Weights(0.0, 0.0, 1.0, 2.0), {"block.bn2": list(range(16))})
+    loss = Distillation(net, student, LossWeights(0.0, 0.0, 1.0, 2.0), {"block.bn2": list(range(16))})
     loss(student, images, LABELS).backward()
     grads = {name: p.grad for name, p in student.named_parameters()}
     assert grads["block.conv1.weight"] is not None
@@ -118,7 +120,7 @@ def test_features_alone_teach_the_layers_before_them(
 
 def test_closing_takes_the_hooks_away(net: nn.Module, prepared: PreparedModel, images: torch.Tensor) -> None:
     student = copy.deepcopy(net)
-    loss = Distillation(net, student, Weights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
+    loss = Distillation(net, student, LossWeights(1.0, 0.0, 1.0, 2.0), feature_points(prepared, [Narrow()], {}, net))
     loss.close()
     student(images)
     assert loss.learnt == {}

@@ -23,7 +23,7 @@ from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.training.distillation import Distillation, Weights
+from paredown.stages.training.distillation import Distillation, LossWeights
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.transforms.loading import load_transforms
 from paredown.stages.transforms.narrow import Narrow
@@ -116,7 +116,7 @@ def test_the_shrink_is_timed_with_the_layer_that_reads_it(prepared: PreparedMode
 
 def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Module, images: torch.Tensor) -> None:
     student = Resize().apply(_named(net), SMALL, net).train()
-    loss = Distillation(net, student, Weights(0.0, 0.0, 1.0, 2.0), {"block.bn2": list(range(16))})
+    loss = Distillation(net, student, LossWeights(0.0, 0.0, 1.0, 2.0), {"block.bn2": list(range(16))})
     loss(student, images, torch.arange(16) % 3).backward()
     assert loss.wanted["block.bn2"].shape[2:] == (12, 12)
     assert loss.learnt["block.bn2"].shape[2:] == (8, 8)
