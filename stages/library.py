@@ -122,7 +122,7 @@ class Library(Stage):
         return list(itertools.islice(epochs, -(-self.images // 32)))
 
     def _origin(self, original: nn.Module, data: Data, state: State) -> str:
-        """What a trained replacement depends on beside itself."""
+        """What a trained replacement's weights depend on beside itself and its place, as one line."""
         return f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed} {digest_module(original)}"
 
     def _sources(self, root: Path) -> dict[str, str]:
@@ -166,7 +166,7 @@ class Library(Stage):
 
 
 def _weights(span: Span, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:
-    """Of the candidates that were kept, by block, candidate and name."""
+    """`block:candidate:parameter` to the weights of the candidates that were kept."""
     states = {name: candidates[name].cpu().state_dict() for name in kept}
     return {f"{span.first.name}:{n}:{key}": v.contiguous() for n, state in states.items() for key, v in state.items()}
 

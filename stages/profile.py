@@ -82,7 +82,7 @@ class ProfileStage(Stage):
         """Whether the network is prepared with the replacements of blocks that `library` has left."""
         return "library" in self.also_needs(root)
 
-    def _profile(self, meter: "PlanMeter", state: State) -> CostProfile:
+    def _profile(self, meter: PlanMeter, state: State) -> CostProfile:
         space, every = meter.space, meter.space.variants()
         # Zeros that are not skipped take as long as weights.
         skipped = meter.runtime.supports("sparse")
@@ -120,7 +120,8 @@ class ProfileStage(Stage):
 
 
 def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:
-    """Per layer and kernel what the target's container leaves of the bytes; nothing where there is none."""
+    """Layer to kernel to the share of the weights' bytes that is left in the target's container; empty where the target
+    has none."""
     shares: dict[str, dict[str, float]] = {}
     for choice in variants if meter.state.target.container != "plain" else ():
         packed = packed_shares(meter.lower(choice))

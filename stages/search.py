@@ -1,4 +1,4 @@
-"""Candidates and limits to a plan: solved exactly, measured, corrected and solved again until it is true."""
+"""Chooses a plan under the limits: solved exactly, measured, the cost model corrected, and solved again until both agree."""
 
 import math
 from collections.abc import Mapping

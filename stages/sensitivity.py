@@ -49,26 +49,29 @@ class Sensitivity(Stage):
         losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}
         ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, plans).save(state.out)
 
-    def _singles(self, judge: "TeacherComparison", sites: Sequence[Site], state: State) -> Losses:
+    def _singles(self, judge: TeacherComparison, sites: Sequence[Site], state: State) -> Losses:
+        """Site to candidate to the nats that it costs alone: its loss with the picks that it cannot be without (its
+        site's owner, the first of its needs), less what those cost themselves. Owners come first in `sites`."""
         losses: Losses = {}
         needs = {(site.name, c.name): dict(c.needs[:1]) for site in sites for c in site.candidates}
         for index, site in enumerate(sites):
             state.progress("sensitivity: candidates", index, len(sites))
-            needed, without = dict[str, str](), 0.0
+            owner_picks, owner_loss = dict[str, str](), 0.0
             if site.owner:
-                needed, without = {**dict([site.owner]), **needs[site.owner]}, losses[site.owner[0]][site.owner[1]]
+                owner_picks = {**dict([site.owner]), **needs[site.owner]}
+                owner_loss = losses[site.owner[0]][site.owner[1]]
             losses[site.name] = {site.candidates[0].name: 0.0}
             for candidate in site.candidates[1:]:
                 also = needs[site.name, candidate.name]
-                known = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
-                more = judge.loss({**needed, **also, site.name: candidate.name}) - without - known
-                losses[site.name][candidate.name] = max(more, 0.0)
+                also_loss = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
+                loss = judge.loss({**owner_picks, **also, site.name: candidate.name})
+                losses[site.name][candidate.name] = max(loss - owner_loss - also_loss, 0.0)
             if site.ordered:
                 _monotone(losses[site.name])
         return losses
 
     def _whole_plans(
-        self, judge: "TeacherComparison", sites: Sequence[Site], singles: Losses, state: State
+        self, judge: TeacherComparison, sites: Sequence[Site], singles: Losses, state: State
     ) -> tuple[Fit, int]:
         """The coefficients, and how many plans it took until more no longer improved them."""
         rng, plans, measured = np.random.default_rng(state.seed + 1), list[Choice](), list[float]()

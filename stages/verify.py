@@ -115,7 +115,7 @@ def clear(bound: Bound | None, times: Sequence[Rounds]) -> bool:
 
 
 def in_pairs(times: Sequence[Rounds]) -> Paired:
-    """Original and artifact with one session per round."""
+    """The (round, run) ms of original and artifact as paired rounds with one session each."""
     old, new = (np.array(one)[:, None, :] for one in times)
     return Paired(old, new)
 
@@ -164,7 +164,7 @@ def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof
 
 
 def _zeros(state: State, plan: Plan) -> dict[str, float]:
-    """Of the plan's sparse layers the share of zeros in the artifact's weights."""
+    """Sparse layer of the plan to the share of zeros in its weights in the artifact."""
     shares = zero_shares(load(portable_model(state.out)))
     return {layer.name: shares[layer.name] for layer in plan.layers if layer.sparsity}
 

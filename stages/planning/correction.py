@@ -1,4 +1,4 @@
-"""What whole plans that were measured teach the cost model."""
+"""Fits the weights of the cost model to whole plans that were measured."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,7 +42,7 @@ def refitted(
 
 
 def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
-    """(samples,) How much each one counts."""
+    """(samples,) How much each sample counts in the fit; see `refitted` for `chosen` and `at`."""
     if at is None:
         return np.ones(len(latencies))
     close: Floats = np.exp(-np.square(np.log(latencies / at) / ALIKE) / 2)
@@ -51,7 +51,7 @@ def _importance(latencies: Floats, chosen: int, at: float | None) -> Floats:
 
 
 def scaled_to(space: PlanSpace, profile: CostProfile, sample: PlanSample) -> CostProfile:
-    """The profile scaled so that it predicts this sample exactly: where a search stands, a bias of the whole fit is no
-    reason to solve again for a plan that was just measured as too slow."""
+    """The profile with all weights scaled alike, so that it predicts this sample's latency exactly: where a search
+    stands, a bias of the whole fit is no reason to solve again for a plan that was just measured as too slow."""
     ratio = sample.latency / space.predict(profile, sample.choice)["latency"]
     return replace(profile, weights=tuple(weight * ratio for weight in profile.weights))

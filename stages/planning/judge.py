@@ -34,7 +34,8 @@ class TeacherComparison:
 
 @contextmanager
 def restored_parameters(module: nn.Module) -> Iterator[None]:
-    """Gives a module back the parameters that it had; a copy of a traced network takes twenty times as long."""
+    """Within, a module's parameters may be changed; afterwards it has those from before. A copy of a traced network
+    takes twenty times as long."""
     before = {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
     try:
         yield

@@ -61,7 +61,7 @@ def fit_kernels(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> dict[
 
 
 def _by_kernel(times: Sequence[tuple[LayerForm, float]]) -> dict[str, list[tuple[LayerForm, float]]]:
-    """Dense kernels first."""
+    """Kernel to its (form, ms) pairs, dense kernels first."""
     by_kernel: dict[str, list[tuple[LayerForm, float]]] = {}
     for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
         by_kernel.setdefault(form.kernel, []).append((form, ms))
@@ -77,7 +77,7 @@ def fit_layer(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[f
 
 
 def layer_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
-    """Uncorrected ms of one layer in context."""
+    """Ms of one layer in context as the runtime's profile has it, before any weight."""
     return float(features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
 
 
@@ -86,11 +86,12 @@ def _kernel(profile: CostProfile, layer: Layer, form: LayerForm) -> str:
 
 
 def corrected_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
-    """Ms of one layer in context, scaled by what whole plans taught."""
+    """Ms of one layer in context, times the weight of its term, which was fitted to whole plans."""
     return profile.weights[term_of(profile, layer, form)] * layer_ms(profile, layer, form)
 
 
 def term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
+    """The number in `TERMS` of the term that a layer's time belongs to."""
     if layer.op == "add":
         return TERMS.index("join")
     sparse = _kernel(profile, layer, form) != form.precision

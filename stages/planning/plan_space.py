@@ -114,5 +114,5 @@ class PlanSpace:
 
 
 def load_plan_space(state: State) -> PlanSpace:
-    """The plans that the stage `profile` opened."""
+    """The model that the stage `profile` prepared, with the transforms that it named."""
     return PlanSpace(load_prepared_model(state), profiled_transforms(state))

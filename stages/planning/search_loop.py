@@ -127,7 +127,7 @@ class SearchLoop:
                 yield plan
 
     def _seems_to_hold(self, sample: PlanSample) -> bool:
-        """By what was measured of it; memory was not always."""
+        """Whether no cost that was measured of it is over its limit; memory was not always measured."""
         real = sample.costs.named()
         return all(real[name] <= limit for name, limit in self.limits.items() if name in real)
 
@@ -164,7 +164,8 @@ class SearchLoop:
         return all(real[name] <= limit / (1 - margin) * (1 - margin / 2) for name, limit in self.limits.items())
 
     def shortlist(self, first: MeasuredPlan) -> MeasuredPlan:
-        """Plans far apart can be near in predicted loss: the one that really disturbs the network least wins."""
+        """`first` or one of the `alternatives`, which are solved and measured now: the one that disturbs the network's
+        answers least on validation images, as plans far apart can be near in predicted loss."""
         plans, problem = [first], self.problem(first.profile)
         for index in range(self.options.alternatives):
             self.meter.state.progress("search: alternatives", index, self.options.alternatives)
@@ -179,7 +180,8 @@ class SearchLoop:
         return plans[best]
 
     def front(self, profile: CostProfile, count: int) -> tuple[CostSummary, ...]:
-        """The least loss for a row of latency budgets, the other limits as they are."""
+        """Predicted costs and loss of the best plan at each of `count` latency limits, from a fifth of the unchanged
+        network's up to it, the other limits as they are."""
         problem, points = self.problem(profile), list[CostSummary]()
         whole = self.meter.space.predict(profile, {})["latency"]
         others = {name: limit for name, limit in self.limits.items() if name != "latency"}

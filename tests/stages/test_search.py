@@ -201,17 +201,6 @@ def test_what_is_measured_is_the_file_of_the_plan(planned: State, tmp_path: Path
     onnx.checker.check_model(model)
 
 
-def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> None:
-    space = load_plan_space(planned)
-    variants = space.variants()
-    assert variants[0] == {}
-    expected = 1
-    for transform in space.transforms:
-        expected *= 1 + len(transform.uniform(space.prepared))
-    assert len({json.dumps(choice, sort_keys=True) for choice in variants}) == len(variants) == expected
-    assert all(set(choice) <= {s.name for s in space.sites} for choice in variants)
-
-
 def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Path) -> None:
     space = load_plan_space(planned)
     meter = PlanMeter(space, replace(planned, out=tmp_path))

@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import borders
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.planning import footprint, latency_model
 from paredown.stages.planning.latency_model import TERMS
-from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -88,40 +86,6 @@ def test_bytes_of_weights() -> None:
     assert footprint.weight_bytes(DEPTHWISE, LayerForm(8, 8)) == 4 * (8 * 9 + 8)
 
 
-def test_sizes_and_activations_shrink_with_width_and_precision(prepared: PreparedModel) -> None:
-    plain = PlanSpace(prepared, BOTH).size_mib({})
-    narrow = PlanSpace(prepared, BOTH).size_mib({"narrow:block.conv1": "16"})
-    int8 = PlanSpace(prepared, BOTH).size_mib({"quantize:block.conv1": "int8"})
-    # 16 channels less: their weights in conv1 and conv2, and their biases in conv1.
-    assert (plain - narrow) * 2**20 == pytest.approx(4 * (16 * 16 * 9 * 2 + 16))
-    assert (plain - int8) * 2**20 == pytest.approx(3 * 16 * 32 * 9 + 4 * 32 - 17 * 32)
-
-
-def test_what_is_alive_at_each_step(prepared: PreparedModel) -> None:
-    live = PlanSpace(prepared, BOTH).live_mib({})
-    order = [layer.name for layer in prepared.network.layers]
-    stem, inner = 16 * 144 * 4 / 2**20, 32 * 144 * 4 / 2**20
-    assert live[order.index("stem.0")] == pytest.approx(stem)
-    # The shortcut stays alive until the addition has read it.
-    assert live[order.index("block.conv1")] == pytest.approx(stem + inner)
-    assert live[order.index("block.conv2")] == pytest.approx(stem + inner + stem)
-    assert live[order.index("add")] == pytest.approx(3 * stem)
-    halved = PlanSpace(prepared, BOTH).live_mib({"quantize:block.conv1": "int8"})
-    assert halved[order.index("block.conv1")] == pytest.approx(stem + inner / 4)
-
-
-def test_borders_are_the_edges_between_layers(prepared: PreparedModel) -> None:
-    assert {(a.name, b.name) for a, b, _ in borders(prepared)} == {
-        ("stem.0", "block.conv1"),
-        ("stem.0", "add"),
-        ("block.conv1", "block.conv2"),
-        ("block.conv2", "add"),
-        ("add", "depthwise"),
-        ("depthwise", "pointwise.0"),
-        ("pointwise.0", "fc"),
-    }
-
-
 def test_only_a_change_of_precision_is_a_border(prepared: PreparedModel) -> None:
     layer = prepared.network.layer("block.conv2")
     assert latency_model.border_terms(layer, LayerForm(16, 32), LayerForm(32, 16)) == (0.0, 0.0)
@@ -130,29 +94,6 @@ def test_only_a_change_of_precision_is_a_border(prepared: PreparedModel) -> None
         24 * 64 / 1e6,
         1.0,
     )
-
-
-def test_terms_of_a_plan(prepared: PreparedModel) -> None:
-    profile = profile_of(prepared)
-    plain = dict(zip(TERMS, PlanSpace(prepared, BOTH).latency_terms(profile, {}), strict=True))
-    assert plain["dense int8"] == plain["depthwise int8"] == plain["borders"] == plain["border elements"] == 0
-    assert plain["depthwise fp32"] == pytest.approx(9 * 16 * 36 / 1e6 + 0.001)
-    changed = PlanSpace(prepared, BOTH).latency_terms(profile, {"quantize:depthwise": "int8"})
-    mixed = dict(zip(TERMS, changed, strict=True))
-    assert mixed["depthwise fp32"] == 0
-    assert mixed["depthwise int8"] == pytest.approx(0.4 * 9 * 16 * 36 / 1e6 + 0.001)
-    assert mixed["borders"] == pytest.approx(2 * latency_model.BORDER_MS)
-
-
-def test_a_prediction_is_the_weighted_sum_of_its_terms(prepared: PreparedModel) -> None:
-    weights = tuple(float(value) for value in range(1, len(TERMS) + 1))
-    profile, choice = profile_of(prepared, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
-    terms = PlanSpace(prepared, BOTH).latency_terms(profile, choice)
-    found = PlanSpace(prepared, BOTH).predict(profile, choice)
-    assert found["latency"] == pytest.approx(float(terms @ np.array(weights)))
-    assert found["size"] == pytest.approx(PlanSpace(prepared, BOTH).size_mib(choice) + 0.01)
-    live = max(PlanSpace(prepared, BOTH).live_mib(choice).values())
-    assert found["memory"] == pytest.approx(40 + 2 * PlanSpace(prepared, BOTH).size_mib(choice) + live)
 
 
 def test_correct_weights_stay_and_wrong_ones_are_found() -> None:
