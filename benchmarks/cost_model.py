@@ -143,7 +143,7 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
 
 def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list[float], str]:
     """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
-    space, (profile, _) = load_plan_space(state), load_profile(state)
+    space, profile = load_plan_space(state), load_profile(state)
     meter = PlanMeter(space, state, rounds=ROUNDS)
     problem = build_problem(space, profile, ExpectedLosses.load(state.product("sensitivity")).losses, {"latency": 1.0})
     whole = space.predict(profile, {})["latency"]

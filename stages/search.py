@@ -1,4 +1,4 @@
-"""Chooses a plan under the limits: solved exactly, measured, the cost model corrected, and solved again until both agree."""
+"""A plan under the limits: solved exactly, measured, the cost model corrected, solved again until both agree."""
 
 import math
 from collections.abc import Mapping
@@ -50,7 +50,7 @@ class Search(Stage):
     )
 
     def run(self, state: State) -> None:
-        space, (profile, _) = load_plan_space(state), load_profile(state)
+        space, profile = load_plan_space(state), load_profile(state)
         baseline = Evidence.load(state.product("baseline"))
         reserved = metadata_room_mib(state.open_data().classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)

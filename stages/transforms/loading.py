@@ -39,12 +39,12 @@ def profiled_transforms(state: State) -> tuple[Transform, ...]:
     return tuple(load_transforms(ProfiledSites.load(state.product("profile")).transforms, state.root).values())
 
 
-def load_profile(state: State) -> tuple[CostProfile, tuple[Transform, ...]]:
-    """The cost model, and the transforms that it was made for. Raises InputError where a lock left it untimed."""
+def load_profile(state: State) -> CostProfile:
+    """The cost model that the stage `profile` fitted. Raises InputError where a lock left the profile untimed."""
     profile = ProfiledSites.load(state.product("profile"))
     if profile.costs is None:
         raise InputError("the profile holds no times: it was made for the plan of a lock")
-    return profile.costs, tuple(load_transforms(profile.transforms, state.root).values())
+    return profile.costs
 
 
 def needed_products(named: Sequence[str], root: Path) -> tuple[str, ...]:

@@ -18,18 +18,16 @@ from paredown.models.data.dataset import Data
 from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import weights
 from paredown.stages import export
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, load_weights, save_weights
 from paredown.stages.base import State
 from paredown.stages.limits import Target
-from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import Lowered, compressed, reestimate_batch_norm
-from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)
@@ -55,15 +53,11 @@ def test_the_teacher_is_the_fitted_one_where_there_is_one(
 
 
 def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
-    prepared, (_, transforms), choice = (
-        load_prepared_model(finished),
-        load_profile(finished),
-        Plan.load(finished.product("plan")).choice,
-    )
+    space, choice = load_plan_space(finished), Plan.load(finished.product("plan")).choice
     module = compressed(finished, of(finished))
-    for layer in prepared.network.layers:
+    for layer in space.prepared.network.layers:
         if layer.op != "add":
-            form = PlanSpace(prepared, transforms).form_of(layer, choice)
+            form = space.form_of(layer, choice)
             assert module.get_parameter(f"{layer.name}.weight").shape[0] == form.channels_out
 
 

@@ -215,7 +215,7 @@ def test_the_search_merges_and_the_artifact_has_one_block(merged: State) -> None
 
 def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
     """Also where a value passes through a block that another one absorbed."""
-    space, (profile, _) = load_plan_space(merged), load_profile(merged)
+    space, profile = load_plan_space(merged), load_profile(merged)
     problem = build_problem(space, profile, ExpectedLosses.load(merged.product("sensitivity")).losses, {"latency": 1.0})
     rng, seen = np.random.default_rng(0), set[str]()
     for _ in range(60):
@@ -230,7 +230,7 @@ def test_every_plan_costs_what_its_own_network_does(merged: State) -> None:
 
 
 def test_every_solver_keeps_pairs_together(merged: State) -> None:
-    space, (profile, _) = load_plan_space(merged), load_profile(merged)
+    space, profile = load_plan_space(merged), load_profile(merged)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     problem = build_problem(
         space,
@@ -268,7 +268,7 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
 
 def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     """Also where the model believes that it does not."""
-    space, (profile, _) = load_plan_space(merged), load_profile(merged)
+    space, profile = load_plan_space(merged), load_profile(merged)
     slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]

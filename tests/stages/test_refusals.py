@@ -82,7 +82,7 @@ def test_random_plans_that_abort_are_left_out_of_the_profile(started: State, run
     state = run(aborting(started, tmp_path, ("fc",), ("stem.0",)), "profile", tmp_path, plans=8, images=16)
     (line,) = read_notes(tmp_path)
     assert "left out, as the runtime could not run them: exact cannot use this file: it aborts" in line
-    profile, _ = load_profile(state)
+    profile = load_profile(state)
     assert len(profile.samples) < 8 + 8  # 8 variants
     assert not list((tmp_path / "profile").glob("plan.onnx*"))
 
@@ -95,7 +95,7 @@ def test_a_precision_that_cannot_be_run_at_all_is_one_clear_line(started: State,
 
 def test_a_search_goes_on_with_a_plan_that_is_another_one(planned: State, tmp_path: Path) -> None:
     loop = loop_of(planned, tmp_path, Refusing)
-    found = loop.run(load_profile(planned)[0])
+    found = loop.run(load_profile(planned))
     assert found.holds and found.sample is not None
     assert len(loop.refused) == 2
     for refused in loop.refused:

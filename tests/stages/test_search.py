@@ -215,7 +215,7 @@ def test_a_plan_is_one_of_the_problem(planned: State) -> None:
     from paredown.stages.planning.problem_builder import build_problem
     from paredown.stages.products.losses import ExpectedLosses
 
-    space, (profile, _) = load_plan_space(planned), load_profile(planned)
+    space, profile = load_plan_space(planned), load_profile(planned)
     problem = build_problem(
         space, profile, ExpectedLosses.load(planned.product("sensitivity")).losses, {"latency": 1.0}
     )
@@ -254,7 +254,7 @@ def test_a_plan_that_the_profile_measured_is_as_good_as_any(planned: State, tmp_
         solver = {str(tmp_path / "worst.py"): {}}
         found[known] = plan_of(searched(planned, folder, p50(0.6), solver=solver, known=known))
     assert found[True]["predicted"]["loss"] < found[False]["predicted"]["loss"]
-    profile, _ = load_profile(planned)
+    profile = load_profile(planned)
     assert len(found[True]["measured_plans"]) == 1 and found[True]["measured_plans"][0]["holds"]
     chosen = found[True]["choice"]
     assert any(sample.choice.items() <= chosen.items() for sample in profile.samples if sample.choice)

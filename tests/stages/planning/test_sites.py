@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 
 from paredown.models.errors import InputError
-from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.engines.base import Tuned
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses
@@ -99,8 +98,8 @@ def test_pins_hold_through_the_search(started: State, run: Callable[..., State],
     layers = {"fc": "fp32", "add": "fp32", "depthwise": "int8"}
     state = run(started, "profile", tmp_path, transforms={"quantize": {"layers": layers}}, plans=2, images=32)
     state = run(state, "sensitivity", tmp_path, images=8, plans=0)
-    profile, transforms = load_profile(state)
-    meter = PlanMeter(PlanSpace(load_prepared_model(state), transforms), replace(state, out=tmp_path))
+    profile = load_profile(state)
+    meter = PlanMeter(load_plan_space(state), replace(state, out=tmp_path))
     loop = SearchLoop(
         Search().loop_options(),
         meter,

@@ -25,7 +25,7 @@ from paredown.stages.products.product_files import read_notes
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.transforms.loading import load_profile
+from paredown.stages.transforms.loading import load_profile, profiled_transforms
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
 
@@ -179,7 +179,7 @@ def test_where_zeros_gain_nothing_they_are_left_out_with_the_numbers(started: St
     state = replace(started, target=Target(runtime=str(started.root / "exact.py")))
     transforms = {"sparsify": {"levels": [0.9]}, "quantize": {}}
     state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
-    assert [type(one).__name__ for one in load_profile(state)[1]] == ["Quantize"]
+    assert [type(one).__name__ for one in profiled_transforms(state)] == ["Quantize"]
     (line,) = read_notes(tmp_path)
     assert "sparsify is left out" in line and "`narrow` removes whole channels" in line
     assert "With block4@0.9 everywhere this network takes 1.00x of the time and 1.00x of the bytes" in line
@@ -201,7 +201,7 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
         .replace("import shapes, weights", "import load, shapes, weights")
     )
     state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
-    profile, _ = load_profile(state)
+    profile = load_profile(state)
     assert all(set(kernels) == {"fp32", "int8"} for kernels in profile.layers.values())
     shares = profile.shares["block.conv1"]
     assert shares["int8 unstructured@0.9"] < shares["int8 unstructured@0.5"] < shares["int8"] <= 1.01
