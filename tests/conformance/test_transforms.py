@@ -21,7 +21,8 @@ from paredown.stages.planning.footprint import pixels
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.transforms.base import Transform
+from paredown.stages.transforms.base import OTHERWISE, Transform
+from paredown.stages.transforms.loading import transform_of
 
 NAMES = plugins.names("transforms")
 
@@ -37,9 +38,9 @@ def transform(name: str) -> Transform:
 
 
 @pytest.fixture
-def prepared(name: str, prepared: PreparedModel, supernet: PreparedModel) -> PreparedModel:
-    """With blocks to choose from where the transform is about them."""
-    return supernet if name == "substitute" else prepared
+def prepared(transform: Transform, prepared: PreparedModel, supernet: PreparedModel) -> PreparedModel:
+    """With blocks to choose from where the transform needs them."""
+    return supernet if "library" in transform.NEEDS else prepared
 
 
 @pytest.fixture(scope="module")
@@ -102,12 +103,13 @@ def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     return {node.name: (area.get(read[node.name], 0), area.get(node.output[0], 0)) for node in model.graph.node}
 
 
-def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, prepared: PreparedModel) -> None:
+def test_sites_are_named_and_offer_a_choice(transform: Transform, prepared: PreparedModel) -> None:
+    """After the transform itself, or after the one that it derives from."""
     sites = transform.sites(prepared)
     assert sites
     assert len({site.name for site in sites}) == len(sites)
     for site in sites:
-        assert site.name.startswith(f"{name}:")
+        assert isinstance(transform, transform_of(site.name)) and site.place
         assert len(site.candidates) > 1
         assert len({candidate.name for candidate in site.candidates}) == len(site.candidates)
 
@@ -115,6 +117,46 @@ def test_sites_are_named_and_offer_a_choice(transform: Transform, name: str, pre
 def test_it_needs_a_feature_that_runtimes_are_asked_for(transform: Transform) -> None:
     """Those that the runtime protocol lists."""
     assert transform.FEATURE in ("int8", "narrow", "resize", "substitute", "sparse")
+
+
+def test_its_keys_are_its_own(transform: Transform) -> None:
+    """An option must not hide what others ask a transform."""
+    assert not set(vars(Transform)) & set(type(transform).model_fields)
+
+
+def test_what_it_calls_changes_is_listed(transform: Transform, prepared: PreparedModel) -> None:
+    for site in transform.sites(prepared):
+        candidates = [candidate.name for candidate in site.candidates]
+        changes = {transform.change_kind(a, b) for a in candidates for b in candidates if a != b}
+        assert changes <= {*transform.CHANGES, OTHERWISE}
+
+
+def test_what_drawings_show_says_nothing_of_the_unchanged_layer(transform: Transform, prepared: PreparedModel) -> None:
+    for site in transform.sites(prepared):
+        first, *others = [candidate.name for candidate in site.candidates]
+        plain = transform.describe(first, first)
+        assert plain is None or (plain.width == plain.kept and plain.bits in (None, 32))
+        assert all((transform.describe(first, other) is None) == (plain is None) for other in others)
+
+
+def test_its_pins_are_sites_and_candidates(transform: Transform, prepared: PreparedModel) -> None:
+    candidates = {site.name: [c.name for c in site.candidates] for site in transform.sites(prepared)}
+    assert all(name in candidates[site] for site, name in transform.pinned(prepared).items() if site in candidates)
+
+
+def test_the_channels_and_zeros_that_training_is_told_are_those_of_the_form(
+    transform: Transform, prepared: PreparedModel
+) -> None:
+    for choice in choices(transform, prepared):
+        one = network_of_plan(prepared, choice)
+        space, sparse = PlanSpace(one, (transform,)), transform.sparse_layers(choice)
+        for layer in one.network.layers:
+            assert space.form_of(layer, choice).sparsity == sparse.get(layer.name)
+        for group in one.groups:
+            kept = transform.kept_channels(one, group, choice, range(group.width))
+            assert list(kept) == sorted(set(kept))
+            for name in group.outputs:
+                assert space.form_of(one.network.layer(name), choice).channels_out == len(kept)
 
 
 def test_sites_are_the_same_every_time(transform: Transform, prepared: PreparedModel) -> None:
@@ -149,7 +191,7 @@ def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
 
 
 def test_what_is_lowered_computes_what_is_imitated(
-    transform: Transform, name: str, prepared: PreparedModel, images: torch.Tensor, tmp_path: Path
+    transform: Transform, prepared: PreparedModel, images: torch.Tensor, tmp_path: Path
 ) -> None:
     plain = plain_of(prepared, images)
     for choice in choices(transform, prepared):
@@ -162,7 +204,7 @@ def test_what_is_lowered_computes_what_is_imitated(
         ):
             assert change > 0
         # Integer kernels round halves in their own way; everything else must be exact.
-        assert error <= (0.5 * change if name == "quantize" else 1e-4 * plain.std())
+        assert error <= (0.5 * change if transform.FEATURE == "int8" else 1e-4 * plain.std())
 
 
 def test_lowering_and_imitating_leave_the_subject_untouched(
@@ -246,10 +288,10 @@ def test_an_applied_module_is_trained_and_exported(
 
 
 def test_an_applied_module_computes_what_is_imitated(
-    transform: Transform, name: str, prepared: PreparedModel, net: nn.Module, images: torch.Tensor
+    transform: Transform, prepared: PreparedModel, net: nn.Module, images: torch.Tensor
 ) -> None:
     """Before training, and for what changes the module at all: precision is left to training."""
-    if name == "quantize":
+    if transform.FEATURE == "int8":
         return
     for choice in choices(transform, prepared):
         module = transform.apply(network_of_plan(prepared, choice), choice, copy.deepcopy(net))
