@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from paredown.models.data.augment import augment
 from paredown.models.data.spec import Augment
-from paredown.models.data.splits import stratified
+from paredown.models.data.splits import SPLITS, stratified
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -59,6 +59,11 @@ class Data:
     fingerprint: str
     augment: Augment = "none"
     dropped: int = 0
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The four splits by their names."""
+        return dict(zip(SPLITS, (self.train, self.calibration, self.validation, self.test), strict=True))
 
     def normalise(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) pixels as the model's input (N, 3, H, W)."""

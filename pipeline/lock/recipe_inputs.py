@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.data.opening import fingerprint_data, open_data
-from paredown.models.data.splits import SPLITS
 from paredown.models.files import digest_file
 from paredown.models.loading.model import weights_path
 from paredown.models.loading.spec import FILE
@@ -35,7 +34,7 @@ def recipe_record(recipe: Recipe) -> RecipeRecord:
 def inputs(recipe: Recipe, cache: Path) -> Inputs:
     """Reads all that the recipe names; images are decoded if they are not in `cache`."""
     data = open_data(recipe.data, recipe.root, cache, recipe.seed)
-    splits = {name: getattr(data, name) for name in SPLITS}
+    splits = data.splits
     return Inputs(
         **files_of(recipe),
         data=data.fingerprint,

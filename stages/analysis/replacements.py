@@ -51,7 +51,7 @@ class Span:
         return {MERGED + name: module for name, module in built.items()}
 
     def work(self, original: nn.Module) -> Score:
-        """Of the blocks themselves, which make no error."""
+        """The score of the blocks themselves: no error, and the work of all of them."""
         places = (self.first, self.last) if self.merged else (self.first,)
         scores = [measure(original.get_submodule(place.name), place, 0.0, 0) for place in places]
         macs, elements, parameters = map(sum, zip(*(score.work for score in scores), strict=True))

@@ -20,8 +20,10 @@ def load_teacher(state: State, data: Data) -> nn.Module:
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
+    """Writes all parameters and buffers of a module as safetensors."""
     save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, path)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
+    """Reads what `save_weights` wrote into a module of the same shapes."""
     module.load_state_dict(load_file(path))

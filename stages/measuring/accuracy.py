@@ -25,7 +25,7 @@ def accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
 
 def scores_of(model: Path, state: State, data: Data, splits: Sequence[str] = ("validation", "test")) -> Scores:
     """A model file's accuracy on the named splits."""
-    named: dict[str, Split] = {name: getattr(data, name) for name in splits}
+    named = {name: data.splits[name] for name in splits}
     return Scores(
         accuracy={
             name: accuracy(logits_of(model, data, split, state).argmax(1), split.labels)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.data.dataset import Data
-from paredown.models.data.splits import SPLITS
 from paredown.models.onnx.metadata import written
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
@@ -72,13 +71,13 @@ def metadata_room_mib(classes: Sequence[str], sites: Iterable[tuple[str, Sequenc
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that made the artifact."""
+    """Package to its version, of those that made the artifact."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 
 def split_sizes(data: Data) -> dict[str, int]:
     """Split to its number of images."""
-    return {name: len(getattr(data, name)) for name in SPLITS}
+    return {name: len(split) for name, split in data.splits.items()}
 
 
 def _named(said: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,8 @@ class Interval:
 
 @dataclass(frozen=True)
 class Paired:
-    """Both models' times. Every number is drawn with the same seed, so that equal times give equal intervals."""
+    """The ms of two models, `old` and `new`, each (round, session, run), taken in turns; its properties are ratios of
+    them with their intervals. Every number is drawn with the same seed, so that equal times give equal intervals."""
 
     old: Times
     new: Times
@@ -118,7 +119,7 @@ def _middle(values: Times) -> Times:
 
 
 def _quantile(times: Times, quantile: int) -> Times:
-    """Of all runs of all rounds."""
+    """The percentile `quantile` of the ms of all runs of all rounds, per draw."""
     return np.asarray(np.percentile(times.reshape(len(times), -1), quantile, axis=-1))
 
 

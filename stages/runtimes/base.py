@@ -26,7 +26,7 @@ class Load:
 
     @classmethod
     def of(cls, target: Target) -> "Load":
-        """As the recipe asks for it."""
+        """The threads and the batch of a recipe's or budgets file's target."""
         return cls(target.threads, target.batch)
 
 

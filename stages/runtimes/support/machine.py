@@ -14,7 +14,7 @@ FLAGS = (
 
 
 class ThisMachine:
-    """What runtimes say that compute on the CPU of this machine; see `runtimes.base.Runtime`."""
+    """The members of `runtimes.base.Runtime` that are the same for all runtimes on this machine's CPU."""
 
     def machine(self) -> dict[str, str]:
         return fingerprint()
