@@ -63,7 +63,7 @@ def only(problem: Problem, kinds: Collection[str]) -> Problem:
     left: dict[str, Site] = {}
     for site in owners_first(problem):
         if site.owner is None or (site.owner[0] in left and site.owner[1] in _names(left[site.owner[0]])):
-            left[site.name] = site if _kind(site) in kinds else replace(site, candidates=site.candidates[:1])
+            left[site.name] = site if site.transform in kinds else replace(site, candidates=site.candidates[:1])
     allowed = {name: _names(site) for name, site in left.items()}
     factors = tuple(_cut(factor, allowed) for factor in problem.factors if set(factor.sites) <= set(left))
     charges = tuple(_possible(charge, allowed) for charge in problem.charges if set(charge.sites) <= set(left))
@@ -87,10 +87,6 @@ def _cut(factor: Part, allowed: Mapping[str, set[str]]) -> Part:
     return replace(factor, table={names: costs for names, costs in factor.table.items() if fits(names)})
 
 
-def _kind(site: Site) -> str:
-    return site.name.partition(":")[0]
-
-
 def _narrowed(problem: Problem) -> Callable[[float], Plan]:
     """Share of the original's fp32 latency to the plan that narrows to it, and then makes all int8."""
     narrow = only(problem, ("narrow",))
@@ -106,7 +102,7 @@ def _narrowed(problem: Problem) -> Callable[[float], Plan]:
 def _uniform(problem: Problem, share: float) -> Plan:
     plan = first_plan(problem)
     for site in problem.sites:
-        if _kind(site) == "narrow" and site.name in plan:
+        if site.transform == "narrow" and site.name in plan:
             widths = [int(candidate.name) for candidate in site.candidates]
             plan[site.name] = str(min(widths, key=lambda width: abs(width - share * widths[0])))
     return plan
@@ -114,7 +110,7 @@ def _uniform(problem: Problem, share: float) -> Plan:
 
 def _mildest(problem: Problem) -> Solution:
     """The lowest sparsity for all that holds the limits, the highest where none does."""
-    *sites, _ = (site for site in problem.sites if _kind(site) == "sparsify")  # the last one is the classifier
+    *sites, _ = (site for site in problem.sites if site.transform == "sparsify")  # the last one is the classifier
     levels = sites[0].candidates[1:]
     plans = [
         first_plan(problem) | {s.name: c.name for s in sites if c.name in _names(s)} | _all_int8(problem)
@@ -126,7 +122,7 @@ def _mildest(problem: Problem) -> Solution:
 
 def _all_int8(problem: Problem) -> dict[str, str]:
     there = first_plan(problem)
-    free = (site for site in problem.sites if _kind(site) == "quantize" and "int8" in _names(site))
+    free = (site for site in problem.sites if site.transform == "quantize" and "int8" in _names(site))
     return {site.name: "int8" for site in free if site.name in there}
 
 

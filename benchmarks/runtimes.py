@@ -28,6 +28,7 @@ from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.plugins import load
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
+from paredown.stages.solvers.problem import transform_and_place
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
 
@@ -96,7 +97,7 @@ def cell(own: list[list[float]], original: list[list[float]]) -> str:
 def differences(first: Planned, second: Planned) -> str:
     """How many sites the plans treat differently, by kind of change; a site of only one plan counts too."""
     sites = sorted({*first.choice, *second.choice})
-    kinds = Counter(site.partition(":")[0] for site in sites if first.choice.get(site) != second.choice.get(site))
+    kinds = Counter(transform_and_place(site)[0] for site in sites if first.choice.get(site) != second.choice.get(site))
     listed = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none"
     return f"The plans differ at {kinds.total()} of {len(sites)} sites ({listed})."
 

@@ -42,7 +42,7 @@ class Transform(Spec):
     REQUIRES: ClassVar[Mapping[str, str]] = {}
     """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
     FEATURE: ClassVar[str]
-    """What the runtime must support (`Runtime.supports`) for it to gain anything."""
+    """What the runtime must support (`Runtime.supports`) for it to gain anything; empty where any runtime gains."""
     ORDER: ClassVar[int] = 0
     """Transforms are applied from the smallest to the largest; those of one number as the recipe lists them."""
     NEEDS: ClassVar[tuple[str, ...]] = ()
@@ -92,7 +92,7 @@ class Transform(Spec):
 
     def pays(self, runtime: Runtime, container: str) -> bool:
         """Whether what it makes saves time or bytes on a runtime, its files stored in a container or `plain`."""
-        return runtime.supports(self.FEATURE)
+        return not self.FEATURE or runtime.supports(self.FEATURE)
 
     def no_gain(self) -> tuple[str, str]:
         """Where it does not pay: what the runtime does, as in `<runtime> <does so>`, and what would gain instead."""

@@ -77,14 +77,13 @@ def sparse_layers(transforms: Sequence[Transform], choice: Choice) -> dict[str, 
 
 def transform_of(site: str) -> type[Transform]:
     """The class of the transform that a site's name starts with; `Unknown` where none of that name comes with paredown
-    or is installed."""
+    or is installed. No file is run that only a site's name names: locks and manifests may be anybody's."""
     return _class_of(transform_and_place(site)[0])
 
 
 @cache
 def _class_of(name: str) -> type[Transform]:
-    try:
-        found: type[Transform] = plugins.load("transforms", name)
-    except (InputError, MissingError):
+    if name not in plugins.names("transforms") or plugins.missing("transforms", name):
         return Unknown
-    return found
+    known: type[Transform] = plugins.load("transforms", name)
+    return known
