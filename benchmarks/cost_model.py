@@ -19,7 +19,7 @@ from scipy.stats import spearmanr
 
 from paredown.models.errors import ParedownError
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter
@@ -125,7 +125,7 @@ def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write
     for file in subjects:
         try:
             recipe = load_recipe(file)
-            state = run(recipe, folder, until="sensitivity")
+            state = run_pipeline(recipe, folder, until="sensitivity")
         except ParedownError as error:
             raise click.ClickException(str(error)) from error
         seconds = json.loads((folder / recipe.name / "timings.json").read_text())

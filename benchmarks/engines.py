@@ -16,20 +16,20 @@ import click
 import numpy as np
 from runtimes import Times, measure
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import ParedownError
-from paredown.models.onnx.edit import load as load_model
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import load_onnx as load_model
+from paredown.models.onnx.edit import save_onnx
 from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.base import State
 from paredown.stages.measuring.accuracy import accuracy
 from paredown.stages.measuring.model_files import portable_model
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.products.plan import Plan
-from paredown.stages.runtimes.base import Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Runtime, latency_ratio, summarize_latency
 from paredown.stages.transforms.quantize import Quantize
 
 ENGINES = ("deepsparse", "onnxruntime")
@@ -47,7 +47,7 @@ def files_of(state: State, runtimes: Mapping[str, Runtime], folder: Path) -> dic
     for name, runtime in runtimes.items():
         found[name] = [folder / f"{name}-{index}.onnx" for index in range(len(models))]
         for model, file in zip(models, found[name], strict=True):
-            save(runtime.lower(model), file)
+            save_onnx(runtime.lower(model), file)
     return found
 
 
@@ -72,12 +72,12 @@ def table(times: Mapping[str, Times], accuracy: Mapping[str, list[float]]) -> st
     for engine in ENGINES:
         for name, own, right in zip(MODELS, times[engine], accuracy[engine], strict=True):
             found = [float(np.median(x) / np.median(y)) for x, y in zip(own, base, strict=True)]
-            share = f"{ratio(own, base):.3f}x ({min(found):.3f} to {max(found):.3f})"
-            rows.append(f"| {engine} | {name} | {summarize(own).p50:.2f} | {share} | {right:.2f} |")
+            share = f"{latency_ratio(own, base):.3f}x ({min(found):.3f} to {max(found):.3f})"
+            rows.append(f"| {engine} | {name} | {summarize_latency(own).p50:.2f} | {share} | {right:.2f} |")
     return "\n".join(rows)
 
 
-def answers(files: list[Path], runtime: Runtime, data: Data, state: State) -> list[float]:
+def answers(files: list[Path], runtime: Runtime, data: ImageData, state: State) -> list[float]:
     """Test accuracy of every model, in points."""
     batches = [images for images, _ in data.batches(data.test, state.target.batch)]
     return [accuracy(runtime.run(file, batches, state.target.threads).argmax(1), data.test.labels) for file in files]
@@ -105,9 +105,9 @@ def main(recipe: Path, out: Path, threads: tuple[int, ...], rounds: int, runs: i
     logging.disable(logging.WARNING)
     try:
         loaded = load_recipe(recipe)
-        runtimes = {name: cast(Runtime, load("runtimes", name)()) for name in ENGINES}
+        runtimes = {name: cast(Runtime, load_plugin("runtimes", name)()) for name in ENGINES}
         with show_progress() as progress:
-            state = run(loaded, out, progress=progress)
+            state = run_pipeline(loaded, out, progress=progress)
         text = "\n".join(_part(state, runtimes, count, rounds, runs) for count in threads) + f"\n{plan(state)}\n"
     except ParedownError as error:
         raise click.ClickException(str(error)) from error

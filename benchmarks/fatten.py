@@ -9,13 +9,13 @@ import click
 import numpy as np
 from onnx import ModelProto, NodeProto, helper, numpy_helper
 
-from paredown.models.onnx.edit import copy_of, load, save
+from paredown.models.onnx.edit import copy_of_model, load_onnx, save_onnx
 
 
 def fattened(model: ModelProto, layers: int, channels: int) -> ModelProto:
     """The classifier with a branch from its input to its logits: `layers` 3x3 convolutions of so many channels, named
     `fat.0`, `fat.1`, …, that add next to nothing to the answer."""
-    fat = copy_of(model)
+    fat = copy_of_model(model)
     source, logits = fat.graph.input[0].name, fat.graph.output[0]
     rename_output(fat, logits.name, "fat.before")
     width, value, nodes = 3, source, list[NodeProto]()
@@ -55,7 +55,7 @@ def _constant(model: ModelProto, name: str, value: np.ndarray) -> None:
 @click.option("--channels", default=64, show_default=True, type=click.IntRange(1, 4096))
 def main(model: Path, output: Path, layers: int, channels: int) -> None:
     """Write MODEL with useless layers to OUTPUT."""
-    save(fattened(load(model), layers, channels), output)
+    save_onnx(fattened(load_onnx(model), layers, channels), output)
 
 
 if __name__ == "__main__":

@@ -18,19 +18,19 @@ from fatten import fattened
 from load import busy
 from onnx import ModelProto
 
-from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.fake_quant import observe_ranges
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.network.batch_norm import fold_batch_norm
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import load, save, weighted_nodes
-from paredown.models.onnx.export import export
-from paredown.models.onnx.facts import facts_of
-from paredown.models.progress import silent
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import load_onnx, save_onnx, weighted_nodes
+from paredown.models.onnx.export import export_onnx
+from paredown.models.onnx.facts import model_facts
+from paredown.models.progress import silent_progress
 from paredown.pipeline.gate.budgets import Budgets, Gates
-from paredown.pipeline.gate.gate import Request, gate
+from paredown.pipeline.gate.gate import GateRequest, run_gate
 from paredown.stages.limits import Target
-from paredown.stages.measuring.paired_ratio import Interval, Paired, rounds_of
+from paredown.stages.measuring.paired_ratio import Interval, PairedRatio, rounds_of
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
@@ -46,17 +46,17 @@ def subjects(folder: Path, count: int) -> None:
 
     torch.manual_seed(0)
     module = fold_batch_norm(mobilenet_v2(num_classes=10).eval(), SHAPE)
-    model = export(module, SHAPE)
+    model = export_onnx(module, SHAPE)
     names = quantizable_nodes(model)
     values = set(quantized_values(model, names).values())
-    ranges = observe(analyse(module, SHAPE).graph, [torch.randn(8, *SHAPE)], values)
+    ranges = observe_ranges(analyse_network(module, SHAPE).graph, [torch.randn(8, *SHAPE)], values)
     for name in ("model", "same"):
-        save(quantize(model, names, ranges, 8), folder / f"{name}.onnx")
+        save_onnx(insert_qdq(model, names, ranges, 8), folder / f"{name}.onnx")
     layers = [name for name, _ in weighted_nodes(model)]  # an addition between int8 layers is int8 in any case
     found = static_gates(
         folder / "model.onnx",
         count,
-        lambda layer: quantize(model, [name for name in names if name != layer], ranges, 8),
+        lambda layer: insert_qdq(model, [name for name in names if name != layer], ranges, 8),
         layers,
     )
     (folder / "static.json").write_text(json.dumps({fault: f"{times} of {count}" for fault, times in found.items()}))
@@ -67,14 +67,14 @@ def slowed(model: Path, folder: Path) -> Path:
     """The model with a branch that makes it as close to a tenth slower as any of few widths does, measured now."""
     options = {channels: folder / f"slow-{channels}.onnx" for channels in (16, 20, 24, 28, 32, 40, 48, 64)}
     for channels, path in options.items():
-        save(fattened(load(model), 1, channels), path)
+        save_onnx(fattened(load_onnx(model), 1, channels), path)
     ratios = {path: true_ratio(model, path, 40).value for path in options.values()}
     return min(ratios, key=lambda path: abs(ratios[path] - SLOWDOWN))
 
 
 def true_ratio(old: Path, new: Path, rounds: int) -> Interval:
     """From one long comparison."""
-    return Paired.of_rounds(list(islice(rounds_of(OnnxRuntime(), old, new, Load(1, 1)), rounds)), 0.99).p50
+    return PairedRatio.of_rounds(list(islice(rounds_of(OnnxRuntime(), old, new, Load(1, 1)), rounds)), 0.99).p50
 
 
 def timed_gates(old: Path, new: Path, threads: int, seconds: float) -> Iterator[dict[str, Any]]:
@@ -82,7 +82,7 @@ def timed_gates(old: Path, new: Path, threads: int, seconds: float) -> Iterator[
     budgets, number = Budgets.model_validate({"latency_p50": "1.05x"}), 0
     while True:
         gates = Gates(target=Target(threads=threads), budgets=budgets, seconds=seconds, seed=1000 * number)
-        outcome = gate(Request(new, old, gates), silent)
+        outcome = run_gate(GateRequest(new, old, gates), silent_progress)
         (check,) = outcome.checks
         yield {"verdict": check.verdict, "seconds": outcome.seconds, "ratio": check.ratio, "because": check.because}
         number += 1
@@ -92,13 +92,13 @@ def static_gates(
     model: Path, count: int, left_in_float: Callable[[str], ModelProto], names: list[str]
 ) -> dict[str, int]:
     """How many planted faults of either kind were found: 5 % more bytes somewhere, one unit in fp32."""
-    rng, facts, found = np.random.default_rng(0), facts_of(model), {BYTES: 0, FALLBACK: 0}
+    rng, facts, found = np.random.default_rng(0), model_facts(model), {BYTES: 0, FALLBACK: 0}
     planted = model.with_name("planted.onnx")
     for unit in rng.permutation(np.resize(names, count)):
         layers = int(rng.integers(1, 4))
-        save(grown_by(load(model), 0.05 * facts.bytes, layers), planted)
+        save_onnx(grown_by(load_onnx(model), 0.05 * facts.bytes, layers), planted)
         found[BYTES] += failed(planted, model, {"bytes": "1.02x"})
-        save(left_in_float(str(unit)), planted)
+        save_onnx(left_in_float(str(unit)), planted)
         found[FALLBACK] += failed(planted, model, {"unquantized": "1.0x"})
     return found
 
@@ -111,7 +111,9 @@ def grown_by(model: ModelProto, more: float, layers: int) -> ModelProto:
 
 def failed(model: Path, baseline: Path, budgets: Mapping[str, str]) -> bool:
     """Whether the gate fails it, and says which layer it was."""
-    outcome = gate(Request(model, baseline, Gates(budgets=Budgets.model_validate(budgets)), static=True), silent)
+    outcome = run_gate(
+        GateRequest(model, baseline, Gates(budgets=Budgets.model_validate(budgets)), static=True), silent_progress
+    )
     return outcome.verdict == "fail" and all(check.layers for check in outcome.checks)
 
 

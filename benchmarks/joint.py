@@ -18,8 +18,8 @@ from quickstart import measure, page
 
 from paredown.models.errors import LimitError, ParedownError
 from paredown.pipeline.commands.progress_bars import show_progress
-from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe, load_recipe
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.products.plan import Plan
@@ -81,7 +81,7 @@ def seeded(recipe: Recipe, seed: int | None) -> Recipe:
     return recipe.model_copy(update={"seed": seed, "name": f"{recipe.name}-seed{seed}"})
 
 
-def _step(step: Step, method: str) -> Step:
+def _step(step: PipelineStep, method: str) -> PipelineStep:
     stage: Any = step.stage
     if step.name == "search":
         stage = stage.model_copy(update={"solver": METHODS[method], "known": method == "joint"})
@@ -102,7 +102,7 @@ def finished(found: list[Method], folder: Path) -> tuple[dict[str, State], dict[
             click.echo(f"{method.name}: {until or 'the rest'}", err=True)
             try:
                 with show_progress() as progress:
-                    states[method.name] = run(method.recipe, folder, until=until, progress=progress)
+                    states[method.name] = run_pipeline(method.recipe, folder, until=until, progress=progress)
             except LimitError as error:
                 refused[method.name] = str(error)
                 states.pop(method.name, None)

@@ -14,20 +14,20 @@ from pydantic import Field
 from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import (
-    Charge,
-    Factor,
+    BorderCharge,
+    CostFactor,
     Plan,
     Problem,
     Site,
     Solution,
-    cost,
     first_plan,
-    holds,
-    loss,
+    holds_limits,
     owners_first,
+    plan_cost,
+    plan_loss,
 )
 
-Part = TypeVar("Part", Factor, Charge)
+Part = TypeVar("Part", CostFactor, BorderCharge)
 
 STEPS = 10
 """Halvings of the interval that holds the budget of the first of two decisions."""
@@ -70,7 +70,7 @@ def only(problem: Problem, kinds: Collection[str]) -> Problem:
     return replace(problem, sites=tuple(left.values()), factors=factors, charges=charges)
 
 
-def _possible(charge: Charge, allowed: Mapping[str, set[str]]) -> Charge:
+def _possible(charge: BorderCharge, allowed: Mapping[str, set[str]]) -> BorderCharge:
     """The charge without occasions that can no longer come true."""
     cut = [[frozenset(p for p in term if p[1] in allowed.get(p[0], ())) for term in o] for o in charge.when]
     return replace(_cut(charge, allowed), when=tuple(tuple(occasion) for occasion in cut if all(occasion)))
@@ -90,7 +90,7 @@ def _cut(factor: Part, allowed: Mapping[str, set[str]]) -> Part:
 def _narrowed(problem: Problem) -> Callable[[float], Plan]:
     """Share of the original's fp32 latency to the plan that narrows to it, and then makes all int8."""
     narrow = only(problem, ("narrow",))
-    whole = cost(narrow, first_plan(narrow))["latency"]
+    whole = plan_cost(narrow, first_plan(narrow))["latency"]
 
     def plan(share: float) -> Plan:
         found = Milp().solve(replace(narrow, limits={"latency": share * whole}))
@@ -116,8 +116,8 @@ def _mildest(problem: Problem) -> Solution:
         first_plan(problem) | {s.name: c.name for s in sites if c.name in _names(s)} | _all_int8(problem)
         for c in levels
     ]
-    best = next((plan for plan in plans if holds(problem, plan)), plans[-1])
-    return _solution(problem, best, feasible=holds(problem, best))
+    best = next((plan for plan in plans if holds_limits(problem, plan)), plans[-1])
+    return _solution(problem, best, feasible=holds_limits(problem, best))
 
 
 def _all_int8(problem: Problem) -> dict[str, str]:
@@ -133,8 +133,8 @@ def _bisect(problem: Problem, plan: Callable[[float], Plan]) -> Solution:
     for _ in range(STEPS):
         middle = (low + high) / 2
         found = plan(middle)
-        low, high, best = (middle, high, found) if holds(problem, found) else (low, middle, best)
-    return _solution(problem, best, feasible=holds(problem, best))
+        low, high, best = (middle, high, found) if holds_limits(problem, found) else (low, middle, best)
+    return _solution(problem, best, feasible=holds_limits(problem, best))
 
 
 def _whole(problem: Problem, found: Solution) -> Solution:
@@ -143,7 +143,7 @@ def _whole(problem: Problem, found: Solution) -> Solution:
 
 
 def _solution(problem: Problem, choice: Plan, feasible: bool, gap: float = np.inf) -> Solution:
-    return Solution(choice, loss(problem, choice), cost(problem, choice), feasible, gap=gap)
+    return Solution(choice, plan_loss(problem, choice), plan_cost(problem, choice), feasible, gap=gap)
 
 
 PLUGIN = OneAfterTheOther

@@ -19,27 +19,27 @@ from quickstart import measure, page, quantize_plainly
 from torch import Tensor
 
 from paredown.models.compression.qdq import quantizable_nodes
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import ParedownError
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import save
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.export import export_onnx
 from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages import plugins
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.training.student import Lowered, calibration
+from paredown.stages.training.student import LoweredStudent, calibration
 
 HERE = Path(__file__).resolve().parent
 SUBJECTS = (HERE / "subjects" / "resnet20_public.yaml", HERE.parent / "recipes" / "quickstart.yaml")
 ENGINES = {"own": "paredown", "neural-compressor": "neural-compressor {version}, files by paredown"}
 
 
-def quantized(engine: Engine, state: State, data: Data) -> tuple[Path, str]:
+def quantized(engine: Engine, state: State, data: ImageData) -> tuple[Path, str]:
     """The original in int8 as the engine calibrates it, and what its tuning did, in words."""
 
     def labelled(count: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -47,13 +47,13 @@ def quantized(engine: Engine, state: State, data: Data) -> tuple[Path, str]:
         return ((torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in data.batches(split, 32))
 
     side, images = state.data.image_size, calibration(data)
-    network = analyse(load_teacher(state, data), (3, side, side))
-    model = export(network.module, network.shape, state.target.batch)
+    network = analyse_network(load_teacher(state, data), (3, side, side))
+    model = export_onnx(network.module, network.shape, state.target.batch)
     tuned = engine.tune(network, images, labelled)
     int8 = tuple(name for name in quantizable_nodes(model) if name not in tuned.refused)
-    lowered = Lowered(network, model, int8, runtime_of(state).weight_bits())
+    lowered = LoweredStudent(network, model, int8, runtime_of(state).weight_bits())
     path = state.out / f"{tuned.decisions['engine']}.onnx"
-    save(lowered.artifact(lowered.ranges(engine, images)), path)
+    save_onnx(lowered.artifact(lowered.ranges(engine, images)), path)
     return path, _told(tuned.decisions)
 
 
@@ -71,14 +71,14 @@ def _told(told: Any) -> str:
 def compared(recipe: Recipe, folder: Path, rounds: int, runs: int) -> str:
     """The table of a subject; its original is fitted and exported first where that was not done yet."""
     with show_progress() as progress, TemporaryDirectory() as scratch:
-        state = replace(run(recipe, folder, until="baseline", progress=progress), out=Path(scratch))
+        state = replace(run_pipeline(recipe, folder, until="baseline", progress=progress), out=Path(scratch))
         data = state.open_data()
         models, notes = {"original, fp32": state.product("baseline") / "model.onnx"}, []
         for name, title in ENGINES.items():
-            if line := plugins.missing("engines", name):
+            if line := plugins.missing_requirement("engines", name):
                 notes.append(f"Left out: {line}.")
                 continue
-            engine: Engine = plugins.load("engines", name)()
+            engine: Engine = plugins.load_plugin("engines", name)()
             models[title.format(version="" if name == "own" else version(name))], note = quantized(engine, state, data)
             notes.append(note)
         bits = runtime_of(state).weight_bits()

@@ -19,13 +19,13 @@ from onnxruntime.quantization.calibrate import CalibrationDataReader, Calibratio
 from onnxruntime.quantization.quant_utils import QuantFormat, QuantType
 from onnxruntime.quantization.quantize import quantize_static
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.stages.base import State
 from paredown.stages.measuring.accuracy import accuracy, logits_of
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.runtimes.base import Images, Load, ratio, summarize
+from paredown.stages.runtimes.base import Images, Load, latency_ratio, summarize_latency
 
 RESULTS = Path(__file__).parent / "results" / "quickstart.md"
 HEADER = """\
@@ -67,10 +67,10 @@ class Row:
 class Calibration(CalibrationDataReader):
     """The images of the calibration split, in the batches that the model takes."""
 
-    def __init__(self, data: Data, batch: int) -> None:
+    def __init__(self, data: ImageData, batch: int) -> None:
         self.batches = self._whole(data, batch)
 
-    def _whole(self, data: Data, batch: int) -> Iterator[Images]:
+    def _whole(self, data: ImageData, batch: int) -> Iterator[Images]:
         return (images for images, _ in data.batches(data.calibration, batch) if len(images) == batch)
 
     def get_next(self) -> Any:
@@ -79,7 +79,7 @@ class Calibration(CalibrationDataReader):
         return None if images is None else {"x": images}
 
 
-def quantize_plainly(baseline: Path, target: Path, data: Data, batch: int, reduce_range: bool) -> Path:
+def quantize_plainly(baseline: Path, target: Path, data: ImageData, batch: int, reduce_range: bool) -> Path:
     """What onnxruntime's own tool makes of the baseline; `reduce_range` gives the weights 7 bits.
 
     `quant_pre_process` would change nothing: the baseline has its batch norms folded and its shapes inferred.
@@ -98,18 +98,18 @@ def quantize_plainly(baseline: Path, target: Path, data: Data, batch: int, reduc
     return target
 
 
-def measure(models: Mapping[str, Path], state: State, data: Data, rounds: int, runs: int) -> list[Row]:
+def measure(models: Mapping[str, Path], state: State, data: ImageData, rounds: int, runs: int) -> list[Row]:
     """One row per model; the first one is what the others are compared with."""
     runtime, target, files = runtime_of(state), state.target, list(models.values())
     times = runtime.latency(files, Load.of(target), rounds, runs)
     logits = [logits_of(file, data, data.test, state) for file in files]
-    base_p95, base_size = summarize(times[0]).p95, files[0].stat().st_size
+    base_p95, base_size = summarize_latency(times[0]).p95, files[0].stat().st_size
     return [
         Row(
             name=name,
-            p50=summarize(own).p50,
-            ratios=(ratio(own, times[0]), *_range(own, times[0])),
-            p95_ratio=summarize(own).p95 / base_p95,
+            p50=summarize_latency(own).p50,
+            ratios=(latency_ratio(own, times[0]), *_range(own, times[0])),
+            p95_ratio=summarize_latency(own).p95 / base_p95,
             size=file.stat().st_size / 2**20,
             size_ratio=file.stat().st_size / base_size,
             peak=runtime.peak_memory(file, Load.of(target)),
@@ -126,7 +126,7 @@ def _range(a: list[list[float]], b: list[list[float]]) -> tuple[float, float]:
     return min(found), max(found)
 
 
-def page(rows: list[Row], state: State, data: Data, rounds: int, runs: int) -> str:
+def page(rows: list[Row], state: State, data: ImageData, rounds: int, runs: int) -> str:
     """The table and the line that says where and how it was measured."""
     runtime, target = runtime_of(state), state.target
     machine = ", ".join(f"{name} {value}" for name, value in runtime.machine().items())

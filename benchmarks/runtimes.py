@@ -18,16 +18,16 @@ import click
 import numpy as np
 
 from paredown.models.errors import ParedownError
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import save_onnx
 from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.products.plan import Plan
-from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Load, Runtime, latency_ratio, summarize_latency
 from paredown.stages.solvers.problem import transform_and_place
 
 RESULTS = Path(__file__).parent / "results" / "runtimes.md"
@@ -53,14 +53,14 @@ def searched(recipe: Recipe, runtime: str, out: Path) -> State:
     changed = {"name": f"{recipe.name}-{runtime}", "target": target, "limits": limits}
     named = recipe.model_copy(update=changed)
     with show_progress() as progress:
-        return run(named, out, until="search", progress=progress)
+        return run_pipeline(named, out, until="search", progress=progress)
 
 
 def lowered(state: State, folder: Path) -> Planned:
     """The plan of a state as an ONNX file in `folder`."""
     plan, file = Plan.load(state.product("plan")), folder / f"{state.target.runtime}.onnx"
     assert plan.predicted and plan.predicted.loss is not None
-    save(PlanMeter(load_plan_space(state), replace(state, out=folder)).lower(plan.choice), file)
+    save_onnx(PlanMeter(load_plan_space(state), replace(state, out=folder)).lower(plan.choice), file)
     return Planned(state.target.runtime, plan.choice, plan.predicted.loss, file)
 
 
@@ -91,7 +91,8 @@ def table(plans: list[Planned], times: Mapping[str, Times], runtimes: Mapping[st
 def cell(own: list[list[float]], original: list[list[float]]) -> str:
     """`0.391x (0.380 to 0.402), 0.46 ms`: the median of the rounds' ratios, their range, and the p50."""
     found = [float(np.median(x) / np.median(y)) for x, y in zip(own, original, strict=True)]
-    return f"{ratio(own, original):.3f}x ({min(found):.3f} to {max(found):.3f}), {summarize(own).p50:.2f} ms"
+    p50 = summarize_latency(own).p50
+    return f"{latency_ratio(own, original):.3f}x ({min(found):.3f} to {max(found):.3f}), {p50:.2f} ms"
 
 
 def differences(first: Planned, second: Planned) -> str:
@@ -126,7 +127,7 @@ def main(recipe: Path, out: Path, names: tuple[str, str], rounds: int, runs: int
     with TemporaryDirectory() as scratch:
         try:
             loaded = load_recipe(recipe)
-            runtimes = {name: cast(Runtime, load("runtimes", name, loaded.root)()) for name in names}
+            runtimes = {name: cast(Runtime, load_plugin("runtimes", name, loaded.root)()) for name in names}
             states = [searched(loaded, name, out) for name in names]
             plans = [lowered(state, Path(scratch)) for state in states]
             models = [states[0].product("baseline") / "model.onnx", *(plan.file for plan in plans)]

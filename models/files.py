@@ -14,7 +14,7 @@ from typing import Any
 from paredown.models.errors import InputError, MissingError
 
 
-def resolve(path: str, root: Path) -> Path:
+def resolve_path(path: str, root: Path) -> Path:
     """`path` as an absolute path; a relative one starts at `root`, the recipe's folder."""
     return (root / Path(path).expanduser()).absolute()
 

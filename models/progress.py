@@ -9,5 +9,5 @@ class Progress(Protocol):
     def __call__(self, text: str, done: float, total: float) -> None: ...
 
 
-def silent(text: str, done: float, total: float) -> None:
+def silent_progress(text: str, done: float, total: float) -> None:
     """A `Progress` that shows nothing."""

@@ -35,10 +35,10 @@ its unit (`8 ms`, `900 KiB`, `2.5 M`), or a list of both, all of which must hold
 Schema = dict[str, Any]
 
 
-def schema() -> Schema:
+def recipe_schema() -> Schema:
     """JSON schema (draft 2020-12) of a recipe, with the options of every stage that can be imported here."""
-    installed = [name for name in plugins.names("stages") if plugins.missing("stages", name) is None]
-    stages = {name: plugins.load("stages", name) for name in installed}
+    installed = [name for name in plugins.plugin_names("stages") if plugins.missing_requirement("stages", name) is None]
+    stages = {name: plugins.load_plugin("stages", name) for name in installed}
     classes: list[tuple[Any, Any]] = [(cls, "validation") for cls in (Recipe, *stages.values())]
     refs, shared = models_json_schema(classes)
     definitions: Schema = shared["$defs"]
@@ -74,7 +74,7 @@ def _show_defaults_of_places(definitions: Schema) -> None:
 
 def recipe_reference() -> str:
     """The reference page: one table of keys for the recipe, for each of its parts, and for each stage."""
-    page = schema()
+    page = recipe_schema()
     parts = {name: entry for name, entry in page["properties"].items() if "$ref" in entry}
     stages = page["properties"]["pipeline"]["items"]["anyOf"][1]["properties"]
     text = [_INTRO, *_table(page, page)]
@@ -96,7 +96,7 @@ def gates_reference() -> str:
     return "\n".join(text)
 
 
-def write() -> None:
+def write_reference() -> None:
     """Writes the committed schema and the reference pages anew."""
     SCHEMA.write_text(schema_text())
     PAGE.write_text(recipe_reference())
@@ -105,7 +105,7 @@ def write() -> None:
 
 
 def schema_text() -> str:
-    return json.dumps(schema(), indent=2, sort_keys=True) + "\n"
+    return json.dumps(recipe_schema(), indent=2, sort_keys=True) + "\n"
 
 
 def _pipeline(stages: Mapping[str, Schema]) -> Schema:
@@ -180,4 +180,4 @@ def _one_line(text: str) -> str:
 
 
 if __name__ == "__main__":
-    write()
+    write_reference()

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import open_data
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 from paredown.models.loading.spec import ModelSpec
-from paredown.models.progress import Progress, silent
+from paredown.models.progress import Progress, silent_progress
 from paredown.models.spec import Spec
 from paredown.stages.limits import Limits, Target
 from paredown.stages.plugins import Kind
@@ -39,7 +39,7 @@ class State:
     cache: Path
     out: Path
     products: Mapping[str, Path] = field(default_factory=dict)
-    progress: Progress = silent
+    progress: Progress = silent_progress
     compare: tuple[str, ...] = ()
     recipe: Mapping[str, str] = field(default_factory=dict)
 
@@ -59,7 +59,7 @@ class State:
         """(channels, height, width) of the model's input."""
         return (3, self.data.image_size, self.data.image_size)
 
-    def open_data(self) -> Data:
+    def open_data(self) -> ImageData:
         """The recipe's images, decoded and split; see `models.data.opening.open_data`."""
         return open_data(self.data, self.root, self.cache, self.seed, self.progress)
 

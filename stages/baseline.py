@@ -5,7 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from paredown.models.network.batch_norm import fold_batch_norm
-from paredown.models.onnx.export import export
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.accuracy import scores_of
@@ -31,7 +31,7 @@ class Baseline(Stage):
         shape = state.image_shape
         state.progress("baseline: export", 0, 3)
         runtime = runtime_of(state)
-        model = export(fold_batch_norm(load_teacher(state, data), shape), shape, state.target.batch)
+        model = export_onnx(fold_batch_norm(load_teacher(state, data), shape), shape, state.target.batch)
         path = write_model(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.training.student import reestimate_batch_norm, surgery
+from paredown.stages.training.student import apply_plan, reestimate_batch_norm
 
 
 class Compress(Stage):
@@ -22,7 +22,7 @@ class Compress(Stage):
     def run(self, state: State) -> None:
         data = state.open_data()
         state.progress("compress: surgery", 0, 2)
-        module = surgery(state, data)
+        module = apply_plan(state, data)
         state.progress("compress: batch norm", 1, 2)
         reestimate_batch_norm(module, data, self.batches, state.seed)
         save_weights(module, state.out / "weights.safetensors")

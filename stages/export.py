@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 
 from paredown.models.compression.sparsity import BLOCK
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import LimitError
 from paredown.models.onnx.edit import zero_shares
 from paredown.stages.analysis.teacher import load_weights
@@ -19,7 +19,7 @@ from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.ranges import CalibratedRanges
-from paredown.stages.training.student import Lowered, compressed
+from paredown.stages.training.student import LoweredStudent, compressed
 
 LOST = 0.01
 """Share of zeros that rounding to whole blocks may cost; in small layers one block is more."""
@@ -64,12 +64,12 @@ class Export(Stage):
             agreed = f"{parity.agreement:.3f} of {len(split)} images"
             raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {self.agreement}", keep=True)
 
-    def _trained(self, state: State, data: Data) -> Lowered:
+    def _trained(self, state: State, data: ImageData) -> LoweredStudent:
         """The folded student with its recovered weights, traced and exported anew."""
         module = compressed(state, data)
-        folded = Lowered.fold(module, state)
+        folded = LoweredStudent.fold(module, state)
         load_weights(folded, state.product("recovered") / "weights.safetensors")
-        return Lowered.of(folded, state)
+        return LoweredStudent.of(folded, state)
 
 
 def check_zeros(shares: Mapping[str, float], planned: Iterable[PlannedLayer]) -> None:

@@ -9,7 +9,7 @@ from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
-from paredown.stages.training.loop import train
+from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.task import TrainingTask, supervised
 
@@ -29,7 +29,7 @@ class Fit(Schedule, Stage):
         data = state.open_data()
         module = load_model(state.model, len(data.classes), state.root, head="replace")
         task = TrainingTask("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
-        curve = train(module, task)
+        curve = train_network(module, task)
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")

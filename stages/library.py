@@ -13,20 +13,26 @@ from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
 from paredown.models.network.blocks import find_blocks, neighbours
-from paredown.models.network.trace import Network, analyse
-from paredown.stages.analysis.replacements import Span
+from paredown.models.network.trace import Network, analyse_network
+from paredown.stages.analysis.replacements import ReplacedSpan
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.blocks.base import check_user_blocks
-from paredown.stages.blocks.scores import measure, survivors
+from paredown.stages.blocks.scores import measure_work, surviving_names
 from paredown.stages.blocks.trained_cache import TrainedCache, digest_module
-from paredown.stages.plugins import source
-from paredown.stages.products.replacement_scores import ReplacementScores, Score, TriedReplacements
-from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
+from paredown.stages.plugins import plugin_file
+from paredown.stages.products.replacement_scores import ReplacementScore, ReplacementScores, TriedReplacements
+from paredown.stages.training.blockwise import (
+    BlockFeatures,
+    fit_last_layer,
+    record_features,
+    relative_error,
+    train_replacement,
+)
 from paredown.stages.training.device import training_device
 from paredown.stages.training.parallel import side_by_side, workers_for
 
@@ -73,17 +79,17 @@ class Library(Stage):
     def run(self, state: State) -> None:
         data = state.open_data()
         original = load_teacher(state, data)
-        spans = self._spans(analyse(original, state.image_shape))
+        spans = self._spans(analyse_network(original, state.image_shape))
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(training_device())
         origin, sources = self._origin(original, data, state), self._sources(state.root)
         cache = TrainedCache(state.cache / "replacements", origin, sources)
         images, one_at_a_time = self._images(data, state), Lock()
 
-        def learnt(span: Span) -> tuple[TriedReplacements, dict[str, Tensor]]:
+        def learnt(span: ReplacedSpan) -> tuple[TriedReplacements, dict[str, Tensor]]:
             with one_at_a_time:  # The original has one set of hooks, and torch one generator.
                 candidates, whole = span.candidates(self.named(), state.root, original), span.work(original)
-                features = record(original, span.first.name, span.last.name, images)
+                features = record_features(original, span.first.name, span.last.name, images)
             tried = self._halve(span, candidates, features, cache, whole)
             return tried, _weights(span, candidates, tried.kept)
 
@@ -97,15 +103,15 @@ class Library(Stage):
         save_file(kept, state.out / "weights.safetensors")
         ReplacementScores(self.named(), alone, merged).save(state.out)
 
-    def _spans(self, network: Network) -> tuple[Span, ...]:
+    def _spans(self, network: Network) -> tuple[ReplacedSpan, ...]:
         """Every block, then the neighbours that can be merged."""
         places = find_blocks(network)
         if not places:
             raise InputError("library: the model has no block that could be replaced: no module of two convolutions")
         pairs = neighbours(network, places) if self.merge else ()
-        return tuple(Span(*pair) for pair in (*((place, place) for place in places), *pairs))
+        return tuple(ReplacedSpan(*pair) for pair in (*((place, place) for place in places), *pairs))
 
-    def _spans_in_memory(self, spans: Sequence[Span]) -> int:
+    def _spans_in_memory(self, spans: Sequence[ReplacedSpan]) -> int:
         """How many spans' features may lie in memory at once."""
         places = [span.place for span in spans]
         largest = max(math.prod(place.shape_in) + math.prod(place.shape_out) for place in places)
@@ -115,30 +121,35 @@ class Library(Stage):
         """The kinds of block with their options."""
         return dict(self.named_plugins().get("blocks", {}))
 
-    def _images(self, data: Data, state: State) -> list[Tensor]:
+    def _images(self, data: ImageData, state: State) -> list[Tensor]:
         epochs = (
             images for epoch in itertools.count() for images, _, _ in data.training_batches(32, epoch, state.seed)
         )
         return list(itertools.islice(epochs, -(-self.images // 32)))
 
-    def _origin(self, original: nn.Module, data: Data, state: State) -> str:
+    def _origin(self, original: nn.Module, data: ImageData, state: State) -> str:
         """What a trained replacement's weights depend on beside itself and its place, as one line."""
         return f"{FORMAT} {data.fingerprint} {self.images} {self.lr} {state.seed} {digest_module(original)}"
 
     def _sources(self, root: Path) -> dict[str, str]:
         """Digest of the file behind every kind of block, by the start of its candidates' names."""
-        files = {Path(name).stem: source("blocks", name, root) for name in self.named()}
+        files = {Path(name).stem: plugin_file("blocks", name, root) for name in self.named()}
         return {stem: digest_file(file) for stem, file in files.items()}
 
     def _halve(
-        self, span: Span, candidates: Mapping[str, nn.Module], features: Features, cache: TrainedCache, whole: Score
+        self,
+        span: ReplacedSpan,
+        candidates: Mapping[str, nn.Module],
+        features: BlockFeatures,
+        cache: TrainedCache,
+        whole: ReplacementScore,
     ) -> TriedReplacements:
         """Rounds of ever longer training, from which fewer and fewer candidates come out.
 
         What does more work than the blocks themselves, the `whole`, is out before any training.
         """
         training, held_out = features.split()
-        untrained = {name: measure(module, span.place, 0.0, 0) for name, module in candidates.items()}
+        untrained = {name: measure_work(module, span.place, 0.0, 0) for name, module in candidates.items()}
         scores = {name: score for name, score in untrained.items() if not whole.beats(score)}
         fresh = {name: digest_module(candidates[name]) for name in scores}
         left, steps_so_far = list(scores), list[int]()
@@ -149,23 +160,23 @@ class Library(Stage):
                 key = cache.key(span.place, name, fresh[name], steps_so_far)
                 error = cache.trained(key, module, partial(self._train, steps, training, held_out))
                 scores[name] = replace(scores[name], error=error, steps=steps)
-            left = survivors({name: scores[name] for name in left}, survivors_left)
+            left = surviving_names({name: scores[name] for name in left}, survivors_left)
         return TriedReplacements(span.place, span.last.name, whole, tuple(left), scores)
 
-    def _rounds(self, span: Span) -> tuple[tuple[int, int], ...]:
+    def _rounds(self, span: ReplacedSpan) -> tuple[tuple[int, int], ...]:
         """(training steps, candidates that survive) of every round."""
         last = self.merge if span.merged else self.keep
         return (0, 2 * self.keep), (self.steps // 4, self.keep), (self.steps, last)
 
-    def _train(self, steps: int, training: Features, held_out: Features, module: nn.Module) -> float:
+    def _train(self, steps: int, training: BlockFeatures, held_out: BlockFeatures, module: nn.Module) -> float:
         """Trains a candidate for so many steps; its relative error on features that it did not see."""
         if steps == 0:
-            fit_last(module, training)
-        learn(module, training, steps, self.lr, seed=steps)
+            fit_last_layer(module, training)
+        train_replacement(module, training, steps, self.lr, seed=steps)
         return relative_error(module, held_out)
 
 
-def _weights(span: Span, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:
+def _weights(span: ReplacedSpan, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:
     """`block:candidate:parameter` to the weights of the candidates that were kept."""
     states = {name: candidates[name].cpu().state_dict() for name in kept}
     return {f"{span.first.name}:{n}:{key}": v.contiguous() for n, state in states.items() for key, v in state.items()}

@@ -24,7 +24,7 @@ from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.loading import (
-    engine_of,
+    engine_of_transforms,
     load_transforms,
     needed_products,
     sparse_layers,
@@ -48,11 +48,11 @@ class ProfileStage(Stage):
 
     def run(self, state: State) -> None:
         named = load_transforms(self._named(), state.root)
-        paying = {name: transform for name, transform in named.items() if pays(name, transform, state)}
-        transforms, engine = tuple(paying.values()), engine_of(tuple(paying.values()), state.root)
+        paying = {name: transform for name, transform in named.items() if transform_pays(name, transform, state)}
+        transforms, engine = tuple(paying.values()), engine_of_transforms(tuple(paying.values()), state.root)
         prepared = prepare_model(state, self.images, self._blocks(state.root), engine, sparsities(transforms))
         space = PlanSpace(prepared, transforms)
-        notes = [left_out(prepared, name, named[name], state) for name in named if name not in paying]
+        notes = [left_out_warning(prepared, name, named[name], state) for name in named if name not in paying]
         if not space.sites:
             nothing = f"{', '.join(named)} finds nothing in this model to change"
             raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
@@ -66,7 +66,7 @@ class ProfileStage(Stage):
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
         replacements are not known yet: with these, pins are looked up when the stage runs."""
         transforms = load_transforms(self._named(), root)
-        engine_of(tuple(transforms.values()), root)
+        engine_of_transforms(tuple(transforms.values()), root)
         bare = PreparedModel.traced_only(network)
         pins = [] if self._blocks(root) else [site for one in transforms.values() for site in one.pinned(bare)]
         return f"{', '.join(transforms)}" + (f"; {len(pins)} sites pinned" if pins else "")
@@ -148,19 +148,19 @@ def _with_memory(
     return CostProfile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
 
 
-def pays(name: str, transform: Transform, state: State) -> bool:
+def transform_pays(name: str, transform: Transform, state: State) -> bool:
     """Whether the target's runtime turns what a transform does into time or bytes.
 
     Raises InputError for what the runtime may not even run.
     """
-    pays = transform.pays(runtime_of(state), state.target.container)
-    if not pays and not transform.RUNS_ANYWHERE:
+    gains_something = transform.pays(runtime_of(state), state.target.container)
+    if not gains_something and not transform.RUNS_ANYWHERE:
         reason = f"the runtime {state.target.runtime} {transform.no_gain()[0]}"
         raise InputError(f"profile.transforms: {reason}, so '{name}' would gain nothing; leave it out")
-    return pays
+    return gains_something
 
 
-def left_out(prepared: PreparedModel, name: str, transform: Transform, state: State) -> str:
+def left_out_warning(prepared: PreparedModel, name: str, transform: Transform, state: State) -> str:
     """The warning, with what the harshest uniform choice of a transform that does not pay gains here, as measured."""
     *_, choice = ({}, *transform.uniform(prepared))
     meter = PlanMeter(PlanSpace(prepared, (transform,)), state)

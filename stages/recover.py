@@ -7,26 +7,26 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from paredown.models.compression.scales import Range
-from paredown.models.compression.sparsity_masks import Masks
-from paredown.models.data.dataset import Data
+from paredown.models.compression.sparsity_masks import SparsityMasks
+from paredown.models.data.dataset import ImageData
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.distillation import Distillation, LossWeights, Points, feature_points
-from paredown.stages.training.loop import train
+from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
-    Lowered,
+    LoweredStudent,
+    apply_plan,
     calibration,
     compressed,
     planned_engine,
     planned_zeros,
     reestimate_batch_norm,
-    surgery,
 )
 from paredown.stages.training.task import Loss, TrainingTask
 from paredown.stages.transforms.loading import profiled_transforms
@@ -63,7 +63,7 @@ class Recover(Stage):
         data = state.open_data()
         teacher, student = load_teacher(state, data), self._student(data, state)
         curve = self._distil(teacher, student, data, state)
-        lowered = Lowered.of(student, state)
+        lowered = LoweredStudent.of(student, state)
         ranges = lowered.ranges(planned_engine(state), calibration(data))
         if lowered.int8:
             curve += self._quantize(teacher, lowered, ranges, data, state)
@@ -75,19 +75,19 @@ class Recover(Stage):
         for checkpoint in state.out.glob("*.pt"):
             checkpoint.unlink()
 
-    def _student(self, data: Data, state: State) -> nn.Module:
+    def _student(self, data: ImageData, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""
         if not (self.gradual and planned_zeros(state)):
             return compressed(state, data)
-        module = surgery(state, data, dense=True)
+        module = apply_plan(state, data, dense=True)
         reestimate_batch_norm(module, data, 16, state.seed)
         return module
 
-    def _distil(self, teacher: nn.Module, student: nn.Module, data: Data, state: State) -> list[Epoch]:
+    def _distil(self, teacher: nn.Module, student: nn.Module, data: ImageData, state: State) -> list[TrainingEpoch]:
         """Train in float, in place, and let the batch norms see the activations once more."""
         points = self._points(teacher, state) if self.features else {}
         with closing(self._loss(teacher, student, points)) as loss:
-            curve = train(student, self._task("distil", data, loss, state))
+            curve = train_network(student, self._task("distil", data, loss, state))
         reestimate_batch_norm(student, data, 16, state.seed)
         return curve
 
@@ -96,12 +96,12 @@ class Recover(Stage):
         return feature_points(load_prepared_model(state), profiled_transforms(state), choice, teacher)
 
     def _quantize(
-        self, teacher: nn.Module, lowered: Lowered, ranges: dict[str, Range], data: Data, state: State
-    ) -> list[Epoch]:
+        self, teacher: nn.Module, lowered: LoweredStudent, ranges: dict[str, Range], data: ImageData, state: State
+    ) -> list[TrainingEpoch]:
         """Train the imitation of the artifact and put its weights back into the folded module."""
         imitation = lowered.imitation(ranges)
         with closing(self._loss(teacher, imitation, {})) as loss:
-            curve = train(imitation, self._task("quantize", data, loss, state))
+            curve = train_network(imitation, self._task("quantize", data, loss, state))
         trained = dict(imitation.named_parameters())
         named = (name for name, _ in lowered.network.module.named_parameters() if name in trained)  # others are unused
         lowered.network.module.load_state_dict({name: trained[name].detach() for name in named}, strict=False)
@@ -111,9 +111,9 @@ class Recover(Stage):
         weights = LossWeights(self.logits, self.labels, self.features if points else 0.0, self.temperature)
         return Distillation(teacher, student, weights, points)
 
-    def _task(self, phase: Literal["distil", "quantize"], data: Data, loss: Loss, state: State) -> TrainingTask:
+    def _task(self, phase: Literal["distil", "quantize"], data: ImageData, loss: Loss, state: State) -> TrainingTask:
         schedule, growth = (self.distil, self.gradual) if phase == "distil" else (self.quantize, 0)
-        masks = Masks(planned_zeros(state), growth)
+        masks = SparsityMasks(planned_zeros(state), growth)
         return TrainingTask(phase, data, schedule, loss, state.out, state.cache, state.seed, state.progress, masks)
 
 

@@ -9,12 +9,12 @@ from paredown.models.errors import InputError
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.base import Stage, State
 from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
-from paredown.stages.planning.plan_table import layers_untimed
-from paredown.stages.plugins import choices
+from paredown.stages.planning.plan_table import planned_layers_untimed
+from paredown.stages.plugins import allowed_choices
 from paredown.stages.products.cost_profile import ProfiledSites, candidate_names
 from paredown.stages.products.plan import Plan, SiteCandidates
-from paredown.stages.solvers.problem import Choice, Problem, Site, exists, is_plan, owners_first
-from paredown.stages.transforms.loading import engine_of, load_transforms, needed_products, sparsities
+from paredown.stages.solvers.problem import Choice, Problem, Site, is_plan, owners_first, site_exists
+from paredown.stages.transforms.loading import engine_of_transforms, load_transforms, needed_products, sparsities
 
 
 class Trace(Stage):
@@ -30,7 +30,7 @@ class Trace(Stage):
 
     def run(self, state: State) -> None:
         transforms = tuple(load_transforms(self.transforms, state.root).values())
-        engine = engine_of(transforms, state.root)
+        engine = engine_of_transforms(transforms, state.root)
         blocks = "library" in needed_products(tuple(self.transforms), state.root)
         prepared = prepare_model(state, self.images, blocks, engine, sparsities(transforms))
         ProfiledSites(self.transforms, candidate_names(PlanSpace(prepared, transforms).open_sites)).save(state.out)
@@ -54,7 +54,7 @@ class Replay(Stage):
             replayed=True,
             choice=self.plan,
             sites=tuple(SiteCandidates(name, names) for name, names in candidate_names(sites).items()),
-            layers=layers_untimed(space, self.plan),
+            layers=planned_layers_untimed(space, self.plan),
             quantization=space.prepared.tuned.decisions,
         )
         plan.save(state.out)
@@ -68,7 +68,7 @@ def check_plan(sites: Sequence[Site], plan: Choice) -> None:
             near = _some(name, sorted(names))
             raise InputError(f"the lock's plan names the site {name!r}, which this model does not have; {near}")
     for site in owners_first(Problem(tuple(sites))):
-        if exists(site, plan):
+        if site_exists(site, plan):
             _check_site(site, plan)
     if not is_plan(Problem(tuple(sites)), plan):
         raise InputError(f"the lock's plan decides sites of blocks that it replaces: {_superfluous(sites, plan)}")
@@ -80,17 +80,17 @@ def _check_site(site: Site, plan: Mapping[str, str]) -> None:
         raise InputError(f"the lock's plan lacks the site {site.name!r}; its candidates: {', '.join(listed)}")
     if plan[site.name] not in listed:
         got = f"the lock's plan picks {plan[site.name]!r} at {site.name}, which is not offered here"
-        raise InputError(f"{got}; {choices(plan[site.name], listed)}")
+        raise InputError(f"{got}; {allowed_choices(plan[site.name], listed)}")
 
 
 def _superfluous(sites: Sequence[Site], plan: Mapping[str, str]) -> str:
     """The picks that cannot go together with the others."""
-    gone = [site.name for site in sites if site.name in plan and not exists(site, plan)]
+    gone = [site.name for site in sites if site.name in plan and not site_exists(site, plan)]
     alone = [s.name for s in sites for c in s.candidates if plan.get(s.name) == c.name and c.needs]
     return ", ".join((gone or alone)[:5])
 
 
 def _some(got: str, allowed: Sequence[str], most: int = 5) -> str:
     """What is near, or the first few: a model may have hundreds of sites."""
-    near = choices(got, allowed).partition(" allowed:")[0]
+    near = allowed_choices(got, allowed).partition(" allowed:")[0]
     return near if near.startswith("did you mean") else f"sites are: {', '.join([*allowed[:most], '...'])}"

@@ -78,8 +78,8 @@ class Search(Stage):
             quantization=space.prepared.tuned.decisions,
             measured_plans=tuple(loop.records),
             front=() if refusal else loop.front(best.profile, self.front),
-            layers=plan_table.layers(space, best.profile, solution.choice),
-            blocks=plan_table.blocks(space, best.profile, losses, solution.choice),
+            layers=plan_table.planned_layers(space, best.profile, solution.choice),
+            blocks=plan_table.planned_blocks(space, best.profile, losses, solution.choice),
         )
         plan.save(state.out)
         write_notes(state.out, loop.meter.notes("search"))

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from paredown.stages.base import Stage, State
 from paredown.stages.planning.judge import TeacherComparison
-from paredown.stages.planning.loss_model import Fit, fit
+from paredown.stages.planning.loss_model import LossFit, fit_loss_model
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.products.losses import ExpectedLosses, Losses
@@ -72,16 +72,16 @@ class Sensitivity(Stage):
 
     def _whole_plans(
         self, judge: TeacherComparison, sites: Sequence[Site], singles: Losses, state: State
-    ) -> tuple[Fit, int]:
+    ) -> tuple[LossFit, int]:
         """The coefficients, and how many plans it took until more no longer improved them."""
         rng, plans, measured = np.random.default_rng(state.seed + 1), list[Choice](), list[float]()
-        fitted = fit(sites, singles, plans, measured)
+        fitted = fit_loss_model(sites, singles, plans, measured)
         for start in range(0, self.plans, BATCH):
             for index in range(start, min(start + BATCH, self.plans)):
                 state.progress("sensitivity: whole plans", index, self.plans)
                 plans.append(_mild(random_choice(sites, rng), sites, rng))
                 measured.append(judge.loss(plans[-1]))
-            before, fitted = fitted, fit(sites, singles, plans, measured)
+            before, fitted = fitted, fit_loss_model(sites, singles, plans, measured)
             if fitted.error > ENOUGH * before.error:
                 break
         return fitted, len(plans)

@@ -9,27 +9,27 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import LimitError
 from paredown.models.files import digest_file
-from paredown.models.onnx.edit import load, save, zero_shares
-from paredown.models.onnx.metadata import embed
+from paredown.models.onnx.edit import load_onnx, save_onnx, zero_shares
+from paredown.models.onnx.metadata import embed_metadata
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.accuracy import scores_of
-from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, split_sizes, versions
+from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.measuring.model_evidence import compare_on_runtimes, evidence_of
 from paredown.stages.measuring.model_files import MODEL, portable_model, stored_model
-from paredown.stages.measuring.paired_ratio import Interval, Paired
+from paredown.stages.measuring.paired_ratio import Interval, PairedRatio
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.products.documents import plain
+from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.evidence import Comparison, Evidence
-from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
-from paredown.stages.runtimes.base import Load, summarize
+from paredown.stages.runtimes.base import Load, summarize_latency
 
 EXTENSIONS = 3
 """Times that latency is measured at most."""
@@ -48,8 +48,8 @@ class Proof:
     others: tuple[Comparison, ...]
 
     @property
-    def ratios(self) -> Ratios:
-        return Ratios(
+    def ratios(self) -> MeasureRatios:
+        return MeasureRatios(
             latency_p50=self.p50.value,
             size=self.after.size / self.before.size,
             peak_memory=self.after.peak_memory / self.before.peak_memory,
@@ -87,7 +87,7 @@ class Verify(Stage):
         others = compare_on_runtimes(state, portable, self.rounds, self.runs)
         state.progress("verify: memory", 3, 4)
         before, after = (evidence_of(*one) for one in zip(pair, (state, state), scores, times, strict=True))
-        proof = Proof(before, after, in_pairs(times).p50, tuple(others))
+        proof = Proof(before, after, measured_in_pairs(times).p50, tuple(others))
         manifest = _manifest(state, data, plan, parity, proof)
         manifest.save(state.out)
         missed = [check for check in manifest.checks if check.holds is False]
@@ -101,35 +101,35 @@ class Verify(Stage):
             seed = extension * self.rounds
             more = runtime.latency(pair, Load.of(state.target), self.rounds, self.runs, seed)
             times = [had + got for had, got in zip(times, more, strict=True)]
-            if clear(state.limits.latency_p50, times):
+            if is_clear(state.limits.latency_p50, times):
                 break
         return times
 
 
-def clear(bound: Bound | None, times: Sequence[Rounds]) -> bool:
+def is_clear(bound: Bound | None, times: Sequence[Rounds]) -> bool:
     """Whether the interval of the ratio lies on one side of a limit on p50."""
     if bound is None:
         return True
-    limit = bound.value if bound.unit == "x" else bound.value / summarize(times[0]).p50
-    return not in_pairs(times).p50.holds(limit)
+    limit = bound.value if bound.unit == "x" else bound.value / summarize_latency(times[0]).p50
+    return not measured_in_pairs(times).p50.holds(limit)
 
 
-def in_pairs(times: Sequence[Rounds]) -> Paired:
+def measured_in_pairs(times: Sequence[Rounds]) -> PairedRatio:
     """The (round, run) ms of original and artifact as paired rounds with one session each."""
     old, new = (np.array(one)[:, None, :] for one in times)
-    return Paired(old, new)
+    return PairedRatio(old, new)
 
 
 def _finish(state: State, facts: EmbeddedFacts) -> None:
     """Writes the files that ship: those of the export, which say of themselves what they are."""
     exported = state.product("exported")
     for file in sorted({stored_model(exported), portable_model(exported)}):
-        model = load(file)
-        embed(model, plain(facts))
-        save(model, state.out / file.name)
+        model = load_onnx(file)
+        embed_metadata(model, plain_data(facts))
+        save_onnx(model, state.out / file.name)
 
 
-def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
+def _manifest(state: State, data: ImageData, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
     shipped = {stored_model(state.out), portable_model(state.out)}
     return Manifest(
         checks=limit_checks(state.limits, proof.before, proof.after, proof.p50.value),
@@ -152,7 +152,7 @@ def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof
         plan=plan.choice,
         quantization=plan.quantization,
         zeros=_zeros(state, plan),
-        versions=versions(),
+        versions=package_versions(),
         data=DataRecord(
             source=state.data.source,
             fingerprint=data.fingerprint,
@@ -165,7 +165,7 @@ def _manifest(state: State, data: Data, plan: Plan, parity: Parity, proof: Proof
 
 def _zeros(state: State, plan: Plan) -> dict[str, float]:
     """Sparse layer of the plan to the share of zeros in its weights in the artifact."""
-    shares = zero_shares(load(portable_model(state.out)))
+    shares = zero_shares(load_onnx(portable_model(state.out)))
     return {layer.name: shares[layer.name] for layer in plan.layers if layer.sparsity}
 
 

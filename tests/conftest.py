@@ -13,27 +13,27 @@ from torch import nn
 
 from paredown.models.compression.channel_compensation import second_moments
 from paredown.models.compression.channel_groups import channel_groups
-from paredown.models.compression.fake_quant import observe
+from paredown.models.compression.fake_quant import observe_ranges
 from paredown.models.compression.pruned_weights import PackedWeight, prune_layers
 from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.models.compression.scales import Range
-from paredown.models.compression.supernet import Replacements, attach, find_branches
-from paredown.models.data.dataset import Data, Split
+from paredown.models.compression.supernet import Replacements, attach_replacements, find_branches
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.data.spec import DataSpec
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.blocks import Place
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
-from paredown.stages.blocks.base import unit
+from paredown.stages.blocks.base import conv_unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
 from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.planning.latency_model import TERMS
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.problem_builder import build_problem
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import Problem
 from paredown.stages.training.schedule import Schedule
@@ -87,7 +87,7 @@ RUNTIME = '''
 import numpy as np
 import onnx
 
-from paredown.models.onnx.edit import shapes, weights
+from paredown.models.onnx.edit import value_shapes, constant_arrays
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 BORDER = ("QuantizeLinear", "DequantizeLinear")
@@ -95,7 +95,7 @@ BORDER = ("QuantizeLinear", "DequantizeLinear")
 
 def times(path):
     model = onnx.shape_inference.infer_shapes(onnx.load(path))
-    known, constants, found = shapes(model), weights(model), {}
+    known, constants, found = value_shapes(model), constant_arrays(model), {}
     for node in model.graph.node:
         weight = node.input[1].removesuffix(".dq") if len(node.input) > 1 else ""
         int8 = f"{weight}.q" in constants
@@ -197,8 +197,8 @@ def subject_of(
     module: nn.Module, shape: tuple[int, int, int] = SHAPE, multiple: int = 8, replacements: Replacements | None = None
 ) -> PreparedModel:
     """A model that is calibrated on noise, with channels in an order of importance drawn at random."""
-    network = analyse(attach(module, replacements or {}), shape)
-    model = export(network.module, shape)
+    network = analyse_network(attach_replacements(module, replacements or {}), shape)
+    model = export_onnx(network.module, shape)
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
     groups = channel_groups(network.module, shape, keep=[head])
     images = torch.randn(16, *shape, generator=torch.Generator().manual_seed(2))
@@ -212,7 +212,7 @@ def subject_of(
     for picks in covering_picks(found):
         one = network_of_plan(bare, {site_of(block): name for block, name in picks.items()})
         values = set(quantized_values(one.model, quantizable_nodes(one.model)).values())
-        ranges = {**observe(one.network.graph, [images], values), **ranges}
+        ranges = {**observe_ranges(one.network.graph, [images], values), **ranges}
         moments = {**second_moments(one.network, {n for g in one.groups for n in g.inputs}, [images]), **moments}
         wanted = {layer.name: Sparsify().offers(layer) for layer in one.network.layers}
         pruned |= prune_layers(one.network, {name: some for name, some in wanted.items() if some}, [images], pruned)
@@ -223,7 +223,7 @@ def replacements_of() -> dict[str, dict[str, nn.Module]]:
     """For the one block of `NET`: two convolutions, an inverted residual, and nothing at all."""
     place = Place("block", (16, 12, 12), (16, 12, 12), "relu", True)
     torch.manual_seed(1)
-    wide = nn.Sequential(unit((16, 32), 3, act=nn.ReLU()), unit((32, 16)), nn.ReLU())
+    wide = nn.Sequential(conv_unit((16, 32), 3, act=nn.ReLU()), conv_unit((32, 16)), nn.ReLU())
     small = InvertedResidual(expansions=(2,), kernels=(3,)).build(place)["e2_k3"]
     made = {"wide": wide, "small": small, "nothing": nn.Identity()}
     return {"block": {name: warmed(module, place.shape_in) for name, module in made.items()}}
@@ -252,7 +252,7 @@ def random_problem(prepared: PreparedModel, transforms: Sequence[Transform], lim
 
 def run_stage(state: State, name: str, folder: Path | None = None, **options: object) -> State:
     """The state after a stage, which works in a folder named as its product (default: in the state's root)."""
-    stage = load("stages", name)(**options)
+    stage = load_plugin("stages", name)(**options)
     out = (folder or state.root) / stage.gives
     out.mkdir(exist_ok=True)
     stage.run(replace(state, out=out))
@@ -305,12 +305,12 @@ def supernet(_net: nn.Module) -> PreparedModel:
 
 
 @pytest.fixture(scope="session")
-def data() -> Data:
+def data() -> ImageData:
     """96 images to train on and 32 in each other split, in memory."""
     images, labels = coloured_shapes(192, SHAPE[1])
     ends = (0, 96, 128, 160, 192)
     parts = [Split(images[a:b], labels[a:b]) for a, b in itertools.pairwise(ends)]
-    return Data(*parts, ("square", "cross", "frame"), (0.45, 0.45, 0.45), (0.22, 0.22, 0.22), "made here", "0")
+    return ImageData(*parts, ("square", "cross", "frame"), (0.45, 0.45, 0.45), (0.22, 0.22, 0.22), "made here", "0")
 
 
 @pytest.fixture(scope="session")

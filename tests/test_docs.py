@@ -15,18 +15,28 @@ from torch import nn
 
 from paredown.models.errors import LimitError
 from paredown.models.network.blocks import Place
-from paredown.models.network.trace import analyse
+from paredown.models.network.trace import analyse_network
 from paredown.pipeline.gate.budgets import read_gates
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.blocks.base import check_user_blocks, replacements_for
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.solvers.base import far
+from paredown.stages.solvers.base import is_far
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
+from paredown.stages.solvers.problem import (
+    Candidate,
+    CostFactor,
+    Problem,
+    Site,
+    holds_limits,
+    is_plan,
+    plan_cost,
+    plan_loss,
+    with_limits,
+)
 
 ROOT = Path(__file__).parents[1]
 GIVEN = '''
@@ -58,7 +68,7 @@ def example(heading: str) -> str:
 
 def plugin(kind: plugins.Kind, heading: str, folder: Path) -> Any:
     (folder / "example.py").write_text(example(heading))
-    return plugins.load(kind, "example.py", folder)
+    return plugins.load_plugin(kind, "example.py", folder)
 
 
 def brightness(path: Path) -> Path:
@@ -89,7 +99,7 @@ def chain(latency: float) -> Problem:
         ("fp32", "int8"): {"latency": 0.3},
         ("int8", "fp32"): {"latency": 0.3},
     }
-    borders = tuple(Factor((f"q{i}", f"q{i + 1}"), table) for i in range(5))
+    borders = tuple(CostFactor((f"q{i}", f"q{i + 1}"), table) for i in range(5))
     return with_limits(Problem((*layers, block), borders), {"latency": latency})
 
 
@@ -97,9 +107,9 @@ def chain(latency: float) -> Problem:
 def test_the_solver_finds_plans_that_hold(latency: float, tmp_path: Path) -> None:
     problem, solver = chain(latency), plugin("solvers", "A solver", tmp_path)()
     found = solver.solve(problem)
-    assert found.feasible and holds(problem, found.choice) and is_plan(problem, found.choice)
-    assert found.loss == pytest.approx(loss(problem, found.choice))
-    assert found.costs == pytest.approx(cost(problem, found.choice))
+    assert found.feasible and holds_limits(problem, found.choice) and is_plan(problem, found.choice)
+    assert found.loss == pytest.approx(plan_loss(problem, found.choice))
+    assert found.costs == pytest.approx(plan_cost(problem, found.choice))
     assert found.loss >= Milp().solve(problem).loss - 1e-9
 
 
@@ -107,7 +117,7 @@ def test_the_solver_avoids_plans_and_says_what_it_cannot(tmp_path: Path) -> None
     solver = plugin("solvers", "A solver", tmp_path)()
     first = solver.solve(chain(9.0)).choice
     second = solver.solve(chain(9.0), (first,), 0.4)
-    assert second.feasible and far(second.choice, (first,), 0.4)
+    assert second.feasible and is_far(second.choice, (first,), 0.4)
     assert not solver.solve(chain(1.0)).feasible
 
 
@@ -137,7 +147,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def test_the_stage_measures_every_class(recipe: Path, tmp_path: Path) -> None:
-    state = run(load_recipe(recipe), tmp_path / "runs")
+    state = run_pipeline(load_recipe(recipe), tmp_path / "runs")
     recall = json.loads((state.product("recall") / "recall.json").read_text())
     assert recall["dark"] == 100
     assert 85 < recall["bright"] <= 100
@@ -149,13 +159,13 @@ def test_the_stage_refuses_and_keeps_its_product(recipe: Path, tmp_path: Path) -
     scale.CopyFrom(numpy_helper.from_array(np.array([[1.0, 0.0], [-1.0, 0.0]], np.float32), "s"))
     onnx.save(model, tmp_path / "model.onnx")
     with pytest.raises(LimitError, match=r"recall of class '.*' is .* under the floor of 50 %"):
-        run(load_recipe(recipe), tmp_path / "runs")
+        run_pipeline(load_recipe(recipe), tmp_path / "runs")
     assert (tmp_path / "runs" / "demo" / "recall" / "recall.json").exists()
 
 
 def test_the_transform_offers_wide_layers_only(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 32, 3), nn.Flatten(), nn.Linear(512, 2))
-    network = analyse(module.eval(), (3, 8, 8))
+    network = analyse_network(module.eval(), (3, 8, 8))
     prepared = PreparedModel(network, onnx.ModelProto(), (), {}, {}, 8, 8)
     transform = plugin("transforms", "A transform", tmp_path)(channels=64)
     names = [site.name for site in transform.sites(prepared)]
@@ -190,7 +200,7 @@ def test_the_runtime_agrees_with_onnxruntime(tmp_path: Path) -> None:
 
 
 def test_the_engine_keeps_everything_that_it_sees(tmp_path: Path) -> None:
-    network = analyse(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), (3, 8, 8))
+    network = analyse_network(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2)).eval(), (3, 8, 8))
     images = list(torch.randn(3, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)))
     engine = plugin("engines", "An engine", tmp_path)()
     whole = torch.stack(images)

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 import pytest
 
-from paredown.models.onnx.edit import load, zero_shares
+from paredown.models.onnx.edit import load_onnx, zero_shares
 from paredown.pipeline.cli import main
 from paredown.pipeline.run.product_record import RECORD
 
@@ -233,7 +233,7 @@ def test_an_imported_recipe_runs_and_ends_as_it_says(folder: Path, monkeypatch: 
     assert ran.code == 0, ran.err
     artifact = Path("runs/ours/artifact/model.onnx.gz")
     assert f"artifact: {artifact}" in ran.err
-    zeros = zero_shares(load(artifact))
+    zeros = zero_shares(load_onnx(artifact))
     assert zeros["block.conv1"] >= 0.75 and zeros["block.conv2"] >= 0.75
     assert max(zeros[name] for name in ("stem.0", "depthwise", "pointwise.0", "fc")) < 0.3
     layers = json.loads(Path("runs/ours/plan/plan.json").read_text())["layers"]

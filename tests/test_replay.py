@@ -17,7 +17,7 @@ from paredown.pipeline.cli import main
 from paredown.pipeline.lock import locked_run
 from paredown.pipeline.lock.lock import read_lock
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 
 LIMITS = "size: 0.6x, latency_p50: 0.5x, accuracy_drop: 100"
 
@@ -145,14 +145,14 @@ def test_a_replay_leaves_the_lock_as_it_is_and_redoes_nothing(origin: Path, repl
 
 
 def test_a_killed_replay_goes_on(copy: Path) -> None:
-    (one,) = locked_run.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
+    (one,) = locked_run.locked_runs(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
 
     def stop(text: str, done: float, total: float) -> None:
         if "recover: quantize" in text:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run(one.recipe, copy / "runs", progress=stop, overrides=one.decided())
+        run_pipeline(one.recipe, copy / "runs", progress=stop, overrides=one.decided())
     ended = call("run", copy / "demo.yaml", "--out", copy / "runs", "--locked")
     assert ended.code == 0, ended.err
     assert ended.err.count("unchanged") == 5
@@ -182,7 +182,7 @@ def test_changed_inputs_are_refused_before_any_work(
 def test_what_changes_nothing_in_a_recipe_is_no_change(copy: Path) -> None:
     text = (copy / "demo.yaml").read_text()
     (copy / "demo.yaml").write_text("# a comment\nseed: 0\n" + text.replace("0.6x", "0.60x"))
-    (one,) = locked_run.locked(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
+    (one,) = locked_run.locked_runs(load_recipe(copy / "demo.yaml"), copy / "demo.yaml", copy / "runs")
     assert one.warnings == ()
 
 

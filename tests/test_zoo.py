@@ -14,12 +14,12 @@ from torch import nn
 
 from paredown.models.compression.channel_groups import channel_groups, remove_channels
 from paredown.models.compression.fake_quant import imitate_int8
-from paredown.models.compression.qdq import UNIT_RANGE, quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.qdq import UNIT_RANGE, insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.loading.model import load_model
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.layers import ChannelGroup
-from paredown.models.network.trace import Network, analyse
-from paredown.models.onnx.edit import save
+from paredown.models.network.trace import Network, analyse_network
+from paredown.models.onnx.edit import save_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -59,7 +59,7 @@ def member(request: pytest.FixtureRequest, tools: Any) -> Member:
     """The model, and half of it: every other channel of every group is taken out of the user's own module."""
     source = str(request.param)
     original = tools.warmed(load_model(ModelSpec(source=source), 10, Path(), head="keep"), SHAPE)
-    network = analyse(original, SHAPE)
+    network = analyse_network(original, SHAPE)
     groups = channel_groups(network.module, SHAPE, keep=[network.layers[-1].name])
     stay = {group.name: list(range(0, group.width, 2)) for group in groups}
     return Member(
@@ -79,7 +79,7 @@ def answers(module: nn.Module, images: torch.Tensor) -> np.ndarray:
 
 
 def run(model: Any, images: torch.Tensor, folder: Path) -> np.ndarray:
-    save(model, folder / "model.onnx")
+    save_onnx(model, folder / "model.onnx")
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
@@ -125,7 +125,7 @@ def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.T
     prepared, chosen = member.student, quantizable_nodes(member.student.model)
     expected = answers(imitate_int8(prepared.network.graph, prepared.ranges, chosen, prepared.weight_bits), images)
     plain = answers(prepared.network.graph, images)
-    got = run(quantize(prepared.model, chosen, prepared.ranges, prepared.weight_bits), images, tmp_path)
+    got = run(insert_qdq(prepared.model, chosen, prepared.ranges, prepared.weight_bits), images, tmp_path)
     assert np.abs(got - expected).mean() < 0.6 * np.abs(expected - plain).mean()
     assert np.abs(got - expected).mean() < 0.2 * plain.std()
     size = PlanSpace(prepared, (Quantize(),)).size_mib(Quantize().uniform(prepared)[0])
@@ -136,7 +136,9 @@ def test_in_int8_it_computes_what_torch_imitates(member: Member, images: torch.T
 
 def test_its_layers_run_in_integers(member: Member, tmp_path: Path) -> None:
     prepared = member.student
-    save(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path / "model.onnx")
+    save_onnx(
+        insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path / "model.onnx"
+    )
     kinds = [kind for kind, _ in OnnxRuntime().optimised(tmp_path / "model.onnx")]
     ops = [layer.op for layer in prepared.network.layers]
     assert kinds.count("QLinearConv") == ops.count("conv")

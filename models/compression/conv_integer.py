@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, defs, helper
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import WEIGHTED, copy_of, producers, set_weight, weights
+from paredown.models.onnx.edit import WEIGHTED, constant_arrays, copy_of_model, producers_of_values, set_weight
 
 OPSET, IR = 17, 8
 
@@ -29,9 +29,9 @@ def conv_integer(model: ModelProto) -> ModelProto:
 
     Raises InputError where it needs what opset 17 does not have.
     """
-    model = copy_of(model)
+    model = copy_of_model(model)
     _remove_guards(model)
-    made, constants = producers(model), weights(model)
+    made, constants = producers_of_values(model), constant_arrays(model)
     nodes = [part for node in model.graph.node for part in _integer_layer(model, node, made, constants)]
     _replace_nodes(model, nodes)
     _set_opset(model)
@@ -40,8 +40,8 @@ def conv_integer(model: ModelProto) -> ModelProto:
 
 
 def _remove_guards(model: ModelProto) -> None:
-    """Takes out what keeps onnxruntime from quantizing float layers (see `qdq.quantize`)."""
-    made = producers(model)
+    """Takes out what keeps onnxruntime from quantizing float layers (see `qdq.insert_qdq`)."""
+    made = producers_of_values(model)
     for node in model.graph.node:
         if node.name.endswith(".guard"):
             made[node.input[0]].output[0] = node.output[0]
@@ -105,7 +105,7 @@ def _remove_unread(model: ModelProto) -> None:
 
 def _set_opset(model: ModelProto) -> None:
     newest = model.opset_import[0].version
-    constants = weights(model)
+    constants = constant_arrays(model)
     for node in model.graph.node:
         if node.op_type in REDUCING and len(node.input) > 1:
             axes = constants[node.input.pop(1)]

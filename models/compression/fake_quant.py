@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
 from paredown.models.compression.scales import LEAST_STEP, Range, activation_scale
-from paredown.models.network.nodes import PASSING, attribute, operator
+from paredown.models.network.nodes import PASSING, module_attribute, operator_name
 from paredown.models.network.watch import watch_values
 
 SAMPLED = 200_000
@@ -33,7 +33,7 @@ class ActivationQuant(nn.Module):
         return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero, 0, 255)
 
 
-class SiluQuant(nn.Module):
+class QuantizedSilu(nn.Module):
     """SiLU as the exporter writes it, a product with a sigmoid that is rounded too."""
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class WeightQuant(nn.Module):
         return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -self.top, self.top)
 
 
-class BiasQuant(nn.Module):
+class QuantizedBias(nn.Module):
     """Integers in steps of the input's scale times the weight's, as integer kernels add them to their sums.
 
     Left out, it is the largest difference to the artifact: small steps that later layers amplify.
@@ -91,9 +91,9 @@ def imitate_int8(graph: GraphModule, ranges: Mapping[str, Range], layers: Collec
     for node in list(fresh.graph.nodes):
         if node.name in ranges:
             _insert_behind(fresh, node, ActivationQuant(ranges[node.name]))
-        if operator(node) == "silu" and _input_scale(fresh, node.args[0]) is not None:
-            _replace_call(fresh, node, SiluQuant())
-        if operator(node) in ("conv2d", "linear") and attribute(node.args[1]).rpartition(".")[0] in layers:
+        if operator_name(node) == "silu" and _input_scale(fresh, node.args[0]) is not None:
+            _replace_call(fresh, node, QuantizedSilu())
+        if operator_name(node) in ("conv2d", "linear") and module_attribute(node.args[1]).rpartition(".")[0] in layers:
             _round_parameters(fresh, node, bits)
     fresh.graph.lint()
     fresh.recompile()
@@ -107,14 +107,14 @@ def _round_parameters(graph: GraphModule, node: Node, bits: int) -> None:
     _insert_behind(graph, weight, quant)
     if isinstance(bias, Node) and scale is not None:
         name = f"quant_{bias.name}"
-        graph.add_submodule(name, BiasQuant(scale, quant))
+        graph.add_submodule(name, QuantizedBias(scale, quant))
         with graph.graph.inserting_before(node):
             node.update_arg(2, graph.graph.call_module(name, (bias, weight)))
 
 
 def _input_scale(graph: GraphModule, value: object) -> Tensor | None:
     """The scale of a rounded value, also behind a reshape."""
-    while isinstance(value, Node) and (value.op == "call_module" or operator(value) in PASSING):
+    while isinstance(value, Node) and (value.op == "call_module" or operator_name(value) in PASSING):
         if value.op == "call_module":
             module = graph.get_submodule(str(value.target))
             return module.scale if isinstance(module, ActivationQuant) else None
@@ -137,7 +137,7 @@ def _insert_behind(graph: GraphModule, node: Node, module: nn.Module) -> None:
     call.update_arg(0, node)
 
 
-def observe(
+def observe_ranges(
     graph: GraphModule, batches: Iterable[Tensor], values: Collection[str], percentile: float = 99.99
 ) -> dict[str, Range]:
     """The range of each named value over calibration batches (N, 3, H, W), outliers beyond the percentile cut off.

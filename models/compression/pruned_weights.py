@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from paredown.models.compression.sparse_reconstruction import one_shot_pruner
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.trace import Network
-from paredown.models.network.watch import input_of
-from paredown.models.progress import Progress, silent
+from paredown.models.network.watch import input_of_node
+from paredown.models.progress import Progress, silent_progress
 
 PATCHES = 4096
 """Patches of a batch that are looked at, evenly spread."""
@@ -52,7 +52,7 @@ def prune_layers(
     wanted: Mapping[str, Sequence[Sparsity]],
     batches: Sequence[Tensor],
     done: Collection[str] = (),
-    progress: Progress = silent,
+    progress: Progress = silent_progress,
 ) -> dict[str, dict[str, PackedWeight]]:
     """Layer to sparsity to pruned weight, of every wanted layer that is in the network and not `done`.
 
@@ -73,14 +73,14 @@ def prune_layers(
 def patch_moment(network: Network, layer: str, batches: Iterable[Tensor]) -> tuple[Tensor, int]:
     """The second moments (columns, columns) of what a layer multiplies its weights with, and of how many patches.
 
-    Columns are ordered as in `sparsity.as_rows`. A layer at a time, as the moments of a wide one take 85 MB.
+    Columns are ordered as in `sparsity.weight_as_rows`. A layer at a time, as the moments of a wide one take 85 MB.
     """
     value, module = network.layer(layer).value, network.module.get_submodule(layer)
     total, count = torch.zeros(()), 0
 
     for batch in batches:
         with torch.no_grad():
-            read = input_of(network.graph, batch, value)
+            read = input_of_node(network.graph, batch, value)
         each = -(-PATCHES // len(read))
         for image in torch.split(read, 1):  # all patches of a batch at once would be gigabytes
             rows = patches_of(module, image)

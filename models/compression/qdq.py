@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
 from paredown.models.compression.scales import Range, activation_scale, weight_scales
-from paredown.models.onnx.edit import FUSED, WEIGHTED, consumers, copy_of, producers, set_weight, weights
+from paredown.models.onnx.edit import (
+    FUSED,
+    WEIGHTED,
+    constant_arrays,
+    consumers_of_values,
+    copy_of_model,
+    producers_of_values,
+    set_weight,
+)
 
 PASSING = ("Reshape", "Flatten", "Identity", "MaxPool", "Squeeze")
 FOLLOWING = ("GlobalAveragePool", "AveragePool", "Mul", "Sigmoid", "Concat")
@@ -21,14 +29,14 @@ UNIT_RANGE = ("Sigmoid", "HardSigmoid")
 
 def quantizable_nodes(model: ModelProto) -> list[str]:
     """The nodes whose precision can be chosen: Conv, Gemm and the Add of two computed values."""
-    constant = set(weights(model))
+    constant = set(constant_arrays(model))
     joins = {n.name for n in model.graph.node if n.op_type == "Add" and not constant & set(n.input)}
     return [n.name for n in model.graph.node if n.op_type in WEIGHTED or n.name in joins]
 
 
 def quantized_values(model: ModelProto, int8: Collection[str]) -> dict[str, str]:
     """Every value that is quantized when the nodes in `int8` are, mapped to the value whose range it takes."""
-    readers, constant = consumers(model), set(weights(model))
+    readers, constant = consumers_of_values(model), set(constant_arrays(model))
     returned = {value.name for value in model.graph.output}
     wanted = {v for n in model.graph.node if n.name in int8 for v in _data_inputs(n, constant)}
     origins: dict[str, str] = {value.name: value.name for value in model.graph.input if value.name in wanted}
@@ -48,7 +56,7 @@ def _with_sources(
     model: ModelProto, origins: dict[str, str], wanted: Collection[str], constant: Collection[str]
 ) -> dict[str, str]:
     """Reshaped inputs of int8 nodes take the range of what they reshape, even where that stays in float."""
-    made = producers(model)
+    made = producers_of_values(model)
     for value in wanted:
         origin = value
         while origin in made and made[origin].op_type in PASSING:
@@ -75,10 +83,10 @@ def _data_inputs(node: NodeProto, constant: Collection[str]) -> list[str]:
     return [value for value in node.input if value and value not in constant]
 
 
-def quantize(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Range], bits: int) -> ModelProto:
+def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Range], bits: int) -> ModelProto:
     """The model with the nodes in `int8` in QDQ form, weights with `bits`; `ranges` has every origin in
     `quantized_values`. Raises KeyError where one is missing."""
-    model = copy_of(model)
+    model = copy_of_model(model)
     values = quantized_values(model, int8)
     scales = {value: activation_scale(_range(origin, model, ranges)) for value, origin in values.items()}
     _quantize_weights(model, int8, scales, bits)
@@ -97,7 +105,7 @@ def quantize(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Rang
 def _range(value: str, model: ModelProto, ranges: Mapping[str, Range]) -> Range:
     if value in ranges:
         return ranges[value]
-    node = producers(model).get(value)
+    node = producers_of_values(model).get(value)
     if node is not None and node.op_type in UNIT_RANGE:
         return (0.0, 1.0)
     if node is not None and node.op_type == "Resize":  # rounded behind it, with the range of what it shrank
@@ -134,7 +142,7 @@ def _pair(model: ModelProto, value: str, scales: Mapping[str, tuple[np.float32, 
 def _quantize_weights(
     model: ModelProto, int8: Collection[str], scales: Mapping[str, tuple[np.float32, int]], bits: int
 ) -> None:
-    constants, fresh, gone = weights(model), [], set[str]()
+    constants, fresh, gone = constant_arrays(model), [], set[str]()
     for node in model.graph.node:
         if node.name not in int8 or node.op_type not in WEIGHTED:
             continue
@@ -175,7 +183,7 @@ def _guard_lone_floats(model: ModelProto) -> None:
     onnxruntime turns a lone float Conv or Gemm between DequantizeLinear and QuantizeLinear into a per-tensor int8
     one. A Max with the lowest float before the QuantizeLinear changes no value and hides the pattern from it.
     """
-    made, readers = producers(model), consumers(model)
+    made, readers = producers_of_values(model), consumers_of_values(model)
     guards: dict[str, NodeProto] = {}
     for node in model.graph.node:
         output = fused_output(node, readers) if node.op_type in WEIGHTED else ""

@@ -17,33 +17,33 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.functional import interpolate
 
-from paredown.models.network.nodes import operator
+from paredown.models.network.nodes import operator_name
 from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
-from paredown.models.onnx.edit import copy_of, set_weight, shapes
+from paredown.models.onnx.edit import copy_of_model, set_weight, value_shapes
 
 SHRUNK = "shrunk"
 """The value in ONNX that the network reads in place of its input."""
 
 
-def shrink(maps: Tensor, size: Iterable[int]) -> Tensor:
+def shrink_image(maps: Tensor, size: Iterable[int]) -> Tensor:
     """(N, C, H, W) to the height and width in `size`."""
     return interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
 
 
 @dataclass(frozen=True)
-class Shrink:
+class ShrinkImage:
     """A hook before a module: it reads its images with `side` x `side` pixels."""
 
     side: int
 
     def __call__(self, module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        return shrink(args[0], (self.side, self.side)), *args[1:]
+        return shrink_image(args[0], (self.side, self.side)), *args[1:]
 
 
 def shrink_before(module: nn.Module, side: int) -> nn.Module:
-    """The module itself, from now on with `Shrink` before it; no parameter or submodule gets another name."""
-    module.register_forward_pre_hook(Shrink(side))
+    """The module itself, from now on with `ShrinkImage` before it; no parameter or submodule gets another name."""
+    module.register_forward_pre_hook(ShrinkImage(side))
     return module
 
 
@@ -64,9 +64,9 @@ def shrink_trace(graph: GraphModule, side: int) -> GraphModule:
 
 def shrink_onnx(model: ModelProto, side: int) -> ModelProto:
     """The same in an ONNX graph, whose input stays as it is declared; shapes by name are left to be inferred again."""
-    model = copy_of(model)
+    model = copy_of_model(model)
     image = model.graph.input[0]
-    batch, channels = shapes(model)[image.name][:2]
+    batch, channels = value_shapes(model)[image.name][:2]
     for node in model.graph.node:
         for index, value in enumerate(node.input):
             if value == image.name:
@@ -100,7 +100,7 @@ def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
         sizes, logits = _run(network.graph, images)
         with torch.no_grad():
             expected = network.module(images)
-        written = shapes(onnx.shape_inference.infer_shapes(shrink_onnx(model, side), strict_mode=True))
+        written = value_shapes(onnx.shape_inference.infer_shapes(shrink_onnx(model, side), strict_mode=True))
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
         return False
     same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
@@ -111,7 +111,7 @@ def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
 def _pools_adaptively(node: Node) -> bool:
     """Whether it pools to several pixels: the exporter writes windows or indices for the size that it sees, which does
     not show in any shape."""
-    return operator(node).startswith("adaptive_") and set(node.args[1]) != {1}  # type: ignore[arg-type]
+    return operator_name(node).startswith("adaptive_") and set(node.args[1]) != {1}  # type: ignore[arg-type]
 
 
 def _images(network: Network, side: int) -> Tensor:

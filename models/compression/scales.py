@@ -17,7 +17,7 @@ def activation_scale(bounds: Range) -> tuple[np.float32, int]:
     return scale, int(np.clip(round(-low / float(scale)), 0, 255))
 
 
-def range_of(scale: float, zero: int) -> Range:
+def range_of_scale(scale: float, zero: int) -> Range:
     """The range whose `activation_scale` is exactly this float32 scale and zero point."""
     return -zero * float(scale), (255 - zero) * float(scale)
 

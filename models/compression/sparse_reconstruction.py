@@ -5,7 +5,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from paredown.models.compression.sparsity import Sparsity, as_rows, best_groups, from_rows, mask, n_of_m
+from paredown.models.compression.sparsity import (
+    Sparsity,
+    best_groups,
+    magnitude_mask,
+    parsed_n_of_m,
+    weight_as_rows,
+    weight_from_rows,
+)
 
 COLUMNS = 128
 """Columns that the sweep works on before the columns after them take over its errors."""
@@ -23,9 +30,9 @@ STEPS = 10
 def one_shot_pruner(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity], Tensor]:
     """One-shot pruning with second-order reconstruction, of layers whose patches have these second moments.
 
-    `moment` (columns, columns) is the mean of x x^T over so many `patches` x, columns as in `as_rows`. The result takes
-    a weight (out, in, *kernel) and prunes it so that what the layer computes on the patches changes least: column by
-    column the error that a removed weight makes is taken over by the columns after it, in closed form (Frantar &
+    `moment` (columns, columns) is the mean of x x^T over so many `patches` x, columns as in `weight_as_rows`. The
+    result takes a weight (out, in, *kernel) and prunes it so that what the layer computes on the patches changes least:
+    column by column the error that a removed weight makes is taken over by the columns after it, in closed form (Frantar &
     Alistarh, SparseGPT, 2023, after Hassibi & Stork, Optimal brain surgeon, 1993). How many weights each part of the
     columns loses is decided beforehand for the whole layer, by the loss that removing each alone would bring. What
     stays is then solved for once more, all of a row together.
@@ -38,15 +45,15 @@ def one_shot_pruner(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity]
     alone, whole = inverse.diagonal().float(), damped.float()
 
     def prune(weight: Tensor, sparsity: Sparsity) -> Tensor:
-        rows = as_rows(weight.detach())
-        return from_rows(_closest(rows, _sweep(rows, sparsity, upper, alone), whole), weight.shape)
+        rows = weight_as_rows(weight.detach())
+        return weight_from_rows(_closest(rows, _sweep(rows, sparsity, upper, alone), whole), weight.shape)
 
     return prune
 
 
 def _sweep(rows: Tensor, sparsity: Sparsity, upper: Tensor, alone: Tensor) -> Tensor:
     """(out, columns) pruned; `upper` is the Cholesky factor of the inverse moments, `alone` their diagonal."""
-    rows, first = rows.clone(), mask(rows.square() / alone, sparsity)
+    rows, first = rows.clone(), magnitude_mask(rows.square() / alone, sparsity)
     whole = COLUMNS // sparsity.group * sparsity.group
     for start in range(0, rows.shape[1], whole):
         stop = min(start + whole, rows.shape[1])
@@ -82,8 +89,8 @@ def _closest(rows: Tensor, pruned: Tensor, moment: Tensor) -> Tensor:
 def _again(part: Tensor, factor: Tensor, sparsity: Sparsity, planned: Tensor) -> Tensor:
     """What stays of these columns as they are by now: as many as were planned."""
     scores = part.square() / factor.diagonal().square()
-    if n_of_m(sparsity.pattern):
-        return mask(scores, sparsity)
+    if parsed_n_of_m(sparsity.pattern):
+        return magnitude_mask(scores, sparsity)
     if not planned.any():
         return planned
     return best_groups(scores, sparsity.group, float(planned.float().mean()))

@@ -32,7 +32,7 @@ class Sparsity:
     def parse(cls, name: str) -> "Sparsity":
         """`block4@0.8` or `2:4`. Raises ValueError for what is no pattern with its level."""
         pattern, _, level = name.partition("@")
-        if kept := n_of_m(pattern):
+        if kept := parsed_n_of_m(pattern):
             return cls(pattern, 1 - kept[0] / kept[1])
         if pattern not in PATTERNS or not 0 < float(level or 0) < 1:
             raise ValueError(
@@ -43,7 +43,7 @@ class Sparsity:
     @property
     def group(self) -> int:
         """Neighbouring columns that the pattern looks at together; a row must be a multiple of them."""
-        kept = n_of_m(self.pattern)
+        kept = parsed_n_of_m(self.pattern)
         return kept[1] if kept else BLOCK if self.pattern == "block4" else 1
 
 
@@ -51,26 +51,26 @@ PATTERNS = ("unstructured", "block4")
 """Those that come with a level."""
 
 
-def n_of_m(pattern: str) -> tuple[int, int] | None:
+def parsed_n_of_m(pattern: str) -> tuple[int, int] | None:
     """(2, 4) for `2:4`; None for what is no N:M pattern."""
     match = re.fullmatch(r"([1-9]\d?):([1-9]\d?)", pattern)
     kept, group = (int(match[1]), int(match[2])) if match else (0, 0)
     return (kept, group) if 0 < kept < group else None
 
 
-def as_rows(weight: Tensor) -> Tensor:
+def weight_as_rows(weight: Tensor) -> Tensor:
     """(out, in, *kernel) as (out, kernel * in)."""
     return weight.flatten(2).transpose(1, 2).flatten(1) if weight.ndim > 2 else weight
 
 
-def from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
-    """The inverse of `as_rows`."""
+def weight_from_rows(rows: Tensor, shape: torch.Size) -> Tensor:
+    """The inverse of `weight_as_rows`."""
     return rows.reshape(len(rows), -1, shape[1]).transpose(1, 2).reshape(shape)
 
 
-def mask(scores: Tensor, sparsity: Sparsity) -> Tensor:
+def magnitude_mask(scores: Tensor, sparsity: Sparsity) -> Tensor:
     """Which of (rows, columns) stay, as booleans: those of the highest scores, in the pattern."""
-    if kept := n_of_m(sparsity.pattern):
+    if kept := parsed_n_of_m(sparsity.pattern):
         return _best_of_each(scores.reshape(-1, kept[1]), kept[0]).reshape(scores.shape)
     return best_groups(scores, sparsity.group, 1 - sparsity.level)
 
@@ -93,8 +93,8 @@ def by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
     """The weight (out, in, *kernel) with its smallest entries at zero; as it is where the pattern does not fit it."""
     if weight.numel() == 0 or weight.shape[1] % sparsity.group:
         return weight
-    rows = as_rows(weight)
-    return from_rows(rows * mask(rows.square(), sparsity), weight.shape)
+    rows = weight_as_rows(weight)
+    return weight_from_rows(rows * magnitude_mask(rows.square(), sparsity), weight.shape)
 
 
 def among_live_channels(weight: Tensor, prune: Callable[[Tensor], Tensor]) -> Tensor:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from paredown.models.compression.sparsity import Sparsity, by_magnitude, n_of_m
+from paredown.models.compression.sparsity import Sparsity, by_magnitude, parsed_n_of_m
 
 
 @dataclass(frozen=True)
-class Masks:
+class SparsityMasks:
     """The sparse layers of a module by name.
 
     Sparsity is there from the beginning, or it grows over the first `growth` epochs from none to the planned one, along
@@ -36,12 +36,12 @@ class Masks:
         return masks
 
     def _at(self, sparsity: Sparsity, epoch: int) -> Sparsity:
-        if n_of_m(sparsity.pattern):
+        if parsed_n_of_m(sparsity.pattern):
             return sparsity  # N of M cannot be half true
         return replace(sparsity, level=sparsity.level * (1 - (1 - (epoch + 1) / self.growth) ** 3))
 
 
-def reapply(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
+def reapply_masks(module: nn.Module, masks: Mapping[str, Tensor]) -> None:
     """Sets to zero again, in place, the weights that an optimizer's step has moved off it."""
     with torch.no_grad():
         for name, mask in masks.items():

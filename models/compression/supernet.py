@@ -1,8 +1,8 @@
 """The original and every replacement of its blocks in one network, from which a plan's own network is cut.
 
-Each block computes itself and, beside it, all replacements from the same input; `Either` joins them. In the trace and
-in ONNX the join is then wired to the branch that was picked, and what nothing reads falls away. The layers that are
-left keep their names, so the sites, ranges and weights of a plan's network are those of the whole under their names.
+Each block computes itself and, beside it, all replacements from the same input; `JoinedBranches` joins them. In the trace
+and in ONNX the join is then wired to the branch that was picked, and what nothing reads falls away. The layers that
+are left keep their names, so the sites, ranges and weights of a plan's network are those of the whole.
 """
 
 import copy
@@ -35,7 +35,7 @@ Replacements = Mapping[str, Mapping[str, nn.Module]]
 """Block to candidate to the module that would stand in its place."""
 
 
-class Either(nn.Module):
+class JoinedBranches(nn.Module):
     """Joins branches of one shape. What it computes is never used: it makes their channels one group."""
 
     def forward(self, kept: Tensor, *others: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ class Either(nn.Module):
         return kept
 
 
-class Instead(nn.Module):
+class Replacement(nn.Module):
     """What replaced a block, its layers named as they are in the supernet."""
 
     def __init__(self, name: str, module: nn.Module) -> None:
@@ -57,13 +57,13 @@ class Instead(nn.Module):
         return x
 
 
-def attach(module: nn.Module, replacements: Replacements) -> nn.Module:
+def attach_replacements(module: nn.Module, replacements: Replacements) -> nn.Module:
     """A copy of `module` whose blocks, named by their path, compute their replacements beside themselves."""
     module = copy.deepcopy(module)
     for name, candidates in replacements.items():
         block = module.get_submodule(name)
         block.instead = nn.ModuleDict(copy.deepcopy(dict(candidates)))
-        block.either = Either()
+        block.either = JoinedBranches()
         block.forward = MethodType(_branching, block)
     return module.eval()
 
@@ -73,12 +73,12 @@ def _branching(self: nn.Module, x: Tensor) -> Tensor:
     return joined
 
 
-def pick(module: nn.Module, replacements: Replacements, picks: Picks) -> nn.Module:
+def pick_branch(module: nn.Module, replacements: Replacements, picks: Picks) -> nn.Module:
     """A copy of `module` with the picked replacements in place of its blocks."""
     module = copy.deepcopy(module)
     for block, name in picks.items():
         if name != KEEP:
-            module.set_submodule(block, Instead(name, copy.deepcopy(replacements[block][name])))
+            module.set_submodule(block, Replacement(name, copy.deepcopy(replacements[block][name])))
     return module
 
 
@@ -103,7 +103,7 @@ def find_branches(graph: GraphModule, module: nn.Module) -> tuple[Branch, ...]:
     last: dict[str, Node] = {}
     for node in graph.graph.nodes:
         path = module_of(node)
-        if path.endswith(".either") and isinstance(module.get_submodule(path), Either):
+        if path.endswith(".either") and isinstance(module.get_submodule(path), JoinedBranches):
             last[path.removesuffix(".either")] = node
     return tuple(_branch(block, join, module.get_submodule(block)) for block, join in last.items())
 
@@ -118,7 +118,7 @@ def _branch(block: str, join: Node, module: nn.Module) -> Branch:
     return Branch(block, dict(zip(names, [node.name, *values], strict=True)), join.name)
 
 
-def select(network: Network, branches: tuple[Branch, ...], picks: Picks) -> Network:
+def select_branches(network: Network, branches: tuple[Branch, ...], picks: Picks) -> Network:
     """The network of a plan, cut from the supernet's trace; it shares the parameters of the whole."""
     fresh, copies = Graph(), dict[Node, Node]()
     output = fresh.graph_copy(network.graph.graph, copies)
@@ -134,7 +134,7 @@ def select(network: Network, branches: tuple[Branch, ...], picks: Picks) -> Netw
     return Network(network.module, graph, read_layers(graph, network.module), network.shape)
 
 
-def select_onnx(model: ModelProto, branches: tuple[Branch, ...], picks: Picks) -> ModelProto:
+def select_branches_onnx(model: ModelProto, branches: tuple[Branch, ...], picks: Picks) -> ModelProto:
     """The same cut from the supernet's ONNX graph."""
     wired = {branch.join: branch.values[picks.get(branch.block, KEEP)] for branch in branches}
     wanted = {value.name for value in model.graph.output}

@@ -8,7 +8,7 @@ Images = NDArray[np.uint8]
 """(images, height, width, 3), square."""
 
 
-def augment(images: Images, kind: str, rng: Generator) -> Images:
+def augment_batch(images: Images, kind: str, rng: Generator) -> Images:
     """A changed copy: `flip` mirrors half of the images, `dihedral` gives each one of the 8 symmetries of the square.
 
     Both then shift by up to 1/16 of the side in each direction, with the border reflected. `none` changes

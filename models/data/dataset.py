@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.models.data.augment import augment
+from paredown.models.data.augment import augment_batch
 from paredown.models.data.spec import Augment
 from paredown.models.data.splits import SPLITS, stratified
 
@@ -41,7 +41,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Data:
+class ImageData:
     """The four splits, and how the model wants its images: normalised by `mean` and `std` per channel.
 
     `dropped` images were left out because another split holds the same one. `fingerprint` covers the
@@ -89,7 +89,7 @@ class Data:
         for start in range(0, max(len(share) - size, 0) + 1, size):
             picked = share[start : start + size]
             rng = np.random.default_rng([seed, epoch, rank, ranks, start])
-            images = self._scale(augment(np.asarray(self.train.images[picked]), self.augment, rng), (3,))
+            images = self._scale(augment_batch(np.asarray(self.train.images[picked]), self.augment, rng), (3,))
             labels = torch.from_numpy(self.train.labels[picked])
             yield torch.from_numpy(images).permute(0, 3, 1, 2), labels, torch.from_numpy(picked)
 

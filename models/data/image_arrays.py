@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from paredown.models.data.sources import Source, class_names
+from paredown.models.data.sources import ImageSource, class_names
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file
 from paredown.models.loading.archives import check_archive
 
 
-def from_npz(path: Path) -> Source:
+def images_from_npz(path: Path) -> ImageSource:
     """Arrays `images` (N, H, W[, 1 or 3]) uint8, `labels` (N,) and, if the classes have names, `classes`."""
     arrays = _read_npz(path)
     images, labels = arrays["images"], arrays["labels"]
@@ -26,7 +26,7 @@ def from_npz(path: Path) -> Source:
     indices = labels.astype(np.int64)
     given = _named_classes(arrays["classes"], path) if "classes" in arrays else None
     pictures = images[..., 0] if images.shape[3:] == (1,) else images
-    return Source(
+    return ImageSource(
         indices,
         class_names(given, indices, str(path)),
         {"train": np.arange(len(indices))},

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paredown.models.data.sources import Source, checked_names, digest_text, open_image
+from paredown.models.data.sources import ImageSource, checked_names, digest_text, open_image
 from paredown.models.data.splits import Positions
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_folder, package_folder
@@ -14,7 +14,7 @@ SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", "
 ELPV_LICENCE = "CC BY-NC-SA 4.0 (ELPV: Buerhop-Lutz et al. 2018, Deitsch et al. 2019, 2021)"
 
 
-def from_folder(base: Path) -> Source:
+def images_from_folder(base: Path) -> ImageSource:
     """One folder per class, or `train/` and `test/` (or `val/`) with one folder per class each."""
     if not is_folder(base):
         raise InputError(f"{base}: no such folder")
@@ -32,7 +32,7 @@ def _folders(base: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted(base.iterdir()) if path.is_dir() and path.name[0] not in "._"}
 
 
-def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> Source:
+def _from_class_folders(base: Path, parts: Mapping[str, Mapping[str, Path]]) -> ImageSource:
     classes = checked_names(tuple(parts["train"]), str(base))
     files: list[Path] = []
     labels: list[int] = []
@@ -62,19 +62,19 @@ def _from_files(
     classes: tuple[str, ...],
     parts: Mapping[str, Positions],
     licence: str = "not stated",
-) -> Source:
+) -> ImageSource:
     def digest() -> str:
         contents = map(digest_file, files)
         lines = (f"{label} {path.name} {content}" for label, path, content in zip(labels, files, contents, strict=True))
         return digest_text([f"{part} {len(positions)}" for part, positions in parts.items()], lines)
 
     kinds = np.array(labels, dtype=np.int64)
-    return Source(
+    return ImageSource(
         kinds, classes, parts, lambda position: open_image(files[position]), lambda i: str(files[i]), digest, licence
     )
 
 
-def from_elpv() -> Source:
+def images_from_elpv() -> ImageSource:
     """2,624 photovoltaic cells in electroluminescence light, from the installed package elpv-dataset.
 
     A cell is defective where the experts' probability of a defect is over 0.5. The images are under

@@ -7,22 +7,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.models.data.dataset import Data, Split
-from paredown.models.data.image_arrays import from_npz
+from paredown.models.data.dataset import ImageData, Split
+from paredown.models.data.image_arrays import images_from_npz
 from paredown.models.data.image_cache import fresh_folder, map_images, write_images
-from paredown.models.data.image_folders import from_elpv, from_folder
-from paredown.models.data.sources import Source
+from paredown.models.data.image_folders import images_from_elpv, images_from_folder
+from paredown.models.data.sources import ImageSource
 from paredown.models.data.spec import DataSpec
-from paredown.models.data.splits import LabelledImages, assign, shares, stratified
+from paredown.models.data.splits import LabelledImages, assign_splits, split_shares, stratified
 from paredown.models.errors import InputError
-from paredown.models.files import resolve
-from paredown.models.progress import Progress, silent
+from paredown.models.files import resolve_path
+from paredown.models.progress import Progress, silent_progress
 
 FORMAT = "1"
 """Changes whenever the same source would be decoded or split in another way."""
 
 
-def open_data(spec: DataSpec, root: Path, cache: Path, seed: int, progress: Progress = silent) -> Data:
+def open_data(spec: DataSpec, root: Path, cache: Path, seed: int, progress: Progress = silent_progress) -> ImageData:
     """The data of a recipe in the folder `root`: decoded and split on first use, then mapped from `cache`.
 
     Raises InputError that names the path for everything that cannot be used, MissingError where a data
@@ -41,7 +41,7 @@ def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
     return _identify(spec, root, seed)[1]
 
 
-def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[Source, str]:
+def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[ImageSource, str]:
     """The images, not decoded yet, and their fingerprint. Raises InputError for what cannot be read."""
     try:
         source = _open(spec.source, root)
@@ -51,9 +51,9 @@ def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[Source, str]:
     return source, hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _open(source: str, root: Path) -> Source:
+def _open(source: str, root: Path) -> ImageSource:
     if source == "package:elpv_dataset":
-        return from_elpv()
+        return images_from_elpv()
     if source.startswith("package:"):
         raise InputError(f"data '{source}': the only data package known is package:elpv_dataset")
     if ".py:" in source:
@@ -61,14 +61,14 @@ def _open(source: str, root: Path) -> Source:
 
         images = from_function(source, root)
     else:
-        path = resolve(source, root)
-        images = from_npz(path) if path.suffix == ".npz" else from_folder(path)
+        path = resolve_path(source, root)
+        images = images_from_npz(path) if path.suffix == ".npz" else images_from_folder(path)
     if len(images.classes) < 2:
         raise InputError(f"data '{source}': one class only ({images.classes[0]}); a classifier needs two or more")
     return images
 
 
-def _fill(folder: Path, spec: DataSpec, source: Source, seed: int, progress: Progress) -> None:
+def _fill(folder: Path, spec: DataSpec, source: ImageSource, seed: int, progress: Progress) -> None:
     """Decodes every image once into `folder`, then writes them again split by split."""
     rng = np.random.default_rng([seed, len(source.labels)])
     parts = _limited(source, spec.limit, rng)
@@ -78,7 +78,7 @@ def _fill(folder: Path, spec: DataSpec, source: Source, seed: int, progress: Pro
     ends = np.cumsum([len(part) for part in parts.values()])
     places = dict(zip(parts, np.split(np.arange(len(chosen)), ends[:-1]), strict=True))
     labelled = LabelledImages(source.labels[chosen], contents, source.classes, f"data '{spec.source}'")
-    splits = assign(places, labelled, spec.splits.model_dump(), rng)
+    splits = assign_splits(places, labelled, spec.splits.model_dump(), rng)
     images = map_images(folder / "all.npy")
     for name, picked in splits.items():
         write_images(folder / f"{name}.npy", (images[i] for i in picked), len(picked), spec.image_size)
@@ -88,11 +88,11 @@ def _fill(folder: Path, spec: DataSpec, source: Source, seed: int, progress: Pro
     (folder / "all.npy").unlink()
 
 
-def _load(folder: Path, spec: DataSpec, source: Source) -> Data:
+def _load(folder: Path, spec: DataSpec, source: ImageSource) -> ImageData:
     def split(name: str) -> Split:
         return Split(map_images(folder / f"{name}.npy"), np.load(folder / f"{name}-labels.npy"))
 
-    return Data(
+    return ImageData(
         train=split("train"),
         calibration=split("calibration"),
         validation=split("validation"),
@@ -107,11 +107,11 @@ def _load(folder: Path, spec: DataSpec, source: Source) -> Data:
     )
 
 
-def _limited(source: Source, limit: int | None, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+def _limited(source: ImageSource, limit: int | None, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Of every part that the data comes with the positions that are used, in proportion where there is a limit."""
     total = len(source.labels)
     sizes = [len(part) for part in source.parts.values()]
-    wanted = shares(min(limit or total, total), sizes)
+    wanted = split_shares(min(limit or total, total), sizes)
     return {
         name: part[stratified(source.labels[part], n, rng)]
         for (name, part), n in zip(source.parts.items(), wanted.tolist(), strict=True)
@@ -119,7 +119,7 @@ def _limited(source: Source, limit: int | None, rng: np.random.Generator) -> dic
 
 
 def _decode(
-    source: Source, chosen: NDArray[np.int64], spec: DataSpec, contents: list[bytes], progress: Progress
+    source: ImageSource, chosen: NDArray[np.int64], spec: DataSpec, contents: list[bytes], progress: Progress
 ) -> Iterator[NDArray[np.uint8]]:
     """The chosen images in order; a digest of each goes into `contents`."""
     for done, position in enumerate(chosen.tolist()):

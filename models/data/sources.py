@@ -1,4 +1,4 @@
-"""Where labelled images come from: a `Source` lists them, decodes each when asked, and digests them all."""
+"""Where labelled images come from: a `ImageSource` lists them, decodes each when asked, and digests them all."""
 
 import hashlib
 import itertools
@@ -23,7 +23,7 @@ MOST_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True)
-class Source:
+class ImageSource:
     """Labelled images that are not decoded yet.
 
     `labels` are indices into `classes`; `parts` are the positions of every split that the data comes with
@@ -42,7 +42,7 @@ class Source:
     def pixels(self, position: int, size: int) -> NDArray[np.uint8]:
         """Image `position` as (size, size, 3). Raises InputError that names a broken image."""
         try:
-            return square(self.read(position), size)
+            return squared_image(self.read(position), size)
         except InputError:
             raise
         except Exception as error:  # Pillow's decoders raise many types
@@ -60,7 +60,7 @@ def open_image(path: Path) -> Image.Image:
             return image
 
 
-def square(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def squared_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """(size, size, 3): the short side scaled to `size`, antialiased; the long side cropped to its centre."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}: more than 8 bits per channel; save it with 8")

@@ -26,7 +26,7 @@ class LabelledImages:
     where: str
 
 
-def shares(total: int, weights: ArrayLike) -> NDArray[np.int64]:
+def split_shares(total: int, weights: ArrayLike) -> NDArray[np.int64]:
     """`total` divided in proportion to `weights` into whole numbers, by largest remainder."""
     parts = np.asarray(weights, dtype=np.float64)
     exact = total * parts / parts.sum()
@@ -43,12 +43,12 @@ def stratified(labels: NDArray[np.int64], n: int, rng: Generator) -> Positions:
     kinds, sizes = np.unique(labels, return_counts=True)
     picked = [
         rng.permutation(np.flatnonzero(labels == kind))[:count]
-        for kind, count in zip(kinds, shares(n, sizes), strict=True)
+        for kind, count in zip(kinds, split_shares(n, sizes), strict=True)
     ]
     return np.sort(np.concatenate(picked))
 
 
-def assign(
+def assign_splits(
     parts: Mapping[str, Positions], images: LabelledImages, fractions: Mapping[str, float], rng: Generator
 ) -> dict[str, Positions]:
     """The positions of every split, ascending.
@@ -92,7 +92,7 @@ def _cut(
             text = f"class '{kind}' has {len(of_class)} different images for {len(fractions)} splits"
             raise InputError(f"{images.where}: {text} ({', '.join(fractions)}): each needs one")
         shuffled = [of_class[i] for i in rng.permutation(len(of_class))]
-        ends = np.cumsum(_at_least_one(shares(len(of_class), list(fractions.values()))))
+        ends = np.cumsum(_at_least_one(split_shares(len(of_class), list(fractions.values()))))
         for name, start, end in zip(fractions, [0, *ends[:-1]], ends, strict=True):
             splits[name] += [position for group in shuffled[start:end] for position in group]
     return {name: np.array(chosen, dtype=np.int64) for name, chosen in splits.items()}

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from paredown.models.data.sources import Source, class_names, digest_text
+from paredown.models.data.sources import ImageSource, class_names, digest_text
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError
 from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.loading.user_code import load_function
 
 
-def from_function(source: str, root: Path) -> Source:
+def from_function(source: str, root: Path) -> ImageSource:
     """The dataset, or the datasets by split's name, that `path/to/file.py:function` returns.
 
     Every item is (image, label): a PIL image or a tensor (3 or 1, H, W), uint8 or float in 0..1. A dataset's
@@ -35,7 +35,7 @@ def from_function(source: str, root: Path) -> Source:
         name, _, index = items[position]
         return f"{source}: {name} image {index}"
 
-    return Source(
+    return ImageSource(
         labels,
         class_names(given, labels, source),
         {name: np.flatnonzero(names == name) for name in parts},

@@ -52,7 +52,7 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
 
 
-def heads(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
+def classifier_heads(model: nn.Module) -> dict[str, nn.Linear | nn.Conv2d]:
     """All layers that could be a classifier, Linear and 1x1 Conv2d, in the order of definition."""
     named = model.named_modules()
     return {
@@ -72,7 +72,7 @@ def classifier(model: nn.Module, classes: int) -> str | None:
 
     Linear goes first because the small convolutions of squeeze-and-excitation may have any width.
     """
-    names = [name for name, layer in heads(model).items() if output_count(layer) == classes]
+    names = [name for name, layer in classifier_heads(model).items() if output_count(layer) == classes]
     linear = [name for name in names if isinstance(model.get_submodule(name), nn.Linear)]
     return next(reversed(linear or names), None)
 

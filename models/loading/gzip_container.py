@@ -16,15 +16,15 @@ class ContainerError(Exception):
     """A file that is no sound gzip file, or unpacks to more than is allowed; the text is without the file's name."""
 
 
-def allowed(packed: int) -> int:
+def allowed_bytes(packed: int) -> int:
     """The bytes that `packed` bytes may stand for."""
     return min(LARGEST, FREE + RATIO * packed)
 
 
-def unpacked(path: Path) -> bytes:
-    """The content of a gzip file. Raises ContainerError; never holds more than `allowed` says."""
+def unpacked_bytes(path: Path) -> bytes:
+    """The content of a gzip file. Raises ContainerError; never holds more than `allowed_bytes` says."""
     try:
-        most = allowed(path.stat().st_size)
+        most = allowed_bytes(path.stat().st_size)
         content = bytearray()
         with gzip.open(path) as stream:
             while piece := stream.read(_PIECE):

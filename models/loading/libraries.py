@@ -69,7 +69,7 @@ def _from_torchvision(name: str, classes: int) -> "nn.Module":
     return model
 
 
-def download(source: str) -> "dict[str, Tensor]":
+def download_weights(source: str) -> "dict[str, Tensor]":
     """The library's own pretrained weights by parameter name. Raises InputError where there are none to be had."""
     library, _, name = source.partition("/")
     try:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paredown.models.errors import InputError
-from paredown.models.files import digest_file, is_file, package_folder, resolve
+from paredown.models.files import digest_file, is_file, package_folder, resolve_path
 from paredown.models.loading.factory import Head, from_factory
-from paredown.models.loading.libraries import download, from_library
+from paredown.models.loading.libraries import download_weights, from_library
 from paredown.models.loading.spec import FILE, PACKAGED, ModelSpec
 from paredown.models.loading.user_code import split_source
 
@@ -55,7 +55,7 @@ def fingerprint_model(spec: ModelSpec, root: Path) -> str:
 def weights_path(spec: ModelSpec, root: Path) -> Path:
     """The weights file, which must exist. Raises MissingError where its package is not installed."""
     packaged = PACKAGED.fullmatch(spec.weights or "")
-    path = package_folder(packaged[1]) / packaged[2] if packaged else resolve(spec.weights or "", root)
+    path = package_folder(packaged[1]) / packaged[2] if packaged else resolve_path(spec.weights or "", root)
     if packaged and ".." in path.parts:
         raise InputError(f"weights '{spec.weights}': '..' is not allowed inside a package")
     if not is_file(path):
@@ -76,7 +76,7 @@ def _read_weights(spec: ModelSpec, root: Path) -> "dict[str, Tensor] | None":
     if spec.weights is None:
         return None
     if spec.weights == "hub":
-        return download(spec.source)
+        return download_weights(spec.source)
     path = weights_path(spec, root)
     if spec.sha256:
         _checked_digest(spec, path)

@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from paredown.models.errors import InputError
-from paredown.models.files import is_file, resolve
+from paredown.models.files import is_file, resolve_path
 from paredown.models.loading.moved_names import with_new_names
 
 NOT_IMPORTED = "{path} cannot be imported: {kind}: {error}"
@@ -21,7 +21,7 @@ _log = logging.getLogger("paredown")
 def split_source(source: str, root: Path) -> tuple[Path, str]:
     """`path/to/file.py:function` as the file, which must exist, and the function's name."""
     file, _, name = source.rpartition(":")
-    path = resolve(file, root)
+    path = resolve_path(file, root)
     if not is_file(path):
         raise InputError(f"{path}: no such file (from '{source}')")
     return path, name

@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import nn
 from torch.fx import Node
 
-from paredown.models.network.nodes import operator
+from paredown.models.network.nodes import operator_name
 from paredown.models.network.shape import Shape
 from paredown.models.network.trace import Network
 
@@ -95,8 +95,8 @@ def _nodes(network: Network, path: str) -> list[Node]:
 
 def _place(path: str, nodes: list[Node]) -> Place | None:
     """The place of a module that computes these nodes; None where it is no block."""
-    counts = Counter(operator(node) for node in nodes)
-    joins = [n for n in nodes if operator(n) == "add" and all(isinstance(arg, Node) for arg in n.args[:2])]
+    counts = Counter(operator_name(node) for node in nodes)
+    joins = [n for n in nodes if operator_name(n) == "add" and all(isinstance(arg, Node) for arg in n.args[:2])]
     if counts["conv2d"] < 2 or len(joins) > 1:
         return None
     inner = set(nodes)
@@ -116,7 +116,7 @@ def _place(path: str, nodes: list[Node]) -> Place | None:
         shape_in=shapes[0],
         shape_out=shapes[1],
         nonlinearity=max(used, key=lambda name: counts[name], default="relu"),
-        closing=operator(leaving[0]) in ACTIVATIONS,
+        closing=operator_name(leaving[0]) in ACTIVATIONS,
     )
 
 

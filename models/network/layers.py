@@ -7,7 +7,14 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from paredown.models.errors import InputError
-from paredown.models.network.nodes import attribute, fused_output, module_of, operator, pixel_count, source
+from paredown.models.network.nodes import (
+    fused_output,
+    module_attribute,
+    module_of,
+    operator_name,
+    pixel_count,
+    source_node,
+)
 
 
 @dataclass(frozen=True)
@@ -61,15 +68,15 @@ def read_layers(graph: GraphModule, module: nn.Module) -> tuple[Layer, ...]:
 
 def _layers(graph: GraphModule, module: nn.Module) -> Iterator[Layer]:
     for node in graph.graph.nodes:
-        if operator(node) in ("conv2d", "linear"):
+        if operator_name(node) in ("conv2d", "linear"):
             yield _weighted(node, module)
-        elif operator(node) == "add" and all(isinstance(arg, Node) for arg in node.args[:2]):
+        elif operator_name(node) == "add" and all(isinstance(arg, Node) for arg in node.args[:2]):
             yield _join(node)
 
 
 def _weighted(node: Node, module: nn.Module) -> Layer:
-    name = attribute(node.args[1]).rpartition(".")[0]
-    layer, read = module.get_submodule(name), source(node.args[0])
+    name = module_attribute(node.args[1]).rpartition(".")[0]
+    layer, read = module.get_submodule(name), source_node(node.args[0])
     if not isinstance(layer, nn.Conv2d | nn.Linear):
         raise InputError(f"the weight of '{node.name}' is not that of a Conv2d or Linear module, which layers must be")
     channels_in, channels_out, kernel, groups = _sizes(layer)
@@ -101,7 +108,7 @@ def _join(node: Node) -> Layer:
     return Layer(
         name=node.name,
         op="add",
-        inputs=tuple(source(arg).name for arg in node.args[:2]),
+        inputs=tuple(source_node(arg).name for arg in node.args[:2]),
         value=node.name,
         output=fused_output(node).name,
         channels_in=channels,

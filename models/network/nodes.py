@@ -9,7 +9,7 @@ PASSING = {"view", "flatten", "reshape", "dropout", "clone", "contiguous", "max_
 """Operations whose output has the range of their input."""
 
 
-def operator(node: object) -> str:
+def operator_name(node: object) -> str:
     """`conv2d` for a call of aten.conv2d.default; empty for everything that is not an ATen call."""
     if not isinstance(node, Node) or node.op != "call_function":
         return ""
@@ -17,7 +17,7 @@ def operator(node: object) -> str:
     return str(packet).rpartition(".")[2] if packet is not None else ""
 
 
-def attribute(node: object) -> str:
+def module_attribute(node: object) -> str:
     """The qualified name that a get_attr node reads."""
     return str(node.target) if isinstance(node, Node) and node.op == "get_attr" else ""
 
@@ -25,13 +25,13 @@ def attribute(node: object) -> str:
 def fused_output(node: Node) -> Node:
     """The node itself, or the fused activation that is all that reads it."""
     users = list(node.users)
-    return users[0] if len(users) == 1 and operator(users[0]) in FUSED else node
+    return users[0] if len(users) == 1 and operator_name(users[0]) in FUSED else node
 
 
-def source(value: object) -> Node:
+def source_node(value: object) -> Node:
     """The node that computed a value, behind the operations that only pass it on (`PASSING`)."""
     assert isinstance(value, Node)
-    return source(value.args[0]) if operator(value) in PASSING else value
+    return source_node(value.args[0]) if operator_name(value) in PASSING else value
 
 
 def module_of(node: Node) -> str:

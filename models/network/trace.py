@@ -18,7 +18,7 @@ from torch.fx.node import Target, map_arg
 from paredown.models.errors import InputError, first_line
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer, read_layers
-from paredown.models.network.nodes import operator, pixel_count
+from paredown.models.network.nodes import operator_name, pixel_count
 from paredown.models.network.shape import Shape, device_of
 from paredown.models.network.weak_cache import remembered_per_object
 
@@ -37,13 +37,13 @@ class Network:
         return next(layer for layer in self.layers if layer.name == name)
 
 
-def analyse(module: nn.Module, shape: Shape) -> Network:
+def analyse_network(module: nn.Module, shape: Shape) -> Network:
     """The folded, traced network of a classifier that reads images of `shape`; the given module is left untouched.
 
     Raises InputError where torch.export cannot trace the module, or where a layer is called more than once.
     """
     folded = fold_batch_norm(module, shape)
-    graph = functional(trace(folded, shape))
+    graph = functional(trace_module(folded, shape))
     layers = read_layers(graph, folded)
     twice = [name for name, calls in Counter(layer.name for layer in layers).items() if calls > 1]
     if twice:
@@ -51,7 +51,7 @@ def analyse(module: nn.Module, shape: Shape) -> Network:
     return Network(folded, graph, layers, shape)
 
 
-def trace(module: nn.Module, shape: Shape) -> ExportedProgram:
+def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
     """The module's trace with a free batch size. Raises InputError where torch.export cannot make one."""
     example = torch.zeros(2, *shape, device=device_of(module))
     try:
@@ -93,7 +93,7 @@ def _value_name(node: Node, seen: Counter[str]) -> str:
         return "x"
     if node.op != "call_function":
         return node.name
-    base = operator(node).removesuffix("_") or node.name
+    base = operator_name(node).removesuffix("_") or node.name
     base = "mean" if base == "adaptive_avg_pool2d" and pixel_count(node) == 1 else base
     seen[base] += 1
     return base if seen[base] == 1 else f"{base}_{seen[base] - 1}"
@@ -101,7 +101,7 @@ def _value_name(node: Node, seen: Counter[str]) -> str:
 
 def _functional_target(node: Node) -> Target:
     """`aten.relu` for `aten.relu_`."""
-    name = operator(node)
+    name = operator_name(node)
     if not name.endswith("_"):
         return node.target
     overload = getattr(node.target, "_overloadname", "default")
@@ -114,6 +114,6 @@ def channel_source(network: Network, value: str) -> str:
     several made them together."""
     weighted = {item.value: item.name for item in network.layers if item.op != "add"}
     node = next(n for n in network.graph.graph.nodes if n.name == value)
-    while node.name not in weighted and node.op == "call_function" and operator(node) != "cat":
+    while node.name not in weighted and node.op == "call_function" and operator_name(node) != "cat":
         node = node.all_input_nodes[0]
     return weighted.get(node.name, "")

@@ -22,7 +22,7 @@ def watch_inputs(graph: GraphModule, images: Tensor, see: See, names: Collection
     return logits
 
 
-def input_of(graph: GraphModule, images: Tensor, name: str) -> Tensor:
+def input_of_node(graph: GraphModule, images: Tensor, name: str) -> Tensor:
     """What the node `name`, which must be there, reads first; neither it nor anything behind it is computed."""
 
     def stop(_name: str, read: Tensor) -> None:

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from paredown.models.errors import InputError, first_line
-from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked
+from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked_bytes
 from paredown.models.onnx.tensors import BITS, MOST_SIZES, external_file, read_tensors, shape_text, type_name
 from paredown.models.onnx.walk import all_graphs, all_nodes, all_tensors, nodes_of
 from paredown.models.onnx.wire import RefusedError, check_wire
@@ -66,7 +66,7 @@ def read_content(path: Path) -> bytes:
             raise RefusedError("it is no file")
         if status.st_size > LARGEST:
             raise RefusedError(f"it has {status.st_size} bytes; allowed are {LARGEST}, and external data beside it")
-        return unpacked(path) if path.suffix == ".gz" else path.read_bytes()
+        return unpacked_bytes(path) if path.suffix == ".gz" else path.read_bytes()
     except ContainerError as error:
         raise RefusedError(str(error)) from error
     except (OSError, ValueError) as error:  # ValueError: a name with a zero byte

@@ -19,27 +19,27 @@ FUSED = ("Relu", "Clip")
 """Activations that runtimes compute inside the layer before them."""
 
 
-def save(model: ModelProto, path: Path) -> None:
+def save_onnx(model: ModelProto, path: Path) -> None:
     """Writes a file; one whose name ends with `.gz` is compressed, the same model to the same bytes."""
     written = model.SerializeToString(deterministic=True)
     path.write_bytes(gzip.compress(written, LEVEL, mtime=0) if path.suffix == ".gz" else written)
 
 
-def load(path: Path) -> ModelProto:
-    """Reads what `save` wrote; of other files no external data. Raises InputError for what is no ONNX file."""
+def load_onnx(path: Path) -> ModelProto:
+    """Reads what `save_onnx` wrote; of other files no external data. Raises InputError for what is no ONNX file."""
     try:
         return parse_model(read_content(path))
     except RefusedError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def copy_of(model: ModelProto) -> ModelProto:
+def copy_of_model(model: ModelProto) -> ModelProto:
     fresh = ModelProto()
     fresh.CopyFrom(model)
     return fresh
 
 
-def weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:
+def constant_arrays(model: ModelProto) -> dict[str, NDArray[np.generic]]:
     """Initializers by name."""
     return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
 
@@ -69,7 +69,7 @@ def weighted_nodes(model: ModelProto) -> Iterator[tuple[str, NodeProto]]:
 
 def stored_weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:
     """Every Conv's and Gemm's weight as the file has it: floats, or integers in QDQ form."""
-    constants = weights(model)
+    constants = constant_arrays(model)
     named = {name: node.input[1].removesuffix(".dq") for name, node in weighted_nodes(model)}
     stored = {name: constants.get(f"{one}.q", constants.get(one)) for name, one in named.items()}
     return {name: value for name, value in stored.items() if value is not None}
@@ -80,12 +80,12 @@ def zero_shares(model: ModelProto) -> dict[str, float]:
     return {name: float((value == 0).mean()) for name, value in stored_weights(model).items()}
 
 
-def producers(model: ModelProto) -> dict[str, NodeProto]:
+def producers_of_values(model: ModelProto) -> dict[str, NodeProto]:
     """Value to the node that computes it."""
     return {value: node for node in model.graph.node for value in node.output}
 
 
-def consumers(model: ModelProto) -> dict[str, list[NodeProto]]:
+def consumers_of_values(model: ModelProto) -> dict[str, list[NodeProto]]:
     """The nodes that read each value, in order."""
     readers: dict[str, list[NodeProto]] = {}
     for node in model.graph.node:
@@ -94,7 +94,7 @@ def consumers(model: ModelProto) -> dict[str, list[NodeProto]]:
     return readers
 
 
-def shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
+def value_shapes(model: ModelProto) -> dict[str, tuple[int, ...]]:
     """Static shapes of the values that have one."""
     values = [*model.graph.input, *model.graph.value_info, *model.graph.output]
     return {v.name: tuple(d.dim_value for d in v.type.tensor_type.shape.dim) for v in values}

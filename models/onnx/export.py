@@ -14,12 +14,12 @@ from torch import nn
 
 from paredown.models.errors import InputError, first_line
 from paredown.models.network.shape import Shape
-from paredown.models.onnx.edit import WEIGHTED, set_weight, shapes, weights
+from paredown.models.onnx.edit import WEIGHTED, constant_arrays, set_weight, value_shapes
 
 OPSET = 20
 
 
-def export(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
+def export_onnx(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
     """A folded module as ONNX with a static batch; input `x`, output `logits`.
 
     Every Conv and Gemm node is named by its torch module, every other node by the value it computes.
@@ -51,7 +51,7 @@ def export(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
 
 def _pool_globally(model: ModelProto) -> None:
     """Spatial means as GlobalAveragePool, which runtimes quantize; ReduceMean they leave in float."""
-    constants, ranks = weights(model), {name: len(shape) for name, shape in shapes(model).items()}
+    constants, ranks = constant_arrays(model), {name: len(shape) for name, shape in value_shapes(model).items()}
     for node in model.graph.node:
         if node.op_type != "ReduceMean" or len(node.input) < 2 or ranks.get(node.input[0]) != 4:
             continue
@@ -64,7 +64,7 @@ def _pool_globally(model: ModelProto) -> None:
 
 def _free_channels(model: ModelProto) -> None:
     """Flattening without a fixed channel count, so that layers before it can be narrowed in the graph."""
-    constants = weights(model)
+    constants = constant_arrays(model)
     for node in model.graph.node:
         target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
         if target is not None and len(target) == 2 and all(int(size) > 0 for size in target):

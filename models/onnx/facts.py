@@ -47,7 +47,7 @@ class LayerFacts:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelFacts:
     """Of a file: `bytes` with what it keeps in other files, `opset` of the standard operators, and its nodes in order.
 
     Operators of other domains are written `domain::Op`.
@@ -79,14 +79,14 @@ class Facts:
         return tuple(layer for layer in self.layers if layer.precision == "fp32")
 
 
-def facts_of(path: Path) -> Facts:
+def model_facts(path: Path) -> ModelFacts:
     """The facts of an ONNX file, `.gz` or not. Raises InputError where it cannot be used."""
     model = open_checked(path)
     opset = max((item.version for item in model.opset_import if item.domain in STANDARD), default=0)
-    return Facts(sum(file.stat().st_size for file in files_of(path)), opset, tuple(layers_of(model)))
+    return ModelFacts(sum(file.stat().st_size for file in files_of(path)), opset, tuple(layer_facts(model)))
 
 
-def layers_of(model: ModelProto) -> Iterator[LayerFacts]:
+def layer_facts(model: ModelProto) -> Iterator[LayerFacts]:
     """Every node that computes something from the input, in order, functions written out and the graphs inside of nodes
     too (of branches all are listed, whichever is taken). What only prepares constants is part of its reader."""
     whole = inliner.inline_local_functions(model) if model.functions else model

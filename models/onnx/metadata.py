@@ -9,25 +9,25 @@ from onnx import ModelProto
 PREFIX = "paredown."
 
 
-def embed(model: ModelProto, facts: Mapping[str, Any]) -> None:
+def embed_metadata(model: ModelProto, facts: Mapping[str, Any]) -> None:
     """Writes each fact as `paredown.<name>`, in order of names; metadata of others stays, our own from before does not.
 
     Raises ValueError for what JSON cannot say.
     """
     others = [(entry.key, entry.value) for entry in model.metadata_props if not entry.key.startswith(PREFIX)]
-    own = [(PREFIX + name, written(facts[name])) for name in sorted(facts)]
+    own = [(PREFIX + name, metadata_text(facts[name])) for name in sorted(facts)]
     del model.metadata_props[:]
     for key, value in [*others, *own]:
         model.metadata_props.add(key=key, value=value)
 
 
-def embedded(model: ModelProto) -> dict[str, Any]:
-    """What `embed` wrote; empty for a model of others. A value that is no JSON is given as the text that it is."""
+def embedded_metadata(model: ModelProto) -> dict[str, Any]:
+    """What `embed_metadata` wrote; empty for a model of others. A value that is no JSON is given as its text."""
     entries = {entry.key: entry.value for entry in model.metadata_props}
     return {key.removeprefix(PREFIX): _read(value) for key, value in entries.items() if key.startswith(PREFIX)}
 
 
-def written(fact: Any) -> str:
+def metadata_text(fact: Any) -> str:
     """A fact as the file has it: the same fact gives the same text."""
     return json.dumps(fact, sort_keys=True, separators=(",", ":"), allow_nan=False)
 

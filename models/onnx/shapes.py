@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, defs, shape_inference
 
-from paredown.models.onnx.edit import copy_of
+from paredown.models.onnx.edit import copy_of_model
 from paredown.models.onnx.walk import all_graphs, all_nodes
 
 Shape = tuple[int, ...]
@@ -28,7 +28,7 @@ STAND_INS: Mapping[str, tuple[str, Sequence[int]]] = {
 
 def shapes_and_types(model: ModelProto) -> tuple[dict[str, Shape], dict[str, int]]:
     """Value to its shape, where that is fixed (an open batch counts as 1), and to its element type."""
-    plain = copy_of(model)
+    plain = copy_of_model(model)
     constant = {item.name for item in plain.graph.initializer}
     for value in plain.graph.input:
         if value.name not in constant:

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from onnx import ModelProto, TensorProto
 
-from paredown.models.loading.gzip_container import LARGEST, allowed
+from paredown.models.loading.gzip_container import LARGEST, allowed_bytes
 from paredown.models.onnx.walk import all_sparse, all_tensors
 from paredown.models.onnx.wire import RefusedError
 
@@ -112,7 +112,7 @@ def _check_data(tensor: TensorProto, needed: int) -> None:
 
 def _check_sparse(model: ModelProto) -> None:
     """What runtimes unpack to dense tensors may not be out of proportion to the file."""
-    most, total = allowed(model.ByteSize()), 0
+    most, total = allowed_bytes(model.ByteSize()), 0
     for one in all_sparse(model):
         total += _bytes(one.values.data_type, one.dims, one.values.name)
         if total > most:

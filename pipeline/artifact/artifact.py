@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, read_json
-from paredown.stages.products.documents import LONGEST, parse
+from paredown.stages.products.documents import LONGEST, parse_dataclass
 from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.manifest import FILES, Manifest
 
@@ -33,18 +33,18 @@ def read_artifact(path: Path) -> Artifact:
 
     Raises InputError, one line, for what is no such file.
     """
-    from paredown.models.onnx.metadata import embedded
+    from paredown.models.onnx.metadata import embedded_metadata
 
-    file = find(path)
-    model = opened(file)
-    metadata, complaint = embedded(model), f"{file}: what it says of itself was not written by paredown"
-    facts = parse(EmbeddedFacts, metadata, complaint) if metadata else None
+    file = find_model_file(path)
+    model = opened_model(file)
+    metadata, complaint = embedded_metadata(model), f"{file}: what it says of itself was not written by paredown"
+    facts = parse_dataclass(EmbeddedFacts, metadata, complaint) if metadata else None
     digest = digest_file(file)
-    manifest, warnings = beside(file, digest)
+    manifest, warnings = manifest_beside(file, digest)
     return Artifact(file, digest, model, facts, manifest, warnings)
 
 
-def find(path: Path) -> Path:
+def find_model_file(path: Path) -> Path:
     """The model that `path` means: a file, or a folder that holds an artifact or has one in `artifact/`."""
     if not path.is_dir():
         return path
@@ -55,7 +55,7 @@ def find(path: Path) -> Path:
     raise InputError(f"{path}: no artifact in it; looked for {' and '.join(FILES)}, also in artifact/")
 
 
-def opened(file: Path) -> "ModelProto":
+def opened_model(file: Path) -> "ModelProto":
     """The model as data; nothing of it is run. Raises InputError where it is none, or larger than a model can be."""
     from paredown.models.onnx.checked_file import parse_model, read_content
     from paredown.models.onnx.wire import RefusedError
@@ -66,13 +66,13 @@ def opened(file: Path) -> "ModelProto":
         raise InputError(f"{file}: {error}") from error
 
 
-def beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
+def manifest_beside(file: Path, digest: str) -> tuple[Manifest | None, tuple[str, ...]]:
     """The manifest beside a file where it describes that very file, or why it is not used."""
     path = file.parent / Manifest.FILE
     if not path.is_file():
         return None, ()
     try:
-        manifest = parse(Manifest, read_json(path, LONGEST), f"{path}: no manifest of paredown")
+        manifest = parse_dataclass(Manifest, read_json(path, LONGEST), f"{path}: no manifest of paredown")
     except InputError as error:
         return None, (str(error),)
     if digest not in [manifest.sha256[name] for name in manifest.shipped()]:

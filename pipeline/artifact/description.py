@@ -7,33 +7,33 @@ from typing import TYPE_CHECKING, Any
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError, first_line
 from paredown.pipeline.artifact.artifact import Artifact
-from paredown.stages.products.documents import plain
+from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts
 from paredown.stages.products.manifest import Manifest
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from paredown.models.onnx.facts import Facts
+    from paredown.models.onnx.facts import ModelFacts
 
 Fact = tuple[str, str]
 MOST, DIGITS = 8, 16
 """Names in a list, and digits of a recipe's digest, that people are shown."""
 
 
-def readable_facts(artifact: Artifact) -> "Facts":
+def readable_facts(artifact: Artifact) -> "ModelFacts":
     """What the file holds, without running it; whatever a strange file breaks there is one InputError line."""
-    from paredown.models.onnx.facts import facts_of
+    from paredown.models.onnx.facts import model_facts
 
     try:
-        return facts_of(artifact.file)
+        return model_facts(artifact.file)
     except InputError:
         raise
     except Exception as error:
         raise InputError(f"{artifact.file}: its graph cannot be understood: {first_line(error)}") from error
 
 
-def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
+def description_data(artifact: Artifact, facts: "ModelFacts") -> dict[str, Any]:
     """All that file and manifest say, as plain data; `essentials` and `evidence` are null where there are none."""
     graph = artifact.model.graph
     return {
@@ -47,13 +47,13 @@ def as_data(artifact: Artifact, facts: "Facts") -> dict[str, Any]:
         "macs": facts.macs,
         "ops": dict(facts.ops),
         "made_by_paredown": artifact.facts is not None,
-        "essentials": artifact.facts and plain(artifact.facts),
+        "essentials": artifact.facts and plain_data(artifact.facts),
         "evidence": artifact.manifest and _evidence(artifact.manifest),
         "warnings": list(artifact.warnings),
     }
 
 
-def lines(artifact: Artifact, facts: "Facts") -> Iterator[Fact]:
+def description_lines(artifact: Artifact, facts: "ModelFacts") -> Iterator[Fact]:
     """(label, words), the most important first."""
     yield "file", f"{artifact.file}, {facts.bytes:,} bytes"
     yield "sha256", artifact.sha256
@@ -75,8 +75,8 @@ def _evidence(manifest: Manifest) -> dict[str, Any]:
     """The part of a manifest that says how good the artifact is, and on what it was measured."""
     measured, latency = manifest.artifact, manifest.artifact.latency
     spread = latency and {"spread": latency.spread, "runs": latency.runs, "rounds": latency.rounds}
-    on = {"latency": spread, "runtime": measured.runtime, "machine": plain(measured.machine)}
-    return {"checks": plain(manifest.checks), "artifact": on, "sha256": plain(manifest.sha256)}
+    on = {"latency": spread, "runtime": measured.runtime, "machine": plain_data(measured.machine)}
+    return {"checks": plain_data(manifest.checks), "artifact": on, "sha256": plain_data(manifest.sha256)}
 
 
 def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
@@ -125,7 +125,7 @@ def _number(value: str | float) -> str:
     return value if isinstance(value, str) else f"{value:g}"
 
 
-def _macs(facts: "Facts") -> str:
+def _macs(facts: "ModelFacts") -> str:
     return "multiply-adds not known" if facts.macs is None else f"{facts.macs / 1e6:,.1f} million multiply-adds"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_file, write_whole
-from paredown.pipeline.artifact.artifact import beside
+from paredown.pipeline.artifact.artifact import manifest_beside
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.stages.products.manifest import Manifest
 
@@ -34,13 +34,13 @@ def signed_files(model: Path) -> tuple[Path, ...]:
     models = [model, *(file for file in [model.with_name(PORTABLE)] if file.is_file() and file != model)]
     manifest = None
     for file in models:
-        manifest, warnings = beside(file, digest_file(file))
+        manifest, warnings = manifest_beside(file, digest_file(file))
         if warnings:
             raise InputError(warnings[0])
     return (*models, model.with_name(Manifest.FILE)) if manifest else tuple(models)
 
 
-def sign(model: Path, key: Path, passphrase: str | None = None) -> tuple[Path, ...]:
+def sign_artifact(model: Path, key: Path, passphrase: str | None = None) -> tuple[Path, ...]:
     """Signs every file of an artifact, and returns the signatures.
 
     Raises InputError for a key that cannot be used, MissingError where the package for it is not installed.

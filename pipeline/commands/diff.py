@@ -9,21 +9,21 @@ import click
 
 from paredown.models.errors import InputError
 
-Lines = tuple[str, ...]
+ProgressLines = tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Explained:
+class LockDifference:
     """The second run as seen from the first, as lines: what became of the artifact, what that cost and gained, which
     sites changed by kind of change, and what else differs."""
 
-    summary: Lines
-    gains: Lines
-    sites: Mapping[str, Lines]
-    recipe: Lines
-    inputs: Lines
-    decisions: Lines
-    surroundings: Lines
+    summary: ProgressLines
+    gains: ProgressLines
+    sites: Mapping[str, ProgressLines]
+    recipe: ProgressLines
+    inputs: ProgressLines
+    decisions: ProgressLines
+    surroundings: ProgressLines
 
 
 @click.command("diff")
@@ -35,21 +35,21 @@ def diff_verb(first: Path, second: Path, as_json: bool) -> None:
 
     FIRST and SECOND are locks, or folders of runs such as runs/demo.
     """
-    explained = explain(first, second)
+    explained = explain_difference(first, second)
     text = json.dumps(asdict(explained), indent=2, ensure_ascii=False) if as_json else "\n".join(diff_lines(explained))
     click.echo(text)
 
 
-def explain(first: Path, second: Path) -> Explained:
+def explain_difference(first: Path, second: Path) -> LockDifference:
     """How the second run differs from the first. Raises InputError for what is no lock and no folder of a finished
     run."""
     from paredown.pipeline.lock import changes
     from paredown.pipeline.lock.lock import read_lock
 
     a, b = (read_lock(lock_in(path)) for path in (first, second))
-    sites = changes.by_kind(a.plan, b.plan)
-    return Explained(
-        summary=tuple(changes.summary(a, b, sites)),
+    sites = changes.sites_by_change_kind(a.plan, b.plan)
+    return LockDifference(
+        summary=tuple(changes.change_summary(a, b, sites)),
         gains=tuple(changes.measure_changes(a, b)),
         sites=sites,
         recipe=changes.field_changes(a.recipe, b.recipe, also=("options.",)),
@@ -68,7 +68,7 @@ def lock_in(path: Path) -> Path:
     return path / RUN_LOCK if path.is_dir() else path
 
 
-def diff_lines(explained: Explained, most: int = 12) -> Iterator[str]:
+def diff_lines(explained: LockDifference, most: int = 12) -> Iterator[str]:
     """The lines to print, under headings; of more than `most` sites that changed alike the first are named."""
     yield from explained.summary
     yield from _listed("costs and gains", explained.gains)
@@ -80,7 +80,7 @@ def diff_lines(explained: Explained, most: int = 12) -> Iterator[str]:
         yield from _listed(heading, getattr(explained, heading))
 
 
-def _listed(heading: str, lines: Lines) -> Iterator[str]:
+def _listed(heading: str, lines: ProgressLines) -> Iterator[str]:
     if lines:
         yield f"\n{heading}:"
         yield from (f"  {line}" for line in lines)

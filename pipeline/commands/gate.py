@@ -13,7 +13,7 @@ from paredown.pipeline.gate.outcome import INVALID, PASS, exit_code
 
 if TYPE_CHECKING:
     from paredown.pipeline.gate.budgets import Gates
-    from paredown.pipeline.gate.gate import Request
+    from paredown.pipeline.gate.gate import GateRequest
 
 FORMATS = ("table", "json", "junit", "markdown", "github")
 _PATH = click.Path(path_type=Path)
@@ -60,9 +60,9 @@ def gate_verb(
             return _update(gates, budgets, model)
         if watch_noise:
             return _watch(gates, model)
-        from paredown.pipeline.gate.gate import Request
+        from paredown.pipeline.gate.gate import GateRequest
 
-        request = Request(model, baseline or _pinned(gates, budgets), gates, static=static, explain=why)
+        request = GateRequest(model, baseline or _pinned(gates, budgets), gates, static=static, explain=why)
         return _check(request, form, save, inconclusive)
 
     raise click.exceptions.Exit(run_guarded(action, unexpected=INVALID))
@@ -99,29 +99,29 @@ def _update(gates: "Gates", budgets: Path | None, model: Path) -> int:
 
 
 def _watch(gates: "Gates", model: Path) -> int:
-    from paredown.models.progress import silent
-    from paredown.pipeline.gate.noise import watch
+    from paredown.models.progress import silent_progress
+    from paredown.pipeline.gate.noise import watch_noise
 
-    for line in watch(gates, model, silent):
+    for line in watch_noise(gates, model, silent_progress):
         click.echo(line)
     return PASS
 
 
 def _check(
-    request: "Request", form: str, save: Sequence[Path], inconclusive: Literal["pass", "fail", "inconclusive"]
+    request: "GateRequest", form: str, save: Sequence[Path], inconclusive: Literal["pass", "fail", "inconclusive"]
 ) -> int:
     """Runs the gate, prints and saves its outcome, and returns the exit code."""
     from paredown.pipeline.commands.progress_bars import show_progress
-    from paredown.pipeline.gate.formats.write import FORMATS, form_of, save_as, summarise
-    from paredown.pipeline.gate.gate import gate
+    from paredown.pipeline.gate.formats.write import FORMATS, form_of, save_as, write_step_summary
+    from paredown.pipeline.gate.gate import run_gate
 
     for file in save:
         form_of(file)  # a wrong name is refused before minutes of measuring
     with show_progress() as progress:
-        outcome = gate(request, progress)
+        outcome = run_gate(request, progress)
     click.echo(FORMATS[form](outcome), nl=False)
     for file in save:
         save_as(outcome, file)
-    if warning := summarise(outcome):
+    if warning := write_step_summary(outcome):
         click.echo(f"warning: {warning}", err=True)
     return exit_code(outcome.verdict, inconclusive)

@@ -13,11 +13,11 @@ def list_verb() -> None:
 
     for kind in plugins.KINDS:
         click.echo(f"{kind}:")
-        names = plugins.names(kind)
+        names = plugins.plugin_names(kind)
         for name in names:
-            lack = plugins.missing(kind, name)
-            click.echo(f"  {name:<{max(map(len, names))}}  {lack or plugins.summary(kind, name)}")
-        for line in plugins.refused(kind):
+            lack = plugins.missing_requirement(kind, name)
+            click.echo(f"  {name:<{max(map(len, names))}}  {lack or plugins.plugin_summary(kind, name)}")
+        for line in plugins.refused_plugins(kind):
             click.echo(f"  {line}")
     click.echo("sidecars:")
     for line in sidecar_lines():

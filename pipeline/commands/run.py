@@ -53,13 +53,13 @@ def report_verb(recipe: Path, out: Path) -> None:
     """Write the last run's report and model card again."""
     from paredown.pipeline.recipe.recipe import expand_front, load_recipe
     from paredown.pipeline.report.model_card import write_card
-    from paredown.pipeline.report.report import render
+    from paredown.pipeline.report.report import render_report
 
     for model in expand_front(load_recipe(recipe)):
         folder = out / model.name
         if not folder.is_dir():
             raise InputError(f"{folder} does not exist; start with: paredown run {recipe}")
-        click.echo(str(render(folder)))
+        click.echo(str(render_report(folder)))
         if card := write_card(model.card, folder):
             tell(f"model card: {card}")
 
@@ -102,11 +102,11 @@ def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
 
 def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
-    from paredown.pipeline.lock.locked_run import locked
+    from paredown.pipeline.lock.locked_run import locked_runs
     from paredown.pipeline.public.runs import run_locked
     from paredown.pipeline.run.runner import is_rank_zero
 
-    models, results = locked(recipe, file, out), list["RunResult"]()
+    models, results = locked_runs(recipe, file, out), list["RunResult"]()
     for model in models:
         _tell_warnings(f"{model.file}: {line}" for line in model.warnings)
         with _progress() as progress:

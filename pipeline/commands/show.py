@@ -24,7 +24,7 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
     FILE is any ONNX file, or the folder of an artifact or of a run.
     """
     from paredown.pipeline.artifact.artifact import read_artifact
-    from paredown.pipeline.artifact.description import as_data, lines, readable_facts
+    from paredown.pipeline.artifact.description import description_data, description_lines, readable_facts
 
     artifact = read_artifact(file)
     facts = readable_facts(artifact)
@@ -32,9 +32,11 @@ def show_verb(file: Path, as_json: bool, public_key: Path | None) -> None:
         click.echo(f"warning: {line}", err=True)
     signed = _signed(artifact, public_key)
     if as_json:
-        click.echo(json.dumps({**as_data(artifact, facts), **({"signed": signed} if signed else {})}, indent=2))
+        click.echo(
+            json.dumps({**description_data(artifact, facts), **({"signed": signed} if signed else {})}, indent=2)
+        )
     else:
-        _print([*lines(artifact, facts), *signed.items()], artifact.manifest)
+        _print([*description_lines(artifact, facts), *signed.items()], artifact.manifest)
 
 
 def _signed(artifact: "Artifact", public_key: Path | None) -> dict[str, str]:

@@ -18,9 +18,9 @@ def sign_verb(artifact: Path, key: Path, ask: bool) -> None:
     ARTIFACT is an ONNX file, or the folder of an artifact or of a run. `paredown show --public-key` checks them.
     """
     from paredown.pipeline.artifact.artifact import read_artifact
-    from paredown.pipeline.artifact.signing import sign
+    from paredown.pipeline.artifact.signing import sign_artifact
 
     model = read_artifact(artifact).file
     passphrase = click.prompt("passphrase", hide_input=True, err=True) if ask else os.environ.get(VARIABLE)
-    for path in sign(model, key, passphrase):
+    for path in sign_artifact(model, key, passphrase):
         click.echo(str(path))

@@ -33,7 +33,7 @@ def import_verb(source: Path, model: str, data: str, output: Path, image_size: i
 @click.option("--style", default="epoch", show_default=True, type=click.Choice(["epoch", "stage"]))
 def export_verb(recipe: Path, out: Path, output: Path | None, style: str) -> None:
     """Write the plan of a run as a SparseML recipe."""
-    from paredown.pipeline.recipe.first_recipe import write_new
+    from paredown.pipeline.recipe.first_recipe import write_new_file
     from paredown.pipeline.recipe.recipe import load_recipe
     from paredown.pipeline.sparseml.exporter import export_recipe
 
@@ -43,5 +43,5 @@ def export_verb(recipe: Path, out: Path, output: Path | None, style: str) -> Non
     if output is None:
         click.echo(text, nl=False)
     else:
-        write_new(text, output)
+        write_new_file(text, output)
         tell(f"wrote {output}")

@@ -6,7 +6,7 @@ _BYTES = ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB"))
 _COUNTS = ((10**9, "G"), (10**6, "M"))
 
 
-def amount(value: float, unit: str) -> str:
+def readable_amount(value: float, unit: str) -> str:
     """`8.43 MiB` for bytes (`B`), `1.21 M` for large counts (no unit), `0.853 ms`, `84.2 %`; small counts are exact."""
     if unit == "B":
         return _scaled(value, _BYTES, "B")

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.errors import InputError
-from paredown.models.files import digest_file, read_json, resolve, write_whole
-from paredown.models.onnx.facts import Facts, facts_of
+from paredown.models.files import digest_file, read_json, resolve_path, write_whole
+from paredown.models.onnx.facts import ModelFacts, model_facts
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.machine_errors import machine_errors
 
@@ -16,7 +16,7 @@ LARGEST = 16 * 2**20
 """Bytes of a lock."""
 
 
-def lock_of(budgets: Path) -> Path:
+def pin_file_of(budgets: Path) -> Path:
     """`gates.lock` for `gates.yaml`."""
     if budgets.suffix == ".lock":
         raise InputError(f"{budgets}: a budgets file cannot be called that, as its lock is; allowed: another ending")
@@ -27,7 +27,7 @@ def pinned_baseline(gates: Gates, budgets: Path) -> Path | None:
     """The baseline of a budgets file; None where it names none. Raises InputError where it is not the pinned one."""
     if gates.baseline is None:
         return None
-    path, lock = resolve(gates.baseline, gates.root), lock_of(budgets)
+    path, lock = resolve_path(gates.baseline, gates.root), pin_file_of(budgets)
     if not path.is_file():
         raise InputError(f"{budgets}: the baseline {path} does not exist; {_how(budgets)}")
     expected, got = read_pin(lock, budgets)["sha256"], digest_file(path)
@@ -57,12 +57,12 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     """
     if gates.baseline is None:
         raise InputError(f"{budgets} names no baseline; the key `baseline` says where it is to be kept")
-    path, lock = resolve(gates.baseline, gates.root), lock_of(budgets)
+    path, lock = resolve_path(gates.baseline, gates.root), pin_file_of(budgets)
     if (path.suffix == ".gz") != (model.suffix == ".gz"):
         raise InputError(
             f"{budgets}: baseline: {path.name} should end with .gz where {model.name} does, and only there"
         )
-    facts = facts_of(model)
+    facts = model_facts(model)
     if facts.bytes != model.stat().st_size:
         raise InputError(f"{model} keeps weights in other files; a baseline must be one file")
     before = lock.read_text(encoding="utf-8") if lock.is_file() else ""
@@ -76,7 +76,7 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
     return "".join(difflib.unified_diff(old, new, f"{lock} before", f"{lock} now", n=1))
 
 
-def _content(name: str, model: Path, facts: Facts) -> dict[str, Any]:
+def _content(name: str, model: Path, facts: ModelFacts) -> dict[str, Any]:
     """What the lock holds, for a diff that people read: sums, then every layer."""
     return {
         "baseline": name,

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from paredown.models.onnx.facts import Facts
-from paredown.pipeline.gate.layer_pairs import Pair, paired
-from paredown.pipeline.gate.outcome import Table
+from paredown.models.onnx.facts import ModelFacts
+from paredown.pipeline.gate.layer_pairs import Pair, paired_layers
+from paredown.pipeline.gate.outcome import OutcomeTable
 
 TOP = 15
 """Rows of a table, before the one for the rest."""
@@ -17,7 +17,7 @@ Times = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Entry:
+class BreakdownEntry:
     """What a layer has in the model and in the baseline, None where it is not there, and its operator in both."""
 
     name: str
@@ -27,12 +27,12 @@ class Entry:
     operator_before: str
 
 
-def breakdown(model: Facts, baseline: Facts | None, times: Times | None) -> tuple[Table, ...]:
+def breakdown(model: ModelFacts, baseline: ModelFacts | None, times: Times | None) -> tuple[OutcomeTable, ...]:
     """Bytes per operator and layer, and milliseconds where there are times; the largest first, then a row for the rest.
 
     The bytes add up to the file's, the milliseconds to all that the runtime's profile has.
     """
-    pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
+    pairs = paired_layers(model, baseline) if baseline else [(layer, None) for layer in model.layers]
     tables = list(_tables("bytes", list(_sized_entries(pairs, model, baseline)), baseline is not None))
     if times and times.get("model"):
         tables += _tables(
@@ -41,7 +41,7 @@ def breakdown(model: Facts, baseline: Facts | None, times: Times | None) -> tupl
     return tuple(tables)
 
 
-def _timed_entries(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
+def _timed_entries(pairs: Sequence[Pair], times: Times) -> Iterator[BreakdownEntry]:
     """Milliseconds of every layer that has some, and of what the runtime inserted or calls otherwise."""
     after, before = dict(times.get("model", {})), dict(times.get("baseline", {}))
     for pair in pairs:
@@ -53,7 +53,7 @@ def _timed_entries(pairs: Sequence[Pair], times: Times) -> Iterator[Entry]:
         operator, _, node = name.removeprefix("+").partition("@")
         kind = f"{operator} (inserted)" if name.startswith("+") else "(other)"
         inserted = f"{kind} for {node}" if node else kind
-        yield Entry(inserted if name.startswith("+") else name, after.get(name), before.get(name), kind, kind)
+        yield BreakdownEntry(inserted if name.startswith("+") else name, after.get(name), before.get(name), kind, kind)
 
 
 def _moved(name: str, renamed: Mapping[str, str]) -> str:
@@ -62,31 +62,31 @@ def _moved(name: str, renamed: Mapping[str, str]) -> str:
     return f"{operator}@{renamed.get(node, node)}" if at and name.startswith("+") else name
 
 
-def _sized_entries(pairs: Sequence[Pair], model: Facts, baseline: Facts | None) -> Iterator[Entry]:
+def _sized_entries(pairs: Sequence[Pair], model: ModelFacts, baseline: ModelFacts | None) -> Iterator[BreakdownEntry]:
     """Bytes of every layer, and of the rest of the file (names, the graph), which is below zero in a packed file."""
     for layer, old in pairs:
         yield _entry((layer, old), layer.bytes if layer else None, old.bytes if old else None)
     after, before = _rest(model), _rest(baseline) if baseline else None
-    yield Entry(REST_OF_FILE, after, before, REST_OF_FILE, REST_OF_FILE)
+    yield BreakdownEntry(REST_OF_FILE, after, before, REST_OF_FILE, REST_OF_FILE)
 
 
-def _rest(facts: Facts) -> float:
+def _rest(facts: ModelFacts) -> float:
     return facts.bytes - sum(layer.bytes for layer in facts.layers)
 
 
-def _entry(pair: Pair, after: float | None, before: float | None) -> Entry:
+def _entry(pair: Pair, after: float | None, before: float | None) -> BreakdownEntry:
     layer, old = pair
     named = layer or old
     assert named is not None
-    return Entry(str(named), after, before, (layer or named).op, (old or named).op)
+    return BreakdownEntry(str(named), after, before, (layer or named).op, (old or named).op)
 
 
-def _tables(unit: str, entries: Sequence[Entry], compared: bool) -> Iterator[Table]:
-    yield Table(f"{unit} by operator", tuple(_rows("operator", unit, list(_operators(entries)), compared)))
-    yield Table(f"{unit} by layer", tuple(_rows("layer", unit, entries, compared)))
+def _tables(unit: str, entries: Sequence[BreakdownEntry], compared: bool) -> Iterator[OutcomeTable]:
+    yield OutcomeTable(f"{unit} by operator", tuple(_rows("operator", unit, list(_operators(entries)), compared)))
+    yield OutcomeTable(f"{unit} by layer", tuple(_rows("layer", unit, entries, compared)))
 
 
-def _operators(entries: Iterable[Entry]) -> Iterator[Entry]:
+def _operators(entries: Iterable[BreakdownEntry]) -> Iterator[BreakdownEntry]:
     """The sums per operator: a layer that became another one counts for both, in its own time."""
     after, before = dict[str, float](), dict[str, float]()
     for entry in entries:
@@ -95,17 +95,19 @@ def _operators(entries: Iterable[Entry]) -> Iterator[Entry]:
         if entry.before is not None:
             before[entry.operator_before] = before.get(entry.operator_before, 0) + entry.before
     for name in dict.fromkeys([*after, *before]):
-        yield Entry(name, after.get(name), before.get(name), name, name)
+        yield BreakdownEntry(name, after.get(name), before.get(name), name, name)
 
 
-def _rows(what: str, unit: str, entries: Sequence[Entry], compared: bool) -> Iterator[Mapping[str, Any]]:
+def _rows(what: str, unit: str, entries: Sequence[BreakdownEntry], compared: bool) -> Iterator[Mapping[str, Any]]:
     """The largest in the model first, then what only the baseline had."""
     some = [entry for entry in entries if entry.after or entry.before]
     ordered = sorted(some, key=lambda entry: (-(entry.after or 0), -(entry.before or 0)))
     shown = ordered[:TOP]
     if rest := ordered[TOP:]:
         name = f"(the other {len(rest):,})"
-        shown.append(Entry(name, _total(rest, lambda one: one.after), _total(rest, lambda one: one.before), name, name))
+        shown.append(
+            BreakdownEntry(name, _total(rest, lambda one: one.after), _total(rest, lambda one: one.before), name, name)
+        )
     for entry in shown:
         row = {what: entry.name, unit: entry.after}
         if compared:
@@ -113,7 +115,7 @@ def _rows(what: str, unit: str, entries: Sequence[Entry], compared: bool) -> Ite
         yield row
 
 
-def _total(entries: Iterable[Entry], value: Callable[[Entry], float | None]) -> float | None:
+def _total(entries: Iterable[BreakdownEntry], value: Callable[[BreakdownEntry], float | None]) -> float | None:
     """The sum of the values that are there; None where none is."""
     values = [one for one in map(value, entries) if one is not None]
     return sum(values) if values else None

@@ -11,8 +11,8 @@ from pydantic_core import CoreSchema
 from paredown.models.data.spec import DataSpec
 from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse
-from paredown.pipeline.recipe.yaml_lines import read
+from paredown.pipeline.recipe.faults import RecipeFault, as_error, known_keys, parse_spec
+from paredown.pipeline.recipe.yaml_lines import read_yaml
 from paredown.stages.limits import Target
 
 _ALLOWED: tuple[Unit, ...] = ("x", "ms", "B", "")
@@ -137,26 +137,26 @@ class Gates(Spec):
 
 def read_gates(file: Path) -> Gates:
     """Reads and checks a budgets file. Raises InputError with one line per fault (`file:line: what; allowed: ...`)."""
-    document = read(file)
+    document = read_yaml(file)
     written, faults = known_keys(document, "a budgets file", [name for name in Gates.model_fields if name != "root"])
-    gates, more = parse(Gates, written | {"root": file.parent}, document, ())
+    gates, more = parse_spec(Gates, written | {"root": file.parent}, document, ())
     faults += more or (list(_faults_of(gates)) if gates else [])
     if faults or gates is None:
         raise as_error(document, faults)
     return gates
 
 
-def _faults_of(gates: Gates) -> Iterator[Fault]:
+def _faults_of(gates: Gates) -> Iterator[RecipeFault]:
     """Faults that show only once everything is read."""
     budgets = gates.budgets
     if budgets == Budgets():
-        yield Fault(("budgets",), f"budgets sets no limit; allowed: {', '.join(Budgets.model_fields)}")
+        yield RecipeFault(("budgets",), f"budgets sets no limit; allowed: {', '.join(Budgets.model_fields)}")
     if budgets.quality and gates.data is None:
-        yield Fault(("budgets",), "accuracy and parity need images: the key data is missing")
+        yield RecipeFault(("budgets",), "accuracy and parity need images: the key data is missing")
     absolute = [limit for name, limit in budgets.limits() if limit.unit != "x" and name in MEASURED]
     if absolute and not gates.machine:
         held = "absolute times and memory hold on one kind of machine only: the key machine is missing"
-        yield Fault(("budgets",), f"{absolute[0]}: {held}; `paredown gate --watch-noise` prints this machine's")
+        yield RecipeFault(("budgets",), f"{absolute[0]}: {held}; `paredown gate --watch-noise` prints this machine's")
 
 
 MEASURED = ("latency_p50", "latency_p95", "peak_memory")

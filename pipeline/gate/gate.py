@@ -7,16 +7,16 @@ from pathlib import Path
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file, read_json
-from paredown.models.onnx.facts import Facts, facts_of
+from paredown.models.onnx.facts import ModelFacts, model_facts
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.breakdown import breakdown
 from paredown.pipeline.gate.budgets import MEASURED, Gates
 from paredown.pipeline.gate.layer_pairs import layers_that_slowed
-from paredown.pipeline.gate.outcome import Check, Outcome
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 from paredown.pipeline.gate.quality import quality_checks
-from paredown.pipeline.gate.static import shortened, static_checks
+from paredown.pipeline.gate.static import shortened_list, static_checks
 from paredown.pipeline.gate.timed import TimedModels, timed_checks
-from paredown.stages.measuring.paired_ratio import Paired
+from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.runtimes.base import Load, Runtime
 
@@ -30,7 +30,7 @@ Times = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class Request:
+class GateRequest:
     """A model to check against the budgets of `gates`, and the baseline that their factors are of.
 
     `static` leaves out all that must be measured, `explain` adds tables of where the bytes and the milliseconds are.
@@ -43,11 +43,11 @@ class Request:
     explain: bool = False
 
 
-def gate(request: Request, progress: Progress) -> Outcome:
+def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
     """Every check of the budgets. Raises InputError for files or evidence that cannot be used."""
     start, gates = time.monotonic(), request.gates
     _refuse(request)
-    model, baseline = facts_of(request.model), facts_of(request.baseline) if request.baseline else None
+    model, baseline = model_facts(request.model), model_facts(request.baseline) if request.baseline else None
     checks, sample = list(static_checks(gates.budgets, model, baseline)), None
     runtime = None if request.static else target_runtime(gates.target, gates.root)
     if runtime:
@@ -57,7 +57,7 @@ def gate(request: Request, progress: Progress) -> Outcome:
         if gates.budgets.quality:
             checks += quality_checks(gates, runtime, request.model, request.baseline, progress)
     times = _node_times(request, runtime, progress) if runtime and (request.explain or _too_slow(checks)) else {}
-    return Outcome(
+    return GateOutcome(
         model=str(request.model),
         baseline=str(request.baseline) if request.baseline else None,
         sha256={str(file): digest_file(file) for file in (request.model, request.baseline) if file},
@@ -70,7 +70,7 @@ def gate(request: Request, progress: Progress) -> Outcome:
     )
 
 
-def _refuse(request: Request) -> None:
+def _refuse(request: GateRequest) -> None:
     """Raises InputError where no verdict is possible, before anything is measured."""
     if request.gates.budgets.relative and request.baseline is None:
         raise InputError("the budgets have factors (x) of a baseline; name it with --baseline or the key `baseline`")
@@ -92,27 +92,28 @@ def _refuse_false_evidence(file: Path) -> None:
         raise InputError(f"{file} is not the model that {path} is about: its sha256 is not {expected!r:.80}")
 
 
-def _too_slow(checks: list[Check]) -> bool:
+def _too_slow(checks: list[BudgetCheck]) -> bool:
     return any(check.verdict == "fail" and check.name.startswith("latency") for check in checks)
 
 
-def _node_times(request: Request, runtime: Runtime, progress: Progress) -> Times:
+def _node_times(request: GateRequest, runtime: Runtime, progress: Progress) -> Times:
     """The runtime's own profile of both models."""
     progress("gate: times of layers", 0, 1)
     load, files = Load.of(request.gates.target), {"model": request.model, "baseline": request.baseline}
     return {name: runtime.node_times(file, load, PROFILED) for name, file in files.items() if file}
 
 
-def _with_slow_layers(check: Check, model: Facts, baseline: Facts | None, times: Times) -> Check:
+def _with_slow_layers(check: BudgetCheck, model: ModelFacts, baseline: ModelFacts | None, times: Times) -> BudgetCheck:
     """The check; that of a latency over its limit with the layers that take longer."""
     if check.verdict != "fail" or not check.name.startswith("latency"):
         return check
     return replace(
-        check, layers=shortened([f"{layer} +{ms:.3f} ms" for layer, ms in layers_that_slowed(model, baseline, times)])
+        check,
+        layers=shortened_list([f"{layer} +{ms:.3f} ms" for layer, ms in layers_that_slowed(model, baseline, times)]),
     )
 
 
-def _facts(request: Request, sample: Paired | None) -> Iterator[str]:
+def _facts(request: GateRequest, sample: PairedRatio | None) -> Iterator[str]:
     """Lines on how it was measured, and on what was not."""
     target = request.gates.target
     if sample:

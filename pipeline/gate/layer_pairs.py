@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from difflib import SequenceMatcher
 
-from paredown.models.onnx.facts import Facts, LayerFacts
+from paredown.models.onnx.facts import LayerFacts, ModelFacts
 
 Pair = tuple[LayerFacts | None, LayerFacts | None]
 
@@ -26,7 +26,7 @@ _PLAIN = {
 }
 
 
-def paired(model: Facts, baseline: Facts) -> list[Pair]:
+def paired_layers(model: ModelFacts, baseline: ModelFacts) -> list[Pair]:
     """(model's layer, baseline's layer) in the model's order, then the baseline's layers that are gone.
 
     Every layer is in one pair; new ones have no baseline. They are matched by name; where less than half of the names
@@ -43,10 +43,12 @@ def paired(model: Facts, baseline: Facts) -> list[Pair]:
     return [*pairs, *((None, layer) for place, layer in enumerate(baseline.layers) if place not in taken)]
 
 
-def layers_that_grew(model: Facts, baseline: Facts, measure: Callable[[LayerFacts], float]) -> list[tuple[str, float]]:
+def layers_that_grew(
+    model: ModelFacts, baseline: ModelFacts, measure: Callable[[LayerFacts], float]
+) -> list[tuple[str, float]]:
     """(layer, how much more it has of `measure` than in the baseline) of those that grew, largest first."""
     grown = []
-    for layer, before in paired(model, baseline):
+    for layer, before in paired_layers(model, baseline):
         more = (measure(layer) if layer else 0) - (measure(before) if before else 0)
         if layer and more > 0:
             grown.append((str(layer) if before else f"new {layer}", float(more)))
@@ -54,11 +56,11 @@ def layers_that_grew(model: Facts, baseline: Facts, measure: Callable[[LayerFact
 
 
 def layers_that_slowed(
-    model: Facts, baseline: Facts | None, times: Mapping[str, Mapping[str, float]]
+    model: ModelFacts, baseline: ModelFacts | None, times: Mapping[str, Mapping[str, float]]
 ) -> list[tuple[str, float]]:
     """(layer, ms that it takes more than in the baseline) of those that matter, largest first; without a baseline the
     ms of all. `times` has the runtime's profile, node to ms, under `model` and `baseline`."""
-    pairs = paired(model, baseline) if baseline else [(layer, None) for layer in model.layers]
+    pairs = paired_layers(model, baseline) if baseline else [(layer, None) for layer in model.layers]
     slowed = []
     for layer, before in pairs:
         more = times["model"].get(layer.name, 0.0) if layer else 0.0
@@ -69,7 +71,7 @@ def layers_that_slowed(
     return sorted((one for one in slowed if one[1] >= least), key=lambda one: -one[1])
 
 
-def _at(facts: Facts, place: int | None) -> LayerFacts | None:
+def _at(facts: ModelFacts, place: int | None) -> LayerFacts | None:
     return None if place is None else facts.layers[place]
 
 

@@ -11,7 +11,7 @@ PASS, FAIL, INVALID, INCONCLUSIVE = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Check:
+class BudgetCheck:
     """One limit against the model's value.
 
     `before` is the baseline's value (None where it does not matter), `after` the model's, `allowed` the most that the
@@ -39,18 +39,18 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GateOutcome:
     """A gate's whole result: `model` and `baseline` are paths, `sha256` their digests by those names, `facts` lines on
     how it was measured, `tables` what was asked for beside the verdict, `seconds` what it took."""
 
     model: str
     baseline: str | None
     sha256: Mapping[str, str]
-    checks: tuple[Check, ...]
+    checks: tuple[BudgetCheck, ...]
     machine: Mapping[str, str]
     runtime: str
     facts: tuple[str, ...] = ()
-    tables: tuple["Table", ...] = ()
+    tables: tuple["OutcomeTable", ...] = ()
     seconds: float = 0.0
 
     @property
@@ -59,7 +59,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Table:
+class OutcomeTable:
     """Rows of equal keys under a heading."""
 
     title: str

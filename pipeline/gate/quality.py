@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.gate.outcome import Check
+from paredown.pipeline.gate.outcome import BudgetCheck
 from paredown.stages.measuring.accuracy import accuracy
 from paredown.stages.runtimes.base import Runtime
 
@@ -19,7 +19,7 @@ Answers = NDArray[np.int64]
 
 def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
-) -> Iterator[Check]:
+) -> Iterator[BudgetCheck]:
     """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here."""
     from paredown.models.data.opening import open_data
 
@@ -37,7 +37,7 @@ def quality_checks(
     yield from answer_checks(gates, after, before, labels)
 
 
-def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[Check]:
+def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[BudgetCheck]:
     """Checks of what both models answered; an accuracy says its standard error, which more images would lower."""
     budgets, got = gates.budgets, accuracy(after, labels)
     error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / len(labels)))
@@ -55,8 +55,8 @@ def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: 
         yield _at_least("parity", f"{100 * budgets.parity:g} %", None, same, 100 * budgets.parity, f"same answers {on}")
 
 
-def _at_least(name: str, limit: str, before: float | None, after: float, allowed: float, because: str) -> Check:
+def _at_least(name: str, limit: str, before: float | None, after: float, allowed: float, because: str) -> BudgetCheck:
     holds = after >= allowed - 1e-9
-    return Check(
+    return BudgetCheck(
         name, "deterministic", limit, "%", before, after, allowed, "pass" if holds else "fail", because, least=True
     )

@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.facts import Facts, LayerFacts
-from paredown.pipeline.gate.amounts import amount
+from paredown.models.onnx.facts import LayerFacts, ModelFacts
+from paredown.pipeline.gate.amounts import readable_amount
 from paredown.pipeline.gate.budgets import Budgets, Limit
 from paredown.pipeline.gate.layer_pairs import layers_that_grew
-from paredown.pipeline.gate.outcome import Check
+from paredown.pipeline.gate.outcome import BudgetCheck
 
 NAMED = 5
 """Layers that a message names; `--why` lists them all."""
@@ -25,7 +25,7 @@ MEASURES: Mapping[str, Callable[[LayerFacts], float]] = {
 """Budget to what a layer adds to it."""
 
 
-def static_checks(budgets: Budgets, model: Facts, baseline: Facts | None) -> Iterator[Check]:
+def static_checks(budgets: Budgets, model: ModelFacts, baseline: ModelFacts | None) -> Iterator[BudgetCheck]:
     """One check per deterministic limit."""
     for name, limit in budgets.limits():
         if name in MEASURES:
@@ -38,12 +38,15 @@ def static_checks(budgets: Budgets, model: Facts, baseline: Facts | None) -> Ite
         yield _operators_check(budgets.operators, model)
 
 
-def count_check(name: str, limit: Limit, unit: str, before: float | None, after: float, layers: Sequence[str]) -> Check:
+def count_check(
+    name: str, limit: Limit, unit: str, before: float | None, after: float, layers: Sequence[str]
+) -> BudgetCheck:
     """A value that was counted, not measured, against its limit; `layers` are named where it is over."""
     allowed = limit.value if limit.unit != "x" else limit.value * (before or 0.0)
     holds = after <= allowed * (1 + 1e-12)  # a factor is rounded, bytes and counts are not
-    over = f"{amount(after, unit)} is {amount(after - allowed, unit)} over its limit of {amount(allowed, unit)}"
-    return Check(
+    value, excess, most = (readable_amount(number, unit) for number in (after, after - allowed, allowed))
+    over = f"{value} is {excess} over its limit of {most}"
+    return BudgetCheck(
         name,
         "deterministic",
         str(limit),
@@ -53,24 +56,24 @@ def count_check(name: str, limit: Limit, unit: str, before: float | None, after:
         allowed,
         "pass" if holds else "fail",
         "" if holds else over,
-        () if holds else shortened(layers),
+        () if holds else shortened_list(layers),
     )
 
 
-def shortened(layers: Sequence[str]) -> tuple[str, ...]:
+def shortened_list(layers: Sequence[str]) -> tuple[str, ...]:
     """The first five layers, and `and 7 more` for the rest."""
     rest = len(layers) - NAMED
     return (*layers[:NAMED], f"and {rest} more") if rest > 0 else tuple(layers)
 
 
-def _budget_check(name: str, limit: Limit, model: Facts, baseline: Facts | None) -> Check:
+def _budget_check(name: str, limit: Limit, model: ModelFacts, baseline: ModelFacts | None) -> BudgetCheck:
     before, after = _value(baseline, name) if baseline else None, _value(model, name)
     unit, one_each = "B" if name == "bytes" else "", name == "unquantized"
     layers = _layers_with_more(MEASURES[name], None if one_each else unit, model, baseline)
     return count_check(name, limit, unit, before, after, layers)
 
 
-def _value(facts: Facts, name: str) -> float:
+def _value(facts: ModelFacts, name: str) -> float:
     value = len(facts.unquantized) if name == "unquantized" else getattr(facts, name)
     if value is None:
         where = next(layer for layer in facts.layers if layer.macs is None)
@@ -83,7 +86,7 @@ def _has_operator(op: str, layer: LayerFacts) -> bool:
 
 
 def _layers_with_more(
-    measure: Callable[[LayerFacts], float], unit: str | None, model: Facts, baseline: Facts | None
+    measure: Callable[[LayerFacts], float], unit: str | None, model: ModelFacts, baseline: ModelFacts | None
 ) -> list[str]:
     """Layers with more of a measure than in the baseline, or without a baseline all that have some, most first. Each is
     followed by how much in `unit`; with `unit` None it is one each, and not written."""
@@ -93,13 +96,13 @@ def _layers_with_more(
         layers = [(str(layer), float(measure(layer))) for layer in model.layers if measure(layer)]
     sign = "+" if baseline else ""
     ordered = sorted(layers, key=lambda one: -one[1])
-    return [layer if unit is None else f"{layer} {sign}{amount(more, unit)}" for layer, more in ordered]
+    return [layer if unit is None else f"{layer} {sign}{readable_amount(more, unit)}" for layer, more in ordered]
 
 
-def _operators_check(operators: Sequence[str], model: Facts) -> Check:
+def _operators_check(operators: Sequence[str], model: ModelFacts) -> BudgetCheck:
     refused = [layer for layer in model.layers if not _is_allowed(layer.op, operators)]
     kinds = sorted({layer.op for layer in refused})
-    return Check(
+    return BudgetCheck(
         "operators",
         "deterministic",
         ", ".join(operators),
@@ -109,7 +112,7 @@ def _operators_check(operators: Sequence[str], model: Facts) -> Check:
         0,
         "fail" if refused else "pass",
         f"not allowed: {', '.join(kinds)}" if refused else "",
-        shortened([str(layer) for layer in refused]),
+        shortened_list([str(layer) for layer in refused]),
     )
 
 

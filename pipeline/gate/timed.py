@@ -9,10 +9,10 @@ import numpy as np
 
 from paredown.models.errors import InputError
 from paredown.models.progress import Progress
-from paredown.pipeline.gate.amounts import amount, machine_in_words
+from paredown.pipeline.gate.amounts import machine_in_words, readable_amount
 from paredown.pipeline.gate.budgets import Gates, Limit
-from paredown.pipeline.gate.outcome import Check, Verdict
-from paredown.stages.measuring.paired_ratio import Interval, Paired, Times, rounds_of
+from paredown.pipeline.gate.outcome import BudgetCheck, Verdict
+from paredown.stages.measuring.paired_ratio import Interval, PairedRatio, Times, rounds_of
 from paredown.stages.products.evidence import MIB
 from paredown.stages.runtimes.base import Load, Runtime
 
@@ -34,7 +34,7 @@ class TimedModels:
     baseline: Path
 
 
-def timed_checks(gates: Gates, models: TimedModels, progress: Progress) -> tuple[list[Check], Paired | None]:
+def timed_checks(gates: Gates, models: TimedModels, progress: Progress) -> tuple[list[BudgetCheck], PairedRatio | None]:
     """One check per limit on memory and latency, and the sample behind those on latency, None where there are none.
 
     Latency is measured until every verdict is clear, or the time is used up.
@@ -43,16 +43,16 @@ def timed_checks(gates: Gates, models: TimedModels, progress: Progress) -> tuple
     checks = list(_memory_checks(gates, models, machine, progress)) if "peak_memory" in wanted else []
     if not wanted & set(QUANTILES):
         return checks, None
-    for _, sample in samples(gates, models, progress):
+    for _, sample in growing_samples(gates, models, progress):
         timed = list(latency_checks(gates, sample, machine))
         if all(check.verdict != "inconclusive" for check in timed):
             break
     return checks + timed, sample
 
 
-def samples(
+def growing_samples(
     gates: Gates, models: TimedModels, progress: Progress, clock: Callable[[], float] = time.monotonic
-) -> Iterator[tuple[float, Paired]]:
+) -> Iterator[tuple[float, PairedRatio]]:
     """(seconds spent, sample), again and again with more rounds in the sample; the last when the time is used up."""
     start, look, rounds = clock(), FIRST, list[tuple[Times, Times]]()
     load = Load.of(gates.target)
@@ -63,12 +63,12 @@ def samples(
         over = spent >= gates.seconds and len(rounds) > 1
         if len(rounds) >= look or over:
             look = int(len(rounds) * GROWTH) + 1
-            yield spent, Paired.of_rounds(rounds, gates.confidence)
+            yield spent, PairedRatio.of_rounds(rounds, gates.confidence)
         if over:
             return
 
 
-def latency_checks(gates: Gates, sample: Paired, machine: Mapping[str, str]) -> Iterator[Check]:
+def latency_checks(gates: Gates, sample: PairedRatio, machine: Mapping[str, str]) -> Iterator[BudgetCheck]:
     """p50 and p95; a p95 says how few runs it rests on."""
     for name, limit in gates.budgets.limits():
         if name not in QUANTILES:
@@ -83,12 +83,12 @@ def latency_checks(gates: Gates, sample: Paired, machine: Mapping[str, str]) -> 
         yield check if sample.rounds >= ENOUGH else _too_few(check, sample)
 
 
-def _too_few(check: Check, sample: Paired) -> Check:
+def _too_few(check: BudgetCheck, sample: PairedRatio) -> BudgetCheck:
     few = f"only {sample.rounds} rounds were there when the time was used up (--seconds gives more); {check.because}"
     return check if check.verdict == "not comparable" else replace(check, verdict="inconclusive", because=few)
 
 
-def _rests_on(name: str, sample: Paired) -> str:
+def _rests_on(name: str, sample: PairedRatio) -> str:
     runs = f"{sample.runs} runs of each model in {sample.rounds} rounds"
     return runs if name == "latency_p50" else f"the slowest {max(1, round(sample.runs / 20))} of {runs}"
 
@@ -104,7 +104,7 @@ class Measured:
     rests_on: str
 
 
-def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> Check:
+def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> BudgetCheck:
     """A ratio to the baseline against a factor. Where two sessions of one model differ, nothing can be compared."""
     allowed, verdict = limit.value * measured.before, verdict_of(ratio, limit.value)
     seen = 100 * (limit.value * ratio.value / ratio.low - 1)
@@ -114,14 +114,14 @@ def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: I
         because = (
             f"two sessions of one model differ by {_ends(control, 'x')} here, so nothing can be compared; {because}"
         )
-    return Check(
+    return BudgetCheck(
         measured.name, "relative", str(limit), measured.unit, measured.before, measured.after, allowed, verdict, because
     )
 
 
 def absolute_check(
     measured: Measured, limit: Limit, interval: Interval, meant: Mapping[str, str], machine: Mapping[str, str]
-) -> Check:
+) -> BudgetCheck:
     """A value against a limit that was set for a machine with the fields `meant`; elsewhere it says nothing."""
     if unknown := sorted(set(meant) - set(machine)):
         raise InputError(f"machine.{unknown[0]} is not known; allowed: {', '.join(machine)}")
@@ -132,7 +132,7 @@ def absolute_check(
             "not comparable",
             f"the limit was set for {expected}; this machine has {machine_in_words(other)}",
         )
-    return Check(
+    return BudgetCheck(
         measured.name, "absolute", str(limit), measured.unit, None, measured.after, limit.value, verdict, because
     )
 
@@ -144,7 +144,7 @@ def verdict_of(interval: Interval, allowed: float) -> Verdict:
 
 def _ends(interval: Interval, unit: str) -> str:
     value, low, high = (
-        f"{one:.3f}{unit}" if unit == "x" else amount(one, unit)
+        f"{one:.3f}{unit}" if unit == "x" else readable_amount(one, unit)
         for one in (interval.value, interval.low, interval.high)
     )
     return f"{value} ({low} to {high})"
@@ -152,7 +152,7 @@ def _ends(interval: Interval, unit: str) -> str:
 
 def _memory_checks(
     gates: Gates, models: TimedModels, machine: Mapping[str, str], progress: Progress
-) -> Iterator[Check]:
+) -> Iterator[BudgetCheck]:
     """Peaks of fresh processes, which hardly differ: the ends are those of the ratios that were seen."""
     old, new = _peaks(gates, models, progress)
     measured = Measured(

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paredown.models.printable import printable
-from paredown.pipeline.lock.drift import ABSENT, differences, shown
+from paredown.pipeline.lock.drift import ABSENT, differences, shown_value
 from paredown.pipeline.lock.lock import Lock, LockedMeasure
 from paredown.stages.solvers.problem import transform_and_place
 from paredown.stages.transforms.base import OTHERWISE
@@ -17,7 +17,7 @@ NOISE = 0.02
 """Of a time or of memory: a smaller change says nothing between two runs."""
 
 
-def by_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+def sites_by_change_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     """Kind of change to what changed so, as `block.conv1 64 -> 48`; kinds that did not happen are left out."""
     sites: dict[str, list[str]] = {}
     places = {OTHERWISE: LAST, **ONE_SIDED}
@@ -26,19 +26,19 @@ def by_kind(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[
         if a != b:
             place = printable(transform_and_place(site)[1] or site)
             words = f"{place} {printable(a)} -> {printable(b)}" if a and b else f"{place} {printable(a or b or '')}"
-            sites.setdefault(kind_of(site, a, b), []).append(words)
+            sites.setdefault(change_kind_of(site, a, b), []).append(words)
             places |= transform_of(site).CHANGES
     return {kind: tuple(sites[kind]) for kind in sorted(sites, key=lambda kind: places.get(kind, LAST))}
 
 
-def kind_of(site: str, a: str | None, b: str | None) -> str:
+def change_kind_of(site: str, a: str | None, b: str | None) -> str:
     """What the site's transform calls the change; or in which of the two runs alone it is."""
     if a is None or b is None:
         return "only in the second" if a is None else "only in the first"
     return transform_of(site).change_kind(a, b)
 
 
-def summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def change_summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
     """Whether it is the same file, what became of the plan, and what changed most in cost and quality."""
     total, other = len({*then.plan, *now.plan}), sum(map(len, sites.values()))
     counts = ", ".join(f"{len(names)} {kind}" for kind, names in sites.items())
@@ -91,8 +91,12 @@ def decision_changes(then: Lock, now: Lock) -> tuple[str, ...]:
 
 def _step(name: str, a: Any, b: Any) -> str:
     if a is ABSENT or b is ABSENT:
-        return f"{name}: {shown(b)}, only in the second" if a is ABSENT else f"{name}: {shown(a)}, only in the first"
-    return f"{name}: {shown(a)} -> {shown(b)}"
+        return (
+            f"{name}: {shown_value(b)}, only in the second"
+            if a is ABSENT
+            else f"{name}: {shown_value(a)}, only in the first"
+        )
+    return f"{name}: {shown_value(a)} -> {shown_value(b)}"
 
 
 def _large(then: Lock, now: Lock) -> Iterator[str]:

@@ -9,21 +9,21 @@ from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.environment import environment_now
 from paredown.pipeline.lock.lock import (
     RUN_LOCK,
-    Decisions,
     Lock,
+    LockedDecisions,
     LockedMeasure,
-    Searched,
+    LockedSearch,
     lock_path,
     save_lock,
 )
-from paredown.pipeline.lock.recipe_inputs import inputs, recipe_record
+from paredown.pipeline.lock.recipe_inputs import collect_inputs, recipe_record
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.run.product_record import product_digests
 from paredown.pipeline.run.run_folder import RunFolder, read_run_folder
-from paredown.stages.products.documents import plain
+from paredown.stages.products.documents import plain_data
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.product_files import PRODUCTS
-from paredown.stages.products.training_curve import Epoch
+from paredown.stages.products.training_curve import TrainingEpoch
 from paredown.stages.training.device import computes_on
 from paredown.stages.transforms.loading import load_transforms
 
@@ -37,7 +37,7 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
     return Lock(
         format=2,
         recipe=recipe_record(recipe),
-        inputs=inputs(recipe, folder.parent / ".cache"),
+        inputs=collect_inputs(recipe, folder.parent / ".cache"),
         surroundings=environment_now(recipe, manifest.artifact.runtime, manifest.artifact.machine),
         decisions=_decisions(recipe, run),
         plan=run.plan.choice if run.plan else {},
@@ -54,10 +54,10 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
 
 
 def _locked(check: MeasureCheck) -> LockedMeasure:
-    return LockedMeasure(**{name: value for name, value in plain(check).items() if name != "name"})
+    return LockedMeasure(**{name: value for name, value in plain_data(check).items() if name != "name"})
 
 
-def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
+def _decisions(recipe: Recipe, run: RunFolder) -> LockedDecisions:
     took_part = tuple(run.profile.transforms) if run.profile else ()
     offered = run.profile.sites if run.profile else {}
     library = run.library
@@ -66,7 +66,7 @@ def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
     kept: dict[str, list[str]] = {}
     for tried in (*library.blocks.values(), *library.merged.values()) if library else ():
         kept.setdefault(tried.place.name, []).extend(tried.kept)
-    return Decisions(
+    return LockedDecisions(
         **_trained(run.epochs),
         transforms=took_part,
         left_out=tuple(name for name in wanted if name not in took_part),
@@ -77,20 +77,20 @@ def _decisions(recipe: Recipe, run: RunFolder) -> Decisions:
     )
 
 
-def _trained(epochs: Sequence[Epoch]) -> dict[str, Any]:
+def _trained(epochs: Sequence[TrainingEpoch]) -> dict[str, Any]:
     """What training ran on: one of each, but for a run that was killed and went on elsewhere."""
-    ran = [plain(epoch) for epoch in epochs] or [computes_on()]
+    ran = [plain_data(epoch) for epoch in epochs] or [computes_on()]
     every = {name: tuple(dict.fromkeys(one[name] for one in ran)) for name in ("device", "threads", "processes")}
     every["device"] = tuple(map(on_one_line, every["device"]))
     return {"bf16": {epoch.phase: epoch.bf16 for epoch in epochs}, **every}
 
 
-def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> Searched | None:
+def _searched(recipe: Recipe, run: RunFolder, folder: Path) -> LockedSearch | None:
     plan, costs = run.plan, run.profile.costs if run.profile else None
     if plan is None or plan.replayed:
         return None
     searches = (step.stage for step in recipe.pipeline if step.stage.gives == "plan")
-    return Searched(
+    return LockedSearch(
         solver=next((dict(stage.named_plugins().get("solvers", {})) for stage in searches), {}),
         limits=plan.limits,
         predicted=plan.predicted.named() if plan.predicted else {},

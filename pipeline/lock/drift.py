@@ -7,7 +7,7 @@ from typing import Any
 
 from paredown.models.printable import printable
 from paredown.models.spec import Record
-from paredown.pipeline.lock.lock import Environment, Inputs, Lock, RecipeRecord
+from paredown.pipeline.lock.lock import Environment, Lock, LockedInputs, RecipeRecord
 from paredown.stages.products.product_files import PRODUCTS
 
 ABSENT = object()
@@ -19,13 +19,13 @@ def recipe_drift(then: Lock, now: RecipeRecord) -> list[str]:
     return _lines("recipe", *flat)
 
 
-def file_drift(then: Inputs, now: Mapping[str, Any]) -> list[str]:
+def file_drift(then: LockedInputs, now: Mapping[str, Any]) -> list[str]:
     """Of the model's code, its weights and the plugins, by their sha256."""
     held = {name: getattr(then, name) for name in now}
     return [f"{line} (sha256)" for line in _lines("", held, now)]
 
 
-def split_drift(then: Inputs, now: Inputs) -> list[str]:
+def split_drift(then: LockedInputs, now: LockedInputs) -> list[str]:
     """Of the images in each split, of the classes and of the licence."""
     return [
         *_lines("data", {"classes": then.classes}, {"classes": now.classes}),
@@ -61,7 +61,9 @@ def first_other_product(then: Lock, now: Lock) -> str:
 def _lines(where: str, then: Any, now: Any) -> list[str]:
     """One line for every leaf that differs."""
     start = f"{where}: " if where else ""
-    return [f"{start}{path} is {shown(b)}, the lock has {shown(a)}" for path, a, b in differences(then, now)]
+    return [
+        f"{start}{path} is {shown_value(b)}, the lock has {shown_value(a)}" for path, a, b in differences(then, now)
+    ]
 
 
 def differences(then: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -90,7 +92,7 @@ def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]
         yield printable(".".join(path)), value
 
 
-def shown(value: Any, most: int = 100) -> str:
+def shown_value(value: Any, most: int = 100) -> str:
     """As it would stand in a lock, in one line; of a digest as much as tells it from another."""
     if value is ABSENT:
         return "not there"

@@ -9,7 +9,7 @@ from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import Environment
 from paredown.pipeline.lock.recipe_inputs import recipe_record
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.run.keys import ProductKeys, code, engines_named, texts, version_of
+from paredown.pipeline.run.keys import ProductKeys, code_digest, engines_named, nested_texts, version_of
 from paredown.stages import plugins
 from paredown.stages.plugins.installed import distributions
 from paredown.stages.runtimes.base import Runtime
@@ -19,12 +19,12 @@ def environment_now(
     recipe: Recipe, runtime: str | None = None, machine: Mapping[str, str] | None = None
 ) -> Environment:
     """Versions and machine; runtime and machine are those that are here where none are given."""
-    target: Runtime = plugins.make("runtimes", recipe.target.runtime, {}, recipe.root)
+    target: Runtime = plugins.make_plugin("runtimes", recipe.target.runtime, {}, recipe.root)
     facts = target.machine() if machine is None else machine
     return Environment(
         paredown=metadata.version("paredown"),
-        paredown_code=code(),
-        packages=packages(recipe),
+        paredown_code=code_digest(),
+        packages=package_versions(recipe),
         runtime=on_one_line(target.version() if runtime is None else runtime),
         machine={name: on_one_line(str(value)) for name, value in facts.items()},
         weight_bits=target.weight_bits(),
@@ -32,7 +32,7 @@ def environment_now(
     )
 
 
-def packages(recipe: Recipe) -> dict[str, str]:
+def package_versions(recipe: Recipe) -> dict[str, str]:
     """Of Python, of all that paredown needs, of what the runtimes and engines of the recipe need, and of packages that
     bring plugins which it names."""
     needed = [re.split(r"[^\w.-]", one)[0] for one in metadata.requires("paredown") or () if "extra ==" not in one]
@@ -41,7 +41,7 @@ def packages(recipe: Recipe) -> dict[str, str]:
     keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
     versions |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
     versions |= keys.installed("engines", engines)
-    versions |= distributions(texts(recipe_record(recipe).model_dump(mode="json")))
+    versions |= distributions(nested_texts(recipe_record(recipe).model_dump(mode="json")))
     return {name: on_one_line(str(value)) for name, value in _flat(versions)}
 
 

@@ -35,21 +35,21 @@ class RecipeRecord(Record):
     options: dict[str, JsonValue]
 
 
-class Images(Record):
+class LockedSplit(Record):
     """A split: how many images, and the sha256 of their pixels, as they were decoded, and of their labels."""
 
     count: int = Field(ge=0)
     sha256: Digest
 
 
-class Inputs(Record):
+class LockedInputs(Record):
     """What the recipe names, by content: `files` are plugins, `weights` and `model` are None where there is no file."""
 
     model: Digest | None
     weights: Digest | None
     files: dict[Text, Digest]
     data: Digest
-    splits: dict[Text, Images]
+    splits: dict[Text, LockedSplit]
     classes: tuple[Text, ...]
     licence: Text
 
@@ -66,7 +66,7 @@ class Environment(Record):
     width_multiple: int
 
 
-class Decisions(Record):
+class LockedDecisions(Record):
     """What was decided by a measurement or by the machine, beside the plan.
 
     Whether each phase trained in `bf16` was measured. Sums that are divided among other `threads` or `processes`, or
@@ -85,7 +85,7 @@ class Decisions(Record):
     warnings: tuple[Words, ...]
 
 
-class Searched(Record):
+class LockedSearch(Record):
     """How the search came to the plan: predicted and measured ms and MiB, loss in nats, and what the solver proved."""
 
     solver: dict[str, JsonValue]
@@ -115,11 +115,11 @@ class Lock(Record):
 
     format: Literal[2]
     recipe: RecipeRecord
-    inputs: Inputs
+    inputs: LockedInputs
     environment: Environment = Field(alias="surroundings")
-    decisions: Decisions
+    decisions: LockedDecisions
     plan: dict[Text, Text]
-    search: Searched | None
+    search: LockedSearch | None
     products: dict[Text, Digest]
     artifact: dict[Text, Digest]
     checks: dict[Text, LockedMeasure]

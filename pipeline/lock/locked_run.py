@@ -12,9 +12,9 @@ from paredown.models.errors import InputError, LimitError
 from paredown.pipeline.lock import drift
 from paredown.pipeline.lock.collect import collect_lock
 from paredown.pipeline.lock.environment import environment_now
-from paredown.pipeline.lock.lock import RUN_LOCK, Decisions, Lock, lock_path, read_lock, save_lock
-from paredown.pipeline.lock.recipe_inputs import data_now, files_of, inputs, recipe_record
-from paredown.pipeline.recipe.recipe import Recipe, Step, expand_front
+from paredown.pipeline.lock.lock import RUN_LOCK, Lock, LockedDecisions, lock_path, read_lock, save_lock
+from paredown.pipeline.lock.recipe_inputs import collect_inputs, data_now, files_of, recipe_record
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe, expand_front
 from paredown.pipeline.run.runner import LockOverrides
 from paredown.stages.profile import ProfileStage
 from paredown.stages.replay import Replay, Trace
@@ -23,7 +23,7 @@ from paredown.stages.training.schedule import Schedule
 
 
 @dataclass(frozen=True)
-class Locked:
+class LockedRun:
     """A recipe whose run is decided by a lock; `warnings` say what is not as it was but may not matter."""
 
     recipe: Recipe
@@ -58,7 +58,7 @@ class Locked:
         raise LimitError(f"{self.file}: {'; '.join(_another(self.lock, now))}")
 
 
-def locked(loaded: Recipe, recipe_file: Path, out: Path) -> tuple[Locked, ...]:
+def locked_runs(loaded: Recipe, recipe_file: Path, out: Path) -> tuple[LockedRun, ...]:
     """The recipe, or each model of its front, with its lock. Reads all that the recipe names before any work.
 
     Raises InputError, one line for each, for inputs that are not those of the lock.
@@ -69,20 +69,20 @@ def locked(loaded: Recipe, recipe_file: Path, out: Path) -> tuple[Locked, ...]:
     )
 
 
-def _locked(recipe: Recipe, file: Path, out: Path) -> Locked:
+def _locked(recipe: Recipe, file: Path, out: Path) -> LockedRun:
     if not file.exists():
         raise InputError(f"{file} does not exist; a run without --locked that ends with an artifact writes it")
     lock = read_lock(file)
     other = [*drift.recipe_drift(lock, recipe_record(recipe)), *drift.file_drift(lock.inputs, files_of(recipe))]
     if not other and data_now(recipe) != lock.inputs.data:
-        other = drift.split_drift(lock.inputs, inputs(recipe, out / ".cache"))
+        other = drift.split_drift(lock.inputs, collect_inputs(recipe, out / ".cache"))
     if other:
         raise InputError("\n".join(f"{file}: {line}" for line in other))
     warnings = drift.environment_drift(lock.environment, environment_now(recipe))
-    return Locked(recipe, file, lock, (*warnings, *_elsewhere(lock.decisions)))
+    return LockedRun(recipe, file, lock, (*warnings, *_elsewhere(lock.decisions)))
 
 
-def _elsewhere(decided: Decisions) -> Iterator[str]:
+def _elsewhere(decided: LockedDecisions) -> Iterator[str]:
     """What training cannot do as it did. The number of threads can be set, unless it changed on the way."""
     here = computes_on()
     for name in ("device", "processes"):
@@ -92,7 +92,7 @@ def _elsewhere(decided: Decisions) -> Iterator[str]:
         yield f"threads cannot be as they were: the lock has {' and then '.join(map(str, decided.threads)) or 'none'}"
 
 
-def _steps(recipe: Recipe, lock: Lock) -> Iterator[Step]:
+def _steps(recipe: Recipe, lock: Lock) -> Iterator[PipelineStep]:
     """Training in the precision that it had, `profile` without times, and the lock's plan in the place of a search.
 
     What only the search would need is left out.
@@ -103,9 +103,9 @@ def _steps(recipe: Recipe, lock: Lock) -> Iterator[Step]:
     unwanted = {name for step in searches for name in step.stage.needs} - wanted
     for step in recipe.pipeline:
         if step in searches:
-            yield Step(name="replay", stage=Replay(plan=lock.plan))
+            yield PipelineStep(name="replay", stage=Replay(plan=lock.plan))
         elif isinstance(step.stage, ProfileStage):
-            yield Step(name="trace", stage=_trace(step.stage, lock))
+            yield PipelineStep(name="trace", stage=_trace(step.stage, lock))
         elif step.stage.gives not in unwanted:
             yield _as_trained(step, lock.decisions.bf16)
 
@@ -117,7 +117,7 @@ def _trace(stage: ProfileStage, lock: Lock) -> Trace:
     return Trace(transforms=took_part, images=stage.images)
 
 
-def _as_trained(step: Step, bf16: Mapping[str, bool]) -> Step:
+def _as_trained(step: PipelineStep, bf16: Mapping[str, bool]) -> PipelineStep:
     """A stage that trains, in bf16 or not as the lock says of its phases."""
     stage = step.stage
     phases = {name: option for name, option in stage if isinstance(option, Schedule)}
@@ -126,7 +126,7 @@ def _as_trained(step: Step, bf16: Mapping[str, bool]) -> Step:
     }
     if isinstance(stage, Schedule) and step.name in bf16:
         update["bf16"] = bf16[step.name]
-    return Step(name=step.name, stage=stage.model_copy(update=update)) if update else step
+    return PipelineStep(name=step.name, stage=stage.model_copy(update=update)) if update else step
 
 
 def _another(then: Lock, now: Lock) -> Iterator[str]:
@@ -134,6 +134,7 @@ def _another(then: Lock, now: Lock) -> Iterator[str]:
     for name in sorted({*then.artifact, *now.artifact}):
         a, b = (lock.artifact.get(name, drift.ABSENT) for lock in (then, now))
         if a != b:
-            yield f"the artifact is another one: {name} is {drift.shown(b)} (sha256), the lock has {drift.shown(a)}"
+            locked, made = drift.shown_value(a), drift.shown_value(b)
+            yield f"the artifact is another one: {name} is {made} (sha256), the lock has {locked}"
     yield from drift.outcome_drift(then, now)
     yield drift.first_other_product(then, now)

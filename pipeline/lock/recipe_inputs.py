@@ -9,9 +9,9 @@ from paredown.models.loading.model import weights_path
 from paredown.models.loading.spec import FILE
 from paredown.models.loading.user_code import split_source
 from paredown.models.printable import on_one_line
-from paredown.pipeline.lock.lock import Images, Inputs, RecipeRecord
+from paredown.pipeline.lock.lock import LockedInputs, LockedSplit, RecipeRecord
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.run.keys import texts
+from paredown.pipeline.run.keys import nested_texts
 from paredown.stages.limits import Limits
 
 
@@ -31,25 +31,25 @@ def recipe_record(recipe: Recipe) -> RecipeRecord:
     )
 
 
-def inputs(recipe: Recipe, cache: Path) -> Inputs:
+def collect_inputs(recipe: Recipe, cache: Path) -> LockedInputs:
     """Reads all that the recipe names; images are decoded if they are not in `cache`."""
     data = open_data(recipe.data, recipe.root, cache, recipe.seed)
     splits = data.splits
-    return Inputs(
+    return LockedInputs(
         **files_of(recipe),
         data=data.fingerprint,
-        splits={name: Images(count=len(split), sha256=split.digest()) for name, split in splits.items()},
+        splits={name: LockedSplit(count=len(split), sha256=split.digest()) for name, split in splits.items()},
         classes=tuple(map(on_one_line, data.classes)),
         licence=on_one_line(data.licence),
     )
 
 
 def files_of(recipe: Recipe) -> dict[str, Any]:
-    """`model`, `weights` and `files` of `Inputs`: what the recipe names beside its images."""
+    """`model`, `weights` and `files` of `LockedInputs`: what the recipe names beside its images."""
     spec, root = recipe.model, recipe.root
     held = spec.weights not in (None, "hub")
     named = [recipe.target.runtime, *recipe.target.compare, *(step.name for step in recipe.pipeline)]
-    named += texts([step.stage.model_dump(mode="json") for step in recipe.pipeline])
+    named += nested_texts([step.stage.model_dump(mode="json") for step in recipe.pipeline])
     plugins = {name: root / Path(name).expanduser() for name in named if name.endswith(".py")}
     return {
         "model": digest_file(split_source(spec.source, root)[0]) if FILE.fullmatch(spec.source) else None,

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from paredown.models.errors import InputError, LimitError
-from paredown.models.progress import Progress, silent
-from paredown.pipeline.gate.outcome import Outcome
+from paredown.models.progress import Progress, silent_progress
+from paredown.pipeline.gate.outcome import GateOutcome
 from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
 from paredown.pipeline.recipe.recipe import Recipe, expand_front
 from paredown.pipeline.recipe.recipe import load_recipe as read_recipe
@@ -23,12 +23,12 @@ def load_recipe(file: str | Path) -> Recipe:
     return read_recipe(Path(file))
 
 
-def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent) -> CheckResult:
+def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress) -> CheckResult:
     """What can be known about a recipe before any work: its parts are there, and its model can be traced.
 
     Images are decoded into `<out>/.cache`, where a run finds them. Raises for the first thing that does not hold.
     """
-    from paredown.pipeline.recipe.check import check as check_lines
+    from paredown.pipeline.recipe.check import check_recipe as check_lines
 
     lines = list(check_lines(_loaded(recipe), Path(out) / ".cache", progress))
     warnings = [line for line in lines if line.startswith("warning: ")]
@@ -38,7 +38,7 @@ def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progr
     )
 
 
-def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent) -> PlanResult:
+def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress) -> PlanResult:
     """Searches, and returns the plan; `<out>/<recipe's name>/` shows what was made, and `run` goes on from there."""
     from paredown.pipeline.public.runs import run_stages
     from paredown.pipeline.run.run_folder import as_damage, read_run_folder
@@ -53,7 +53,7 @@ def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progre
 
 
 def run(
-    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent, *, locked: bool = False
+    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress, *, locked: bool = False
 ) -> RunResult:
     """Runs a recipe, or goes on with it, and writes report, model card and, beside a recipe that is a file, its lock.
 
@@ -66,7 +66,7 @@ def run(
 
 
 def run_front(
-    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent
+    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress
 ) -> tuple[RunResult, ...]:
     """Runs a recipe once per limit of its `front`, whatever becomes of the others; the results in that order."""
     loaded = _loaded(recipe)
@@ -80,12 +80,12 @@ def gate(
     model: str | Path,
     budgets: str | Path | None = None,
     baseline: str | Path | None = None,
-    progress: Progress = silent,
+    progress: Progress = silent_progress,
     *,
     static: bool = False,
     why: bool = False,
     seconds: float | None = None,
-) -> Outcome:
+) -> GateOutcome:
     """Holds any ONNX classifier to the budgets in a file (default: no larger and no slower than `baseline`).
 
     Without `baseline` the pinned one of the budgets is used. `static` runs nothing, `why` adds tables of where bytes
@@ -94,13 +94,13 @@ def gate(
     """
     from paredown.pipeline.gate.baseline_pin import pinned_baseline
     from paredown.pipeline.gate.budgets import DEFAULT, Gates, read_gates
-    from paredown.pipeline.gate.gate import Request
-    from paredown.pipeline.gate.gate import gate as hold
+    from paredown.pipeline.gate.gate import GateRequest
+    from paredown.pipeline.gate.gate import run_gate as hold
 
     gates = read_gates(Path(budgets)) if budgets else Gates(budgets=DEFAULT)
     gates = gates.model_copy(update={"seconds": seconds}) if seconds else gates
     compared = Path(baseline) if baseline else pinned_baseline(gates, Path(budgets)) if budgets else None
-    return hold(Request(Path(model), compared, gates, static, why), progress)
+    return hold(GateRequest(Path(model), compared, gates, static, why), progress)
 
 
 def show(file: str | Path) -> Description:
@@ -139,9 +139,9 @@ def _to_end(recipe: Recipe, file: str | Path | Recipe, out: Path, progress: Prog
 
 
 def _locked(recipe: Recipe, file: Path, out: Path, progress: Progress) -> RunResult:
-    from paredown.pipeline.lock.locked_run import locked
+    from paredown.pipeline.lock.locked_run import locked_runs
     from paredown.pipeline.public.runs import run_locked
 
-    (one,) = locked(recipe, file, out)
+    (one,) = locked_runs(recipe, file, out)
     result = run_locked(one, out, progress)
     return replace(result, notes=(*one.warnings, *result.notes))

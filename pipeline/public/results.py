@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paredown.models.onnx.facts import Facts
+from paredown.models.onnx.facts import ModelFacts
 from paredown.pipeline.artifact.artifact import Artifact
-from paredown.pipeline.artifact.description import as_data, lines
+from paredown.pipeline.artifact.description import description_data, description_lines
 from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.measure_check import MeasureCheck
@@ -77,7 +77,7 @@ class Description:
     it where that describes this very file; `warnings` say what does not fit."""
 
     artifact: Artifact
-    facts: Facts
+    facts: ModelFacts
 
     @property
     def file(self) -> Path:
@@ -101,7 +101,7 @@ class Description:
 
     def as_data(self) -> dict[str, Any]:
         """All of it as plain data: what `paredown show --json` prints."""
-        return as_data(self.artifact, self.facts)
+        return description_data(self.artifact, self.facts)
 
     def __str__(self) -> str:
-        return "\n".join(f"{label}: {words}" for label, words in lines(self.artifact, self.facts))
+        return "\n".join(f"{label}: {words}" for label, words in description_lines(self.artifact, self.facts))

@@ -6,14 +6,14 @@ from pathlib import Path
 from paredown.models.errors import LimitError
 from paredown.models.progress import Progress
 from paredown.pipeline.lock.collect import write_lock
-from paredown.pipeline.lock.locked_run import Locked
+from paredown.pipeline.lock.locked_run import LockedRun
 from paredown.pipeline.public.results import RunResult
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.report.closing_table import table_of
+from paredown.pipeline.report.closing_table import closing_table_of
 from paredown.pipeline.report.model_card import write_card
-from paredown.pipeline.report.report import render
+from paredown.pipeline.report.report import render_report
 from paredown.pipeline.run.run_folder import as_damage, read_run_folder
-from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run
+from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run_pipeline
 from paredown.stages.products.manifest import FILES
 
 
@@ -23,7 +23,7 @@ def run_stages(
     """Runs the stages, up to and with the one named `until`; returns the line with which a limit ended the run, empty
     where none did. Products are shown in `out/<recipe's name>/`."""
     try:
-        run(recipe, out, until, progress, overrides)
+        run_pipeline(recipe, out, until, progress, overrides)
     except LimitError as error:
         return str(error)
     return ""
@@ -32,16 +32,16 @@ def run_stages(
 def run_to_end(
     recipe: Recipe, out: Path, progress: Progress, lock_file: Path | None = None, suffix: str = ""
 ) -> RunResult:
-    """Runs all stages and writes what a finished run leaves, see `finish`; also of a run that a limit ended."""
-    return finish(recipe, out / recipe.name, run_stages(recipe, out, progress), lock_file, suffix)
+    """Runs all stages and writes what a finished run leaves, see `finish_run`; also of a run that a limit ended."""
+    return finish_run(recipe, out / recipe.name, run_stages(recipe, out, progress), lock_file, suffix)
 
 
-def run_locked(one: Locked, out: Path, progress: Progress) -> RunResult:
+def run_locked(one: LockedRun, out: Path, progress: Progress) -> RunResult:
     """Makes the artifact of a lock again; `confirmed` says that it is the same, `refusal` what differs."""
     folder = out / one.recipe.name
     with one.threads():
         refusal = run_stages(one.recipe, out, progress, overrides=one.decided())
-    result = replace(finish(one.recipe, folder, refusal), lock=one.file)
+    result = replace(finish_run(one.recipe, folder, refusal), lock=one.file)
     if result.artifact is None:
         return result
     try:
@@ -50,7 +50,7 @@ def run_locked(one: Locked, out: Path, progress: Progress) -> RunResult:
         return replace(result, refusal="; ".join(filter(None, (refusal, str(error)))))
 
 
-def finish(
+def finish_run(
     recipe: Recipe, folder: Path, refusal: str = "", lock_file: Path | None = None, suffix: str = ""
 ) -> RunResult:
     """Writes the report and the model card of the run in `folder`, and its lock beside the recipe `lock_file` (with
@@ -72,22 +72,22 @@ def finish(
 def _finish(recipe: Recipe, folder: Path, refusal: str, lock_file: Path | None, suffix: str) -> RunResult:
     artifact = artifact_of(folder)
     lock = write_lock(recipe, lock_file, folder, suffix) if artifact and lock_file else None
-    report, card = render(folder), write_card(recipe.card, folder)
+    report, card = render_report(folder), write_card(recipe.card, folder)
     with as_damage(folder):
-        run = read_run_folder(folder)
-        checks = table_of(run)
+        products = read_run_folder(folder)
+        checks = closing_table_of(products)
     return RunResult(
         name=recipe.name,
         folder=folder,
         checks=checks,
-        plan=run.plan,
+        plan=products.plan,
         artifact=artifact,
         report=report,
         model_card=card,
         lock=lock,
         refusal=refusal,
-        notes=run.notes,
-        seconds=run.timings,
+        notes=products.notes,
+        seconds=products.timings,
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import fingerprint_model, load_model
-from paredown.models.progress import Progress, silent
+from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target_runtime import target_runtime
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from paredown.models.network.trace import Network
 
 
-def check(recipe: Recipe, cache: Path, progress: Progress = silent) -> Iterator[str]:
+def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Iterator[str]:
     """Yields one line for everything that holds; raises the ParedownError of the first thing that does not.
 
     Decodes the images into `cache`, where a run finds them again.
@@ -45,19 +45,19 @@ def _plugins(recipe: Recipe) -> list[str]:
     for step in recipe.pipeline:
         named += [(kind, name) for kind, plugs in step.stage.named_plugins().items() for name in plugs]
     for kind, name in named:
-        if line := plugins.missing(kind, name, recipe.root):
+        if line := plugins.missing_requirement(kind, name, recipe.root):
             raise MissingError(line)
     return [name for _, name in named]
 
 
 def _trace(recipe: Recipe, classes: int) -> "Network":
     """The model's trace; loads the model as the first stage will."""
-    from paredown.models.network.trace import analyse
+    from paredown.models.network.trace import analyse_network
 
     fitted = any(step.name == "fit" for step in recipe.pipeline)
     module = load_model(recipe.model, classes, recipe.root, head="replace" if fitted else "keep")
     side = recipe.data.image_size
-    return analyse(module, (3, side, side))
+    return analyse_network(module, (3, side, side))
 
 
 def _warnings(recipe: Recipe) -> Iterator[str]:

@@ -51,7 +51,7 @@ _LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
 
 
 @dataclass(frozen=True)
-class Contents:
+class FirstRecipeLines:
     """Lines of YAML in a first recipe, beside those on model and data: comments at its head, the limits, the options
     of stages by their names, and more of the target."""
 
@@ -61,13 +61,15 @@ class Contents:
     target: Sequence[str] = ()
 
 
-def write_recipe(model: str, data: str, file: Path, image_size: int = 224, contents: Contents | None = None) -> None:
+def write_recipe(
+    model: str, data: str, file: Path, image_size: int = 224, contents: FirstRecipeLines | None = None
+) -> None:
     """Writes a commented recipe for `model` and `data`; relative paths are meant from the current folder.
 
     A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
     the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
     """
-    write_new(recipe_text(model, data, file, image_size, contents or Contents()), file)
+    write_new_file(recipe_text(model, data, file, image_size, contents or FirstRecipeLines()), file)
     try:
         load_recipe(file)
     except Exception:
@@ -75,7 +77,7 @@ def write_recipe(model: str, data: str, file: Path, image_size: int = 224, conte
         raise
 
 
-def write_new(text: str, file: Path) -> None:
+def write_new_file(text: str, file: Path) -> None:
     """Writes a file that is not there yet; raises InputError where it is."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +87,7 @@ def write_new(text: str, file: Path) -> None:
         raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
 
 
-def recipe_text(model: str, data: str, file: Path, image_size: int, contents: Contents) -> str:
+def recipe_text(model: str, data: str, file: Path, image_size: int, contents: FirstRecipeLines) -> str:
     """The text of such a recipe."""
     library = model.startswith(_LIBRARIES)
     names = ["fit", *DEFAULT] if library else list(DEFAULT)

@@ -11,8 +11,8 @@ from paredown.models.errors import InputError, MissingError
 from paredown.models.files import digest_of
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe.faults import Fault, as_error, known_keys, parse
-from paredown.pipeline.recipe.yaml_lines import Document, Place, read
+from paredown.pipeline.recipe.faults import RecipeFault, as_error, known_keys, parse_spec
+from paredown.pipeline.recipe.yaml_lines import Place, YamlDocument, read_yaml
 from paredown.stages import plugins
 from paredown.stages.base import Stage
 from paredown.stages.limits import Bound, Limits, Target
@@ -21,7 +21,7 @@ DEFAULT = ("baseline", "profile", "sensitivity", "search", "compress", "recover"
 """The pipeline of a recipe that names none."""
 
 
-class Step(Spec):
+class PipelineStep(Spec):
     """One entry of the pipeline: a stage's name in the recipe, and the stage with its options."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
@@ -39,7 +39,7 @@ class ComparedTarget(Target):
     )
 
 
-class Card(Spec):
+class CardDetails(Spec):
     """What only the owner of the model knows, for the model card; nothing is made from it."""
 
     licence: str | None = Field(default=None, description="of the artifact's weights: an SPDX name, or in words")
@@ -61,14 +61,14 @@ class Recipe(Spec):
     data: DataSpec = Field(description="the images that it must be good at")
     target: ComparedTarget = Field(ComparedTarget(), description="where the artifact will run")
     limits: Limits = Field(description="what the artifact must hold; at least one")
-    pipeline: Annotated[tuple[Step, ...], WithJsonSchema({})] = Field(
+    pipeline: Annotated[tuple[PipelineStep, ...], WithJsonSchema({})] = Field(
         description="the stages in order, each a name or `name: {options}`"
     )
     front: tuple[Bound, ...] = Field(
         (),
         description="latency_p50 limits, such as [0.5x, 0.3x]: each is finished as a model of its own",
     )
-    card: Card = Field(Card(), description="what the model card says of use, licence and owner")
+    card: CardDetails = Field(CardDetails(), description="what the model card says of use, licence and owner")
     root: Path
 
     def state_fields(self) -> dict[str, Any]:
@@ -89,14 +89,14 @@ class Recipe(Spec):
 def load_recipe(file: Path | str) -> Recipe:
     """Reads and checks a recipe. Raises InputError with one line per fault (`file:line: what; allowed: ...`),
     or MissingError where a stage's optional dependency is not installed."""
-    document = read(Path(file))
+    document = read_yaml(Path(file))
     keys = [name for name in Recipe.model_fields if name != "root"]
     written, faults = known_keys(document, "a recipe", keys)
     root = document.file.parent
     steps, faults_of_steps = _steps(document, root)
     faults += faults_of_steps
     written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem)}
-    recipe, more = parse(Recipe, written, document, ())
+    recipe, more = parse_spec(Recipe, written, document, ())
     faults += more + (_faults_of(recipe) if recipe and not faults else [])
     if faults or recipe is None:
         raise as_error(document, faults)
@@ -117,18 +117,18 @@ def _at(recipe: Recipe, bound: Bound) -> Recipe:
     return recipe.model_copy(update={"name": name, "limits": limits, "front": ()})
 
 
-def chain_faults(steps: Sequence[Step], root: Path = Path()) -> list[Fault]:
+def chain_faults(steps: Sequence[PipelineStep], root: Path = Path()) -> list[RecipeFault]:
     """A fault for every product that a stage needs and no earlier stage gives, that comes too late, or that is given
     twice."""
     faults, given = [], dict[str, str]()
     for i, step in enumerate(steps):
         later = {after.stage.gives: after.name for after in steps[i + 1 :]}
-        faults += [Fault(("pipeline", i), text) for text in _link_faults(step, root, given, later)]
+        faults += [RecipeFault(("pipeline", i), text) for text in _link_faults(step, root, given, later)]
         given[step.stage.gives] = step.name
     return faults
 
 
-def _link_faults(step: Step, root: Path, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
+def _link_faults(step: PipelineStep, root: Path, given: Mapping[str, str], later: Mapping[str, str]) -> Iterator[str]:
     stage, name = step.stage, step.name
     for need in (*stage.needs, *stage.also_needs(root)):
         if need not in given:
@@ -141,34 +141,36 @@ def _link_faults(step: Step, root: Path, given: Mapping[str, str], later: Mappin
         yield f"{name} gives '{stage.gives}', which {given[stage.gives]} gave already"
 
 
-def _faults_of(recipe: Recipe) -> list[Fault]:
+def _faults_of(recipe: Recipe) -> list[RecipeFault]:
     """Faults that show only once everything is read."""
     faults = chain_faults(recipe.pipeline, recipe.root)
     if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
-        faults.append(Fault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
+        faults.append(RecipeFault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
     names = [str(bound) for bound in recipe.front]
     if len(set(names)) < len(names) or any(bound.unit == "MiB" for bound in recipe.front):
-        faults.append(Fault(("front",), f"front lists {', '.join(names)}; allowed: different factors or times in ms"))
+        faults.append(
+            RecipeFault(("front",), f"front lists {', '.join(names)}; allowed: different factors or times in ms")
+        )
     return faults + list(_runtime_faults(recipe))
 
 
-def _runtime_faults(recipe: Recipe) -> Iterator[Fault]:
+def _runtime_faults(recipe: Recipe) -> Iterator[RecipeFault]:
     """A fault for every runtime that does not exist, or is named twice."""
     named: list[tuple[Place, str]] = [(("target", "runtime"), recipe.target.runtime)]
     named += [(("target", "compare", i), name) for i, name in enumerate(recipe.target.compare)]
     for i, (place, name) in enumerate(named):
         try:
-            plugins.source("runtimes", name, recipe.root)
+            plugins.plugin_file("runtimes", name, recipe.root)
         except InputError as error:
-            yield Fault(place, str(error))
+            yield RecipeFault(place, str(error))
         if name in (other for _, other in named[:i]):
-            yield Fault(place, f"target.compare names {name}, on which the artifact is measured already")
+            yield RecipeFault(place, f"target.compare names {name}, on which the artifact is measured already")
 
 
-def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:
+def _steps(document: YamlDocument, root: Path) -> tuple[list[PipelineStep], list[RecipeFault]]:
     entries = document.data.get("pipeline", list(DEFAULT))
     if not isinstance(entries, list) or not entries:
-        return [], [Fault(("pipeline",), f"pipeline must be a list of stages, got {entries!r}")]
+        return [], [RecipeFault(("pipeline",), f"pipeline must be a list of stages, got {entries!r}")]
     steps, faults = [], []
     for i, entry in enumerate(entries):
         step, wrong = _step(entry, ("pipeline", i), document, root)
@@ -177,16 +179,18 @@ def _steps(document: Document, root: Path) -> tuple[list[Step], list[Fault]]:
     return steps, faults
 
 
-def _step(entry: Any, place: Place, document: Document, root: Path) -> tuple[Step | None, list[Fault]]:
+def _step(
+    entry: Any, place: Place, document: YamlDocument, root: Path
+) -> tuple[PipelineStep | None, list[RecipeFault]]:
     pair = {entry: {}} if isinstance(entry, str) else entry
     if not isinstance(pair, dict) or len(pair) != 1:
-        return None, [Fault(place, f"a stage is written `name` or `name: {{options}}`, got {entry!r}")]
+        return None, [RecipeFault(place, f"a stage is written `name` or `name: {{options}}`, got {entry!r}")]
     ((name, options),) = pair.items()
     try:
-        cls = plugins.load("stages", name, root)
+        cls = plugins.load_plugin("stages", name, root)
     except MissingError as error:
         raise MissingError(f"{document.file}:{document.line(place)}: {error}") from error
     except InputError as error:
-        return None, [Fault(place, str(error))]
-    stage, faults = parse(cls, {} if options is None else options, document, (*place, name))
-    return (Step(name=name, stage=stage) if stage else None), faults
+        return None, [RecipeFault(place, str(error))]
+    stage, faults = parse_spec(cls, {} if options is None else options, document, (*place, name))
+    return (PipelineStep(name=name, stage=stage) if stage else None), faults

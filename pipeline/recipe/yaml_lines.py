@@ -19,7 +19,7 @@ Place = tuple[str | int, ...]
 
 
 @dataclass(frozen=True)
-class Document:
+class YamlDocument:
     """What a YAML file says, and the line (from 1) of every key and list entry."""
 
     file: Path
@@ -36,7 +36,7 @@ class Document:
         return self.lines.get(self.known(place), 1)
 
 
-def read(file: Path, tagged: bool = False) -> Document:
+def read_yaml(file: Path, tagged: bool = False) -> YamlDocument:
     """Reads one YAML document; raises InputError with file and line for anything that is not plain data.
 
     Keys given twice and aliases are refused: the first hides a mistake, the second can blow up without end.
@@ -65,13 +65,13 @@ def _front_matter(file: Path, text: str) -> str:
     return "\n" * (first + 1) + "\n".join(lines[first + 1 : last])
 
 
-def _compose(file: Path, text: str, tagged: bool) -> Document:
+def _compose(file: Path, text: str, tagged: bool) -> YamlDocument:
     _refuse_traps(file, text)
     loader = yaml.SafeLoader(text)
     node = loader.get_single_node()
     lines: dict[Place, int] = {}
     data = None if node is None else _Reader(file, loader, lines, tagged).value(node, ())
-    return Document(file, data, lines)
+    return YamlDocument(file, data, lines)
 
 
 def _refuse_traps(file: Path, text: str) -> None:

@@ -12,10 +12,10 @@ from paredown.stages.products.plan import Plan
 def closing_table(folder: Path) -> tuple[MeasureCheck, ...]:
     """What the run in `folder` proved; where it has no artifact, what is known of the original and of the plan."""
     with as_damage(folder):
-        return table_of(read_run_folder(folder))
+        return closing_table_of(read_run_folder(folder))
 
 
-def table_of(run: RunFolder) -> tuple[MeasureCheck, ...]:
+def closing_table_of(run: RunFolder) -> tuple[MeasureCheck, ...]:
     """See `closing_table`."""
     if run.manifest and run.manifest.checks:
         return run.manifest.checks
@@ -58,7 +58,7 @@ def points_gained(check: MeasureCheck) -> str:
     return f"{check.after - check.before:+.2f}"
 
 
-def change(check: MeasureCheck) -> str:
+def change_of_measure(check: MeasureCheck) -> str:
     """After over before, or for an accuracy the difference in points."""
     if not check.before or check.after is None:
         return "-"

@@ -46,7 +46,7 @@ class LayerRow:
         return f"{self.name}: " + ", ".join(filter(None, facts))
 
 
-def rows_of(plan: Plan, order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
+def layer_rows(plan: Plan, order: Sequence[str] = ()) -> tuple[LayerRow, ...]:
     """The plan's layers in order of depth, sites of other transforms before the first layer that they change.
 
     A plan without `layers` gives a row for every place that a site names whose transform describes layers, in `order`.
@@ -97,7 +97,7 @@ def _changes(plan: Plan) -> list[LayerRow]:
     ]
 
 
-def summary(rows: Sequence[LayerRow]) -> str:
+def plan_summary(rows: Sequence[LayerRow]) -> str:
     """The plan in one sentence."""
     layers = [row for row in rows if not row.change]
     narrowed = sum(row.width is not None and row.kept != row.width for row in layers)

@@ -15,13 +15,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.pipeline.recipe.recipe import Card
+from paredown.pipeline.recipe.recipe import CardDetails
 from paredown.pipeline.report import provenance, report
-from paredown.pipeline.report.closing_table import change, table_of
-from paredown.pipeline.report.layer_rows import summary
+from paredown.pipeline.report.closing_table import change_of_measure, closing_table_of
+from paredown.pipeline.report.layer_rows import plan_summary
 from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
-from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.report.training_chart import PHASES
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.manifest import Manifest
@@ -31,7 +31,7 @@ _SPDX = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 
 
-def write_card(card: Card, folder: Path) -> Path | None:
+def write_card(card: CardDetails, folder: Path) -> Path | None:
     """Writes `model-card.md` and `plan.svg` into a run's folder, each in one step.
 
     Without an artifact there is nothing to describe, and those of an earlier one are taken away. Raises MachineError
@@ -49,33 +49,33 @@ def write_card(card: Card, folder: Path) -> Path | None:
     return folder / CARD
 
 
-def _text(card: Card, run: RunFolder, manifest: Manifest) -> str:
+def _text(card: CardDetails, run: RunFolder, manifest: Manifest) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         trim_blocks=True,
-        autoescape=False,  # Markdown, not HTML: `plain` makes words of others harmless
+        autoescape=False,  # Markdown, not HTML: `plain_markdown` makes words of others harmless
     )
-    environment.filters["plain"] = plain
-    rows, table, blocks = report.plan_rows(run), table_of(run), replaced_blocks(run)
+    environment.filters["plain"] = plain_markdown
+    rows, table, blocks = report.plan_rows(run), closing_table_of(run), replaced_blocks(run)
     text = environment.get_template("model-card.md").render(
         run=run,
-        verdict=report.verdict(run, table),
+        verdict=report.run_verdict(run, table),
         front_matter=yaml.safe_dump(front_matter(card, run), sort_keys=False, allow_unicode=True, width=120),
         details=[*_details(manifest)],
         owner=lambda field: _filled(card, field),
-        table=[(check, change(check)) for check in table],
-        number=lambda value: "-" if value is None else short(value),
-        facts=dict(provenance.facts(run)),
+        table=[(check, change_of_measure(check)) for check in table],
+        number=lambda value: "-" if value is None else short_number(value),
+        facts=dict(provenance.provenance_facts(run)),
         training=[*_training(run)],
-        summary=summary(rows),
+        summary=plan_summary(rows),
         replacements=replacement_sentence(blocks) if blocks else "",
         pictured=bool(rows),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 
 
-def front_matter(card: Card, run: RunFolder) -> dict[str, Any]:
+def front_matter(card: CardDetails, run: RunFolder) -> dict[str, Any]:
     """What model hubs read at a card's head; what nobody filled in is left out."""
     licence: dict[str, Any] = {}
     if card.licence and _SPDX.fullmatch(card.licence):
@@ -94,14 +94,14 @@ def front_matter(card: Card, run: RunFolder) -> dict[str, Any]:
     }
 
 
-def plain(words: str) -> str:
+def plain_markdown(words: str) -> str:
     """Words of others on one line, which Markdown shows as they are."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(words).split()))
 
 
-def _filled(card: Card, field: str) -> str:
+def _filled(card: CardDetails, field: str) -> str:
     value = getattr(card, field)
-    return plain(value) if value else f"**Not filled in** (`card: {{{field}: …}}` in the recipe)"
+    return plain_markdown(value) if value else f"**Not filled in** (`card: {{{field}: …}}` in the recipe)"
 
 
 def _details(manifest: Manifest) -> Iterator[tuple[str, str]]:

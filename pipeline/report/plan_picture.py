@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from paredown.pipeline.report.layer_rows import LayerRow, summary
-from paredown.pipeline.report.plan_drawing import WIDTH, height_of, per_column, pictures
-from paredown.pipeline.report.svg import tag, text
+from paredown.pipeline.report.layer_rows import LayerRow, plan_summary
+from paredown.pipeline.report.plan_drawing import WIDTH, height_of, layer_pictures, per_column
+from paredown.pipeline.report.svg import svg_tag, svg_text
 
 GAP, EDGE, LEGEND = 28.0, 16.0, 30.0
 NARROWEST = 800.0
@@ -39,15 +39,15 @@ text { font-size: 13px; fill: #1d2329; }
 
 def plan_svg(rows: Sequence[LayerRow]) -> str:
     """The rows, of which there is at least one, in up to three columns under a legend."""
-    drawings, size = pictures(rows), per_column(len(rows))
+    drawings, size = layer_pictures(rows), per_column(len(rows))
     width = max(2 * EDGE + len(drawings) * (WIDTH + GAP) - GAP, NARROWEST)
     height = 2 * EDGE + LEGEND + height_of(min(size, len(rows)))
-    return tag(
+    return svg_tag(
         "svg",
-        tag("title", "The plan, from input to output"),
-        tag("desc", summary(rows)),
-        tag("style", Markup(STYLE)),
-        tag("rect", class_="paper", width=width, height=height),
+        svg_tag("title", "The plan, from input to output"),
+        svg_tag("desc", plan_summary(rows)),
+        svg_tag("style", Markup(STYLE)),
+        svg_tag("rect", class_="paper", width=width, height=height),
         *_legend(any(row.zeros for row in rows)),
         *(_column(one, index, min(size, len(rows) - index * size)) for index, one in enumerate(drawings)),
         xmlns="http://www.w3.org/2000/svg",
@@ -61,7 +61,7 @@ def plan_svg(rows: Sequence[LayerRow]) -> str:
 def _column(drawing: Markup, index: int, rows: int) -> Markup:
     """A drawing at its place, at the size that it was drawn for."""
     place = EDGE + index * (WIDTH + GAP)
-    return tag("svg", drawing, x=place, y=EDGE + LEGEND, width=WIDTH, height=height_of(rows))
+    return svg_tag("svg", drawing, x=place, y=EDGE + LEGEND, width=WIDTH, height=height_of(rows))
 
 
 def _legend(zeros: bool) -> Iterator[Markup]:
@@ -70,14 +70,14 @@ def _legend(zeros: bool) -> Iterator[Markup]:
     words += [("zeros", "hollow: zeros")] if zeros else []
     x = EDGE
     for kind, label in [*words, ("join fp32", "dashed: add"), ("times", "predicted ms: original above, plan below")]:
-        yield tag("g", *_swatch(kind, x, EDGE), class_=kind)
-        yield text(label, x + 26, EDGE + 10, "note")
+        yield svg_tag("g", *_swatch(kind, x, EDGE), class_=kind)
+        yield svg_text(label, x + 26, EDGE + 10, "note")
         x += 44 + 5.8 * len(label)
 
 
 def _swatch(kind: str, x: float, y: float) -> tuple[Markup, ...]:
     def box(class_: str, width: float, top: float = 0.0, height: float = 12.0) -> Markup:
-        return tag("rect", x=x, y=y + top, width=width, height=height, class_=class_)
+        return svg_tag("rect", x=x, y=y + top, width=width, height=height, class_=class_)
 
     match kind:
         case "times":
@@ -85,7 +85,7 @@ def _swatch(kind: str, x: float, y: float) -> tuple[Markup, ...]:
         case "depthwise fp32":
             return (box("kept", 20, 4, 4),)
         case "zeros":
-            return box("kept", 20), tag("rect", x=x + 6, y=y + 2, width=14, height=8, class_="zeros")
+            return box("kept", 20), svg_tag("rect", x=x + 6, y=y + 2, width=14, height=8, class_="zeros")
         case "join fp32":
             return (box("kept", 19, 1, 10),)
     return box("track", 20), box("kept", 13)

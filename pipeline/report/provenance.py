@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.manifest import Manifest
@@ -16,7 +16,7 @@ CLASSES = 12
 """Class names that are listed; of more classes only their number is given."""
 
 
-def facts(run: RunFolder) -> list[tuple[str, list[Fact]]]:
+def provenance_facts(run: RunFolder) -> list[tuple[str, list[Fact]]]:
     """(heading, facts) in the order in which they are read; headings without facts are left out."""
     manifest = run.manifest
     before = manifest.baseline if manifest else run.baseline
@@ -74,11 +74,14 @@ def _timed(whose: str, measured: Evidence | None) -> Iterator[Fact]:
         return
     latency = measured.latency
     runs = f"{_count(latency.runs, 'timed run')} in {_count(latency.rounds, 'round')}"
-    spread = f"the p50 of the rounds spreads over {short(latency.spread)} ms"
+    spread = f"the p50 of the rounds spreads over {short_number(latency.spread)} ms"
     share = f"({100 * latency.spread / latency.p50:.1f} %)"
     beyond = max(1, round(latency.runs * 0.05))
     tail = f"the p95 rests on the slowest {_count(beyond, 'run')}"
-    yield whose, f"p50 {short(latency.p50)} ms, p95 {short(latency.p95)} ms from {runs}; {tail}; {spread} {share}"
+    yield (
+        whose,
+        f"p50 {short_number(latency.p50)} ms, p95 {short_number(latency.p95)} ms from {runs}; {tail}; {spread} {share}",
+    )
 
 
 def _bytes(measured: Evidence | None) -> list[Fact]:
@@ -123,7 +126,7 @@ def _parity(parity: Parity | None) -> Iterator[Fact]:
         return
     images = " of validation images" if parity.images is None else f" of {parity.images} validation images"
     yield "same answer", f"on {100 * parity.agreement:.2f} %{images}; at least {100 * parity.limit:g} % are asked"
-    yield "mean difference", f"{short(parity.mean_difference)} per logit"
+    yield "mean difference", f"{short_number(parity.mean_difference)} per logit"
 
 
 def _data(manifest: Manifest | None) -> Iterator[Fact]:
@@ -177,7 +180,8 @@ def fastest_runtime(runtimes: tuple[RuntimeComparison, ...]) -> str:
     """Where the artifact is fastest, and what the table does not show."""
     fastest = min(runtimes, key=lambda one: one.after)
     return (
-        f"The artifact is fastest on {fastest.runtime}: {short(fastest.after)} ms. The plan was made for the target's "
+        f"The artifact is fastest on {fastest.runtime}: {short_number(fastest.after)} ms. The plan was made for the "
+        "target's "
         f"runtime, {runtimes[0].runtime}; one made for another may be faster there. On each of them original and "
         "artifact took turns, with the target's threads and batch."
     )

@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from paredown.models.compression.supernet import ABSORBED, KEEP
-from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.analysis.plan_network import is_merged
-from paredown.stages.blocks.trained_cache import kind_of
+from paredown.stages.blocks.trained_cache import block_kind_of
 from paredown.stages.products.plan import BlockCandidate, PlannedBlock
-from paredown.stages.products.replacement_scores import ReplacementScores, Score
+from paredown.stages.products.replacement_scores import ReplacementScore, ReplacementScores
 
 NEGLIGIBLE = 1e-4
 """Nats; a saving for less is not better for that."""
 
 
 @dataclass(frozen=True)
-class Offer:
+class BlockOffer:
     """A candidate of a block: predicted ms at whole width, predicted loss in nats, and how well it computes what it
     stands for (squared error over the variance; 0 for the block itself), which takes `instead_of` ms."""
 
@@ -46,9 +46,9 @@ class ReplacedBlock:
     """A block, what stands in its place, what else was offered, and how many replacements were tried."""
 
     name: str
-    original: Offer
-    replacement: Offer
-    offers: tuple[Offer, ...]
+    original: BlockOffer
+    replacement: BlockOffer
+    offers: tuple[BlockOffer, ...]
     tried: int
     before: str = ""
     """The block before, which may do this one's work too."""
@@ -61,12 +61,12 @@ class ReplacedBlock:
             return f"{self.before} does its work too"
         if self.replacement.name != KEEP:
             also = f", standing for {self.behind} too" if is_merged(self.replacement.name) else ""
-            return f"{_saving(self.replacement)} for {short(self.replacement.loss)} nats{also}"
+            return f"{_saving(self.replacement)} for {short_number(self.replacement.loss)} nats{also}"
         cheaper = [offer for offer in self.offers if offer.saves > 0 and offer.name != ABSORBED]
         if not cheaper:
             return "nothing offered is faster"
         best = max(cheaper, key=lambda offer: offer.saves / (offer.loss + NEGLIGIBLE))
-        return f"at best {best.words}: {_saving(best)} for {short(best.loss)} nats"
+        return f"at best {best.words}: {_saving(best)} for {short_number(best.loss)} nats"
 
 
 def replaced_blocks(run: RunFolder) -> tuple[ReplacedBlock, ...]:
@@ -101,7 +101,7 @@ def _replaced(
     )
 
 
-def _scores(block: str, library: ReplacementScores | None) -> dict[str, Score]:
+def _scores(block: str, library: ReplacementScores | None) -> dict[str, ReplacementScore]:
     """Candidate to its score, of all that were tried for a block; the block itself is one of them."""
     parts = (library.blocks.get(block), library.merged.get(block)) if library else (None, None)
     tried = {name: score for part in parts if part for name, score in part.candidates.items()}
@@ -109,11 +109,11 @@ def _scores(block: str, library: ReplacementScores | None) -> dict[str, Score]:
 
 
 def _offer(
-    candidate: BlockCandidate, score: Score | None, kinds: Sequence[str], instead_of: float, picked: str
-) -> Offer:
-    return Offer(
+    candidate: BlockCandidate, score: ReplacementScore | None, kinds: Sequence[str], instead_of: float, picked: str
+) -> BlockOffer:
+    return BlockOffer(
         name=candidate.name,
-        kind=kind_of(candidate.name, kinds),
+        kind=block_kind_of(candidate.name, kinds),
         ms=_ms(candidate),
         loss=candidate.loss,
         error=score.error if score else 0.0,
@@ -129,7 +129,7 @@ def _ms(candidate: BlockCandidate) -> float:
     return candidate.ms["8"] if "8" in candidate.ms else candidate.ms["32"]
 
 
-def _saving(offer: Offer) -> str:
+def _saving(offer: BlockOffer) -> str:
     """`saves 0.120 ms (-40 %)`."""
     share = f"{-100 * offer.saves / offer.instead_of:+.0f} %" if offer.instead_of else "-"
     return f"{'saves' if offer.saves >= 0 else 'costs'} {abs(offer.saves):.3f} ms ({share})"

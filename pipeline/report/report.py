@@ -9,22 +9,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
-from paredown.pipeline.report.bars import gauge
-from paredown.pipeline.report.closing_table import change, points_gained, table_of
-from paredown.pipeline.report.layer_rows import LayerRow, rows_of, summary
-from paredown.pipeline.report.plan_drawing import pictures
+from paredown.pipeline.report.bars import gauge_chart
+from paredown.pipeline.report.closing_table import change_of_measure, closing_table_of, points_gained
+from paredown.pipeline.report.layer_rows import LayerRow, layer_rows, plan_summary
+from paredown.pipeline.report.plan_drawing import layer_pictures
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
-from paredown.pipeline.report.svg import short
+from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.measure_check import MeasureCheck
-from paredown.stages.products.product_files import PRODUCTS, stage_of
+from paredown.stages.products.product_files import PRODUCTS, stage_of_product
 
 OPTIONAL = ("original", "library")
 """Products that many recipes do without."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RunVerdict:
     """`kind` is held, missed or open."""
 
     kind: str
@@ -32,7 +32,7 @@ class Verdict:
     detail: str
 
 
-def render(folder: Path) -> Path:
+def render_report(folder: Path) -> Path:
     """Writes `folder/report.html`, in one step, and returns it. Raises MachineError where it cannot be written."""
     with as_damage(folder):
         page = _page(read_run_folder(folder))
@@ -45,57 +45,64 @@ def render(folder: Path) -> Path:
 def plan_rows(run: RunFolder) -> tuple[LayerRow, ...]:
     """The plan's layers in order of depth; none without a plan."""
     order = tuple(run.profile.costs.layers) if run.profile and run.profile.costs else ()
-    return rows_of(run.plan, order) if run.plan else ()
+    return layer_rows(run.plan, order) if run.plan else ()
 
 
 def _page(run: RunFolder) -> str:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    environment.filters |= {"short": short, "duration": sections.duration, "fastest": provenance.fastest_runtime}
-    table, rows, blocks = table_of(run), plan_rows(run), replaced_blocks(run)
+    environment.filters |= {
+        "short": short_number,
+        "duration": sections.readable_duration,
+        "fastest": provenance.fastest_runtime,
+    }
+    table, rows, blocks = closing_table_of(run), plan_rows(run), replaced_blocks(run)
     return environment.get_template("report.html").render(
         run=run,
-        verdict=verdict(run, table),
+        verdict=run_verdict(run, table),
         headline_numbers=headline_numbers(table) if run.manifest else [],
         after="artifact" if run.manifest else "plan",
         note=_note(run),
-        table=[(check, gauge(check.before, check.after, check.limit, check.holds), change(check)) for check in table],
+        table=[
+            (check, gauge_chart(check.before, check.after, check.limit, check.holds), change_of_measure(check))
+            for check in table
+        ],
         rows=rows,
-        summary=summary(rows),
-        pictures=pictures(rows),
+        summary=plan_summary(rows),
+        pictures=layer_pictures(rows),
         sections=sections.report_sections(run),
         runtimes=provenance.runtime_comparisons(run),
-        facts=provenance.facts(run),
+        facts=provenance.provenance_facts(run),
         blocks=blocks,
         replacements=replacement_sentence(blocks),
-        absent=[stage_of(name) for name in PRODUCTS if name not in run.present and name not in OPTIONAL],
+        absent=[stage_of_product(name) for name in PRODUCTS if name not in run.present and name not in OPTIONAL],
     )
 
 
-def verdict(run: RunFolder, table: Sequence[MeasureCheck]) -> Verdict:
+def run_verdict(run: RunFolder, table: Sequence[MeasureCheck]) -> RunVerdict:
     """The line at the head: whether every limit holds, and which one does not."""
     missed = [row for row in table if row.holds is False]
     limited = [row for row in table if row.limit is not None]
     ended = " ".join(f"{line[:1].upper()}{line[1:]}." for line in run.refusals.values())
     if run.refusals and not run.manifest:
-        stage = stage_of(next(iter(run.refusals)))
-        return Verdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
+        stage = stage_of_product(next(iter(run.refusals)))
+        return RunVerdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
     if not run.manifest:
-        return Verdict(
+        return RunVerdict(
             "open", "Not finished", "There is no verified artifact yet; the same command goes on with the run."
         )
     if missed:
         names = " and ".join(row.name for row in missed)
-        return Verdict(
+        return RunVerdict(
             "missed", f"{len(missed)} of {len(limited)} limits missed: {names}", " ".join(map(_miss, missed))
         )
     if ended:
-        return Verdict("missed", "Refused by verify", ended)
+        return RunVerdict("missed", "Refused by verify", ended)
     if not limited:
-        return Verdict("open", "No limit was set", "The artifact was measured, but the recipe limits nothing.")
+        return RunVerdict("open", "No limit was set", "The artifact was measured, but the recipe limits nothing.")
     count = "The one limit holds" if len(limited) == 1 else f"All {len(limited)} limits hold"
-    return Verdict(
+    return RunVerdict(
         "held", count, "Measured on the finished artifact, in turns with the original, on the runtime that ships."
     )
 
@@ -115,9 +122,8 @@ def _note(run: RunFolder) -> str:
 def _miss(row: MeasureCheck) -> str:
     assert row.after is not None and row.limit is not None
     side = "under its floor" if row.unit == "%" else "over its limit"
-    numbers = (
-        f"{row.name[0].upper()}{row.name[1:]} is {short(row.after)} {row.unit}, {side} of {short(row.limit)} {row.unit}"
-    )
+    name, after, limit = row.name[0].upper() + row.name[1:], short_number(row.after), short_number(row.limit)
+    numbers = f"{name} is {after} {row.unit}, {side} of {limit} {row.unit}"
     return f"{numbers}." if row.unit == "%" else f"{numbers} by {100 * (row.after / row.limit - 1):.1f} %."
 
 

@@ -5,14 +5,14 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from paredown.pipeline.report.bars import bars
-from paredown.pipeline.report.plan_charts import BAND, PlanMark, agreement, front
-from paredown.pipeline.report.svg import short
-from paredown.pipeline.report.training_chart import PHASES, curves
+from paredown.pipeline.report.bars import bar_chart
+from paredown.pipeline.report.plan_charts import BAND, PlanMark, agreement_chart, front_chart
+from paredown.pipeline.report.svg import short_number
+from paredown.pipeline.report.training_chart import PHASES, curve_chart
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.plan import Plan
-from paredown.stages.products.training_curve import Epoch
+from paredown.stages.products.training_curve import TrainingEpoch
 
 Legend = tuple[tuple[str, str], ...]
 """(class of the swatch, what it stands for)."""
@@ -25,7 +25,7 @@ PLANS: Legend = (
 
 
 @dataclass(frozen=True)
-class Section:
+class ReportSection:
     """A chart with its words; `lack` says why there is none."""
 
     name: str
@@ -36,7 +36,7 @@ class Section:
     legend: Legend = ()
 
 
-def report_sections(run: RunFolder) -> dict[str, Section]:
+def report_sections(run: RunFolder) -> dict[str, ReportSection]:
     """Every section by name."""
     return {s.name: s for s in (_front(run), _curves(run), _agreement(run), _stages(run))}
 
@@ -56,16 +56,16 @@ def plan_marks(plan: Plan | None) -> tuple[PlanMark, ...]:
     )
 
 
-def _front(run: RunFolder) -> Section:
+def _front(run: RunFolder) -> ReportSection:
     name, title, plan = "front", "What each millisecond costs in quality", run.plan
     if plan is None:
-        return Section(name, title, run.lacks("plan", "Pareto front"))
+        return ReportSection(name, title, run.lacks("plan", "Pareto front"))
     curve = list(dict.fromkeys((point.latency, point.loss) for point in plan.front if point.loss is not None))
     plans = plan_marks(plan)
     if not curve and not plans:
-        return Section(name, title, _unsearched(plan))
+        return ReportSection(name, title, _unsearched(plan))
     latency = run.baseline and run.baseline.latency
-    chart = front(curve, plans, plan.limits.get("latency"), latency.p50 if latency else None)
+    chart = front_chart(curve, plans, plan.limits.get("latency"), latency.p50 if latency else None)
     says = [
         "The curve is the least predicted loss for each latency, before any training to recover accuracy, with the "
         "other limits kept. Marks are plans that were lowered to ONNX and measured.",
@@ -74,7 +74,7 @@ def _front(run: RunFolder) -> Section:
         says.append("The limit is the recipe's, less the margin that the search keeps free.")
     if plan.gap is not None:
         says.append(f"The solver proved the chosen plan within {100 * plan.gap:.2g} % of the best predicted one.")
-    return Section(name, title, "", chart, tuple(says), (("curve", "predicted Pareto front"), *PLANS))
+    return ReportSection(name, title, "", chart, tuple(says), (("curve", "predicted Pareto front"), *PLANS))
 
 
 def _unsearched(plan: Plan) -> str:
@@ -82,20 +82,20 @@ def _unsearched(plan: Plan) -> str:
     if plan.replayed:
         return "No Pareto front: the plan is that of a lock, nothing was searched."
     reached = "; ".join(
-        f"{name} can reach {short(value)} {UNITS.get(name, '')} at best" for name, value in plan.least.items()
+        f"{name} can reach {short_number(value)} {UNITS.get(name, '')} at best" for name, value in plan.least.items()
     )
     text = "No Pareto front: the search ended without a plan that holds."
     return f"{text} Proved by the solver: {reached}." if reached else text
 
 
-def _curves(run: RunFolder) -> Section:
+def _curves(run: RunFolder) -> ReportSection:
     name, title = "curves", "Training"
     epochs = [epoch for epoch in run.epochs if math.isfinite(epoch.loss) and math.isfinite(epoch.accuracy)]
     lack = run.lacks("recovered", "recovery curves")
     if not epochs:
-        return Section(name, title, lack or "No training curves: the recipe trains for no epoch.")
+        return ReportSection(name, title, lack or "No training curves: the recipe trains for no epoch.")
     baseline = run.baseline.accuracy.get("validation") if run.baseline else None
-    chart = curves(epochs, baseline)
+    chart = curve_chart(epochs, baseline)
     best = [f"{phase} {max(values):.2f}" for phase, values in _by_phase(epochs).items()]
     says = [f"Best accuracy on validation by phase, in points: {', '.join(best)}. Every phase keeps its best epoch."]
     after = run.manifest.artifact.accuracy.get("validation") if run.manifest else None
@@ -105,14 +105,14 @@ def _curves(run: RunFolder) -> Section:
         says.append(f"Not drawn, as loss or accuracy is no number: {len(run.epochs) - len(epochs)} of the epochs.")
     says += [lack] if lack else []
     legend = tuple(_swatch(phase) for phase in _by_phase(epochs))
-    return Section(name, title, "", chart, tuple(says), (*legend, ("whole", "the original's accuracy")))
+    return ReportSection(name, title, "", chart, tuple(says), (*legend, ("whole", "the original's accuracy")))
 
 
 def _swatch(phase: str) -> tuple[str, str]:
     return (phase, f"{phase}: {PHASES[phase]}") if phase in PHASES else ("other", phase)
 
 
-def _by_phase(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
+def _by_phase(epochs: Sequence[TrainingEpoch]) -> dict[str, list[float]]:
     """Phase to the accuracies of its epochs."""
     accuracies: dict[str, list[float]] = {}
     for epoch in epochs:
@@ -120,12 +120,12 @@ def _by_phase(epochs: Sequence[Epoch]) -> dict[str, list[float]]:
     return accuracies
 
 
-def _agreement(run: RunFolder) -> Section:
+def _agreement(run: RunFolder) -> ReportSection:
     name, title = "agreement", "Were the predictions right?"
     plans, says = plan_marks(run.plan), tuple(_quality(run))
     if not plans:
         lack = run.lacks("plan", "predictions") or "No predictions: the search recorded no measured plan."
-        return Section(name, title, lack, says=says)
+        return ReportSection(name, title, lack, says=says)
     errors = [plan.error for plan in plans]
     samples = len(run.profile.costs.samples) if run.profile and run.profile.costs else 0
     words = (
@@ -135,7 +135,7 @@ def _agreement(run: RunFolder) -> Section:
         "drawn: their predictions are not stored."
     )
     legend: Legend = (*PLANS, ("band", f"within {100 * BAND:.0f} %"))
-    return Section(name, title, "", agreement(plans), (words, *says), legend)
+    return ReportSection(name, title, "", agreement_chart(plans), (words, *says), legend)
 
 
 def _quality(run: RunFolder) -> Iterator[str]:
@@ -150,16 +150,17 @@ def _quality(run: RunFolder) -> Iterator[str]:
         yield lack
 
 
-def _stages(run: RunFolder) -> Section:
+def _stages(run: RunFolder) -> ReportSection:
     name, title = "stages", "Time per stage"
     if not run.timings:
-        return Section(name, title, "No times: the run has noted none.")
-    words = {stage: duration(seconds) for stage, seconds in run.timings.items()}
-    total = f"Together {duration(sum(run.timings.values()))}. A product that was taken from the store keeps its time."
-    return Section(name, title, "", bars(run.timings, words), (total,))
+        return ReportSection(name, title, "No times: the run has noted none.")
+    words = {stage: readable_duration(seconds) for stage, seconds in run.timings.items()}
+    seconds = readable_duration(sum(run.timings.values()))
+    total = f"Together {seconds}. A product that was taken from the store keeps its time."
+    return ReportSection(name, title, "", bar_chart(run.timings, words), (total,))
 
 
-def duration(seconds: float) -> str:
+def readable_duration(seconds: float) -> str:
     """Seconds in words."""
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,5 +1,5 @@
 """The ordered run: its loop, its store of products, and what it leaves."""
 
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 
-__all__ = ["run"]
+__all__ = ["run_pipeline"]

@@ -15,10 +15,10 @@ from paredown.models.data.opening import fingerprint_data
 from paredown.models.files import digest_file, digest_of
 from paredown.models.loading.model import fingerprint_model
 from paredown.models.spec import Spec
-from paredown.pipeline.recipe.recipe import Recipe, Step
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe
 from paredown.stages import plugins
-from paredown.stages.plugins.installed import digests
-from paredown.stages.runtimes.support.machine import processor
+from paredown.stages.plugins.installed import installed_digests
+from paredown.stages.runtimes.support.machine import processor_name
 
 _DISTRIBUTIONS = ("numpy", "onnx", "onnxruntime", "timm", "torch", "torch-pruning", "torchvision")
 
@@ -31,7 +31,7 @@ class ProductKeys:
     recipe: Recipe
     threads: int | None = None
 
-    def key_of(self, step: Step, products: Mapping[str, str]) -> str:
+    def key_of(self, step: PipelineStep, products: Mapping[str, str]) -> str:
         """Digest of a stage's options, of what it reads, of the `products` (name -> key) that it takes, of
         the code of stages and plugins, and of the versions of the libraries below it."""
         stage = step.stage
@@ -41,11 +41,13 @@ class ProductKeys:
             "reads": {name: self.field(name) for name in stage.reads},
             "products": {name: products[name] for name in (*stage.needs, *stage.uses) if name in products},
         }
-        sources = {text: self.plugin_digest(text) for text in texts(parts) if text.endswith(".py")}
-        sources |= digests(texts(parts))
+        sources = {text: self.plugin_digest(text) for text in nested_texts(parts) if text.endswith(".py")}
+        sources |= installed_digests(nested_texts(parts))
         engines = self.installed("engines", engines_named(step))
         parts |= {} if self.threads is None else {"threads": self.threads}
-        return digest_of({**parts, "plugins": sources, "engines": engines, "code": code(), "versions": _versions()})
+        return digest_of(
+            {**parts, "plugins": sources, "engines": engines, "code": code_digest(), "versions": _versions()}
+        )
 
     def field(self, name: str) -> object:
         """What stands for a field of `State` in a key: its value, and digests or versions of what it names."""
@@ -58,7 +60,7 @@ class ProductKeys:
                 return [plain, self.data]
             case "target":
                 # A store that moved to another machine measures again.
-                return [plain, processor(), self.installed("runtimes", [value.runtime])]
+                return [plain, processor_name(), self.installed("runtimes", [value.runtime])]
             case "compare":
                 return [plain, self.installed("runtimes", value)]
         return plain
@@ -75,8 +77,8 @@ class ProductKeys:
         """The versions of the optional packages below runtimes or engines, also in their sidecars; others are in every
         key."""
         named, root = sorted(names), self.recipe.root
-        modules = {module for name in named for module in plugins.requires(kind, name, root)}
-        sidecars = [sidecar for name in named if (sidecar := plugins.sidecar(kind, name, root))]
+        modules = {module for name in named for module in plugins.plugin_requirements(kind, name, root)}
+        sidecars = [sidecar for name in named if (sidecar := plugins.plugin_sidecar(kind, name, root))]
         return {module: version_of(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
     def plugin_digest(self, name: str) -> str | None:
@@ -85,30 +87,30 @@ class ProductKeys:
         return digest_file(path) if path.is_file() else None
 
 
-def engines_named(step: Step) -> set[str]:
+def engines_named(step: PipelineStep) -> set[str]:
     """The engines that a stage's options name, as they are written there."""
-    return set(texts(step.stage.model_dump(mode="json"))) & _engines()
+    return set(nested_texts(step.stage.model_dump(mode="json"))) & _engines()
 
 
-def texts(value: Any) -> Iterator[str]:
+def nested_texts(value: Any) -> Iterator[str]:
     """Every text in nested plain data."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from (text for pair in value.items() for item in pair for text in texts(item))
+        yield from (text for pair in value.items() for item in pair for text in nested_texts(item))
     elif isinstance(value, list | tuple):
-        yield from (text for item in value for text in texts(item))
+        yield from (text for item in value for text in nested_texts(item))
 
 
 @cache
 def _engines() -> set[str]:
     """All names under which options can ask for an engine."""
-    names = plugins.names("engines")
+    names = plugins.plugin_names("engines")
     return {*names, *(name.replace("_", "-") for name in names)}
 
 
 @cache
-def code() -> str:
+def code_digest() -> str:
     """Digest of the sources that make products."""
     digest = hashlib.sha256()
     for package in (paredown.models, paredown.stages):

@@ -46,7 +46,7 @@ def record_sum(key: str, files: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps([key, files], sort_keys=True).encode()).hexdigest()
 
 
-def fault_of(folder: Path, key: str) -> str | None:
+def record_fault(folder: Path, key: str) -> str | None:
     """What is wrong with a stored product; None when it is whole."""
     try:
         record = read_record(folder)

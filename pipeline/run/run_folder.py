@@ -11,18 +11,18 @@ from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import read_json, read_text
 from paredown.pipeline.run.runner import REFUSAL
 from paredown.stages.products.cost_profile import ProfiledSites
-from paredown.stages.products.documents import LONGEST, damaged, parse
+from paredown.stages.products.documents import LONGEST, damage_complaint, parse_dataclass
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
-from paredown.stages.products.product_files import PRODUCTS, is_own_file, read_notes, stage_of
+from paredown.stages.products.product_files import PRODUCTS, is_own_file, read_notes, stage_of_product
 from paredown.stages.products.replacement_scores import ReplacementScores
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 
 
-class Document(Protocol):
+class ProductDocument(Protocol):
     """A product's JSON file as a class."""
 
     FILE: ClassVar[str]
@@ -31,7 +31,7 @@ class Document(Protocol):
     def load(cls, folder: Path) -> Self: ...
 
 
-D = TypeVar("D", bound=Document)
+D = TypeVar("D", bound=ProductDocument)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class RunFolder:
     manifest: Manifest | None
 
     @property
-    def epochs(self) -> tuple[Epoch, ...]:
+    def epochs(self) -> tuple[TrainingEpoch, ...]:
         """Of all training phases, one after the other."""
         return tuple(epoch for curve in (self.fitting, self.recovery) if curve for epoch in curve.epochs)
 
@@ -68,8 +68,8 @@ class RunFolder:
         """Why the report cannot show `what`; empty where the product's document is there."""
         if product in self.documents:
             return ""
-        text = f"No {what}: the stage {stage_of(product)} has left no product."
-        ended = [stage_of(name) for name in self.refusals]
+        text = f"No {what}: the stage {stage_of_product(product)} has left no product."
+        ended = [stage_of_product(name) for name in self.refusals]
         return f"{text} The run ended in {ended[0]}, for the reason at the top." if ended else text
 
 
@@ -103,7 +103,9 @@ def load_product(folder: Path, product: str, document: type[D]) -> D | None:
 
 
 def _timings(file: Path) -> dict[str, float]:
-    return parse(dict[str, float], read_json(file, LONGEST), damaged(file)) if is_own_file(file) else {}
+    return (
+        parse_dataclass(dict[str, float], read_json(file, LONGEST), damage_complaint(file)) if is_own_file(file) else {}
+    )
 
 
 @contextmanager

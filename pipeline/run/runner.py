@@ -11,9 +11,9 @@ from pathlib import Path
 
 from paredown.models.errors import InputError, LimitError, MachineError, MissingError
 from paredown.models.files import write_whole
-from paredown.models.progress import Progress, silent
+from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.machine_errors import REMOVED, machine_errors
-from paredown.pipeline.recipe.recipe import Recipe, Step
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe
 from paredown.pipeline.run.allocator import keep_pages
 from paredown.pipeline.run.keys import ProductKeys, engines_named
 from paredown.pipeline.run.product_record import RECORD
@@ -29,7 +29,7 @@ REFUSAL = "limit.txt"
 class LockOverrides:
     """What a lock decides of a run: the pipeline in the place of the recipe's, and the threads of torch, if any."""
 
-    pipeline: tuple[Step, ...]
+    pipeline: tuple[PipelineStep, ...]
     threads: int | None
 
 
@@ -41,15 +41,15 @@ class RunPlace:
     store: ProductStore
     shown: Path
 
-    def link(self, step: Step) -> Path:
+    def link(self, step: PipelineStep) -> Path:
         return self.shown / step.stage.gives
 
 
-def run(
+def run_pipeline(
     recipe: Recipe,
     folder: Path,
     until: str | None = None,
-    progress: Progress = silent,
+    progress: Progress = silent_progress,
     overrides: LockOverrides | None = None,
 ) -> State:
     """Runs the stages in order, up to and with the one named `until`, and returns the state with their products, which
@@ -77,7 +77,7 @@ def run(
     return state
 
 
-def _product(place: RunPlace, step: Step, digest: str, state: State, rest: tuple[Step, ...]) -> Path:
+def _product(place: RunPlace, step: PipelineStep, digest: str, state: State, rest: tuple[PipelineStep, ...]) -> Path:
     """The stage's product: the stored one where there is one, else made now."""
     stored = place.store.get(digest, repair=is_rank_zero())
     if not is_rank_zero():
@@ -91,7 +91,7 @@ def _product(place: RunPlace, step: Step, digest: str, state: State, rest: tuple
     return product
 
 
-def _make(place: RunPlace, step: Step, digest: str, state: State) -> Path:
+def _make(place: RunPlace, step: PipelineStep, digest: str, state: State) -> Path:
     """Runs a stage in its scratch folder and checks its product in, also one that a refusing stage kept."""
     out, start = place.store.work(digest), time.monotonic()
     for left_behind in (REFUSAL, RECORD):  # by an attempt that was killed while it was checked in
@@ -121,7 +121,7 @@ def fails_if_removed(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def _run_stage(step: Step, state: State) -> None:
+def _run_stage(step: PipelineStep, state: State) -> None:
     """Runs a stage. Where its folder or a product that it reads is gone, that is the reason, whatever it says."""
     try:
         step.stage.run(state)
@@ -137,7 +137,7 @@ def raise_refusal(product: Path) -> None:
         raise LimitError((product / REFUSAL).read_text().strip(), keep=True)
 
 
-def wait_for_rank_zero(store: ProductStore, step: Step, digest: str, state: State) -> Path:
+def wait_for_rank_zero(store: ProductStore, step: PipelineStep, digest: str, state: State) -> Path:
     """Rank 0's product, for the other ranks: they take part in a distributed stage, and wait for it."""
     if step.stage.distributed:
         step.stage.run(replace(state, out=store.work(digest)))
@@ -146,7 +146,7 @@ def wait_for_rank_zero(store: ProductStore, step: Step, digest: str, state: Stat
     return product
 
 
-def _steps_until(pipeline: tuple[Step, ...], until: str | None) -> tuple[Step, ...]:
+def _steps_until(pipeline: tuple[PipelineStep, ...], until: str | None) -> tuple[PipelineStep, ...]:
     names = [step.name for step in pipeline]
     if until is None:
         return pipeline
@@ -155,7 +155,7 @@ def _steps_until(pipeline: tuple[Step, ...], until: str | None) -> tuple[Step, .
     return pipeline[: names.index(until) + 1]
 
 
-def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
+def _refuse_missing(recipe: Recipe, steps: tuple[PipelineStep, ...]) -> None:
     """Raises MissingError where a runtime or an engine is not installed: now, and not when a stage needs it after hours
     of training."""
     compares = any("compare" in step.stage.reads for step in steps)
@@ -163,7 +163,7 @@ def _refuse_missing(recipe: Recipe, steps: tuple[Step, ...]) -> None:
     wanted.append(("runtimes", recipe.target.runtime))
     wanted += [("engines", name) for step in steps for name in sorted(engines_named(step))]
     for kind, name in wanted:
-        if line := plugins.missing(kind, name, recipe.root):
+        if line := plugins.missing_requirement(kind, name, recipe.root):
             raise MissingError(line)
 
 
@@ -176,7 +176,7 @@ def is_rank_zero() -> bool:
     return int(os.environ.get("WORLD_SIZE", "1")) <= 1 or os.environ.get("RANK", "0") == "0"
 
 
-def unpublish_stale(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
+def unpublish_stale(place: RunPlace, pipeline: tuple[PipelineStep, ...]) -> None:
     """Takes away shown products of stages that the run no longer has."""
     gives = {step.stage.gives for step in pipeline}
     for link in place.shown.glob("*"):
@@ -184,7 +184,7 @@ def unpublish_stale(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
             place.store.unpublish(link)
 
 
-def _with_declared_products(step: Step, state: State, progress: Progress) -> State:
+def _with_declared_products(step: PipelineStep, state: State, progress: Progress) -> State:
     """The state with those products only that the stage declares: no others are in its key."""
     declared = {*step.stage.needs, *step.stage.uses}
     products = {name: folder for name, folder in state.products.items() if name in declared}
@@ -197,7 +197,7 @@ def _prefixed(progress: Progress, stage: str) -> Progress:
     return lambda text, done, total: progress(f"{stage}: {text.removeprefix(own)}", done, total)
 
 
-def _note_seconds(place: RunPlace, pipeline: tuple[Step, ...]) -> None:
+def _note_seconds(place: RunPlace, pipeline: tuple[PipelineStep, ...]) -> None:
     """Writes `timings.json`: stage name -> seconds that its shown product took to make."""
     file = place.shown / "timings.json"
     shown = {step.name: place.store.published(place.link(step)) for step in pipeline}

@@ -16,7 +16,7 @@ from pathlib import Path
 from paredown.models.errors import MachineError
 from paredown.models.printable import harmless
 from paredown.pipeline.machine_errors import machine_errors
-from paredown.pipeline.run.product_record import RECORD, fault_of, read_record, record_text
+from paredown.pipeline.run.product_record import RECORD, read_record, record_fault, record_text
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class ProductStore:
         with machine_errors(folder):
             if not folder.is_dir():
                 return None
-            fault = fault_of(folder, key)
+            fault = record_fault(folder, key)
             if fault and repair:
                 self._set_aside(folder, fault)
         return None if fault else folder

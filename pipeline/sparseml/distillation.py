@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from paredown.pipeline.sparseml.modifiers import Modifier, OptionValue, at_most_one
+from paredown.pipeline.sparseml.modifiers import OptionValue, SparsemlModifier, at_most_one
 
 
-def losses(modifiers: Sequence[Modifier], notes: list[str]) -> dict[str, OptionValue]:
+def distillation_losses(modifiers: Sequence[SparsemlModifier], notes: list[str]) -> dict[str, OptionValue]:
     """Weights of the losses; without a teacher in the recipe the labels are all there is."""
     for m in at_most_one(modifiers, "DistillationModifier"):
         if m.name == "DistillationModifier":
@@ -26,7 +26,7 @@ def losses(modifiers: Sequence[Modifier], notes: list[str]) -> dict[str, OptionV
     }
 
 
-def _stage_losses(modifier: Modifier, notes: list[str]) -> dict[str, OptionValue]:
+def _stage_losses(modifier: SparsemlModifier, notes: list[str]) -> dict[str, OptionValue]:
     comparison = modifier.get("comparison", "kl_divergence")
     if comparison not in ("kl_divergence", "cross_entropy"):
         text = f"is {comparison!r}; allowed: kl_divergence, cross_entropy (answers of the model)"
@@ -49,9 +49,9 @@ def _stage_losses(modifier: Modifier, notes: list[str]) -> dict[str, OptionValue
     return options
 
 
-def _temperature(modifier: Modifier, key: str, value: Any) -> float:
+def _temperature(modifier: SparsemlModifier, key: str, value: Any) -> float:
     return modifier.checked(key, value, 1e-6)
 
 
-def _no_features(modifier: Modifier) -> OptionValue:
+def _no_features(modifier: SparsemlModifier) -> OptionValue:
     return OptionValue(0.0, f"{modifier.name} compares answers only; paredown can compare features too")

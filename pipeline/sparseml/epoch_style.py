@@ -9,10 +9,10 @@ from paredown.pipeline.sparseml.trained_plan import (
     EVERY_EPOCH,
     Options,
     TrainedPlan,
-    by_level,
     int8_options,
-    ramp,
-    shown,
+    layers_by_level,
+    ramp_epochs,
+    shown_names,
 )
 from paredown.stages.recover import Recover
 
@@ -20,7 +20,7 @@ from paredown.stages.recover import Recover
 def epoch_style(trained: TrainedPlan) -> str:
     groups: dict[str, list[tuple[str, Options]]] = {
         "training_modifiers": _schedule(trained),
-        "pruning_modifiers": [_gradual(trained, *level) for level in by_level(trained.pruned)],
+        "pruning_modifiers": [_gradual(trained, *level) for level in layers_by_level(trained.pruned)],
         "quantization_modifiers": _quantization(trained) if trained.int8 else [],
     }
     parts = [f"\n{name}:\n{''.join(map(_tagged, entries))}" for name, entries in groups.items() if entries]
@@ -39,7 +39,7 @@ def _schedule(trained: TrainedPlan) -> list[tuple[str, Options]]:
     if trained.int8:
         phases.append((recover.quantize, trained.start, trained.end))
     entries: list[tuple[str, Options]] = [
-        ("EpochRangeModifier", {"start_epoch": 0.0, "end_epoch": float(max(trained.end, ramp(trained)))})
+        ("EpochRangeModifier", {"start_epoch": 0.0, "end_epoch": float(max(trained.end, ramp_epochs(trained)))})
     ]
     for schedule, start, end in phases:
         if start < end:
@@ -63,7 +63,7 @@ def _gradual(trained: TrainedPlan, level: float, pattern: str, names: Sequence[s
         "init_sparsity": level if steady else 0.0,
         "final_sparsity": level,
         "start_epoch": 0.0,
-        "end_epoch": float(ramp(trained)),
+        "end_epoch": float(ramp_epochs(trained)),
         "update_frequency": EVERY_EPOCH,
         "params": [f"{name}.weight" for name in names],
         "leave_enabled": True,
@@ -77,6 +77,6 @@ def _quantization(trained: TrainedPlan) -> list[tuple[str, Options]]:
     int8 = [layer.name for layer in trained.layers if layer.bits == 8]
     for name in trained.floats:
         if caught := [other for other in int8 if other.startswith(name)]:
-            text = f"ignoring {name} would leave {shown(caught)} in float too"
+            text = f"ignoring {name} would leave {shown_names(caught)} in float too"
             raise InputError(f"SparseML ignores modules by the start of their names: {text}: it is not exported")
     return [("QuantizationModifier", {"start_epoch": float(trained.start), **int8_options(trained)})]

@@ -49,7 +49,7 @@ def expression_in(value: Any) -> str | None:
     return value[5:-1].strip() if isinstance(value, str) and value[:5] == "eval(" and value[-1] == ")" else None
 
 
-def evaluate(expression: str, variables: Mapping[str, Any]) -> Any:
+def evaluate_expression(expression: str, variables: Mapping[str, Any]) -> Any:
     """The value of an expression; one that is only a variable's name may be of any type.
 
     Raises ValueError, one line, for anything but small arithmetic. Sizes are bounded at every step, so that no
@@ -89,7 +89,7 @@ def _attempt(waiting: Mapping[str, str], known: Mapping[str, Any]) -> tuple[dict
     computed, failed = dict[str, Any](), dict[str, str]()
     for name, text in waiting.items():
         try:
-            computed[name] = evaluate(text, known)
+            computed[name] = evaluate_expression(text, known)
         except ValueError as error:
             failed[name] = str(error)
     return computed, failed

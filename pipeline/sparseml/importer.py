@@ -7,12 +7,12 @@ from pathlib import Path
 import yaml
 
 from paredown.models.errors import InputError
-from paredown.pipeline.recipe.first_recipe import Contents, write_recipe
-from paredown.pipeline.sparseml.layer_pins import EVERY, Pin
-from paredown.pipeline.sparseml.modifiers import Modifier, read_modifiers
+from paredown.pipeline.recipe.first_recipe import FirstRecipeLines, write_recipe
+from paredown.pipeline.sparseml.layer_pins import EVERY, LayerPin
+from paredown.pipeline.sparseml.modifiers import SparsemlModifier, read_modifiers
 from paredown.pipeline.sparseml.precision import quantization
-from paredown.pipeline.sparseml.pruning import Pruning, pruning
-from paredown.pipeline.sparseml.recovery import Training, training
+from paredown.pipeline.sparseml.pruning import ImportedPruning, imported_pruning
+from paredown.pipeline.sparseml.recovery import ImportedTraining, imported_training
 
 DENSE = "dense"
 
@@ -74,24 +74,26 @@ def import_recipe(
     return notes
 
 
-def recipe_contents(modifiers: Sequence[Modifier], held: float | None = None) -> tuple[Contents, tuple[str, ...]]:
+def recipe_contents(
+    modifiers: Sequence[SparsemlModifier], held: float | None = None
+) -> tuple[FirstRecipeLines, tuple[str, ...]]:
     """The lines of the paredown recipe, and a note for everything that has no counterpart.
 
     `held` is the sparsity that ConstantPruningModifiers keep.
     """
-    pruned, notes = pruning(modifiers, held)
+    pruned, notes = imported_pruning(modifiers, held)
     precisions, more = quantization(modifiers)
-    trained = training(modifiers)
+    trained = imported_training(modifiers)
     file = modifiers[0].document.file
     if pruned is None and not precisions:
         raise InputError(f"{file}:1: the recipe neither prunes nor quantizes: nothing to import")
     notes = [*_lost(modifiers), *notes, *more, *trained.notes]
     stages = {"profile": list(_profile(pruned, precisions)), "recover": list(_recover(trained))}
     target = [_GZIP] if pruned else []
-    return Contents(list(_heading(file, notes)), _limits(precisions), stages, target), tuple(map(_line, notes))
+    return FirstRecipeLines(list(_heading(file, notes)), _limits(precisions), stages, target), tuple(map(_line, notes))
 
 
-def _lost(modifiers: Sequence[Modifier]) -> Iterator[str]:
+def _lost(modifiers: Sequence[SparsemlModifier]) -> Iterator[str]:
     for modifier in modifiers:
         for key, instead in _LOST.items():
             if modifier.has(key) and modifier.get(key) != _SAME.get(key):
@@ -105,12 +107,12 @@ def _heading(file: Path, notes: Sequence[str]) -> Iterator[str]:
         yield from (f"  line {_line(note.removeprefix(f'{file}:'))}" for note in notes)
 
 
-def _limits(precisions: Sequence[Pin]) -> list[str]:
+def _limits(precisions: Sequence[LayerPin]) -> list[str]:
     size = "size: 0.6x  # int8 takes a quarter of fp32" if precisions else "size: 1.0x  # zeros can be packed"
     return [size, "accuracy_drop: 1.0  # points; SparseML's recipe promises none", "# latency_p50: 0.5x"]
 
 
-def _profile(pruned: Pruning | None, precisions: Sequence[Pin]) -> Iterator[str]:
+def _profile(pruned: ImportedPruning | None, precisions: Sequence[LayerPin]) -> Iterator[str]:
     yield "transforms:"
     if pruned is not None:
         levels = sorted({pin.value for pin in pruned.pins if isinstance(pin.value, float) and pin.value > 0})
@@ -125,12 +127,16 @@ def _profile(pruned: Pruning | None, precisions: Sequence[Pin]) -> Iterator[str]
         yield from (f"    {line}" for line in _pinned(precisions))
 
 
-def _others(pins: Sequence[Pin]) -> list[Pin]:
+def _others(pins: Sequence[LayerPin]) -> list[LayerPin]:
     """All layers that the recipe does not name stay as they are."""
-    return [] if any(pin.layers == EVERY for pin in pins) else [Pin(EVERY, True, DENSE, "no other layer is pruned", "")]
+    return (
+        []
+        if any(pin.layers == EVERY for pin in pins)
+        else [LayerPin(EVERY, True, DENSE, "no other layer is pruned", "")]
+    )
 
 
-def _pinned(pins: Sequence[Pin], instead: str = "") -> Iterator[str]:
+def _pinned(pins: Sequence[LayerPin], instead: str = "") -> Iterator[str]:
     """A line per pin; `instead` is what stands for every level, as an N:M pattern says it all."""
     yield "layers:  # the first that meets a layer's whole name counts"
     for pin in pins:
@@ -139,7 +145,7 @@ def _pinned(pins: Sequence[Pin], instead: str = "") -> Iterator[str]:
         yield f"  {json.dumps(pin.layers, ensure_ascii=False)}: {value}  # {_line(pin.origin)}"
 
 
-def _recover(trained: Training) -> Iterator[str]:
+def _recover(trained: ImportedTraining) -> Iterator[str]:
     """The stage's options, those of a phase under its name."""
     phase = ""
     for name, given in trained.options.items():

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from paredown.pipeline.sparseml.modifiers import Modifier
+from paredown.pipeline.sparseml.modifiers import SparsemlModifier
 
 EVERY = ".*"
 _WEIGHT = re.compile(r"(?P<layer>.*?)(?:\[\.\]|\\\.|\.)?weight\$?")
@@ -12,7 +12,7 @@ _MOST_REPEATS = 6
 
 
 @dataclass(frozen=True)
-class Pin:
+class LayerPin:
     """A value that layers are held to: a level, or a precision. `layers` is a name, or with `many` an expression.
 
     `origin` names the option that says so, for comments, and `where` its file and line.
@@ -24,7 +24,7 @@ class Pin:
     origin: str
     where: str
 
-    def meets(self, other: "Pin") -> bool:
+    def meets(self, other: "LayerPin") -> bool:
         """Whether some layer is known to be in both; of two different expressions nothing is known."""
         if self.layers == other.layers or EVERY in (self.layers, other.layers):
             return True
@@ -34,25 +34,25 @@ class Pin:
         return re.fullmatch(expression.layers, name.layers[:100]) is not None
 
 
-def pins_of(modifier: Modifier, key: str, names: Sequence[str], value: float | str) -> Iterator[Pin]:
+def layer_pins_of(modifier: SparsemlModifier, key: str, names: Sequence[str], value: float | str) -> Iterator[LayerPin]:
     """The pins to a value for what an option of a modifier names; biases, which are never pruned, have none."""
     origin, where = modifier.origin(key), modifier.where(key)
     for name in names:
         if name in ("__ALL__", "__ALL_PRUNABLE__"):
-            yield Pin(EVERY, True, value, origin, where)
+            yield LayerPin(EVERY, True, value, origin, where)
         elif name.rstrip("$").endswith("bias"):
             continue
         elif name.startswith("re:"):
-            yield Pin(expression_of(modifier, key, name), True, value, origin, where)
-        elif modifier.staged and is_class(name):
+            yield LayerPin(expression_of(modifier, key, name), True, value, origin, where)
+        elif modifier.staged and is_module_class(name):
             raise modifier.wrong(key, f"names the class {name}; allowed: names of layers, re:<expression>, __ALL__")
         elif modifier.staged and modifier.name != "MagnitudePruningModifier" and not name.endswith(".weight"):
-            yield Pin(rf"{re.escape(name)}(\..*)?", True, value, origin, where)  # a module with all that is in it
+            yield LayerPin(rf"{re.escape(name)}(\..*)?", True, value, origin, where)  # a module with all that is in it
         else:
-            yield Pin(name.removesuffix(".weight"), False, value, origin, where)
+            yield LayerPin(name.removesuffix(".weight"), False, value, origin, where)
 
 
-def expression_of(modifier: Modifier, key: str, name: str) -> str:
+def expression_of(modifier: SparsemlModifier, key: str, name: str) -> str:
     """An expression over parameters, which SparseML matches from their start, as one over whole names of layers."""
     written = name.removeprefix("re:")
     if "|" in _without_groups(written):
@@ -79,7 +79,7 @@ def _without_groups(pattern: str) -> str:
     return pattern
 
 
-def _refuse_slow(modifier: Modifier, key: str, name: str, pattern: str) -> None:
+def _refuse_slow(modifier: SparsemlModifier, key: str, name: str, pattern: str) -> None:
     """Expressions that are wrong, or that can take for ever on a long name."""
     try:
         re.compile(pattern)
@@ -91,5 +91,5 @@ def _refuse_slow(modifier: Modifier, key: str, name: str, pattern: str) -> None:
         raise modifier.wrong(key, f"holds {name!r}, which can take for ever to match; {limit}")
 
 
-def is_class(name: str) -> bool:
+def is_module_class(name: str) -> bool:
     return name[:1].isupper() and name.isidentifier()

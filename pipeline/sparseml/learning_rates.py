@@ -3,12 +3,14 @@
 import math
 from collections.abc import Sequence
 
-from paredown.pipeline.sparseml.modifiers import LONGEST, Modifier, OptionValue
+from paredown.pipeline.sparseml.modifiers import LONGEST, OptionValue, SparsemlModifier
 
 _RATES = ("SetLearningRateModifier", "LearningRateFunctionModifier")
 
 
-def rates_and_decay(phase: str, modifiers: Sequence[Modifier], start: float, end: float) -> dict[str, OptionValue]:
+def rates_and_decay(
+    phase: str, modifiers: Sequence[SparsemlModifier], start: float, end: float
+) -> dict[str, OptionValue]:
     """The options of a phase of `recover` that trains from epoch `start` to `end`: its highest learning rate, and its
     weight decay."""
     options = dict[str, OptionValue]()
@@ -29,17 +31,17 @@ def rates_and_decay(phase: str, modifiers: Sequence[Modifier], start: float, end
     return options
 
 
-def _active(ordered: Sequence[Modifier], start: float, end: float) -> list[Modifier]:
+def _active(ordered: Sequence[SparsemlModifier], start: float, end: float) -> list[SparsemlModifier]:
     """Of modifiers in order of their start: the one that counts at `start` and those that start before `end`."""
     before = [m for m in ordered if m.start <= start][-1:]
     return before + [m for m in ordered if start < m.start < end] or [ordered[0]]
 
 
-def _rate_key(modifier: Modifier) -> str:
+def _rate_key(modifier: SparsemlModifier) -> str:
     return "learning_rate" if modifier.name == "SetLearningRateModifier" else "init_lr"
 
 
-def _highest(modifier: Modifier, start: float, end: float) -> float:
+def _highest(modifier: SparsemlModifier, start: float, end: float) -> float:
     """The highest rate that a modifier sets between two epochs."""
     if modifier.name == "SetLearningRateModifier":
         return modifier.number("learning_rate", None, 0)

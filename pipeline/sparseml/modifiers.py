@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from paredown.models.errors import InputError
-from paredown.pipeline.recipe.yaml_lines import Document, Place, read
-from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with_evaluated
+from paredown.pipeline.recipe.yaml_lines import Place, YamlDocument, read_yaml
+from paredown.pipeline.sparseml.expressions import evaluate_expression, expression_in, with_evaluated
 from paredown.pipeline.sparseml.known_modifiers import EPOCH_STYLE, SPELLED_IN_STAGES, STAGE_STYLE
 from paredown.stages import plugins
 
@@ -25,13 +25,13 @@ class OptionValue:
 
 
 @dataclass(frozen=True)
-class Modifier:
+class SparsemlModifier:
     """One modifier with its options, every expression in them evaluated. `place` is where its options stand."""
 
     name: str
     options: Mapping[str, Any]
     staged: bool
-    document: Document
+    document: YamlDocument
     place: Place
 
     def spelled(self, key: str) -> str:
@@ -98,13 +98,13 @@ class Modifier:
         return listed
 
 
-def read_modifiers(file: Path) -> tuple[Modifier, ...]:
+def read_modifiers(file: Path) -> tuple[SparsemlModifier, ...]:
     """The modifiers of a recipe file (`.yaml`, or Markdown with YAML front matter), in its order.
 
     Raises InputError with file and line for a modifier or an option that paredown does not know: it cannot tell
     what leaving it out would change.
     """
-    document = read(file, tagged=True)
+    document = read_yaml(file, tagged=True)
     if not isinstance(document.data, dict):
         raise InputError(f"{file}:1: a SparseML recipe is a mapping with a key `modifiers`, or stages that have some")
     modifiers = tuple(_modifiers(document, document.data, (), {}))
@@ -115,7 +115,7 @@ def read_modifiers(file: Path) -> tuple[Modifier, ...]:
     return modifiers
 
 
-def at_most_one(modifiers: Sequence[Modifier], kind: str) -> list[Modifier]:
+def at_most_one(modifiers: Sequence[SparsemlModifier], kind: str) -> list[SparsemlModifier]:
     """The modifier whose name ends like this, if any; raises InputError for a second one."""
     matches = [m for m in modifiers if m.name.endswith(kind)]
     for other in matches[1:]:
@@ -124,8 +124,8 @@ def at_most_one(modifiers: Sequence[Modifier], kind: str) -> list[Modifier]:
 
 
 def _modifiers(
-    document: Document, data: Mapping[str, Any], place: Place, outer: Mapping[str, Any]
-) -> Iterator[Modifier]:
+    document: YamlDocument, data: Mapping[str, Any], place: Place, outer: Mapping[str, Any]
+) -> Iterator[SparsemlModifier]:
     """Of the file or of a stage; whatever else stands beside modifiers and stages are variables for expressions."""
     groups = {key for key in data if "modifiers" in key}
     stages = {key for key, value in data.items() if key not in groups and _is_stage(key, value)}
@@ -145,7 +145,9 @@ def _is_stage(key: str, value: Any) -> bool:
     return inner and (any("modifiers" in name for name in value) or (key == "stages" and bool(value)))
 
 
-def _group(document: Document, group: Any, place: Place, variables: Mapping[str, Any]) -> Iterator[Modifier]:
+def _group(
+    document: YamlDocument, group: Any, place: Place, variables: Mapping[str, Any]
+) -> Iterator[SparsemlModifier]:
     if isinstance(group, dict):
         entries = [((*place, name), name, options) for name, options in group.items()]
     elif isinstance(group, list) and all(isinstance(item, dict) for item in group):
@@ -157,24 +159,28 @@ def _group(document: Document, group: Any, place: Place, variables: Mapping[str,
         yield _modifier(document, name, {} if options is None else options, where, variables)
 
 
-def _modifier(document: Document, tag: str, options: Any, place: Place, variables: Mapping[str, Any]) -> Modifier:
+def _modifier(
+    document: YamlDocument, tag: str, options: Any, place: Place, variables: Mapping[str, Any]
+) -> SparsemlModifier:
     staged, name = not tag.startswith("!"), tag.removeprefix("!")
     known = STAGE_STYLE if staged else EPOCH_STYLE
     at = f"{document.file}:{document.line(place)}"
     if name not in known:
-        raise InputError(f"{at}: the modifier {name} cannot be imported; {plugins.choices(name, known)}")
+        raise InputError(f"{at}: the modifier {name} cannot be imported; {plugins.allowed_choices(name, known)}")
     if not isinstance(options, dict):
         raise InputError(f"{at}: {name} should be a mapping of options, got {options!r}")
-    modifier = Modifier(name, _evaluated(document, options, place, variables), staged, document, place)
+    modifier = SparsemlModifier(name, _evaluated(document, options, place, variables), staged, document, place)
     allowed = [modifier.spelled(key) for key in known[name].split()]
     for key in options:
         if key not in allowed:
             line = document.line((*place, key))
-            raise InputError(f"{document.file}:{line}: {name}.{key} is not known; {plugins.choices(key, allowed)}")
+            raise InputError(
+                f"{document.file}:{line}: {name}.{key} is not known; {plugins.allowed_choices(key, allowed)}"
+            )
     return modifier
 
 
-def _evaluated(document: Document, value: Any, place: Place, variables: Mapping[str, Any]) -> Any:
+def _evaluated(document: YamlDocument, value: Any, place: Place, variables: Mapping[str, Any]) -> Any:
     """The value with every `eval(...)` in it replaced by what it gives."""
     if isinstance(value, dict):
         return {key: _evaluated(document, item, (*place, key), variables) for key, item in value.items()}
@@ -186,6 +192,6 @@ def _evaluated(document: Document, value: Any, place: Place, variables: Mapping[
     if expression is None:
         raise InputError(f"{at}: {value!r} holds an expression inside of text; allowed: eval(...) alone")
     try:
-        return evaluate(expression, variables)
+        return evaluate_expression(expression, variables)
     except ValueError as error:
         raise InputError(f"{at}: {value} {error}") from error

@@ -4,13 +4,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from paredown.pipeline.sparseml.layer_pins import EVERY, Pin, expression_of, is_class
-from paredown.pipeline.sparseml.modifiers import Modifier
+from paredown.pipeline.sparseml.layer_pins import EVERY, LayerPin, expression_of, is_module_class
+from paredown.pipeline.sparseml.modifiers import SparsemlModifier
 
 
-def quantization(modifiers: Sequence[Modifier]) -> tuple[tuple[Pin, ...], list[str]]:
+def quantization(modifiers: Sequence[SparsemlModifier]) -> tuple[tuple[LayerPin, ...], list[str]]:
     """Pins to int8 and fp32, none where the recipe does not quantize, and notes about what was left out."""
-    pins, notes = list[Pin](), list[str]()
+    pins, notes = list[LayerPin](), list[str]()
     for m in modifiers:
         if m.name.endswith("QuantizationModifier"):
             more_pins, more_notes = _precisions(m)
@@ -18,7 +18,7 @@ def quantization(modifiers: Sequence[Modifier]) -> tuple[tuple[Pin, ...], list[s
     return tuple(dict.fromkeys(pins)), notes
 
 
-def _precisions(modifier: Modifier) -> tuple[list[Pin], list[str]]:
+def _precisions(modifier: SparsemlModifier) -> tuple[list[LayerPin], list[str]]:
     """Ignored modules in fp32, then overrides, longest name first, then all the rest in int8."""
     notes = list[str]()
     pins = [_inside(modifier, "ignore", name, "fp32") for name in _modules(modifier, notes)]
@@ -27,11 +27,11 @@ def _precisions(modifier: Modifier) -> tuple[list[Pin], list[str]]:
         raise modifier.wrong("scheme_overrides", f"should be a mapping of modules to schemes, got {overrides!r}")
     for name in sorted(overrides, key=len, reverse=True):
         precision = _precision(modifier, "scheme_overrides", overrides[name], name)
-        if name not in ("Conv2d", "Linear") and not is_class(name):
+        if name not in ("Conv2d", "Linear") and not is_module_class(name):
             pins.append(_inside(modifier, "scheme_overrides", name, precision))
         elif name in ("Conv2d", "Linear") and precision != "int8":
             raise modifier.wrong("scheme_overrides", f"leaves every {name} in float; allowed: names of layers")
-        elif is_class(name):
+        elif is_module_class(name):
             notes.append(f"{modifier.where('scheme_overrides')}: {modifier.name}: {name} is no layer with weights")
     if _precision(modifier, "scheme", modifier.get("scheme"), "") != "int8":
         raise modifier.wrong("scheme", "quantizes nothing; leave the modifier out")
@@ -40,19 +40,19 @@ def _precisions(modifier: Modifier) -> tuple[list[Pin], list[str]]:
     return pins + _rest(modifier, notes), notes
 
 
-def _modules(modifier: Modifier, notes: list[str]) -> Iterator[str]:
+def _modules(modifier: SparsemlModifier, notes: list[str]) -> Iterator[str]:
     """Names of the modules that stay in float; classes that hold no weights are noted."""
     for key in ("ignore", "exclude_module_types"):
         for name in modifier.names(key, []):
             if name in ("Conv2d", "Linear"):
                 raise modifier.wrong(key, f"leaves every {name} in float; allowed: names of modules")
-            if key == "ignore" and not is_class(name):
+            if key == "ignore" and not is_module_class(name):
                 yield name
             else:
                 notes.append(f"{modifier.where(key)}: {modifier.name}: {name} is no layer with weights")
 
 
-def _rest(modifier: Modifier, notes: list[str]) -> list[Pin]:
+def _rest(modifier: SparsemlModifier, notes: list[str]) -> list[LayerPin]:
     """What is quantized: all layers, or the named submodules only."""
     groups = modifier.get("config_groups", {})
     if not isinstance(groups, dict) or not all(isinstance(group, dict) for group in groups.values()):
@@ -65,39 +65,41 @@ def _rest(modifier: Modifier, notes: list[str]) -> list[Pin]:
     notes += [
         f"{modifier.where('config_groups')}: {modifier.name}: {name} is no layer with weights"
         for name in targets
-        if is_class(name) and name not in classes
+        if is_module_class(name) and name not in classes
     ]
     if len(classes) == 1:
         raise modifier.wrong(
             "config_groups", f"quantizes every {classes.pop()} only; allowed: Conv2d and Linear, or names"
         )
-    names = modifier.names("submodules", []) + [name for name in targets if not is_class(name)]
+    names = modifier.names("submodules", []) + [name for name in targets if not is_module_class(name)]
     if bad := [name for name in names if name.startswith("re:") or not name.isprintable()]:
         raise modifier.wrong("config_groups", f"holds {bad[0]!r}; allowed: names of modules")
     key = "submodules" if modifier.has("submodules") else "config_groups"
     if not names or classes:
-        return [Pin(EVERY, True, "int8", modifier.origin("scheme"), modifier.where())]
-    inside = [Pin(rf"{re.escape(n)}(\..*)?", True, "int8", modifier.origin(key), modifier.where(key)) for n in names]
-    return [*inside, Pin(EVERY, True, "fp32", modifier.origin(key), modifier.where(key))]
+        return [LayerPin(EVERY, True, "int8", modifier.origin("scheme"), modifier.where())]
+    inside = [
+        LayerPin(rf"{re.escape(n)}(\..*)?", True, "int8", modifier.origin(key), modifier.where(key)) for n in names
+    ]
+    return [*inside, LayerPin(EVERY, True, "fp32", modifier.origin(key), modifier.where(key))]
 
 
-def _targets(modifier: Modifier, group: Mapping[str, Any]) -> list[Any]:
+def _targets(modifier: SparsemlModifier, group: Mapping[str, Any]) -> list[Any]:
     targets = group.get("targets", ["Conv2d", "Linear"])
     if not isinstance(targets, list):
         raise modifier.wrong("config_groups", f"should hold a list of targets, got {targets!r}")
     return targets
 
 
-def _inside(modifier: Modifier, key: str, name: str, value: str) -> Pin:
+def _inside(modifier: SparsemlModifier, key: str, name: str, value: str) -> LayerPin:
     """The layers of a module. SparseML's older form means every module whose name starts like this."""
     if name.startswith("re:"):
         layers = expression_of(modifier, key, name)
     else:
         layers = re.escape(name) + (r"(\..*)?" if modifier.has("config_groups") else ".*")
-    return Pin(layers, True, value, modifier.origin(key), modifier.where(key))
+    return LayerPin(layers, True, value, modifier.origin(key), modifier.where(key))
 
 
-def _precision(modifier: Modifier, key: str, scheme: Any, name: str) -> str:
+def _precision(modifier: SparsemlModifier, key: str, scheme: Any, name: str) -> str:
     """int8 or fp32; raises InputError for other bits, and where only weights or only activations are quantized."""
     if scheme is None or scheme in ("default", "deepsparse", "tensorrt"):
         return "int8"
@@ -113,6 +115,6 @@ def _precision(modifier: Modifier, key: str, scheme: Any, name: str) -> str:
     return "fp32" if absent else "int8"
 
 
-def _eight(modifier: Modifier, key: str, bits: Any, of: str) -> None:
+def _eight(modifier: SparsemlModifier, key: str, bits: Any, of: str) -> None:
     if bits != 8 or isinstance(bits, bool):
         raise modifier.wrong(key, f"wants {bits!r} bits{f' for {of.strip()}' if of.strip() else ''}; allowed: 8")

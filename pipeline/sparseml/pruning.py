@@ -5,23 +5,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from paredown.models.errors import InputError
-from paredown.pipeline.sparseml.layer_pins import Pin, pins_of
-from paredown.pipeline.sparseml.modifiers import Modifier
+from paredown.pipeline.sparseml.layer_pins import LayerPin, layer_pins_of
+from paredown.pipeline.sparseml.modifiers import SparsemlModifier
 
 PATTERNS = ("unstructured", "block4", "2:4")
 _SPELLINGS = {"[1, 4]": "block4", "tensorrt": "2:4", "0:0": "unstructured", "block_1,4": "block4"}
 
 
 @dataclass(frozen=True)
-class Pruning:
+class ImportedPruning:
     """`pins` in order; layers that none of them names stay dense."""
 
-    pins: tuple[Pin, ...]
+    pins: tuple[LayerPin, ...]
     pattern: str
     method: str
 
 
-def pruning(modifiers: Sequence[Modifier], held: float | None) -> tuple[Pruning | None, list[str]]:
+def imported_pruning(
+    modifiers: Sequence[SparsemlModifier], held: float | None
+) -> tuple[ImportedPruning | None, list[str]]:
     """What is pruned, and notes about what was left out; None where the recipe prunes nothing.
 
     `held`: the sparsity that weights came with, where only a ConstantPruningModifier keeps it.
@@ -39,21 +41,21 @@ def pruning(modifiers: Sequence[Modifier], held: float | None) -> tuple[Pruning 
         pattern, method = _only("mask_type", shaping, _pattern), _only("", shaping, _method)
     else:
         notes, pattern, method = [], "unstructured", "magnitude"
-        pins = [pin for m in keeping for pin in pins_of(m, "params", m.names("params"), _held(m, held))]
+        pins = [pin for m in keeping for pin in layer_pins_of(m, "params", m.names("params"), _held(m, held))]
     notes += [note for m in (*shaping, *keeping) for note in _beside_weights(m)]
     if not any(pin.value for pin in pins):
         return None, notes
-    return Pruning(_agreed(pins), pattern, method), notes
+    return ImportedPruning(_agreed(pins), pattern, method), notes
 
 
-def _held(modifier: Modifier, held: float | None) -> float:
+def _held(modifier: SparsemlModifier, held: float | None) -> float:
     if held is None:
         keeps = "keeps the zeros that the weights already have, and the recipe does not say how many"
         raise modifier.wrong("", f"{keeps}; say it with --sparsity, such as --sparsity 0.85")
     return held
 
 
-def _refuse_global(modifier: Modifier) -> None:
+def _refuse_global(modifier: SparsemlModifier) -> None:
     for key in ("global_sparsity", "apply_globally"):
         if modifier.get(key, False):
             raise modifier.wrong(key, "asks for one level over all layers together; allowed: false (a level per layer)")
@@ -62,7 +64,7 @@ def _refuse_global(modifier: Modifier) -> None:
         raise modifier.wrong(key, f"is {modifier.get(key)!r}, which SparseML refuses too; leave it out")
 
 
-def _levels(modifier: Modifier) -> Iterator[Pin]:
+def _levels(modifier: SparsemlModifier) -> Iterator[LayerPin]:
     key = "sparsity" if modifier.name == "SparseGPTModifier" else "final_sparsity"
     level = modifier.get(key)
     if isinstance(level, list):
@@ -71,19 +73,19 @@ def _levels(modifier: Modifier) -> Iterator[Pin]:
         if modifier.get("params"):
             raise modifier.wrong("params", f"stands beside levels that name their own params in {key}; allowed: []")
         for number, names in level.items():
-            yield from pins_of(modifier, key, _listed(modifier, key, names), _level(modifier, key, number))
+            yield from layer_pins_of(modifier, key, _listed(modifier, key, names), _level(modifier, key, number))
         return
     everything = ["__ALL__"] if modifier.name == "SparseGPTModifier" else None
-    yield from pins_of(modifier, "params", modifier.names("params", everything), _level(modifier, key, level))
+    yield from layer_pins_of(modifier, "params", modifier.names("params", everything), _level(modifier, key, level))
 
 
-def _listed(modifier: Modifier, key: str, names: Any) -> list[str]:
+def _listed(modifier: SparsemlModifier, key: str, names: Any) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() for name in names):
         raise modifier.wrong(key, f"should hold a list of names per level, got {names!r}")
     return names
 
 
-def _level(modifier: Modifier, key: str, value: Any) -> float:
+def _level(modifier: SparsemlModifier, key: str, value: Any) -> float:
     if value is None:
         raise modifier.wrong(key, "is missing")
     level = modifier.checked(key, value, 0, 0.999)
@@ -92,7 +94,7 @@ def _level(modifier: Modifier, key: str, value: Any) -> float:
     return level
 
 
-def _pattern(modifier: Modifier) -> str:
+def _pattern(modifier: SparsemlModifier) -> str:
     written = modifier.get("mask_type", "unstructured")
     pattern = _SPELLINGS.get(str(written), written)
     if pattern not in PATTERNS:
@@ -101,11 +103,11 @@ def _pattern(modifier: Modifier) -> str:
     return str(pattern)
 
 
-def _method(modifier: Modifier) -> str:
+def _method(modifier: SparsemlModifier) -> str:
     return "obs" if modifier.name == "SparseGPTModifier" else "magnitude"
 
 
-def _only(key: str, modifiers: Sequence[Modifier], of: Callable[[Modifier], str]) -> str:
+def _only(key: str, modifiers: Sequence[SparsemlModifier], of: Callable[[SparsemlModifier], str]) -> str:
     """What all modifiers share: a paredown recipe prunes every layer in one pattern by one method."""
     first = modifiers[0]
     for other in modifiers[1:]:
@@ -115,9 +117,9 @@ def _only(key: str, modifiers: Sequence[Modifier], of: Callable[[Modifier], str]
     return of(first)
 
 
-def _agreed(pins: Sequence[Pin]) -> tuple[Pin, ...]:
+def _agreed(pins: Sequence[LayerPin]) -> tuple[LayerPin, ...]:
     """The pins without repetitions, names before expressions; raises InputError where two contradict each other."""
-    kept: list[Pin] = []
+    kept: list[LayerPin] = []
     for pin in pins:
         rivals = [other for other in kept if other.meets(pin) and other.value != pin.value]
         if rivals:
@@ -129,7 +131,7 @@ def _agreed(pins: Sequence[Pin]) -> tuple[Pin, ...]:
     return tuple(sorted(kept, key=lambda pin: pin.many))
 
 
-def _beside_weights(modifier: Modifier) -> Iterator[str]:
+def _beside_weights(modifier: SparsemlModifier) -> Iterator[str]:
     """Notes about parameters that stay dense, since paredown prunes weights only."""
     levels = modifier.get("final_sparsity")
     places = {"params": modifier.names("params", [])}

@@ -4,20 +4,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from paredown.pipeline.sparseml.distillation import losses
+from paredown.pipeline.sparseml.distillation import distillation_losses
 from paredown.pipeline.sparseml.learning_rates import rates_and_decay
-from paredown.pipeline.sparseml.modifiers import Modifier, OptionValue, at_most_one
+from paredown.pipeline.sparseml.modifiers import OptionValue, SparsemlModifier, at_most_one
 
 
 @dataclass(frozen=True)
-class Training:
+class ImportedTraining:
     """Options of `recover` by their dotted names, in the order in which a recipe shows them, and notes."""
 
     options: dict[str, OptionValue]
     notes: list[str]
 
 
-def training(modifiers: Sequence[Modifier]) -> Training:
+def imported_training(modifiers: Sequence[SparsemlModifier]) -> ImportedTraining:
     """Epochs, learning rates, weight decay and distillation.
 
     SparseML's epochs count from 0 to the end of its range; int8 starts in one of them. The epochs before it become the
@@ -38,17 +38,17 @@ def training(modifiers: Sequence[Modifier]) -> Training:
         options["quantize.epochs"] = OptionValue(quantize, f"{last_origin}, less the epochs before int8")
         if quantize:
             options |= rates_and_decay("quantize", modifiers, start, last)
-    options |= losses(modifiers, notes) if distil + quantize else {}
+    options |= distillation_losses(modifiers, notes) if distil + quantize else {}
     if any(float(time) != _whole(time) for time in (last, start)):
         notes.append(f"{modifiers[0].document.file}:1: epochs {start:g} and {last:g} are rounded up to whole ones")
-    return Training(options, notes)
+    return ImportedTraining(options, notes)
 
 
 def _whole(epochs: float) -> int:
     return math.ceil(epochs - 1e-9)
 
 
-def _last(modifiers: Sequence[Modifier]) -> tuple[float, str]:
+def _last(modifiers: Sequence[SparsemlModifier]) -> tuple[float, str]:
     """The last epoch: the range's own end where it is given, else the latest that a modifier names."""
     ranges = [m for m in modifiers if m.name == "EpochRangeModifier"]
     timed = [m for m in ranges or modifiers if not m.name.startswith("SparseGPT")]
@@ -60,7 +60,7 @@ def _last(modifiers: Sequence[Modifier]) -> tuple[float, str]:
     return longest[0], longest[1].origin(key)
 
 
-def _int8_start(modifiers: Sequence[Modifier], last: float) -> tuple[float, str]:
+def _int8_start(modifiers: Sequence[SparsemlModifier], last: float) -> tuple[float, str]:
     """When int8 starts, which is at the end where nothing is quantized (then with an empty origin)."""
     quantizing = at_most_one(modifiers, "QuantizationModifier")
     if not quantizing:
@@ -71,7 +71,7 @@ def _int8_start(modifiers: Sequence[Modifier], last: float) -> tuple[float, str]
     return first.start, first.origin("start_epoch")
 
 
-def _ramp(modifiers: Sequence[Modifier], distil: int, notes: list[str]) -> tuple[int | None, str]:
+def _ramp(modifiers: Sequence[SparsemlModifier], distil: int, notes: list[str]) -> tuple[int | None, str]:
     """Epochs over which sparsity grows; None where nothing is pruned."""
     growing = [m for m in modifiers if m.name in ("GMPruningModifier", "MagnitudePruningModifier")]
     if not growing:

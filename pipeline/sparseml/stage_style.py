@@ -10,10 +10,10 @@ from paredown.pipeline.sparseml.trained_plan import (
     EVERY_EPOCH,
     Options,
     TrainedPlan,
-    by_level,
     int8_options,
-    ramp,
-    shown,
+    layers_by_level,
+    ramp_epochs,
+    shown_names,
 )
 
 
@@ -21,7 +21,7 @@ def stage_style(trained: TrainedPlan) -> str:
     once = trained.gradual == 0 and trained.method == "obs"
     write: Callable[..., tuple[str, Options]] = _one_shot if once else _stage_gradual
     groups: dict[str, tuple[str, Options]] = {}
-    for level, pattern, names in by_level(trained.pruned):
+    for level, pattern, names in layers_by_level(trained.pruned):
         groups[f"pruning_{pattern.replace(':', 'of')}_{level:g}_modifiers"] = write(trained, level, pattern, names)
     recover = trained.recover
     if trained.end and recover.logits > 0:
@@ -42,11 +42,11 @@ def _one_shot(trained: TrainedPlan, level: float, pattern: str, names: Sequence[
 def _stage_gradual(trained: TrainedPlan, level: float, pattern: str, names: Sequence[str]) -> tuple[str, Options]:
     if pattern == "2:4":
         raise InputError(
-            f"SparseML has no gradual 2:4 in stage style, the plan has in {shown(names)}: use --style epoch"
+            f"SparseML has no gradual 2:4 in stage style, the plan has in {shown_names(names)}: use --style epoch"
         )
     return "MagnitudePruningModifier", {
         "start": 0.0,
-        "end": float(ramp(trained)),
+        "end": float(ramp_epochs(trained)),
         "update": EVERY_EPOCH,
         "init_sparsity": 0.0 if trained.gradual else level,
         "final_sparsity": level,

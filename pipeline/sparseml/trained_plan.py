@@ -59,7 +59,9 @@ def refuse_changes(plan: Plan) -> None:
     blocks = [block.name for block in plan.blocks if block.picked != KEEP]
     for names, what in ((blocks, "replaces the blocks"), (narrow, "has fewer channels in the layers")):
         if names:
-            raise InputError(f"the plan {what} {shown(names)}, which no SparseML recipe can say: it is not exported")
+            raise InputError(
+                f"the plan {what} {shown_names(names)}, which no SparseML recipe can say: it is not exported"
+            )
 
 
 def refuse_masks(layers: Sequence[PlannedLayer], style: str) -> None:
@@ -68,25 +70,29 @@ def refuse_masks(layers: Sequence[PlannedLayer], style: str) -> None:
     two = [layer.name for layer in layers if pattern_of(layer) == "2:4" and layer.op != "linear"]
     blocks = [layer.name for layer in layers if pattern_of(layer) == "block4"] if style == "stage" else []
     if other:
-        raise InputError(f"of N:M SparseML has 2:4 only, the plan has others in {shown(other)}: it is not exported")
+        raise InputError(
+            f"of N:M SparseML has 2:4 only, the plan has others in {shown_names(other)}: it is not exported"
+        )
     if two:
         raise InputError(
-            f"SparseML prunes 2:4 in linear layers only, the plan does in {shown(two)}: it is not exported"
+            f"SparseML prunes 2:4 in linear layers only, the plan does in {shown_names(two)}: it is not exported"
         )
     if blocks:
-        raise InputError(f"SparseML has no block4 in stage style, the plan has in {shown(blocks)}: use --style epoch")
+        raise InputError(
+            f"SparseML has no block4 in stage style, the plan has in {shown_names(blocks)}: use --style epoch"
+        )
 
 
 def pattern_of(layer: PlannedLayer) -> str:
     return layer.pattern or "unstructured"
 
 
-def shown(names: Sequence[str]) -> str:
+def shown_names(names: Sequence[str]) -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more
 
 
-def by_level(layers: Iterable[PlannedLayer]) -> list[tuple[float, str, list[str]]]:
+def layers_by_level(layers: Iterable[PlannedLayer]) -> list[tuple[float, str, list[str]]]:
     """Levels with their patterns, and the layers that have them."""
 
     def kind(layer: PlannedLayer) -> tuple[float, str]:
@@ -96,7 +102,7 @@ def by_level(layers: Iterable[PlannedLayer]) -> list[tuple[float, str, list[str]
     return [(*key, [layer.name for layer in group]) for key, group in groupby(ordered, kind)]
 
 
-def ramp(trained: TrainedPlan) -> int:
+def ramp_epochs(trained: TrainedPlan) -> int:
     """Epochs in which sparsity reaches its level; SparseML's masks need one to be applied in."""
     return max(1, trained.gradual) if trained.pruned else 0
 

@@ -19,17 +19,17 @@ Gates = frozenset[Gate]
 
 
 @remembered_per_object
-def borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
+def layer_borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
     """(producer, consumer, gates) of layers that exchange a value where all gates are open.
 
     The gates are blocks between the two that compute nothing there (an identity), not those that the layers need
     themselves.
     """
-    return tuple((made, layer, gates) for layer, read in readings(prepared) for made, gates in read)
+    return tuple((made, layer, gates) for layer, read in layer_readings(prepared) for made, gates in read)
 
 
 @remembered_per_object
-def readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
+def layer_readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
     """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
     made = {layer.value: layer for layer in prepared.network.layers}
     return tuple(
@@ -68,7 +68,7 @@ def _gates(branch: Branch) -> dict[str, Gate]:
 
 
 @remembered_per_object
-def steps(prepared: PreparedModel) -> dict[str, int]:
+def schedule_steps(prepared: PreparedModel) -> dict[str, int]:
     """Layer to its place in the schedule; the branches of a block share their places, as only one of them runs."""
     place, steps_of = 0, dict[str, int]()
     for block, layers in groupby(
@@ -85,11 +85,11 @@ def steps(prepared: PreparedModel) -> dict[str, int]:
 
 
 @remembered_per_object
-def lifetimes(prepared: PreparedModel) -> dict[str, tuple[int, int]]:
+def value_lifetimes(prepared: PreparedModel) -> dict[str, tuple[int, int]]:
     """Layer to the first and last step of the schedule at which its output is alive."""
-    place = steps(prepared)
+    place = schedule_steps(prepared)
     ends = {name: (index, index) for name, index in place.items()}
-    for producer, consumer, between in borders(prepared):
+    for producer, consumer, between in layer_borders(prepared):
         if not between:
             ends[producer.name] = (place[producer.name], max(ends[producer.name][1], place[consumer.name]))
     return ends

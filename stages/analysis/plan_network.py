@@ -10,7 +10,15 @@ from dataclasses import replace
 from functools import lru_cache
 from itertools import pairwise, zip_longest
 
-from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED, Branch, Picks, select, select_onnx
+from paredown.models.compression.supernet import (
+    ABSORBED,
+    KEEP,
+    MERGED,
+    Branch,
+    Picks,
+    select_branches,
+    select_branches_onnx,
+)
 from paredown.models.network.layers import ChannelGroup, Layer
 from paredown.models.network.nodes import module_of
 from paredown.models.network.trace import Network
@@ -37,11 +45,11 @@ def network_of_plan(prepared: PreparedModel, choice: Choice) -> PreparedModel:
 @lru_cache(maxsize=32)
 def _cut_out(prepared: PreparedModel, picks: tuple[tuple[str, str], ...]) -> PreparedModel:
     """The network with these branches (block, candidate), and of all others the block itself."""
-    network = select(prepared.network, prepared.branches, dict(picks))
+    network = select_branches(prepared.network, prepared.branches, dict(picks))
     return replace(
         prepared,
         network=network,
-        model=select_onnx(prepared.model, prepared.branches, dict(picks)),
+        model=select_branches_onnx(prepared.model, prepared.branches, dict(picks)),
         groups=present_groups(prepared.groups, network),
         branches=(),
     )

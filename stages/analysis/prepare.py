@@ -15,18 +15,18 @@ from paredown.models.compression.channel_importance import rank_channels
 from paredown.models.compression.pruned_weights import load_pruned, prune_layers, save_pruned
 from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.compression.supernet import attach, find_branches
-from paredown.models.data.dataset import Data, Split
+from paredown.models.compression.supernet import attach_replacements, find_branches
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.network.layers import Layer
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import save
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
-from paredown.stages.engines.base import Engine, Tuned
+from paredown.stages.engines.base import Engine, TunedQuantization
 from paredown.stages.measuring.model_files import portable_model
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.calibration import Calibration
@@ -84,7 +84,7 @@ def _calibrated(
 def _save(prepared: PreparedModel, folder: Path, blocks: bool) -> None:
     """Writes what `load_prepared_model` reads; the supernet only where there is one."""
     if blocks:
-        save(prepared.model, folder / "supernet.onnx")
+        save_onnx(prepared.model, folder / "supernet.onnx")
     calibration = Calibration(
         ranges=prepared.ranges,
         order=prepared.channel_ranking,
@@ -111,11 +111,11 @@ def load_prepared_model(state: State) -> PreparedModel:
         ranges=saved.ranges,
         moments=load_file(state.product("profile") / "moments.safetensors"),
         pruned=load_pruned(state.product("profile") / "pruned.safetensors"),
-        tuned=Tuned(saved.refused, saved.engine),
+        tuned=TunedQuantization(saved.refused, saved.engine),
     )
 
 
-def _batches(data: Data, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(data: ImageData, split: Split) -> Iterator[tuple[Tensor, Tensor]]:
     """(images (N, 3, H, W), labels (N,))"""
     return ((torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(split, 32))
 
@@ -124,7 +124,7 @@ def _baseline(state: State) -> Path:
     return portable_model(state.product("baseline"))
 
 
-def _traced_with_groups(state: State, data: Data, blocks: bool) -> PreparedModel:
+def _traced_with_groups(state: State, data: ImageData, blocks: bool) -> PreparedModel:
     """The network with its ONNX graph and its groups of channels, not yet calibrated. Finding the groups takes a while,
     and so does exporting the supernet; the original was exported by the baseline."""
     prepared = _traced(state, data, blocks)
@@ -132,16 +132,16 @@ def _traced_with_groups(state: State, data: Data, blocks: bool) -> PreparedModel
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
     return replace(
         prepared,
-        model=export(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
+        model=export_onnx(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
         groups=channel_groups(network.module, network.shape, keep=[head]),
     )
 
 
-def _traced(state: State, data: Data, blocks: bool) -> PreparedModel:
+def _traced(state: State, data: ImageData, blocks: bool) -> PreparedModel:
     """The network with its replacements, and what the runtime is good at: all that is quick to find again."""
     runtime, original = runtime_of(state), load_teacher(state, data)
     replacements = load_replacements(state, original) if blocks else {}
-    network = analyse(attach(original, replacements), state.image_shape)
+    network = analyse_network(attach_replacements(original, replacements), state.image_shape)
     return replace(
         PreparedModel.traced_only(network),
         weight_bits=runtime.weight_bits(),

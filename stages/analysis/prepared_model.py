@@ -12,7 +12,7 @@ from paredown.models.compression.sparsity import Sparsity
 from paredown.models.compression.supernet import Branch, Replacements
 from paredown.models.network.layers import ChannelGroup
 from paredown.models.network.trace import Network
-from paredown.stages.engines.base import Tuned
+from paredown.stages.engines.base import TunedQuantization
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ class PreparedModel:
     replacements: Replacements = field(default_factory=dict)
     moments: Moments = field(default_factory=dict)
     pruned: PrunedWeights = field(default_factory=dict)
-    tuned: Tuned = field(default_factory=Tuned)
+    tuned: TunedQuantization = field(default_factory=TunedQuantization)
 
     @classmethod
     def traced_only(cls, network: Network) -> "PreparedModel":

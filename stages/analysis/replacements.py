@@ -14,8 +14,8 @@ from paredown.models.errors import InputError
 from paredown.models.network.blocks import Place
 from paredown.stages.base import State
 from paredown.stages.blocks.base import replacements_for
-from paredown.stages.blocks.scores import measure
-from paredown.stages.products.replacement_scores import ReplacementScores, Score
+from paredown.stages.blocks.scores import measure_work
+from paredown.stages.products.replacement_scores import ReplacementScore, ReplacementScores
 
 OWN = "own"
 """The kind of a block that the network itself has there."""
@@ -25,7 +25,7 @@ Plugins = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
-class Span:
+class ReplacedSpan:
     """What a replacement stands for: one block, or a block and the next one."""
 
     first: Place
@@ -50,12 +50,12 @@ class Span:
         built.setdefault(OWN, copy.deepcopy(original.get_submodule(self.first.name)))
         return {MERGED + name: module for name, module in built.items()}
 
-    def work(self, original: nn.Module) -> Score:
+    def work(self, original: nn.Module) -> ReplacementScore:
         """The score of the blocks themselves: no error, and the work of all of them."""
         places = (self.first, self.last) if self.merged else (self.first,)
-        scores = [measure(original.get_submodule(place.name), place, 0.0, 0) for place in places]
+        scores = [measure_work(original.get_submodule(place.name), place, 0.0, 0) for place in places]
         macs, elements, parameters = map(sum, zip(*(score.work for score in scores), strict=True))
-        return Score(0.0, macs, elements, parameters, steps=0)
+        return ReplacementScore(0.0, macs, elements, parameters, steps=0)
 
 
 def load_replacements(state: State, original: nn.Module) -> Replacements:
@@ -67,7 +67,7 @@ def load_replacements(state: State, original: nn.Module) -> Replacements:
     replacements = dict[str, dict[str, nn.Module]]()
     places = {block: tried.place for block, tried in library.blocks.items()}
     for tried in (*library.blocks.values(), *library.merged.values()):
-        span = Span(places[tried.place.name], places[tried.last])
+        span = ReplacedSpan(places[tried.place.name], places[tried.last])
         built = span.candidates(library.plugins, state.root, original) if tried.kept else {}
         for name in tried.kept:
             replacements.setdefault(span.first.name, {})[name] = _with_weights(built[name], span, name, weights)
@@ -76,7 +76,7 @@ def load_replacements(state: State, original: nn.Module) -> Replacements:
     return replacements
 
 
-def _with_weights(module: nn.Module, span: Span, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
+def _with_weights(module: nn.Module, span: ReplacedSpan, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
     start = f"{span.first.name}:{name}:"
     module.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
     return module.eval()

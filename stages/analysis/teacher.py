@@ -5,12 +5,12 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.loading.model import load_model
 from paredown.stages.base import State
 
 
-def load_teacher(state: State, data: Data) -> nn.Module:
+def load_teacher(state: State, data: ImageData) -> nn.Module:
     """The untouched original in evaluation mode: as fitted by this run, or as the recipe's weights have it."""
     fitted = state.products.get("original")
     module = load_model(state.model, len(data.classes), state.root, head="replace" if fitted else "keep")

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from paredown.models.compression.supernet import ABSORBED, KEEP, MERGED
 from paredown.models.errors import InputError, first_line
 from paredown.models.network.blocks import Place
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.export import export_onnx
 from paredown.models.spec import Spec
-from paredown.stages.plugins import comes_with_paredown, make
+from paredown.stages.plugins import comes_with_paredown, make_plugin
 
 Kernel = int | tuple[int, int]
 
@@ -37,7 +37,7 @@ class Block(Spec):
         """Replacements with fresh weights by the end of their name; empty where none fits the place."""
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """`body`, its input added where the place allows it, and the activation that the block closes with."""
 
     def __init__(self, place: Place, body: Mapping[str, nn.Module]) -> None:
@@ -51,7 +51,7 @@ class Residual(nn.Module):
         return self.closing(x + y if self.shortcut else y)  # type: ignore[no-any-return]
 
 
-def unit(
+def conv_unit(
     channels: tuple[int, int], kernel: Kernel = 1, stride: int = 1, groups: int = 1, act: nn.Module | None = None
 ) -> nn.Module:
     """Convolution, batch norm and, where given, an activation; the map shrinks by `stride` only."""
@@ -61,7 +61,7 @@ def unit(
     return nn.Sequential(OrderedDict(conv=conv, norm=nn.BatchNorm2d(channels[1]), **({"act": act} if act else {})))
 
 
-def name_of(kernel: Kernel) -> str:
+def kernel_name(kernel: Kernel) -> str:
     """`k3`, or `k5x3` for an asymmetric one."""
     return f"k{kernel}" if isinstance(kernel, int) else f"k{kernel[0]}x{kernel[1]}"
 
@@ -76,7 +76,7 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
     found: dict[str, nn.Module] = {}
     for name, options in named.items():
         try:
-            block: Block = make("blocks", name, options, root)
+            block: Block = make_plugin("blocks", name, options, root)
         except InputError as error:
             raise InputError(f"library.blocks: {error}") from error
         for variant, module in _built(name, block, place).items():
@@ -127,7 +127,7 @@ def check_user_blocks(places: Sequence[Place], named: Mapping[str, Mapping[str, 
 
 def _check_trace(name: str, module: nn.Module, place: Place) -> None:
     try:
-        export(analyse(module, place.shape_in).module, place.shape_in)
+        export_onnx(analyse_network(module, place.shape_in).module, place.shape_in)
     except InputError as error:
         said = str(error).replace("the model", "it", 1)
         raise InputError(f"library.blocks: {name} at {place.name}: {said}") from error

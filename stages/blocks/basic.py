@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.base import Block, Residual, unit
+from paredown.stages.blocks.base import Block, ResidualBlock, conv_unit
 
 
 class Basic(Block):
@@ -20,8 +20,8 @@ class Basic(Block):
 
 def _block(place: Place, ratio: float) -> nn.Module:
     wide = max(8, round(place.shape_out[0] * ratio / 8) * 8)
-    first = unit((place.shape_in[0], wide), 3, place.stride, act=place.activation())
-    return Residual(place, {"first": first, "second": unit((wide, place.shape_out[0]), 3)})
+    first = conv_unit((place.shape_in[0], wide), 3, place.stride, act=place.activation())
+    return ResidualBlock(place, {"first": first, "second": conv_unit((wide, place.shape_out[0]), 3)})
 
 
 PLUGIN = Basic

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.base import Block, Residual, unit
+from paredown.stages.blocks.base import Block, ResidualBlock, conv_unit
 
 
 class Bottleneck(Block):
@@ -20,12 +20,12 @@ class Bottleneck(Block):
 
 def _block(place: Place, ratio: float) -> nn.Module:
     narrow, act = max(8, round(place.shape_out[0] * ratio / 8) * 8), place.activation
-    return Residual(
+    return ResidualBlock(
         place,
         {
-            "reduce": unit((place.shape_in[0], narrow), act=act()),
-            "filter": unit((narrow, narrow), 3, place.stride, act=act()),
-            "restore": unit((narrow, place.shape_out[0])),
+            "reduce": conv_unit((place.shape_in[0], narrow), act=act()),
+            "filter": conv_unit((narrow, narrow), 3, place.stride, act=act()),
+            "restore": conv_unit((narrow, place.shape_out[0])),
         },
     )
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.base import Block, Kernel, Residual, name_of, unit
+from paredown.stages.blocks.base import Block, Kernel, ResidualBlock, conv_unit, kernel_name
 
 
 class DepthwiseSeparable(Block):
@@ -15,13 +15,13 @@ class DepthwiseSeparable(Block):
     kernels: tuple[Kernel, ...] = Field((3,), description="kernel sizes; [5, 3] is 5 high and 3 wide")
 
     def build(self, place: Place) -> Mapping[str, nn.Module]:
-        return {name_of(kernel): _block(place, kernel) for kernel in self.kernels}
+        return {kernel_name(kernel): _block(place, kernel) for kernel in self.kernels}
 
 
 def _block(place: Place, kernel: Kernel) -> nn.Module:
     width = place.shape_in[0]
-    depthwise = unit((width, width), kernel, place.stride, groups=width)
-    return Residual(place, {"depthwise": depthwise, "mix": unit((width, place.shape_out[0]))})
+    depthwise = conv_unit((width, width), kernel, place.stride, groups=width)
+    return ResidualBlock(place, {"depthwise": depthwise, "mix": conv_unit((width, place.shape_out[0]))})
 
 
 PLUGIN = DepthwiseSeparable

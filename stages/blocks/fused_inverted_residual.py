@@ -6,7 +6,7 @@ from pydantic import Field
 from torch import nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.base import Block, Residual, unit
+from paredown.stages.blocks.base import Block, ResidualBlock, conv_unit
 
 
 class FusedInvertedResidual(Block):
@@ -20,8 +20,8 @@ class FusedInvertedResidual(Block):
 
 def _block(place: Place, expansion: float) -> nn.Module:
     wide = max(8, round(place.shape_in[0] * expansion / 8) * 8)
-    expand = unit((place.shape_in[0], wide), 3, place.stride, act=place.activation())
-    return Residual(place, {"expand": expand, "project": unit((wide, place.shape_out[0]))})
+    expand = conv_unit((place.shape_in[0], wide), 3, place.stride, act=place.activation())
+    return ResidualBlock(place, {"expand": expand, "project": conv_unit((wide, place.shape_out[0]))})
 
 
 PLUGIN = FusedInvertedResidual

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.network.blocks import Place
-from paredown.stages.products.replacement_scores import Score
+from paredown.stages.products.replacement_scores import ReplacementScore
 
 
-def measure(module: nn.Module, place: Place, error: float, steps: int) -> Score:
+def measure_work(module: nn.Module, place: Place, error: float, steps: int) -> ReplacementScore:
     """Counts the work of a module at its place."""
     macs, elements = 0.0, 0.0
 
@@ -29,10 +29,10 @@ def measure(module: nn.Module, place: Place, error: float, steps: int) -> Score:
         module.eval()(torch.zeros(1, *place.shape_in, device=device))
     for hook in hooks:
         hook.remove()
-    return Score(error, macs, elements, sum(p.numel() for p in module.parameters()) / 1e3, steps)
+    return ReplacementScore(error, macs, elements, sum(p.numel() for p in module.parameters()) / 1e3, steps)
 
 
-def survivors(scores: Mapping[str, Score], most: int) -> list[str]:
+def surviving_names(scores: Mapping[str, ReplacementScore], most: int) -> list[str]:
     """At most `most` names on the front of error and work, from the smallest error to the least work.
 
     Where the front is longer, it is thinned evenly, its two ends staying.

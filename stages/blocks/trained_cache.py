@@ -36,12 +36,12 @@ class TrainedCache:
 
     def key(self, place: Place, name: str, fresh: str, taken: Sequence[int]) -> str:
         """All that decides the weights: also those it started with, and the steps of every round so far."""
-        source = self.sources.get(kind_of(name, self.sources), "")
+        source = self.sources.get(block_kind_of(name, self.sources), "")
         decided_by = f"{self.origin} {place} {name} {source} {fresh} {list(taken)}"
         return hashlib.sha256(decided_by.encode()).hexdigest()
 
 
-def kind_of(candidate: str, kinds: Collection[str]) -> str:
+def block_kind_of(candidate: str, kinds: Collection[str]) -> str:
     """The kind of block that a candidate's name starts with; the name itself where that is none."""
     name = candidate.removeprefix(MERGED)
     return max((kind for kind in kinds if name.startswith(kind)), key=len, default=name)

@@ -16,7 +16,7 @@ Labelled = Iterable[tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TunedQuantization:
     """What an engine decided on the original: `refused` names the layers that must stay in fp32; `decisions` is what
     reports say of it, as plain data that holds at least its name as `engine`."""
 
@@ -34,7 +34,9 @@ class Engine(Spec):
     """Importable modules that may be missing, and the extra (`pip install "paredown[extra]"`) that brings each."""
 
     @abstractmethod
-    def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
+    def tune(
+        self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]
+    ) -> TunedQuantization:
         """Decides, once, on the original. `images` are calibration batches, `validation(n)` gives n labelled images."""
 
     @abstractmethod

@@ -21,11 +21,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from paredown.models.compression.fake_quant import imitate_int8, observe
-from paredown.models.compression.scales import Range, range_of
-from paredown.models.network.nodes import operator, source
+from paredown.models.compression.fake_quant import imitate_int8, observe_ranges
+from paredown.models.compression.scales import Range, range_of_scale
+from paredown.models.network.nodes import operator_name, source_node
 from paredown.models.network.trace import Network
-from paredown.stages.engines.base import Engine, Labelled, Tuned
+from paredown.stages.engines.base import Engine, Labelled, TunedQuantization
 
 BITS = 8
 """Of neural-compressor's weights; what the runtime's own bits cost is the search's to weigh."""
@@ -51,7 +51,9 @@ class NeuralCompressor(Engine):
     tolerable_loss: float = Field(0.01, ge=0, lt=1, description="share of the original's top-1 that int8 may cost")
     images: int = Field(512, ge=8, description="validation images on which top-1 is measured")
 
-    def tune(self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]) -> Tuned:
+    def tune(
+        self, network: Network, images: Sequence[Tensor], validation: Callable[[int], Labelled]
+    ) -> TunedQuantization:
         order = self._by_sensitivity(network, images)
         steps = [0, *takewhile(lambda count: count < len(order), accumulate(repeat(2), int.__mul__, initial=1))]
         judged, scores = list(validation(self.images)), list[float]()
@@ -77,14 +79,14 @@ class NeuralCompressor(Engine):
             "trials": [{"fp32": steps[i], "top1": top1} for i, top1 in enumerate(scores[1:])],
             "fp32": refused,
         }
-        return Tuned(tuple(refused), decisions)
+        return TunedQuantization(tuple(refused), decisions)
 
     def ranges(
         self, network: Network, images: Sequence[Tensor], values: Collection[str], fp32: Collection[str]
     ) -> dict[str, Range]:
         calibrated = _calibrated(network, images, fp32)
         rest = [value for value in values if value not in calibrated]
-        own = observe(network.graph, images, rest) if rest else {}
+        own = observe_ranges(network.graph, images, rest) if rest else {}
         return {value: calibrated[value] for value in values if value in calibrated} | own
 
     def _by_sensitivity(self, network: Network, images: Sequence[Tensor]) -> list[str]:
@@ -109,8 +111,8 @@ def _calibrated(network: Network, images: Sequence[Tensor], fp32: Collection[str
         prepared = prepare(_exported(network), _configuration(fp32))
         _run(prepared, images)
         converted = convert(prepared)
-    quantized = {node.args[0]: range_of(*_scale(node)) for node in converted.graph.nodes if _quantizes(node)}
-    behind = {source(value).name: bounds for value, bounds in quantized.items()}
+    quantized = {node.args[0]: range_of_scale(*_scale(node)) for node in converted.graph.nodes if _quantizes(node)}
+    behind = {source_node(value).name: bounds for value, bounds in quantized.items()}
     return behind | {value.name: bounds for value, bounds in quantized.items()}
 
 
@@ -121,8 +123,8 @@ def _exported(network: Network) -> GraphModule:
     """
     graph: Any = copy.deepcopy(network.graph)
     for node in graph.graph.nodes:
-        if operator(node) in _SOURCES:
-            node.meta["source_fn_stack"] = [(node.name, _SOURCES[operator(node)])]
+        if operator_name(node) in _SOURCES:
+            node.meta["source_fn_stack"] = [(node.name, _SOURCES[operator_name(node)])]
     graph._exported, graph.dynamic_shapes = True, None
     return graph  # type: ignore[no-any-return]
 
@@ -137,7 +139,7 @@ def _configuration(fp32: Collection[str]) -> Any:
 
 
 def _quantizes(node: Node) -> bool:
-    return operator(node) == "quantize_per_tensor"
+    return operator_name(node) == "quantize_per_tensor"
 
 
 def _scale(node: Node) -> tuple[float, int]:

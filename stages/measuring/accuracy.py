@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.models.data.dataset import Data, Split
+from paredown.models.data.dataset import ImageData, Split
 from paredown.stages.base import State
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.products.evidence import Scores
+from paredown.stages.products.evidence import AccuracyScores
 
 
-def logits_of(model: Path, data: Data, split: Split, state: State) -> NDArray[np.float32]:
+def logits_of(model: Path, data: ImageData, split: Split, state: State) -> NDArray[np.float32]:
     """(images, classes) that the target's runtime computes of a split, in order."""
     batches = (images for images, _ in data.batches(split, state.target.batch))
     return runtime_of(state).run(model, batches, threads=state.target.threads)
@@ -23,10 +23,12 @@ def accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:
     return 100 * float((answers == labels).mean())
 
 
-def scores_of(model: Path, state: State, data: Data, splits: Sequence[str] = ("validation", "test")) -> Scores:
+def scores_of(
+    model: Path, state: State, data: ImageData, splits: Sequence[str] = ("validation", "test")
+) -> AccuracyScores:
     """A model file's accuracy on the named splits."""
     named = {name: data.splits[name] for name in splits}
-    return Scores(
+    return AccuracyScores(
         accuracy={
             name: accuracy(logits_of(model, data, split, state).argmax(1), split.labels)
             for name, split in named.items()

@@ -9,14 +9,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from paredown.models.data.dataset import Data
-from paredown.models.onnx.metadata import written
+from paredown.models.data.dataset import ImageData
+from paredown.models.onnx.metadata import metadata_text
 from paredown.stages.base import State
 from paredown.stages.limits import Bound
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.products.documents import plain
+from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts, InputSpec
-from paredown.stages.products.evidence import MIB, Scores
+from paredown.stages.products.evidence import MIB, AccuracyScores
 from paredown.stages.products.parity import Parity
 from paredown.stages.solvers.problem import transform_and_place
 
@@ -27,7 +27,12 @@ FIXED = 2560
 
 
 def embedded_facts(
-    state: State, data: Data, choice: Mapping[str, str], parity: Parity, before: Scores, after: Scores
+    state: State,
+    data: ImageData,
+    choice: Mapping[str, str],
+    parity: Parity,
+    before: AccuracyScores,
+    after: AccuracyScores,
 ) -> EmbeddedFacts:
     """What is written into the artifact of a plan with these scores and this parity."""
     target = state.target
@@ -36,25 +41,25 @@ def embedded_facts(
         input=input_spec(state, data),
         classes=tuple(data.classes),
         recipe=state.recipe,
-        plan=grouped(choice),
+        plan=sites_by_transform(choice),
         target={**_named(target.model_dump(mode="json")), "version": runtime_of(state).version()},
         limits=_limits(state),
         seed=state.seed,
         data={"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},
         images=split_sizes(data),
-        versions={"paredown": metadata.version("paredown"), **versions()},
+        versions={"paredown": metadata.version("paredown"), **package_versions()},
         accuracy=AccuracyRecord(_rounded(before.accuracy), _rounded(after.accuracy), after.images),
         parity=_short(parity),
     )
 
 
-def input_spec(state: State, data: Data) -> InputSpec:
+def input_spec(state: State, data: ImageData) -> InputSpec:
     """How the model wants its images."""
     shape = (state.target.batch, *state.image_shape)
     return InputSpec(shape, "RGB", (0, 1), tuple(data.mean), tuple(data.std))
 
 
-def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
+def sites_by_transform(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
     """A plan in few bytes: transform to candidate to the places where it was chosen."""
     groups: dict[str, dict[str, tuple[str, ...]]] = {}
     for site, picked in choice.items():
@@ -66,16 +71,16 @@ def grouped(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:
 
 def metadata_room_mib(classes: Sequence[str], sites: Iterable[tuple[str, Sequence[str]]]) -> float:
     """MiB that an artifact's metadata takes at most; `sites` are names with their candidates."""
-    places = sum(len(written([name, max(candidates, key=len)])) + 2 for name, candidates in sites)
-    return (FIXED + len(written(list(classes))) + places) / MIB
+    places = sum(len(metadata_text([name, max(candidates, key=len)])) + 2 for name, candidates in sites)
+    return (FIXED + len(metadata_text(list(classes))) + places) / MIB
 
 
-def versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
     """Package to its version, of those that made the artifact."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 
-def split_sizes(data: Data) -> dict[str, int]:
+def split_sizes(data: ImageData) -> dict[str, int]:
     """Split to its number of images."""
     return {name: len(split) for name, split in data.splits.items()}
 
@@ -102,5 +107,5 @@ def _rounded(points: Mapping[str, float]) -> dict[str, float]:
 
 def _short(parity: Parity) -> dict[str, float]:
     """With four digits of what is not exact."""
-    facts: dict[str, float] = plain(parity)
+    facts: dict[str, float] = plain_data(parity)
     return {**facts, **{name: float(f"{facts[name]:.4g}") for name in ("mean_difference", "logit_spread")}}

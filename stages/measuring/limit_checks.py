@@ -1,7 +1,7 @@
 """An artifact's measures against the limits of its recipe."""
 
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.evidence import Evidence, LatencyEvidence
 from paredown.stages.products.measure_check import MeasureCheck
 
 
@@ -25,7 +25,7 @@ def _check(name: str, unit: str, before: float, after: float, bound: Bound | Non
     return MeasureCheck(name, unit, before, after, limit, None if limit is None else after <= limit)
 
 
-def _latency(measured: Evidence) -> Latency:
+def _latency(measured: Evidence) -> LatencyEvidence:
     assert measured.latency is not None
     return measured.latency
 

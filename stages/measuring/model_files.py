@@ -4,7 +4,7 @@ from pathlib import Path
 
 from onnx import ModelProto
 
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import save_onnx
 from paredown.stages.runtimes.base import Runtime
 
 MODEL, PORTABLE = "model.onnx", "portable.onnx"
@@ -18,9 +18,9 @@ def write_model(model: ModelProto, runtime: Runtime, folder: Path, container: st
     In a container it is `model.onnx.gz`.
     """
     lowered, path = runtime.lower(model), folder / f"{MODEL}{SUFFIX[container]}"
-    save(lowered, path)
+    save_onnx(lowered, path)
     if lowered != model:
-        save(model, folder / PORTABLE)
+        save_onnx(model, folder / PORTABLE)
     return path
 
 

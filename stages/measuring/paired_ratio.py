@@ -41,7 +41,7 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedRatio:
     """The ms of two models, `old` and `new`, each (round, session, run), taken in turns; its properties are ratios of
     them with their intervals. Every number is drawn with the same seed, so that equal times give equal intervals."""
 
@@ -50,7 +50,7 @@ class Paired:
     confidence: float = 0.99
 
     @classmethod
-    def of_rounds(cls, rounds: Sequence[tuple[Times, Times]], confidence: float) -> "Paired":
+    def of_rounds(cls, rounds: Sequence[tuple[Times, Times]], confidence: float) -> "PairedRatio":
         """One sample of rounds as `rounds_of` gives them: the (session, run) ms of the old and of the new model."""
         return cls(np.stack([old for old, _ in rounds]), np.stack([new for _, new in rounds]), confidence)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from paredown.models.errors import InputError
 from paredown.stages.base import State
 from paredown.stages.limits import Target
-from paredown.stages.plugins import make
+from paredown.stages.plugins import make_plugin
 from paredown.stages.runtimes.base import Runtime
 
 
@@ -17,7 +17,7 @@ def runtime_of(state: State) -> Runtime:
 def target_runtime(target: Target, root: Path) -> Runtime:
     """The target's runtime, a file of its own being looked up in `root`. Raises InputError where it cannot open the
     target's container, MissingError where it is not installed."""
-    runtime: Runtime = make("runtimes", target.runtime, {}, root)
+    runtime: Runtime = make_plugin("runtimes", target.runtime, {}, root)
     if target.container != "plain" and not runtime.supports(target.container):
         raise InputError(f"target.container: {target.runtime} cannot open {target.container} files; allowed: plain")
     return runtime

@@ -7,13 +7,13 @@ and once per border. Whether it must depends on the picks of both sides, and on 
 from collections.abc import Iterator, Mapping, Sequence
 
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import Gates, readings
+from paredown.stages.analysis.dataflow import Gates, layer_readings
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import combinations
 from paredown.stages.products.cost_profile import CostProfile
-from paredown.stages.solvers.problem import Charge, Choice, Costs, Pick, Site, Term
+from paredown.stages.solvers.problem import BorderCharge, Choice, Costs, Pick, Site, Term
 
 Source = tuple[Layer, Gates]
 """A layer that may have made a value, and the blocks that must let it through to the reader."""
@@ -25,15 +25,15 @@ class BorderCharges:
     def __init__(self, space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site]) -> None:
         self.space, self.profile, self.sites = space, profile, sites
 
-    def charges(self) -> Iterator[Charge]:
+    def charges(self) -> Iterator[BorderCharge]:
         """One charge per layer and value that it reads, or one per source where several can be there at once."""
-        for reader, sources in readings(self.space.prepared):
+        for reader, sources in layer_readings(self.space.prepared):
             sites = self._deciding(reader)
             table = {tuple(c.values()): self._cost(reader, c) for c in combinations(self.sites, sites, {})}
             groups = [sources] if self._exclusive(sources) else [(source,) for source in sources]
             for group in groups:
                 if when := tuple(self._occasions(reader, group)):
-                    yield Charge(when, sites, table)
+                    yield BorderCharge(when, sites, table)
 
     def _exclusive(self, sources: Sequence[Source]) -> bool:
         """Whether only one of the sources is there in any plan."""
@@ -79,7 +79,7 @@ class BorderCharges:
 
     def _elements(self, reader: Layer, choice: Choice) -> float:
         """Millions of elements that are converted."""
-        return latency_model.crossing(reader, self.space.form_of(reader, choice))
+        return latency_model.crossing_elements(reader, self.space.form_of(reader, choice))
 
     def _cost(self, reader: Layer, choice: Choice) -> Costs:
         per_element = self.profile.weights[-3] * latency_model.ELEMENT_MS

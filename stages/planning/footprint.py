@@ -11,7 +11,7 @@ LayerForms = Sequence[tuple[Layer, LayerForm]]
 """The layers of a plan's network, in order of depth, with their forms."""
 
 
-def pixels(layer: Layer, form: LayerForm) -> tuple[int, int]:
+def layer_pixels(layer: Layer, form: LayerForm) -> tuple[int, int]:
     """Height x width of what a layer reads and of what it computes."""
     return form.pixels or (layer.pixels_in, layer.pixels_out)
 
@@ -41,7 +41,7 @@ def size_mib(forms: LayerForms, shares: Shares) -> float:
 
 def output_bytes(layer: Layer, form: LayerForm) -> int:
     """Bytes of the value that a layer computes."""
-    return pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
+    return layer_pixels(layer, form)[1] * form.channels_out * (1 if form.bits == 8 else 4)
 
 
 def live_mib(forms: LayerForms, lifetimes: Mapping[str, tuple[int, int]]) -> dict[int, float]:

@@ -15,7 +15,7 @@ from scipy.optimize import lsq_linear, nnls
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import Gates
 from paredown.stages.analysis.prepared_model import LayerForm
-from paredown.stages.planning.footprint import LayerForms, pixels
+from paredown.stages.planning.footprint import LayerForms, layer_pixels
 from paredown.stages.products.cost_profile import CostProfile
 
 MILLION = 1e6
@@ -34,9 +34,9 @@ TERMS = (
 """What a plan's latency is the weighted sum of; the weights are 1 until plans have been measured."""
 
 
-def features(layer: Layer, form: LayerForm) -> NDArray[np.float64]:
+def layer_features(layer: Layer, form: LayerForm) -> NDArray[np.float64]:
     """(macs, input elements, output elements, 1), the first three in millions."""
-    groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, pixels(layer, form)
+    groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, layer_pixels(layer, form)
     macs = made * layer.kernel * form.channels_in * form.channels_out / groups
     elements = read * form.channels_in, made * form.channels_out
     return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
@@ -53,9 +53,11 @@ def fit_kernels(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> dict[
         precision = pairs[0][0].precision
         dense = coefficients.get(precision)
         if kernel == precision or dense is None:
-            coefficients[kernel] = fit_layer(layer, pairs)
+            coefficients[kernel] = fit_layer_kernel(layer, pairs)
         else:
-            share = float(np.mean([ms / max(features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs]))
+            share = float(
+                np.mean([ms / max(layer_features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs])
+            )
             coefficients[kernel] = tuple(value * share for value in dense)
     return coefficients
 
@@ -68,9 +70,9 @@ def _by_kernel(times: Sequence[tuple[LayerForm, float]]) -> dict[str, list[tuple
     return by_kernel
 
 
-def fit_layer(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[float, ...]:
-    """Non-negative coefficients of `features` from (form, ms) pairs, in relative error."""
-    rows = np.array([features(layer, form) / max(ms, 1e-4) for form, ms in times])
+def fit_layer_kernel(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[float, ...]:
+    """Non-negative coefficients of `layer_features` from (form, ms) pairs, in relative error."""
+    rows = np.array([layer_features(layer, form) / max(ms, 1e-4) for form, ms in times])
     scale = np.maximum(rows.max(axis=0), 1e-12)
     solution, _ = nnls(rows / scale, np.ones(len(rows)))
     return tuple(float(value) for value in solution / scale)
@@ -78,7 +80,7 @@ def fit_layer(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[f
 
 def layer_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
     """Ms of one layer in context as the runtime's profile has it, before any weight."""
-    return float(features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
+    return float(layer_features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
 
 
 def _kernel(profile: CostProfile, layer: Layer, form: LayerForm) -> str:
@@ -87,10 +89,10 @@ def _kernel(profile: CostProfile, layer: Layer, form: LayerForm) -> str:
 
 def corrected_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
     """Ms of one layer in context, times the weight of its term, which was fitted to whole plans."""
-    return profile.weights[term_of(profile, layer, form)] * layer_ms(profile, layer, form)
+    return profile.weights[latency_term_of(profile, layer, form)] * layer_ms(profile, layer, form)
 
 
-def term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
+def latency_term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
     """The number in `TERMS` of the term that a layer's time belongs to."""
     if layer.op == "add":
         return TERMS.index("join")
@@ -101,22 +103,22 @@ def term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
 
 def border_terms(consumer: Layer, producer: LayerForm, form: LayerForm) -> tuple[float, float]:
     """(million elements converted, borders) between two layers."""
-    return (0.0, 0.0) if producer.bits == form.bits else (crossing(consumer, form), 1.0)
+    return (0.0, 0.0) if producer.bits == form.bits else (crossing_elements(consumer, form), 1.0)
 
 
-def crossing(consumer: Layer, form: LayerForm) -> float:
+def crossing_elements(consumer: Layer, form: LayerForm) -> float:
     """Million elements that a layer reads: what is converted where they were made in another precision."""
-    return pixels(consumer, form)[0] * form.channels_in / MILLION
+    return layer_pixels(consumer, form)[0] * form.channels_in / MILLION
 
 
-def terms(
+def latency_terms(
     profile: CostProfile, forms: LayerForms, borders: Iterable[tuple[Layer, Layer, Gates]]
 ) -> NDArray[np.float64]:
     """(terms,) The latency terms of a whole plan in ms, in the order of TERMS; `borders` are those of
-    `dataflow.borders`, of the plan's own network."""
+    `dataflow.layer_borders`, of the plan's own network."""
     total, form_of = np.zeros(len(TERMS)), {layer.name: form for layer, form in forms}
     for layer, form in forms:
-        total[term_of(profile, layer, form)] += layer_ms(profile, layer, form)
+        total[latency_term_of(profile, layer, form)] += layer_ms(profile, layer, form)
     for producer, consumer, _ in borders:
         elements, count = border_terms(consumer, form_of[producer.name], form_of[consumer.name])
         total[-3] += elements * ELEMENT_MS

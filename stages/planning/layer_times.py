@@ -6,7 +6,7 @@ from onnx import ModelProto, NodeProto
 
 from paredown.models.compression.conv_integer import INTEGER
 from paredown.models.compression.qdq import quantizable_nodes
-from paredown.models.onnx.edit import consumers, producers
+from paredown.models.onnx.edit import consumers_of_values, producers_of_values
 from paredown.stages.solvers.problem import Pick
 
 LEAST = 0.2
@@ -59,7 +59,7 @@ def owning_layer(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str
 
 def _followed(model: ModelProto, name: str, nodes: Mapping[str, NodeProto], chosen: Collection[str]) -> str:
     """The layer itself, or what it follows, or what reads it where it follows none."""
-    made = producers(model)
+    made = producers_of_values(model)
     while name not in chosen:
         node = nodes.get(name)
         if node is None or node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith(".guard"):
@@ -75,7 +75,7 @@ def _followed(model: ModelProto, name: str, nodes: Mapping[str, NodeProto], chos
 
 def _reader(model: ModelProto, node: NodeProto | None, chosen: Collection[str]) -> str:
     """The first layer behind a node."""
-    readers = consumers(model)
+    readers = consumers_of_values(model)
     while node is not None and node.name not in chosen:
         node = next(iter(readers.get(node.output[0], [])), None)
     return node.name if node is not None else ""

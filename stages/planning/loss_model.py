@@ -29,7 +29,7 @@ GAIN = 0.95
 
 
 @dataclass(frozen=True)
-class Fit:
+class LossFit:
     """Coefficients by transform and by site; `error` is the mean squared relative error, and `spearman` the rank
     correlation of predicted and measured (None where there is none), of plans that sites' coefficients, not those of
     transforms, were fitted without."""
@@ -40,18 +40,20 @@ class Fit:
     spearman: float | None
 
 
-def fit(sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]) -> Fit:
+def fit_loss_model(
+    sites: Sequence[Site], singles: Losses, plans: Sequence[Choice], measured: Sequence[float]
+) -> LossFit:
     """Coefficients that make summed losses explain whole plans; all 1 where there are less than four plans."""
     names = [site.name for site in sites]
     own = [site.transform for site in sites]
     kinds = sorted(set(own))
     if len(plans) < 4:
-        return Fit(dict.fromkeys(kinds, 1.0), dict.fromkeys(names, 1.0), float("inf"), None)
+        return LossFit(dict.fromkeys(kinds, 1.0), dict.fromkeys(names, 1.0), float("inf"), None)
     losses, real = _losses(names, singles, plans), np.array(measured, dtype=np.float64)
     by_kind = _fit_kinds(np.array([losses[:, [kind == k for kind in own]].sum(1) for k in kinds]).T, real)
     whole = np.array([by_kind[kinds.index(kind)] for kind in own])
     factors, left_out = _fit_sites(losses * whole, real)
-    return Fit(
+    return LossFit(
         kinds=dict(zip(kinds, map(float, by_kind), strict=True)),
         sites=dict(zip(names, map(float, np.clip(whole * factors, LEAST, MOST)), strict=True)),
         error=float(np.square((left_out - real) / (real + SMALL)).mean()),

@@ -9,7 +9,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import LEVEL, save, stored_weights
+from paredown.models.onnx.edit import LEVEL, save_onnx, stored_weights
 from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.base import State
 from paredown.stages.measuring.model_files import SUFFIX
@@ -18,7 +18,7 @@ from paredown.stages.planning.layer_times import layer_times
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
-from paredown.stages.runtimes.base import Load, Runtime, ratio
+from paredown.stages.runtimes.base import Load, Runtime, latency_ratio
 from paredown.stages.solvers.problem import Choice
 
 
@@ -64,7 +64,7 @@ class PlanMeter:
     @contextmanager
     def written(self, model: ModelProto) -> Iterator[Path]:
         """A file of the model, which is gone afterwards whatever happens."""
-        save(model, self.file)
+        save_onnx(model, self.file)
         try:
             yield self.file
         finally:
@@ -78,7 +78,7 @@ class PlanMeter:
     def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> PlanSample:
         both = self.runtime.latency([self.baseline, path], self.load, rounds, self.runs)
         peak = self.runtime.peak_memory(path, self.load) if memory else None
-        return PlanSample(choice, ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
+        return PlanSample(choice, latency_ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
 
     def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample | None:
         """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import borders, lifetimes
+from paredown.stages.analysis.dataflow import layer_borders, value_lifetimes
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
@@ -81,11 +81,11 @@ class PlanSpace:
 
     def live_mib(self, choice: Choice) -> dict[int, float]:
         """MiB of live activations at every step of the plan's schedule."""
-        return footprint.live_mib(self.forms(choice), lifetimes(self.network_of(choice)))
+        return footprint.live_mib(self.forms(choice), value_lifetimes(self.network_of(choice)))
 
     def latency_terms(self, profile: CostProfile, choice: Choice) -> NDArray[np.float64]:
         """(terms,) ms before the profile's weights, in the order of `latency_model.TERMS`."""
-        return latency_model.terms(profile, self.forms(choice), borders(self.network_of(choice)))
+        return latency_model.latency_terms(profile, self.forms(choice), layer_borders(self.network_of(choice)))
 
     def predict(self, profile: CostProfile, choice: Choice) -> Costs:
         """`latency` (ms), `size` and peak `memory` (MiB) of a plan."""

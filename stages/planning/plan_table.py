@@ -15,7 +15,7 @@ from paredown.stages.products.plan import BlockCandidate, PlannedBlock, PlannedL
 from paredown.stages.solvers.problem import Choice
 
 
-def layers(space: PlanSpace, profile: CostProfile, choice: Choice) -> tuple[PlannedLayer, ...]:
+def planned_layers(space: PlanSpace, profile: CostProfile, choice: Choice) -> tuple[PlannedLayer, ...]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
     ms = partial(latency_model.corrected_ms, profile)
     return tuple(
@@ -24,7 +24,7 @@ def layers(space: PlanSpace, profile: CostProfile, choice: Choice) -> tuple[Plan
     )
 
 
-def layers_untimed(space: PlanSpace, choice: Choice) -> tuple[PlannedLayer, ...]:
+def planned_layers_untimed(space: PlanSpace, choice: Choice) -> tuple[PlannedLayer, ...]:
     """The same without times, which need no profile."""
     return tuple(_planned(*one) for one in _forms(space, choice))
 
@@ -52,7 +52,7 @@ def _forms(space: PlanSpace, choice: Choice) -> list[tuple[Layer, LayerForm, Lay
     return [(layer, space.form_of(layer, {}), space.form_of(layer, choice)) for layer in left]
 
 
-def blocks(
+def planned_blocks(
     space: PlanSpace, profile: CostProfile, losses: Mapping[str, Mapping[str, float]], choice: Choice
 ) -> tuple[PlannedBlock, ...]:
     """What became of every block that could be replaced, and what each of its candidates would have cost alone; the

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import lifetimes
+from paredown.stages.analysis.dataflow import value_lifetimes
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.limits import Limits
 from paredown.stages.planning import latency_model
@@ -14,7 +14,7 @@ from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import combinations
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.products.evidence import MIB, Evidence
-from paredown.stages.solvers.problem import Choice, Factor, Pick, Problem, Site
+from paredown.stages.solvers.problem import Choice, CostFactor, Pick, Problem, Site
 
 BUSY = 1 / 16
 """Schedule steps whose live activations stay under this share of the peak never become the peak: a quarter of the
@@ -73,7 +73,7 @@ def _busy_steps(space: PlanSpace) -> list[int]:
     held: dict[tuple[int, Pick | None], float] = {}
     for layer in space.prepared.network.layers:
         mib, pick = output_bytes(layer, space.form_of(layer, {})) / MIB, owner_of_layer(space.prepared, layer)
-        first, last = lifetimes(space.prepared)[layer.name]
+        first, last = value_lifetimes(space.prepared)[layer.name]
         for step in range(first, last + 1):
             held[step, pick] = held.get((step, pick), 0.0) + mib
     largest: dict[tuple[int, str], float] = {}
@@ -88,12 +88,12 @@ def _busy_steps(space: PlanSpace) -> list[int]:
 
 def _layer_factors(
     space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site], steps: Sequence[int]
-) -> Iterator[Factor]:
+) -> Iterator[CostFactor]:
     """Per layer the costs of every combination of the candidates that change it."""
     for layer in space.prepared.network.layers:
         names, fixed = _deciding(space, layer, sites)
         choices = combinations(sites, names, fixed)
-        yield Factor(names, {tuple(c.values()): _layer_costs(space, profile, layer, c, steps) for c in choices})
+        yield CostFactor(names, {tuple(c.values()): _layer_costs(space, profile, layer, c, steps) for c in choices})
 
 
 def _deciding(space: PlanSpace, layer: Layer, sites: Mapping[str, Site]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -114,6 +114,6 @@ def _layer_costs(
     form = space.form_of(layer, choice)
     size, loaded = stored_bytes(layer, form, profile.shares) / MIB, weight_bytes(layer, form) / MIB
     output = output_bytes(layer, form) / MIB
-    first, last = lifetimes(space.prepared)[layer.name]
+    first, last = value_lifetimes(space.prepared)[layer.name]
     memory = {f"memory@{s}": profile.memory_per_size * loaded + output * (first <= s <= last) for s in steps}
     return {"latency": latency_model.corrected_ms(profile, layer, form), "size": size, **memory}

@@ -14,8 +14,8 @@ from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.losses import Losses
 from paredown.stages.products.plan import MeasuredPlanRecord
 from paredown.stages.solvers.base import Solver
-from paredown.stages.solvers.problem import Choice, Problem, Solution, is_plan, loss, with_limits
-from paredown.stages.solvers.problem import cost as plan_cost
+from paredown.stages.solvers.problem import Choice, Problem, Solution, is_plan, plan_loss, with_limits
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 
 TRIED = 2
 """Plans of the profile that are measured again, until one of them holds."""
@@ -109,9 +109,9 @@ class SearchLoop:
         if not self.options.from_profile:
             return None
         problem = self.problem(profile)
-        plans = sorted(self._profiled_plans(profile, problem), key=lambda plan: loss(problem, plan))
+        plans = sorted(self._profiled_plans(profile, problem), key=lambda plan: plan_loss(problem, plan))
         for plan in plans[:TRIED]:
-            solution = Solution(plan, loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
+            solution = Solution(plan, plan_loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
             measured = self._measure_and_record(profile, solution)
             if measured is not None and measured.holds:
                 return measured

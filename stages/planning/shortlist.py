@@ -27,10 +27,10 @@ def disturbances(space: PlanSpace, state: State, plans: Mapping[int, Choice]) ->
         batch = torch.from_numpy(next(data.batches(split, len(split)))[0])
         return TeacherComparison(space, batch)
 
-    return halve(tuple(plans), lambda number, images: judge(images).loss(plans[number]), IMAGES)
+    return successive_halving(tuple(plans), lambda number, images: judge(images).loss(plans[number]), IMAGES)
 
 
-def halve(names: Sequence[int], score: Callable[[int, int], float], images: int) -> dict[int, float]:
+def successive_halving(names: Sequence[int], score: Callable[[int, int], float], images: int) -> dict[int, float]:
     """Successive halving to one: all are scored on so many images, the better half on twice as many, and so on.
 
     The last scores, the smaller the better, in the order in which their owners were dropped: the last one won.

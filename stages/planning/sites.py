@@ -9,7 +9,7 @@ import numpy as np
 from paredown.models.errors import InputError
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.solvers.problem import Choice, Pick, Site, allowed, still_needed
+from paredown.stages.solvers.problem import Choice, Pick, Site, allowed_candidates, still_needed
 from paredown.stages.transforms.base import Transform
 
 
@@ -35,7 +35,7 @@ def random_choice(sites: Sequence[Site], rng: np.random.Generator) -> Choice:
     for site in sites:
         if site.transform not in last or rng.random() < 0.2:
             last[site.transform] = rng.random()
-        fitting = allowed(site, choice, needed)
+        fitting = allowed_candidates(site, choice, needed)
         picked = fitting[int(last[site.transform] * len(fitting))]
         choice[site.name] = picked.name
         needed |= still_needed(picked, choice)

@@ -14,17 +14,17 @@ def sets_plugin(file: Path) -> bool:
     return _plugin_name(_tree(file)) is not None
 
 
-def requires(file: Path) -> Mapping[str, str]:
+def declared_requirements(file: Path) -> Mapping[str, str]:
     """`REQUIRES` of the plugin's class: modules that may be missing, and the extra that brings each."""
     return dict(_literal(file, "REQUIRES") or {})
 
 
-def sidecar(file: Path) -> str:
+def declared_sidecar(file: Path) -> str:
     """`SIDECAR` of the plugin's class: the interpreter of its own that it needs, or nothing."""
     return str(_literal(file, "SIDECAR") or "")
 
 
-def summary(file: Path) -> str:
+def declared_summary(file: Path) -> str:
     """The first line of the file's docstring."""
     return (ast.get_docstring(_tree(file)) or "").partition("\n")[0]
 

@@ -43,7 +43,7 @@ def installed(kind: Kind) -> tuple[Installed, ...]:
     return tuple(one for group, one in _installed(tuple(sys.path)) if group == kind)
 
 
-def digests(names: Iterable[str]) -> dict[str, str]:
+def installed_digests(names: Iterable[str]) -> dict[str, str]:
     """Of those names that installed packages bring, of whatever kind: the digest of all sources of the package."""
     wanted = {name.replace("-", "_") for name in names}
     named = [one for kind in KINDS for one in installed(kind) if one.name in wanted]

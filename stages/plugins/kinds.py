@@ -16,14 +16,14 @@ KINDS: tuple[Kind, ...] = ("stages", "transforms", "blocks", "solvers", "runtime
 _log = logging.getLogger("paredown")
 
 
-def package(kind: Kind) -> str:
+def package_of_kind(kind: Kind) -> str:
     """The package whose modules are the plugins of a kind that come with paredown."""
     if kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
     return "paredown.stages" if kind == "stages" else f"paredown.stages.{kind}"
 
 
-def singular(kind: Kind) -> str:
+def kind_in_singular(kind: Kind) -> str:
     return kind.removesuffix("s")
 
 
@@ -34,7 +34,7 @@ def fulfilling(kind: Kind, plugin: Any, name: str) -> type[Any]:
     One that has the members but not the base class is given the base class behind its own, with a warning: so plugins
     were written before there were base classes, and for a version they still work.
     """
-    base, who = base_class(kind), f"the {singular(kind)} {name}: {plugin.__name__}"
+    base, who = base_class(kind), f"the {kind_in_singular(kind)} {name}: {plugin.__name__}"
     if kind != "runtimes" and not issubclass(plugin, Spec):
         raise InputError(f"{who} must be a {_path(base)}")
     cls: type[Any] = plugin if issubclass(plugin, base) else _with_base(plugin, kind)
@@ -57,7 +57,9 @@ def _with_base(plugin: Any, kind: Kind) -> Any:
 @cache
 def base_class(kind: Kind) -> type[Any]:
     """`Stage`, `Transform`, ...: imported only when a plugin of that kind is loaded."""
-    found: type[Any] = getattr(importlib.import_module(f"{package(kind)}.base"), singular(kind).capitalize())
+    found: type[Any] = getattr(
+        importlib.import_module(f"{package_of_kind(kind)}.base"), kind_in_singular(kind).capitalize()
+    )
     return found
 
 

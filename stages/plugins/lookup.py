@@ -16,7 +16,7 @@ from paredown.models.files import is_file
 from paredown.models.loading.user_code import run_file
 from paredown.stages.plugins import declared
 from paredown.stages.plugins.installed import Installed, installed
-from paredown.stages.plugins.kinds import Kind, fulfilling, package, singular
+from paredown.stages.plugins.kinds import Kind, fulfilling, kind_in_singular, package_of_kind
 from paredown.stages.runtimes.sidecars.environment import Sidecar
 from paredown.stages.runtimes.sidecars.registry import sidecar_of
 
@@ -24,19 +24,19 @@ _STAGES = Path(__file__).parents[1]
 _log = logging.getLogger("paredown")
 
 
-def names(kind: Kind) -> list[str]:
+def plugin_names(kind: Kind) -> list[str]:
     """The plugins of a kind, sorted: the files of its folder that set `PLUGIN`, and those of installed packages."""
     return sorted({*_own(kind), *_usable(kind)})
 
 
-def load(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
+def load_plugin(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
     """The plugin's class. `name` may be `path/to/file.py`, relative to `root`.
 
     Raises InputError for a name that does not exist, a file that cannot be used, or a class that does not keep the
     contract of its kind; MissingError (with the command that mends it) where an optional dependency is not installed.
     """
-    file = source(kind, name, root)
-    if line := missing(kind, name, root):
+    file = plugin_file(kind, name, root)
+    if line := missing_requirement(kind, name, root):
         raise MissingError(line)
     plugin = _module(kind, name, file).PLUGIN
     if not isinstance(plugin, type):
@@ -44,16 +44,16 @@ def load(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
     return fulfilling(kind, plugin, name)
 
 
-def make(kind: Kind, name: str, options: Mapping[str, Any], root: Path = Path()) -> Any:
+def make_plugin(kind: Kind, name: str, options: Mapping[str, Any], root: Path = Path()) -> Any:
     """The plugin with its options; raises InputError, one line, where it does not have them."""
-    cls = load(kind, name, root)
+    cls = load_plugin(kind, name, root)
     try:
         return cls(**options)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise InputError(f"{name}: {key} is not known; {choices(key, cls.model_fields)}") from error
+            raise InputError(f"{name}: {key} is not known; {allowed_choices(key, cls.model_fields)}") from error
         raise InputError(f"{name}: {key}: {first['msg']}, got {first['input']!r}") from error
 
 
@@ -63,10 +63,10 @@ def make_named(kind: Kind, said: str | Mapping[str, Mapping[str, Any]], option: 
     if len(named) != 1:
         raise InputError(f"{option} names {len(named)} {kind} ({', '.join(named)}); allowed: one")
     ((name, options),) = named.items()
-    return make(kind, name, options, root)
+    return make_plugin(kind, name, options, root)
 
 
-def source(kind: Kind, name: str, root: Path = Path()) -> Path:
+def plugin_file(kind: Kind, name: str, root: Path = Path()) -> Path:
     """The file that holds a plugin; raises InputError where there is none."""
     if name.endswith(".py"):
         file = root / Path(name).expanduser()
@@ -83,36 +83,38 @@ def source(kind: Kind, name: str, root: Path = Path()) -> Path:
             raise InputError(wrong)
     usable = _usable(kind)
     if stem not in usable:
-        raise InputError(f"{kind}: {name!r} is not known; {choices(name, [*names(kind), 'path/to/file.py'])}")
+        raise InputError(
+            f"{kind}: {name!r} is not known; {allowed_choices(name, [*plugin_names(kind), 'path/to/file.py'])}"
+        )
     return _file(usable[stem])
 
 
-def missing(kind: Kind, name: str, root: Path = Path()) -> str | None:
+def missing_requirement(kind: Kind, name: str, root: Path = Path()) -> str | None:
     """One line that says what is not installed and how to install it; None where everything is there."""
-    file = source(kind, name, root)
+    file = plugin_file(kind, name, root)
     one = _installed_as(kind, name)
-    for module, extra in declared.requires(file).items():
+    for module, extra in declared.declared_requirements(file).items():
         if not is_installed(module):
             brings = f"{one.distribution if one else 'paredown'}[{extra}]"
             return f'{name} needs the module {module}, which is not installed: pip install "{brings}"'
-    needed = sidecar(kind, name, root)
+    needed = plugin_sidecar(kind, name, root)
     return needed.missing() if needed else None
 
 
-def requires(kind: Kind, name: str, root: Path = Path()) -> Mapping[str, str]:
+def plugin_requirements(kind: Kind, name: str, root: Path = Path()) -> Mapping[str, str]:
     """The optional modules that a plugin needs, with the extra that brings each; nothing is imported."""
-    return declared.requires(source(kind, name, root))
+    return declared.declared_requirements(plugin_file(kind, name, root))
 
 
-def sidecar(kind: Kind, name: str, root: Path = Path()) -> Sidecar | None:
+def plugin_sidecar(kind: Kind, name: str, root: Path = Path()) -> Sidecar | None:
     """The interpreter of its own that a plugin needs, by the `SIDECAR` of its class; nothing is imported."""
-    needed = declared.sidecar(source(kind, name, root))
+    needed = declared.declared_sidecar(plugin_file(kind, name, root))
     return sidecar_of(needed) if needed else None
 
 
-def summary(kind: Kind, name: str, root: Path = Path()) -> str:
+def plugin_summary(kind: Kind, name: str, root: Path = Path()) -> str:
     """The first line of the plugin file's docstring, without importing it."""
-    return declared.summary(source(kind, name, root))
+    return declared.declared_summary(plugin_file(kind, name, root))
 
 
 def comes_with_paredown(kind: Kind, name: str) -> bool:
@@ -120,17 +122,17 @@ def comes_with_paredown(kind: Kind, name: str) -> bool:
     return not name.endswith(".py") and _stem(name) in _own(kind)
 
 
-def refused(kind: Kind) -> list[str]:
+def refused_plugins(kind: Kind) -> list[str]:
     """One line for every plugin of an installed package that cannot be used, such as one with a name of our own."""
     return list(dict.fromkeys(wrong for one in installed(kind) if (wrong := _wrong(kind, one))))
 
 
-def choices(got: str, allowed: Iterable[str]) -> str:
+def allowed_choices(got: str, allowed: Iterable[str]) -> str:
     """`did you mean 'x'? allowed: w, x, y`, or without the question where nothing is close."""
-    names = list(allowed)
-    close = difflib.get_close_matches(got, names, n=1)
+    offered = list(allowed)
+    close = difflib.get_close_matches(got, offered, n=1)
     question = f"did you mean {close[0]!r}? " if close else ""
-    return f"{question}allowed: {', '.join(names) or 'nothing'}"
+    return f"{question}allowed: {', '.join(offered) or 'nothing'}"
 
 
 def is_installed(module: str) -> bool:
@@ -143,7 +145,7 @@ def is_installed(module: str) -> bool:
 
 def _own(kind: Kind) -> dict[str, Path]:
     """Name to file of those that come with paredown."""
-    package(kind)  # refuses what is no kind
+    package_of_kind(kind)  # refuses what is no kind
     folder = _STAGES if kind == "stages" else _STAGES / kind
     return {file.stem: file for file in folder.glob("*.py") if declared.sets_plugin(file)}
 
@@ -156,12 +158,14 @@ def _usable(kind: Kind) -> dict[str, Installed]:
 def _wrong(kind: Kind, one: Installed) -> str:
     """Why a plugin of an installed package cannot be used; empty where it can be."""
     if one.name in _own(kind):
-        return f"the {singular(kind)} {one.name} is paredown's own; {one} has the same name and is not used"
+        return f"the {kind_in_singular(kind)} {one.name} is paredown's own; {one} has the same name and is not used"
     others = [other for other in installed(kind) if other.name == one.name]
     if len(others) > 1:
-        return f"the {singular(kind)} {one.name} is brought by {' and by '.join(map(str, others))}: uninstall one"
+        return (
+            f"the {kind_in_singular(kind)} {one.name} is brought by {' and by '.join(map(str, others))}: uninstall one"
+        )
     if one.file is None:
-        return f"the {singular(kind)} {one.name} cannot be used: {one} has no such file"
+        return f"the {kind_in_singular(kind)} {one.name} cannot be used: {one} has no such file"
     try:
         return "" if declared.sets_plugin(one.file) else _no_plugin(one.file)
     except InputError as error:
@@ -192,7 +196,7 @@ def _module(kind: Kind, name: str, file: Path) -> Any:
         except Exception as error:
             raise InputError(f"{one} cannot be imported: {type(error).__name__}: {error}") from error
     _warn_of_same_name(kind, _stem(name))
-    return importlib.import_module(f"{package(kind)}.{_stem(name)}")
+    return importlib.import_module(f"{package_of_kind(kind)}.{_stem(name)}")
 
 
 @cache

@@ -7,7 +7,13 @@ from typing import Any, ClassVar, Self
 
 from paredown.models.compression.scales import Range
 from paredown.models.network.layers import ChannelGroup
-from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
+from paredown.stages.products.documents import (
+    damage_complaint,
+    parse_dataclass,
+    plain_data,
+    read_object,
+    write_document,
+)
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Calibration:
     engine: Mapping[str, Any]
 
     def save(self, folder: Path) -> None:
-        document = plain(self)
+        document = plain_data(self)
         document["tuned"] = {"refused": document.pop("refused"), "told": document.pop("engine")}
         write_document(folder / self.FILE, document, indent=None)
 
@@ -34,5 +40,7 @@ class Calibration:
     def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
-        tuned = parse(dict[str, Any], document.get("tuned"), damaged(file))
-        return parse(cls, {**document, "refused": tuned.get("refused"), "engine": tuned.get("told")}, damaged(file))
+        tuned = parse_dataclass(dict[str, Any], document.get("tuned"), damage_complaint(file))
+        return parse_dataclass(
+            cls, {**document, "refused": tuned.get("refused"), "engine": tuned.get("told")}, damage_complaint(file)
+        )

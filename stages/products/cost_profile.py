@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from paredown.stages.products.costs import CostSummary
-from paredown.stages.products.documents import damaged, parse, plain, read_object, write_document
+from paredown.stages.products.documents import (
+    damage_complaint,
+    parse_dataclass,
+    plain_data,
+    read_object,
+    write_document,
+)
 from paredown.stages.solvers.problem import Choice, Site
 
 Shares = Mapping[str, Mapping[str, float]]
@@ -62,15 +68,17 @@ class ProfiledSites:
 
     def save(self, folder: Path) -> None:
         """The fields of the costs stand beside the others."""
-        costs = plain(self.costs) if self.costs else {}
-        document = {**costs, "transforms": plain(self.transforms), "sites": plain(self.sites)}
+        costs = plain_data(self.costs) if self.costs else {}
+        document = {**costs, "transforms": plain_data(self.transforms), "sites": plain_data(self.sites)}
         write_document(folder / self.FILE, document, indent=1)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
-        return parse(cls, {**document, "costs": document if "layers" in document else None}, damaged(file))
+        return parse_dataclass(
+            cls, {**document, "costs": document if "layers" in document else None}, damage_complaint(file)
+        )
 
 
 def candidate_names(sites: Iterable[Site]) -> dict[str, tuple[str, ...]]:

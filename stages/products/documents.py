@@ -21,14 +21,14 @@ LEFT_OUT: Mapping[str, bool] = {"left out": True}
 """Metadata of a field that a document does not have while the field has its default."""
 
 
-def plain(value: Any) -> Any:
+def plain_data(value: Any) -> Any:
     """Nested dataclasses, mappings and sequences as dicts and lists, which JSON can say."""
     if is_dataclass(value):
         held = ((field, getattr(value, field.name)) for field in fields(value))
-        return {field.name: plain(one) for field, one in held if not _left_out(field, one)}
+        return {field.name: plain_data(one) for field, one in held if not _left_out(field, one)}
     if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
-    return [plain(one) for one in value] if isinstance(value, list | tuple) else value
+        return {name: plain_data(one) for name, one in value.items()}
+    return [plain_data(one) for one in value] if isinstance(value, list | tuple) else value
 
 
 def _left_out(field: Field[Any], value: Any) -> bool:
@@ -37,25 +37,25 @@ def _left_out(field: Field[Any], value: Any) -> bool:
 
 def write_document(file: Path, content: Any, indent: int | None, sort_keys: bool = False) -> None:
     """Writes dataclasses, or plain data, as JSON with a line break at its end."""
-    file.write_text(json.dumps(plain(content), indent=indent, sort_keys=sort_keys) + "\n")
+    file.write_text(json.dumps(plain_data(content), indent=indent, sort_keys=sort_keys) + "\n")
 
 
 def read_document(cls: type[T], file: Path) -> T:
     """The `cls` that a stage wrote. Raises InputError, one line with file and field, where somebody changed it."""
-    return parse(cls, read_json(file, LONGEST), damaged(file))
+    return parse_dataclass(cls, read_json(file, LONGEST), damage_complaint(file))
 
 
 def read_object(file: Path) -> dict[str, Any]:
     """A document's JSON object, for products whose file has another form than they have."""
-    return parse(dict[str, Any], read_json(file, LONGEST), damaged(file))
+    return parse_dataclass(dict[str, Any], read_json(file, LONGEST), damage_complaint(file))
 
 
-def damaged(file: Path) -> str:
+def damage_complaint(file: Path) -> str:
     """How complaints about a document start that is not what a stage writes."""
     return f"{file}: damaged, it is not what a run writes"
 
 
-def parse(cls: type[T], data: Any, complaint: str) -> T:
+def parse_dataclass(cls: type[T], data: Any, complaint: str) -> T:
     """Parsed JSON of any origin as a `cls`, a dataclass; keys that it does not know are dropped.
 
     Raises InputError that starts with `complaint` and names the first thing that is wrong.

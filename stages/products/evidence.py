@@ -11,7 +11,7 @@ MIB = 2**20
 
 
 @dataclass(frozen=True)
-class Latency:
+class LatencyEvidence:
     """Milliseconds of one inference, from `runs` timed runs in `rounds` interleaved rounds.
 
     With one thread they are CPU time of the thread that runs it, which neighbours on the machine do not disturb;
@@ -30,13 +30,13 @@ class Comparison:
     """Original and artifact, timed in turns on one runtime; `ratio` is the artifact's p50 over the original's."""
 
     runtime: str
-    before: Latency
-    after: Latency
+    before: LatencyEvidence
+    after: LatencyEvidence
     ratio: float
 
 
 @dataclass(frozen=True)
-class Scores:
+class AccuracyScores:
     """How often one model is right: `accuracy` maps a split (`validation`, `test`) to points (0 to 100), `images` maps
     it to its number of images."""
 
@@ -48,12 +48,12 @@ class Scores:
 class Evidence:
     """One model, measured on the runtime that ships.
 
-    Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` and `images` as in `Scores`.
+    Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` and `images`: `AccuracyScores`.
     """
 
     FILE: ClassVar[str] = "evidence.json"
 
-    latency: Latency | None
+    latency: LatencyEvidence | None
     size: float
     peak_memory: float
     accuracy: Mapping[str, float]

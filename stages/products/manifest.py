@@ -48,7 +48,7 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
-class Ratios:
+class MeasureRatios:
     """The artifact over the original; `latency_p50_ends` are the ends of the interval that holds the ratio of p50 99
     times in a hundred."""
 
@@ -84,7 +84,7 @@ class Manifest:
     checks: tuple[MeasureCheck, ...]
     baseline: Evidence
     artifact: Evidence
-    ratios: Ratios
+    ratios: MeasureRatios
     parity: Parity
     compare: tuple[Comparison, ...] = ()
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from paredown.stages.products.costs import CostSummary
-from paredown.stages.products.documents import LEFT_OUT, damaged, parse, plain, read_object, write_document
+from paredown.stages.products.documents import (
+    LEFT_OUT,
+    damage_complaint,
+    parse_dataclass,
+    plain_data,
+    read_object,
+    write_document,
+)
 from paredown.stages.products.evidence import Evidence
 
 NOT_AN_ALTERNATIVE = math.nan
@@ -109,7 +116,7 @@ class Plan:
 
     def save(self, folder: Path) -> None:
         absent = SEARCHED if self.replayed else ("replayed",)
-        document = {name: value for name, value in plain(self).items() if name not in absent}
+        document = {name: value for name, value in plain_data(self).items() if name not in absent}
         document["predicted"] = document["predicted"] or {}
         write_document(folder / self.FILE, document, indent=1, sort_keys=True)
 
@@ -117,4 +124,6 @@ class Plan:
     def load(cls, folder: Path) -> Self:
         file = folder / cls.FILE
         document = read_object(file)
-        return parse(cls, {**document, "predicted": document.get("predicted") or None}, damaged(file))
+        return parse_dataclass(
+            cls, {**document, "predicted": document.get("predicted") or None}, damage_complaint(file)
+        )

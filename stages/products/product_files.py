@@ -45,7 +45,7 @@ PRODUCTS = {
 """By name, in the order in which stages make them."""
 
 
-def stage_of(product: str) -> str:
+def stage_of_product(product: str) -> str:
     """The stage that makes it; the name itself where it is not one of ours."""
     return PRODUCTS[product].stage if product in PRODUCTS else product
 

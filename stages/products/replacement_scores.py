@@ -10,7 +10,7 @@ from paredown.stages.products.documents import read_document, write_document
 
 
 @dataclass(frozen=True)
-class Score:
+class ReplacementScore:
     """A candidate after `steps` of training: its relative error on held-out features, and the work of one image.
 
     `macs` and `elements` (written by its convolutions) are in millions, `parameters` in thousands. Multiply-adds alone
@@ -23,7 +23,7 @@ class Score:
     parameters: float
     steps: int
 
-    def beats(self, other: "Score") -> bool:
+    def beats(self, other: "ReplacementScore") -> bool:
         pairs = zip(self._merits(), other._merits(), strict=True)
         return all(mine <= theirs for mine, theirs in pairs) and self._merits() != other._merits()
 
@@ -42,9 +42,9 @@ class TriedReplacements:
 
     place: Place
     last: str
-    keep: Score
+    keep: ReplacementScore
     kept: tuple[str, ...]
-    candidates: Mapping[str, Score]
+    candidates: Mapping[str, ReplacementScore]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from paredown.stages.products.documents import read_document, write_document
 
 
 @dataclass(frozen=True)
-class Epoch:
+class TrainingEpoch:
     """A point of the training curves; accuracy in points on the validation split.
 
     The last four say what decides the last bits of the weights: the precision, and what sums were divided among.
@@ -31,11 +31,11 @@ class TrainingCurve:
 
     FILE: ClassVar[str] = "curves.json"
 
-    epochs: tuple[Epoch, ...]
+    epochs: tuple[TrainingEpoch, ...]
 
     def save(self, folder: Path) -> None:
         write_document(folder / self.FILE, self.epochs, indent=2)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        return cls(read_document(tuple[Epoch, ...], folder / cls.FILE))
+        return cls(read_document(tuple[TrainingEpoch, ...], folder / cls.FILE))

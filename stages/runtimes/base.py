@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.stages.limits import Target
-from paredown.stages.products.evidence import Latency
+from paredown.stages.products.evidence import LatencyEvidence
 
 Images = NDArray[np.float32]
 """(batch, channels, height, width), normalised as the model expects."""
@@ -87,11 +87,11 @@ class Runtime(ABC):
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""
 
 
-def summarize(times: list[list[float]]) -> Latency:
+def summarize_latency(times: list[list[float]]) -> LatencyEvidence:
     """One model's (round, run) milliseconds as evidence; `spread` is the p50's range over rounds."""
     flat = np.array([t for round_ in times for t in round_])
     medians = [float(np.median(round_)) for round_ in times]
-    return Latency(
+    return LatencyEvidence(
         p50=float(np.median(flat)),
         p95=float(np.percentile(flat, 95)),
         spread=max(medians) - min(medians),
@@ -100,6 +100,6 @@ def summarize(times: list[list[float]]) -> Latency:
     )
 
 
-def ratio(a: list[list[float]], b: list[list[float]]) -> float:
+def latency_ratio(a: list[list[float]], b: list[list[float]]) -> float:
     """p50 of `a` over p50 of `b`: the median over rounds of the paired ratios, so that drift cancels."""
     return float(np.median([np.median(x) / np.median(y) for x, y in zip(a, b, strict=True)]))

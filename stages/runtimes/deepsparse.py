@@ -15,11 +15,11 @@ from paredown.models.compression.conv_integer import conv_integer
 from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.sidecars import deepsparse_profile
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
-from paredown.stages.runtimes.sidecars.worker import Worker
-from paredown.stages.runtimes.support.in_process import logits, naming, onnx_input_shape
+from paredown.stages.runtimes.sidecars.worker import SidecarWorker
+from paredown.stages.runtimes.support.in_process import logits, naming_the_file, onnx_input_shape
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.standalone import SessionError
-from paredown.stages.runtimes.support.timing import turns
+from paredown.stages.runtimes.support.timing import turns_in_pairs
 
 NAME = "deepsparse"
 
@@ -60,7 +60,7 @@ class DeepSparse(ThisMachine, Runtime):
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
-        with worker(model) as far, tempfile.TemporaryDirectory() as folder:
+        with deepsparse_worker(model) as far, tempfile.TemporaryDirectory() as folder:
             images, target = Path(folder) / "images.npy", Path(folder) / "logits.npy"
 
             def execute(batch: Images) -> NDArray[np.float32]:
@@ -83,13 +83,13 @@ class DeepSparse(ThisMachine, Runtime):
         The models are compiled anew every `REOPENED` rounds only, because that takes seconds.
         """
         times: list[list[list[float]]] = [[] for _ in models]
-        with worker(*models) as far:
+        with deepsparse_worker(*models) as far:
             shapes = [onnx_input_shape(model, load.batch) for model in models]
             fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": load.threads}
             for number in range(rounds):
                 if number % REOPENED == 0:
                     self._open(far, models, load)
-                asked = {**fixed, "seed": [seed, number], "schedule": turns(len(models), runs)}
+                asked = {**fixed, "seed": [seed, number], "schedule": turns_in_pairs(len(models), runs)}
                 for per_model, per_round in zip(times, far.ask("round", **asked), strict=True):
                     per_model.append(per_round)
         return times
@@ -100,7 +100,7 @@ class DeepSparse(ThisMachine, Runtime):
         The engine tells means since a file was compiled, so it is compiled `BLOCKS` times and the median of those
         means is taken. What it computes in one piece is shared out by multiply-adds.
         """
-        with worker(model) as far:
+        with deepsparse_worker(model) as far:
             shape, each = onnx_input_shape(model, load.batch), -(-runs // BLOCKS)
             self._open(far, [model], load)
             blocks = [
@@ -112,25 +112,28 @@ class DeepSparse(ThisMachine, Runtime):
         """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""
         peaks = []
         for _ in range(3):
-            with worker(model) as far:
+            with deepsparse_worker(model) as far:
                 shape = onnx_input_shape(model, load.batch)
                 self._open(far, [model], load)
                 peaks.append(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
         return float(np.median(peaks))
 
-    def _open(self, far: Worker, models: Sequence[Path], load: Load) -> None:
+    def _open(self, far: SidecarWorker, models: Sequence[Path], load: Load) -> None:
         """Compiles the models anew. Raises InputError for one that DeepSparse does not compute itself."""
         for model in models:
-            with naming(model, NAME):
+            with naming_the_file(model, NAME):
                 share = far.ask("open", model=str(model), threads=load.threads, batch=load.batch)
                 if share < LEAST:
                     raise SessionError(f"not measured: it computes only {100 * share:.0f} % of the operators itself")
 
 
 @contextmanager
-def worker(*models: Path) -> Iterator[Worker]:
+def deepsparse_worker(*models: Path) -> Iterator[SidecarWorker]:
     """A process for requests about `models`; a refusal becomes the one line that the user sees."""
-    with naming(" and ".join(map(str, models)), NAME), Worker(NAME, SIDECARS[NAME].python, SCRIPT) as far:
+    with (
+        naming_the_file(" and ".join(map(str, models)), NAME),
+        SidecarWorker(NAME, SIDECARS[NAME].python, SCRIPT) as far,
+    ):
         yield far
 
 

@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import ort_session
-from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming, peak_memory
+from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming_the_file, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.ort_profile import node_durations
 from paredown.stages.runtimes.support.standalone import SessionError
@@ -45,10 +45,10 @@ class OnnxRuntime(ThisMachine, Runtime):
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
-        with naming(model, NAME):
+        with naming_the_file(model, NAME):
             session = ort_session.open_session(model, threads)
             shape, name = ort_session.input_shape(session), session.get_inputs()[0].name
-            return logits(model, batches, shape, lambda images: execute(session, {name: images}))
+            return logits(model, batches, shape, lambda images: execute_session(session, {name: images}))
 
     def latency(
         self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
@@ -62,16 +62,16 @@ class OnnxRuntime(ThisMachine, Runtime):
         """
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
-            with naming(model, NAME):
-                return warm(ort_session.open_session(model, load.threads), load.batch, [seed, number])
+            with naming_the_file(model, NAME):
+                return warm_session(ort_session.open_session(model, load.threads), load.batch, [seed, number])
 
         return rounds_in_turns(prepare, models, rounds, runs, load.threads)
 
     def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Median kernel ms per node of the file, from onnxruntime's profiler (wall clock, 1 us steps)."""
-        with naming(model, NAME), TemporaryDirectory() as folder:
+        with naming_the_file(model, NAME), TemporaryDirectory() as folder:
             session = ort_session.open_session(model, load.threads, profile=Path(folder) / "profile")
-            call = warm(session, load.batch, [0])
+            call = warm_session(session, load.batch, [0])
             for _ in range(runs):
                 call()
             events = json.loads(Path(session.end_profiling()).read_text())
@@ -87,13 +87,13 @@ class OnnxRuntime(ThisMachine, Runtime):
         """(op type, node name) of the graph that onnxruntime executes: shows what was fused."""
         import onnx
 
-        with naming(model, NAME), TemporaryDirectory() as folder:
+        with naming_the_file(model, NAME), TemporaryDirectory() as folder:
             target = Path(folder) / "optimised.onnx"
             ort_session.open_session(model, 1, optimised=target)
             return [(n.op_type, n.name) for n in onnx.load(target, load_external_data=False).graph.node]
 
 
-def execute(session: Any, feed: Mapping[str, Images]) -> Any:
+def execute_session(session: Any, feed: Mapping[str, Images]) -> Any:
     """The first output."""
     try:
         return session.run(None, feed)[0]
@@ -101,13 +101,13 @@ def execute(session: Any, feed: Mapping[str, Images]) -> Any:
         raise SessionError(ort_session.one_line(error)) from error
 
 
-def warm(session: Any, batch: int, seed: Sequence[int]) -> Callable[[], object]:
+def warm_session(session: Any, batch: int, seed: Sequence[int]) -> Callable[[], object]:
     """A call that runs `session` on the same seeded normal images every time; it has run `WARM_UP` times."""
     shape = ort_session.input_shape(session, batch)
     images = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
     feed = {session.get_inputs()[0].name: images}
     for _ in range(WARM_UP):
-        execute(session, feed)
+        execute_session(session, feed)
     return lambda: session.run(None, feed)
 
 

@@ -13,9 +13,9 @@ from onnx import ModelProto
 
 from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import openvino_session
-from paredown.stages.runtimes.support.in_process import WARM_UP, check, logits, naming, peak_memory
+from paredown.stages.runtimes.support.in_process import WARM_UP, check_onnx_file, logits, naming_the_file, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
-from paredown.stages.runtimes.support.ort_profile import ANCHORS, Names, names_of
+from paredown.stages.runtimes.support.ort_profile import ANCHORS, ExecutedNames, names_of
 from paredown.stages.runtimes.support.timing import rounds_in_turns
 
 NAME = "openvino"
@@ -47,7 +47,7 @@ class OpenVino(ThisMachine, Runtime):
 
     def run(self, model: Path, batches: Iterable[Images], threads: int) -> NDArray[np.float32]:
         """Logits (images, classes). Batches are cut to the file's own size, the last piece is padded."""
-        with usable(model):
+        with usable_model(model):
             compiled, shape = openvino_session.compile_file(model, threads)
             return logits(model, batches, shape, lambda images: first_output(compiled, images))
 
@@ -63,8 +63,8 @@ class OpenVino(ThisMachine, Runtime):
         """
 
         def prepare(model: Path, number: int) -> Callable[[], object]:
-            with usable(model):
-                made = warm(openvino_session.compile_file(model, load.threads, load.batch), [seed, number])
+            with usable_model(model):
+                made = warm_request(openvino_session.compile_file(model, load.threads, load.batch), [seed, number])
             return lambda: made.infer()
 
         return rounds_in_turns(prepare, models, rounds, runs, load.threads)
@@ -75,7 +75,7 @@ class OpenVino(ThisMachine, Runtime):
         OpenVINO tells only means since a file was compiled, so it is compiled anew `BLOCKS` times, and the median
         over those means is taken.
         """
-        with usable(model):
+        with usable_model(model):
             names, each = names_of(model), -(-runs // BLOCKS)
             blocks = [block_times(model, load, each, names) for _ in range(BLOCKS)]
         nodes = {name for block in blocks for name in block}
@@ -83,12 +83,12 @@ class OpenVino(ThisMachine, Runtime):
 
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
-        with usable(model):
+        with usable_model(model):
             return peak_memory(openvino_session.__file__, NAME, model, load)
 
     def executed(self, model: Path) -> list[tuple[str, str]]:
         """(kernel, node name) of all that OpenVINO executes: shows what was fused, and what runs in int8."""
-        with usable(model):
+        with usable_model(model):
             compiled, _ = openvino_session.compile_file(model, 1)
             names = names_of(model)
         facts = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
@@ -96,10 +96,10 @@ class OpenVino(ThisMachine, Runtime):
 
 
 @contextmanager
-def usable(model: Path) -> Iterator[None]:
+def usable_model(model: Path) -> Iterator[None]:
     """Checks the file, and turns a refusal of it into the one line that the user sees."""
-    with naming(model, NAME):
-        check(model)
+    with naming_the_file(model, NAME):
+        check_onnx_file(model)
         yield
 
 
@@ -110,7 +110,7 @@ def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
     return np.array(made.get_output_tensor(0).data)
 
 
-def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
+def warm_request(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
     """A request for the same seeded normal images every time; it has run `WARM_UP` times."""
     compiled, shape = opened
     made = openvino_session.request(compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
@@ -119,22 +119,22 @@ def warm(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
     return made
 
 
-def block_times(model: Path, load: Load, runs: int, names: Names) -> dict[str, float]:
+def block_times(model: Path, load: Load, runs: int, names: ExecutedNames) -> dict[str, float]:
     """Mean ms per node of the file over `runs` runs of a file that was just compiled."""
     opened = openvino_session.compile_file(model, load.threads, load.batch, profile=True)
     executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
-    made = warm(opened, [0])
-    before = means(made)
+    made = warm_request(opened, [0])
+    before = profile_means(made)
     for _ in range(runs):
         made.infer()
     times: dict[str, float] = {}
-    for node, mean in means(made).items():
+    for node, mean in profile_means(made).items():
         name = file_name(executed[node], names)
         times[name] = times.get(name, 0.0) + without_warm_up(before.get(node, mean), mean, runs) / 1e3
     return times
 
 
-def means(made: Any) -> dict[str, int]:
+def profile_means(made: Any) -> dict[str, int]:
     """Microseconds of every executed node: the mean over all runs so far, cut to whole ones."""
     status = openvino_session.package().ProfilingInfo.Status.EXECUTED
     return {i.node_name: i.real_time.microseconds for i in made.get_profiling_info() if i.status == status}
@@ -146,7 +146,7 @@ def without_warm_up(before: float, after: float, runs: int) -> float:
     return max(0.0, total / runs + 0.5)
 
 
-def file_name(executed: Mapping[str, Any], names: Names) -> str:
+def file_name(executed: Mapping[str, Any], names: ExecutedNames) -> str:
     """The name in the file of an executed node (of the anchor of fused ones), or `+<op type>` of an inserted one."""
     originals = executed["originalLayersNames"].astype(str).split(",")
     nodes = [node for name in originals if (node := file_node(name, names))]
@@ -154,7 +154,7 @@ def file_name(executed: Mapping[str, Any], names: Names) -> str:
     return next((str(node.name) for node in [*anchors, *nodes]), f"+{executed['layerType'].astype(str)}")
 
 
-def file_node(original: str, names: Names) -> Any:
+def file_node(original: str, names: ExecutedNames) -> Any:
     """The file's node; OpenVINO splits off the bias, and names the last node by the output of the file."""
     name = original.removesuffix("/WithoutBiases")
     return names.nodes.get(name) or names.producers.get(name)

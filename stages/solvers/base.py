@@ -28,7 +28,7 @@ def differences_needed(avoided: Plan, distance: float) -> int:
     return math.ceil(distance * len(avoided) - 1e-9)
 
 
-def far(choice: Plan, avoid: Iterable[Plan], distance: float) -> bool:
+def is_far(choice: Plan, avoid: Iterable[Plan], distance: float) -> bool:
     """Whether a plan differs from every avoided one in enough of that one's sites; a missing site differs."""
     return all(
         sum(choice.get(site) != name for site, name in avoided.items()) >= differences_needed(avoided, distance)
@@ -36,6 +36,6 @@ def far(choice: Plan, avoid: Iterable[Plan], distance: float) -> bool:
     )
 
 
-def sweep(solver: Solver, problem: Problem, budget: str, values: Iterable[float]) -> list[Solution]:
+def sweep_budgets(solver: Solver, problem: Problem, budget: str, values: Iterable[float]) -> list[Solution]:
     """The best plan at each limit of one budget, in the order given: points of the Pareto front."""
     return [solver.solve(with_limits(problem, {budget: value})) for value in values]

@@ -7,15 +7,15 @@ time and gives the same plan.
 from dataclasses import replace
 from typing import TypeVar
 
-from paredown.stages.solvers.problem import Charge, Factor, Problem, Site
+from paredown.stages.solvers.problem import BorderCharge, CostFactor, Problem, Site
 
-Part = TypeVar("Part", Factor, Charge)
+Part = TypeVar("Part", CostFactor, BorderCharge)
 
 FEW = 32
 """Problems with fewer factors and charges are solved at once in any case."""
 
 
-def parts(problem: Problem) -> tuple[Problem, ...]:
+def problem_parts(problem: Problem) -> tuple[Problem, ...]:
     """The problem once per candidate of the site that most of it depends on; itself where there is no such site."""
     site = _dominant_site(problem)
     return tuple(_only(problem, site, c.name) for c in site.candidates) if site else (problem,)

@@ -14,11 +14,11 @@ import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 from scipy.sparse import csr_array, hstack, vstack
 
-from paredown.stages.solvers.linear_program import Flags, Floats, Linear
+from paredown.stages.solvers.linear_program import Flags, Floats, LinearProgram
 
 
 @dataclass(frozen=True)
-class Rows:
+class ConstraintRows:
     """matrix @ v <= upper + the slack variable number `slack`, where there is one."""
 
     matrix: Floats
@@ -27,7 +27,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Slack:
+class LimitSlack:
     """Variables added to a program: their weights in the objective, their lower bound, and the number of the
     one that is at least as large as all others, where there is one."""
 
@@ -36,7 +36,7 @@ class Slack:
     largest: int | None = None
 
 
-NO_SLACK = Slack()
+NO_SLACK = LimitSlack()
 _OUT_OF_TIME = 1
 """scipy's status of a run that its time limit ended."""
 _SLIGHT = 1e-6
@@ -44,7 +44,7 @@ _SLIGHT = 1e-6
 
 
 @dataclass(frozen=True)
-class Answer:
+class HighsAnswer:
     """The best v found (None: none found), its objective, and the objective that no v can go under."""
 
     values: Floats | None
@@ -75,7 +75,7 @@ class _Program:
     def run(self, active: Flags, whole: bool, gap: float, seconds: float) -> OptimizeResult:
         """The program with its active rows; not `whole`: its linear relaxation."""
         rows = [LinearConstraint(self.matrix[active], -np.inf, self.upper[active])] if active.any() else []
-        with silenced():
+        with silenced_stdout():
             return milp(
                 self.weights,
                 integrality=self.whole * whole,
@@ -85,9 +85,14 @@ class _Program:
             )
 
 
-def minimise(
-    linear: Linear, objective: Floats, rows: list[Rows], gap: float, seconds: float, slack: Slack = NO_SLACK
-) -> Answer:
+def minimise_program(
+    linear: LinearProgram,
+    objective: Floats,
+    rows: list[ConstraintRows],
+    gap: float,
+    seconds: float,
+    slack: LimitSlack = NO_SLACK,
+) -> HighsAnswer:
     """Minimise `objective` (n,) plus the weighted slack under the program's rows and these.
 
     Of many rows few bind, and all of them together are slow. So each block starts with its first row, and
@@ -96,12 +101,12 @@ def minimise(
     """
     stop = time.monotonic() + seconds
     program = _program(linear, objective, rows, slack)
-    active, answer = program.first, Answer(None)
+    active, answer = program.first, HighsAnswer(None)
     for whole in (False, True):
         while True:
             result = program.run(active, whole, gap, stop - time.monotonic())
             if result.x is None:
-                return answer if result.status == _OUT_OF_TIME else Answer(None)
+                return answer if result.status == _OUT_OF_TIME else HighsAnswer(None)
             answer = _answer(result) if whole else answer
             joining = (program.matrix @ result.x > program.upper + _SLIGHT) & ~active
             if not joining.any():
@@ -110,7 +115,7 @@ def minimise(
     return answer
 
 
-def _program(linear: Linear, objective: Floats, rows: list[Rows], slack: Slack) -> _Program:
+def _program(linear: LinearProgram, objective: Floats, rows: list[ConstraintRows], slack: LimitSlack) -> _Program:
     size, extra = objective.size, len(slack.weights)
     structure = _padded(linear.matrix, np.zeros((linear.lower.size, extra)))
     blocks = [_padded(csr_array(block.matrix), _signs(block, extra)) for block in rows]
@@ -130,7 +135,7 @@ def _padded(matrix: csr_array, extra: Floats) -> csr_array:
     return hstack([matrix, csr_array(extra)], format="csr")
 
 
-def _signs(rows: Rows, extra: int) -> Floats:
+def _signs(rows: ConstraintRows, extra: int) -> Floats:
     """(rows, extra) -1 in the column of the block's slack variable."""
     signs = np.zeros((rows.upper.size, extra))
     if rows.slack is not None:
@@ -138,7 +143,7 @@ def _signs(rows: Rows, extra: int) -> Floats:
     return signs
 
 
-def _largest(slack: Slack, size: int) -> list[LinearConstraint]:
+def _largest(slack: LimitSlack, size: int) -> list[LinearConstraint]:
     """Every other slack variable minus the largest one is at most 0."""
     if slack.largest is None:
         return []
@@ -147,13 +152,13 @@ def _largest(slack: Slack, size: int) -> list[LinearConstraint]:
     return [LinearConstraint(_padded(csr_array((len(difference), size)), difference), -np.inf, 0.0)]
 
 
-def _answer(result: OptimizeResult) -> Answer:
+def _answer(result: OptimizeResult) -> HighsAnswer:
     bound = result.mip_dual_bound
-    return Answer(result.x, float(result.fun), -math.inf if bound is None else float(bound))
+    return HighsAnswer(result.x, float(result.fun), -math.inf if bound is None else float(bound))
 
 
 @contextlib.contextmanager
-def silenced() -> Iterator[None]:
+def silenced_stdout() -> Iterator[None]:
     """Send what C code prints to the standard output nowhere: HiGHS prints even with its display off."""
     if sys.stdout is not None:
         sys.stdout.flush()

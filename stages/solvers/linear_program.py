@@ -15,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from paredown.stages.solvers.problem import Charge, Costs, Factor, Pick, Problem, Site, Term, cost_names, owners_first
+from paredown.stages.solvers.problem import (
+    BorderCharge,
+    CostFactor,
+    Costs,
+    Pick,
+    Problem,
+    Site,
+    Term,
+    cost_names,
+    owners_first,
+)
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -23,7 +33,7 @@ Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearProgram:
     """Minimise over v in [0, 1]^n, the first len(column) entries integer, with lower <= matrix @ v <= upper.
 
     `costs` (budgets, n) and `fixed` (budgets,) give every budget's cost, `loss` (n,) the loss. At most one
@@ -85,7 +95,7 @@ class _Part:
             )
 
 
-def linearise(problem: Problem) -> Linear:
+def linearise(problem: Problem) -> LinearProgram:
     """The matrices of a valid problem."""
     pairs = [(site.name, candidate.name) for site in problem.sites for candidate in site.candidates]
     column = {pair: number for number, pair in enumerate(pairs)}
@@ -104,7 +114,7 @@ def linearise(problem: Problem) -> Linear:
     needs = [above[site.name] for site in problem.sites]
     needs += [_union(above[site.name] for site in part.sites) for part in parts]
     certain = [True] * len(problem.sites) + [part.when is None for part in parts]
-    return Linear(
+    return LinearProgram(
         column=column,
         matrix=_matrix(rows, size),
         lower=np.array([row.lower for row in rows]),
@@ -133,18 +143,18 @@ def _union(sets: Iterable[frozenset[Pick]]) -> frozenset[Pick]:
 def _parts(problem: Problem, first: int) -> list[_Part]:
     sites = {site.name: site for site in problem.sites}
     parts: list[_Part] = []
-    listed: tuple[Factor | Charge, ...] = (*problem.factors, *problem.charges)
+    listed: tuple[CostFactor | BorderCharge, ...] = (*problem.factors, *problem.charges)
     for one in listed:
         names = tuple(sorted({name for costs in one.table.values() for name in costs}))
         table, labels = _merged(_dense(one, [sites[name] for name in one.sites], names))
         if table.any():
-            when = one.when if isinstance(one, Charge) else None
+            when = one.when if isinstance(one, BorderCharge) else None
             parts.append(_Part(tuple(sites[name] for name in one.sites), names, table, labels, first, when))
             first += table[0].size
     return parts
 
 
-def _dense(factor: Factor | Charge, sites: list[Site], names: tuple[str, ...]) -> Floats:
+def _dense(factor: CostFactor | BorderCharge, sites: list[Site], names: tuple[str, ...]) -> Floats:
     """(budgets, candidates of site 1, candidates of site 2, ...)"""
     position = [{candidate.name: i for i, candidate in enumerate(site.candidates)} for site in sites]
     table = np.zeros((len(names), *(len(site.candidates) for site in sites)))

@@ -9,23 +9,23 @@ from itertools import pairwise
 import numpy as np
 from pydantic import Field
 
-from paredown.stages.solvers.base import Solver, differences_needed, far
-from paredown.stages.solvers.decomposition import parts
-from paredown.stages.solvers.highs import Answer, Rows, Slack, minimise
-from paredown.stages.solvers.linear_program import Floats, Linear, linearise
+from paredown.stages.solvers.base import Solver, differences_needed, is_far
+from paredown.stages.solvers.decomposition import problem_parts
+from paredown.stages.solvers.highs import ConstraintRows, HighsAnswer, LimitSlack, minimise_program
+from paredown.stages.solvers.linear_program import Floats, LinearProgram, linearise
 from paredown.stages.solvers.problem import (
     TOLERANCE,
     Plan,
     Problem,
     Solution,
-    bounds,
-    cost,
-    excess,
     first_plan,
-    holds,
-    loss,
-    reached,
-    validate,
+    holds_limits,
+    limit_bounds,
+    limit_excess,
+    plan_cost,
+    plan_loss,
+    reached_costs,
+    validate_problem,
     with_limits,
 )
 
@@ -51,7 +51,7 @@ class Milp(Solver):
         One program per part of the problem is solved where the limits can be held, else two more, and one per violated
         limit.
         """
-        validate(problem)
+        validate_problem(problem)
         began = time.perf_counter()
         choice, gap = self._held(problem, avoid, distance)
         least: dict[str, float] = {}
@@ -65,9 +65,9 @@ class Milp(Solver):
             least, gap = self._least(problem, linear, choice), answer.gap
         return Solution(
             choice=choice,
-            loss=loss(problem, choice),
-            costs=cost(problem, choice),
-            feasible=holds(problem, choice) and far(choice, avoid, distance),
+            loss=plan_loss(problem, choice),
+            costs=plan_cost(problem, choice),
+            feasible=holds_limits(problem, choice) and is_far(choice, avoid, distance),
             least=least,
             gap=gap,
             seconds=time.perf_counter() - began,
@@ -75,52 +75,56 @@ class Milp(Solver):
 
     def _held(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> tuple[dict[str, str] | None, float]:
         """The best of all parts' plans that hold the limits (None: there is none), and the gap that it is proved to."""
-        plans, gap, share = list[dict[str, str]](), 0.0, parts(problem)
+        plans, gap, share = list[dict[str, str]](), 0.0, problem_parts(problem)
         for part in share:
             began, linear = time.perf_counter(), linearise(part)
             answer = self._best(linear, part.limits, _apart(linear, avoid, distance), self.seconds / len(share))
             choice = _plan(linear, answer)
-            if choice is not None and holds(part, choice) and far(choice, avoid, distance):
+            if choice is not None and holds_limits(part, choice) and is_far(choice, avoid, distance):
                 plans.append(choice)
                 gap = max(gap, answer.gap)
             elif time.perf_counter() - began >= self.seconds / len(share):
                 gap = math.inf  # The time limit struck: there may be a plan.
         return min(plans, key=lambda plan: _rank(problem, plan), default=None), gap
 
-    def _best(self, linear: Linear, limits: Mapping[str, float], apart: Rows, seconds: float) -> Answer:
+    def _best(
+        self, linear: LinearProgram, limits: Mapping[str, float], apart: ConstraintRows, seconds: float
+    ) -> HighsAnswer:
         """Least loss under the limits; of equally good plans, the cheaper one."""
         rows = [_limit_rows(linear, limit, value) for limit, value in limits.items()]
-        return minimise(linear, _objective(linear), [*rows, apart], self.gap, seconds)
+        return minimise_program(linear, _objective(linear), [*rows, apart], self.gap, seconds)
 
-    def _over(self, linear: Linear, limits: Mapping[str, float], apart: Rows) -> Answer:
+    def _over(self, linear: LinearProgram, limits: Mapping[str, float], apart: ConstraintRows) -> HighsAnswer:
         """Least largest excess over the limits, then the least sum of them, whatever the loss."""
         rows = [
             replace(_limit_rows(linear, limit, value), slack=number)
             for number, (limit, value) in enumerate(limits.items())
         ]
-        slack = Slack(weights=(*[_SUM] * len(limits), 1.0), largest=len(limits))
-        return minimise(linear, np.zeros_like(linear.loss), [*rows, apart], self.gap, self.seconds, slack)
+        slack = LimitSlack(weights=(*[_SUM] * len(limits), 1.0), largest=len(limits))
+        return minimise_program(linear, np.zeros_like(linear.loss), [*rows, apart], self.gap, self.seconds, slack)
 
-    def _nearest(self, problem: Problem, linear: Linear, apart: Rows, over: Answer) -> tuple[dict[str, str], Answer]:
+    def _nearest(
+        self, problem: Problem, linear: LinearProgram, apart: ConstraintRows, over: HighsAnswer
+    ) -> tuple[dict[str, str], HighsAnswer]:
         """Among the plans with no more excess than the one in `over`, the one with the least loss."""
         nearest = _plan(linear, over)
-        if nearest is None or holds(problem, nearest):  # The time limit struck: nothing is proved.
-            return nearest or first_plan(problem), Answer(None)
-        ratios = excess(problem, nearest)
+        if nearest is None or holds_limits(problem, nearest):  # The time limit struck: nothing is proved.
+            return nearest or first_plan(problem), HighsAnswer(None)
+        ratios = limit_excess(problem, nearest)
         limits = {limit: value * (1 + ratios[limit]) for limit, value in problem.limits.items()}
         answer = self._best(linear, limits, apart, self.seconds)
         choice = _plan(linear, answer)
-        if choice is None or not holds(with_limits(problem, limits), choice):
-            return nearest, Answer(None)
+        if choice is None or not holds_limits(with_limits(problem, limits), choice):
+            return nearest, HighsAnswer(None)
         return choice, max(answer, over, key=lambda each: each.gap)
 
-    def _least(self, problem: Problem, linear: Linear, choice: Plan) -> dict[str, float]:
+    def _least(self, problem: Problem, linear: LinearProgram, choice: Plan) -> dict[str, float]:
         """Per limit that the plan violates, the least cost of any plan (a lower bound after a time limit)."""
         least: dict[str, float] = {}
-        for limit in (limit for limit, over in excess(problem, choice).items() if over > TOLERANCE):
+        for limit in (limit for limit, over in limit_excess(problem, choice).items() if over > TOLERANCE):
             rows = replace(_limit_rows(linear, limit, problem.limits[limit], prune=False), slack=0)
-            slack = Slack(weights=(1.0,), lower=-math.inf)
-            answer = minimise(linear, np.zeros_like(linear.loss), [rows], _PROOF, self.seconds, slack)
+            slack = LimitSlack(weights=(1.0,), lower=-math.inf)
+            answer = minimise_program(linear, np.zeros_like(linear.loss), [rows], _PROOF, self.seconds, slack)
             ratio = answer.objective if answer.gap <= 2 * _PROOF else answer.bound
             if math.isfinite(ratio):
                 least[limit] = (1 + ratio) * problem.limits[limit]
@@ -129,17 +133,17 @@ class Milp(Solver):
 
 def _rank(problem: Problem, plan: Plan) -> tuple[float, float]:
     """Loss, then how far the limits are used up."""
-    costs = cost(problem, plan)
-    return loss(problem, plan), sum(reached(costs, limit) / value for limit, value in problem.limits.items())
+    costs = plan_cost(problem, plan)
+    return plan_loss(problem, plan), sum(reached_costs(costs, limit) / value for limit, value in problem.limits.items())
 
 
-def _plan(linear: Linear, answer: Answer) -> dict[str, str] | None:
+def _plan(linear: LinearProgram, answer: HighsAnswer) -> dict[str, str] | None:
     if answer.values is None:
         return None
     return {site: name for (site, name), number in linear.column.items() if answer.values[number] > 0.5}
 
 
-def _objective(linear: Linear) -> Floats:
+def _objective(linear: LinearProgram) -> Floats:
     """(n,) the loss, and far under it the costs: each budget family relative to the range it can take."""
     starts = np.append(linear.groups, linear.loss.size)
     ranges = np.array([np.ptp(linear.loss[a:b]) for a, b in pairwise(starts)])
@@ -152,21 +156,21 @@ def _objective(linear: Linear) -> Floats:
     return _UNIT * (linear.loss / typical + _TIE * tie)
 
 
-def _limit_rows(linear: Linear, limit: str, value: float, prune: bool = True) -> Rows:
+def _limit_rows(linear: LinearProgram, limit: str, value: float, prune: bool = True) -> ConstraintRows:
     """Relative cost minus one, at most 0, of every budget that a limit bounds.
 
     Budgets under another one in every plan are left out, and with `prune` those always under the limit too.
     """
-    chosen = [number for number, budget in enumerate(linear.cost_names) if bounds(limit, budget)]
+    chosen = [number for number, budget in enumerate(linear.cost_names) if limit_bounds(limit, budget)]
     costs, fixed = linear.costs[chosen], linear.fixed[chosen]
     if prune:
         risky = linear.ceiling(costs) + fixed > value
         costs, fixed = costs[risky], fixed[risky]
     kept = _undominated(linear, costs, fixed)
-    return Rows(costs[kept] / value, 1 - fixed[kept] / value)
+    return ConstraintRows(costs[kept] / value, 1 - fixed[kept] / value)
 
 
-def _undominated(linear: Linear, costs: Floats, fixed: Floats) -> list[int]:
+def _undominated(linear: LinearProgram, costs: Floats, fixed: Floats) -> list[int]:
     """The rows that no other kept row is at least as large as in every plan."""
     kept = list(range(len(costs)))
     for row in range(len(costs)):
@@ -177,12 +181,12 @@ def _undominated(linear: Linear, costs: Floats, fixed: Floats) -> list[int]:
     return kept
 
 
-def _apart(linear: Linear, avoid: tuple[Plan, ...], distance: float) -> Rows:
+def _apart(linear: LinearProgram, avoid: tuple[Plan, ...], distance: float) -> ConstraintRows:
     """Each avoided plan shares at most so many picks with the answer."""
     shared = np.zeros((len(avoid), linear.loss.size))
     for row, plan in enumerate(avoid):
         shared[row, [linear.column[pick] for pick in plan.items() if pick in linear.column]] = 1.0
-    return Rows(shared, np.array([float(len(plan) - differences_needed(plan, distance)) for plan in avoid]))
+    return ConstraintRows(shared, np.array([float(len(plan) - differences_needed(plan, distance)) for plan in avoid]))
 
 
 PLUGIN = Milp

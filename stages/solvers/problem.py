@@ -66,7 +66,7 @@ def transform_and_place(site: str) -> tuple[str, str]:
 
 
 @dataclass(frozen=True)
-class Factor:
+class CostFactor:
     """What candidates of several sites cost together, beyond their unary costs.
 
     `table` maps one candidate name per site in `sites` (same order) to costs; a combination that is not
@@ -83,7 +83,7 @@ Term = frozenset[Pick]
 
 
 @dataclass(frozen=True)
-class Charge:
+class BorderCharge:
     """Costs, none of them negative, that a plan pays once where one of the occasions `when` comes true.
 
     An occasion comes true where a plan has a pick of each of its terms; in no plan may two occasions. `table` lists
@@ -102,10 +102,10 @@ class Problem:
     """Sites, factors and hard limits per budget (same units as the costs)."""
 
     sites: tuple[Site, ...]
-    factors: tuple[Factor, ...] = ()
+    factors: tuple[CostFactor, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     fixed: Costs = field(default_factory=dict)
-    charges: tuple[Charge, ...] = ()
+    charges: tuple[BorderCharge, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -129,17 +129,17 @@ class Solution:
     seconds: float = 0.0
 
 
-def bounds(limit: str, budget: str) -> bool:
+def limit_bounds(limit: str, budget: str) -> bool:
     """Whether a limit bounds a budget: `latency` bounds `latency`, `memory` bounds every `memory@<step>`."""
     return budget == limit or budget.startswith(f"{limit}@")
 
 
-def reached(costs: Costs, limit: str) -> float:
+def reached_costs(costs: Costs, limit: str) -> float:
     """The largest cost that a limit bounds; 0 where there is none."""
-    return max((value for budget, value in costs.items() if bounds(limit, budget)), default=0.0)
+    return max((value for budget, value in costs.items() if limit_bounds(limit, budget)), default=0.0)
 
 
-def cost(problem: Problem, choice: Mapping[str, str]) -> dict[str, float]:
+def plan_cost(problem: Problem, choice: Mapping[str, str]) -> dict[str, float]:
     """Predicted cost of a plan per budget; a budget that nothing in the plan touches is left out."""
     total: defaultdict[str, float] = defaultdict(float, problem.fixed)
     picked = (c.costs for s in problem.sites for c in s.candidates if choice.get(s.name) == c.name)
@@ -159,20 +159,20 @@ def _joint(problem: Problem, choice: Mapping[str, str]) -> Iterator[Costs]:
             yield charge.table.get(tuple(choice[site] for site in charge.sites), {})
 
 
-def loss(problem: Problem, choice: Mapping[str, str]) -> float:
+def plan_loss(problem: Problem, choice: Mapping[str, str]) -> float:
     """Predicted loss of a plan, in nats over the original."""
     return sum(c.loss for s in problem.sites for c in s.candidates if choice.get(s.name) == c.name)
 
 
-def excess(problem: Problem, choice: Mapping[str, str]) -> dict[str, float]:
+def limit_excess(problem: Problem, choice: Mapping[str, str]) -> dict[str, float]:
     """How far a plan is over each limit, relative to the limit; 0 where it holds."""
-    costs = cost(problem, choice)
-    return {limit: max(0.0, reached(costs, limit) / value - 1) for limit, value in problem.limits.items()}
+    costs = plan_cost(problem, choice)
+    return {limit: max(0.0, reached_costs(costs, limit) / value - 1) for limit, value in problem.limits.items()}
 
 
-def holds(problem: Problem, choice: Mapping[str, str]) -> bool:
+def holds_limits(problem: Problem, choice: Mapping[str, str]) -> bool:
     """Whether a plan is predicted to hold every limit."""
-    return all(over <= TOLERANCE for over in excess(problem, choice).values())
+    return all(over <= TOLERANCE for over in limit_excess(problem, choice).values())
 
 
 def with_limits(problem: Problem, limits: Mapping[str, float]) -> Problem:
@@ -193,12 +193,12 @@ def owners_first(problem: Problem) -> tuple[Site, ...]:
     return tuple(order.values())
 
 
-def exists(site: Site, choice: Mapping[str, str]) -> bool:
+def site_exists(site: Site, choice: Mapping[str, str]) -> bool:
     """Whether a site is there in a plan that already decides the site's owner."""
     return site.owner is None or choice.get(site.owner[0]) == site.owner[1]
 
 
-def allowed(site: Site, choice: Mapping[str, str], needed: Collection[Pick]) -> tuple[Candidate, ...]:
+def allowed_candidates(site: Site, choice: Mapping[str, str], needed: Collection[Pick]) -> tuple[Candidate, ...]:
     """The candidates that fit a plan which already decides some sites: those that earlier picks need, where they need
     any, else those whose own needs are met or can still be."""
     wanted = tuple(c for c in site.candidates if (site.name, c.name) in needed)
@@ -219,7 +219,7 @@ def first_plan(problem: Problem) -> dict[str, str]:
     """The plan that picks every existing site's first candidate."""
     choice: dict[str, str] = {}
     for site in owners_first(problem):
-        if exists(site, choice):
+        if site_exists(site, choice):
             choice[site.name] = site.candidates[0].name
     return choice
 
@@ -228,7 +228,7 @@ def is_plan(problem: Problem, choice: Mapping[str, str]) -> bool:
     """Whether `choice` picks one known candidate for each existing site, with what it needs, and nothing else."""
     known: dict[str, str] = {}
     for site in owners_first(problem):
-        if exists(site, known):
+        if site_exists(site, known):
             picked = next((c for c in site.candidates if c.name == choice.get(site.name)), None)
             if picked is None or (picked.needs and not set(picked.needs) & set(choice.items())):
                 return False
@@ -236,7 +236,7 @@ def is_plan(problem: Problem, choice: Mapping[str, str]) -> bool:
     return known == dict(choice)
 
 
-def validate(problem: Problem) -> None:
+def validate_problem(problem: Problem) -> None:
     """Raise ValueError, naming the part, unless the problem is well formed."""
     names = [site.name for site in problem.sites]
     if not names:
@@ -269,13 +269,13 @@ def _check_site(site: Site, known: Mapping[str, set[str]]) -> None:
         _finite(f"candidate '{candidate.name}' of '{site.name}'", {"loss": candidate.loss, **candidate.costs})
 
 
-def _check_factor(factor: Factor, known: Mapping[str, set[str]]) -> None:
+def _check_factor(factor: CostFactor, known: Mapping[str, set[str]]) -> None:
     if not factor.sites:
         raise ValueError("a factor names no site; what every plan costs belongs into the fixed costs")
     _check_table(f"the factor over {factor.sites}", factor.sites, factor.table, known)
 
 
-def _check_charge(charge: Charge, known: Mapping[str, set[str]]) -> None:
+def _check_charge(charge: BorderCharge, known: Mapping[str, set[str]]) -> None:
     where = f"the charge over {charge.sites}"
     for site, name in (pick for occasion in charge.when for term in occasion for pick in term):
         if name not in known.get(site, ()):
@@ -306,13 +306,13 @@ def _check_limits(problem: Problem) -> None:
     for limit, value in problem.limits.items():
         if not value > 0:
             raise ValueError(f"the limit '{limit}' is {value}; limits are positive")
-        if not any(bounds(limit, budget) for budget in names):
+        if not any(limit_bounds(limit, budget) for budget in names):
             raise ValueError(f"the limit '{limit}' bounds no cost; costs are: {', '.join(names) or 'none'}")
 
 
 def cost_names(problem: Problem) -> tuple[str, ...]:
     """Every budget that something costs, sorted."""
-    parts: tuple[Factor | Charge, ...] = (*problem.factors, *problem.charges)
+    parts: tuple[CostFactor | BorderCharge, ...] = (*problem.factors, *problem.charges)
     tables = (costs for part in parts for costs in part.table.values())
     unary = (candidate.costs for site in problem.sites for candidate in site.candidates)
     return tuple(sorted({budget for costs in (problem.fixed, *unary, *tables) for budget in costs}))

@@ -9,7 +9,7 @@ from operator import itemgetter
 import numpy as np
 from pydantic import Field
 
-from paredown.stages.solvers.base import Solver, far
+from paredown.stages.solvers.base import Solver, is_far
 from paredown.stages.solvers.problem import (
     TOLERANCE,
     Candidate,
@@ -18,15 +18,15 @@ from paredown.stages.solvers.problem import (
     Problem,
     Site,
     Solution,
-    allowed,
-    cost,
-    excess,
-    exists,
-    holds,
-    loss,
+    allowed_candidates,
+    holds_limits,
+    limit_excess,
     owners_first,
+    plan_cost,
+    plan_loss,
+    site_exists,
     still_needed,
-    validate,
+    validate_problem,
 )
 
 Score = tuple[bool, float, float]
@@ -42,15 +42,15 @@ class RandomSearch(Solver):
 
     def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
         """See `Solver`."""
-        validate(problem)
+        validate_problem(problem)
         began = time.perf_counter()
         tried = islice(self._trails(problem, avoid, distance), self.evaluations)
         _, choice = min(tried, key=itemgetter(0))
         return Solution(
             choice=choice,
-            loss=loss(problem, choice),
-            costs=cost(problem, choice),
-            feasible=holds(problem, choice) and far(choice, avoid, distance),
+            loss=plan_loss(problem, choice),
+            costs=plan_cost(problem, choice),
+            feasible=holds_limits(problem, choice) and is_far(choice, avoid, distance),
             gap=math.inf,
             seconds=time.perf_counter() - began,
         )
@@ -74,8 +74,8 @@ class RandomSearch(Solver):
 
 
 def _score(problem: Problem, plan: Plan, avoid: tuple[Plan, ...], distance: float) -> Score:
-    over = max(excess(problem, plan).values(), default=0.0)
-    return not far(plan, avoid, distance), over if over > TOLERANCE else 0.0, loss(problem, plan)
+    over = max(limit_excess(problem, plan).values(), default=0.0)
+    return not is_far(plan, avoid, distance), over if over > TOLERANCE else 0.0, plan_loss(problem, plan)
 
 
 def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict[str, str]:
@@ -83,8 +83,8 @@ def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict
     plan: dict[str, str] = {}
     needed: set[Pick] = set()
     for site in order:
-        if exists(site, plan):
-            free = allowed(site, plan, needed)
+        if site_exists(site, plan):
+            free = allowed_candidates(site, plan, needed)
             picked = next((c for c in free if c.name == kept.get(site.name)), None) or _any(free, rng)
             plan[site.name] = picked.name
             needed |= still_needed(picked, plan)

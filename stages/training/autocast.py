@@ -9,13 +9,13 @@ from pathlib import Path
 
 import torch
 
-from paredown.stages.runtimes.support.machine import cpuinfo, processor
+from paredown.stages.runtimes.support.machine import cpuinfo, processor_name
 
 
 def remembered(folder: Path, question: str, probe: Callable[[], bool]) -> bool:
     """What `probe` says to this question on this processor, with so many threads and this torch: it is called the first
     time, and its answer is kept as a file in `folder`."""
-    whole = f"{processor()} {torch.get_num_threads()} {torch.__version__} {question}"
+    whole = f"{processor_name()} {torch.get_num_threads()} {torch.__version__} {question}"
     file = folder / hashlib.sha256(whole.encode()).hexdigest()
     if not file.exists():
         with torch.random.fork_rng():  # what the probe draws must not be missing when the answer is known

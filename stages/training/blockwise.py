@@ -23,16 +23,18 @@ RIDGE = 1e-3
 
 
 @dataclass(frozen=True)
-class Features:
+class BlockFeatures:
     """What a block reads (N, *shape_in) and computes (N, *shape_out) in the teacher."""
 
     inputs: Tensor
     outputs: Tensor
 
-    def split(self) -> "tuple[Features, Features]":
+    def split(self) -> "tuple[BlockFeatures, BlockFeatures]":
         """The first 80 % to learn from, and the others to judge by."""
         cut = max(1, round(len(self.inputs) * (1 - HELD_OUT)))
-        return Features(self.inputs[:cut], self.outputs[:cut]), Features(self.inputs[cut:], self.outputs[cut:])
+        return BlockFeatures(self.inputs[:cut], self.outputs[:cut]), BlockFeatures(
+            self.inputs[cut:], self.outputs[cut:]
+        )
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:
         """(inputs, outputs) of at most `BATCH` images, in order."""
@@ -43,7 +45,7 @@ class _EnoughError(Exception):
     """Ends a forward pass behind the block."""
 
 
-def record(teacher: nn.Module, first: str, last: str, batches: Iterable[Tensor]) -> Features:
+def record_features(teacher: nn.Module, first: str, last: str, batches: Iterable[Tensor]) -> BlockFeatures:
     """What the first block reads and what the last one (often the same) computes on batches of images; nothing behind
     it is computed."""
     seen: list[tuple[Tensor, Tensor]] = []
@@ -64,10 +66,10 @@ def record(teacher: nn.Module, first: str, last: str, batches: Iterable[Tensor])
                 teacher(batch.to(training_device()))
     for hook in hooks:
         hook.remove()
-    return Features(*(torch.cat(part).clone() for part in zip(*seen, strict=True)))
+    return BlockFeatures(*(torch.cat(part).clone() for part in zip(*seen, strict=True)))
 
 
-def relative_error(module: nn.Module, features: Features) -> float:
+def relative_error(module: nn.Module, features: BlockFeatures) -> float:
     """Squared error over the variance of what the teacher computes; 1 is no better than a constant."""
     module.eval()
     with torch.inference_mode():
@@ -75,7 +77,7 @@ def relative_error(module: nn.Module, features: Features) -> float:
     return wrong / (float(features.outputs.var(correction=0)) * features.outputs.numel() + 1e-12)
 
 
-def learn(module: nn.Module, features: Features, steps: int, lr: float, seed: int) -> None:
+def train_replacement(module: nn.Module, features: BlockFeatures, steps: int, lr: float, seed: int) -> None:
     """Train in place to compute the features' outputs; a module without parameters has nothing to learn."""
     if steps and list(module.parameters()):
         generator = torch.Generator().manual_seed(seed)
@@ -94,7 +96,7 @@ def learn(module: nn.Module, features: Features, steps: int, lr: float, seed: in
     reestimate(module, (x for x, _ in features.batches()))
 
 
-def fit_last(module: nn.Module, features: Features) -> None:
+def fit_last_layer(module: nn.Module, features: BlockFeatures) -> None:
     """Solve the last convolution by least squares, its batch norm set so that it passes the solution on.
 
     What the block computes without that convolution (its shortcut) is taken off the target; what a closing activation

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
-from paredown.models.compression.resolution import shrink
+from paredown.models.compression.resolution import shrink_image
 from paredown.models.compression.supernet import KEEP
 from paredown.models.network.batch_norm import batch_norm_pairs
 from paredown.models.network.layers import ChannelGroup
@@ -95,7 +95,7 @@ class Distillation:
         with torch.no_grad():
             answer = self.teacher(images)
         logits, w = student(images), self.weights
-        loss = w.logits * soft_loss(logits, answer, w.temperature) + w.labels * cross_entropy(logits, labels)
+        loss = w.logits * softened_loss(logits, answer, w.temperature) + w.labels * cross_entropy(logits, labels)
         return loss + w.features * self._feature_loss() if self.points else loss
 
     def _feature_loss(self) -> Tensor:
@@ -106,7 +106,7 @@ class Distillation:
                 continue  # a transform changed this width and does not say which channels stay
             wanted = self.wanted[name][:, kept]
             if wanted.shape[2:] != self.learnt[name].shape[2:]:  # the student's images are smaller
-                wanted = shrink(wanted, self.learnt[name].shape[2:])
+                wanted = shrink_image(wanted, self.learnt[name].shape[2:])
             errors.append((self.learnt[name] - wanted).square().mean() / (wanted.var() + 1e-6))
         return torch.stack(errors).mean() if errors else torch.zeros(())
 
@@ -116,7 +116,7 @@ class Distillation:
             hook.remove()
 
 
-def soft_loss(logits: Tensor, answer: Tensor, temperature: float) -> Tensor:
+def softened_loss(logits: Tensor, answer: Tensor, temperature: float) -> Tensor:
     """KL divergence at a temperature, scaled so that its gradient does not depend on it."""
     soft = [log_softmax(x.float() / temperature, dim=1) for x in (logits, answer)]
     return kl_div(soft[0], soft[1], reduction="batchmean", log_target=True) * temperature**2

@@ -10,16 +10,16 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from paredown.models.compression.sparsity_masks import reapply
-from paredown.models.data.dataset import Data, Split
-from paredown.stages.products.training_curve import Epoch
+from paredown.models.compression.sparsity_masks import reapply_masks
+from paredown.models.data.dataset import ImageData, Split
+from paredown.stages.products.training_curve import TrainingEpoch
 from paredown.stages.training.autocast import bf16_pays, remembered
 from paredown.stages.training.device import computes_on, rank_and_size, training_device
 from paredown.stages.training.schedule import Schedule, learning_rate_share
 from paredown.stages.training.task import TrainingTask
 
 
-def train(module: nn.Module, task: TrainingTask) -> list[Epoch]:
+def train_network(module: nn.Module, task: TrainingTask) -> list[TrainingEpoch]:
     """Train in place; the module ends with the averaged weights of its best epoch on validation.
 
     Zeros of the task's masks stay zero throughout; an epoch counts as best only once they are all there. Every
@@ -40,7 +40,7 @@ def train(module: nn.Module, task: TrainingTask) -> list[Epoch]:
     return run.curve
 
 
-def accuracy(module: nn.Module, data: Data, split: Split, batch: int = 64) -> float:
+def accuracy(module: nn.Module, data: ImageData, split: Split, batch: int = 64) -> float:
     """Points (0 to 100) of a module on a split."""
     module.eval()
     device, right = next(module.parameters()).device, 0
@@ -64,7 +64,7 @@ class _TrainingRun:
         self.rank, self.size = rank_and_size()
         self.average = copy.deepcopy(module).eval()
         self.optimizer = torch.optim.AdamW(_parameters(module, task.schedule))
-        self.epoch, self.step, self.curve = 0, 0, list[Epoch]()
+        self.epoch, self.step, self.curve = 0, 0, list[TrainingEpoch]()
         self.best: dict[str, Tensor] | None = None
         self.bf16 = task.schedule.bf16
         self.masks = dict[str, Tensor]()
@@ -78,7 +78,7 @@ class _TrainingRun:
         seconds = time.monotonic() - start
         self._keep_if_best(epoch, points)
         on = computes_on()
-        self.curve.append(Epoch(self.task.phase, epoch + 1, loss, points, seconds, bool(self.bf16), **on))
+        self.curve.append(TrainingEpoch(self.task.phase, epoch + 1, loss, points, seconds, bool(self.bf16), **on))
         self.epoch = epoch + 1
 
     def _pass_over_images(self, epoch: int) -> float:
@@ -88,7 +88,7 @@ class _TrainingRun:
         self.module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.module.train()
         self.masks = self.task.masks.apply(self.module, epoch)
-        reapply(self.average, self.masks)
+        reapply_masks(self.average, self.masks)
         batches = self.task.data.training_batches(schedule.batch, epoch, self.task.seed, self.rank, self.size)
         for index, (images, labels, _) in enumerate(batches):
             total += self._step(images, labels)
@@ -115,7 +115,7 @@ class _TrainingRun:
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.optimizer.step()
-        reapply(self.module, self.masks)
+        reapply_masks(self.module, self.masks)
         self.step += 1
         self._update_average()
         return float(loss.detach())
@@ -183,7 +183,7 @@ class _TrainingRun:
         self.average.load_state_dict(saved["average"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.best, self.epoch, self.step, self.bf16 = (saved[k] for k in ("best", "epoch", "step", "bf16"))
-        self.curve = [Epoch(**entry) for entry in saved["curve"]]
+        self.curve = [TrainingEpoch(**entry) for entry in saved["curve"]]
 
 
 def _parameters(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
-from paredown.models.compression.qdq import quantize, quantized_values
+from paredown.models.compression.qdq import insert_qdq, quantized_values
 from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.network.batch_norm import fold_batch_norm, reestimate
-from paredown.models.network.trace import Network, analyse
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import Network, analyse_network
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, load_weights
@@ -24,10 +24,10 @@ from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.plan import Plan
-from paredown.stages.transforms.loading import engine_of, profiled_transforms, sparse_layers
+from paredown.stages.transforms.loading import engine_of_transforms, profiled_transforms, sparse_layers
 
 
-def surgery(state: State, data: Data, dense: bool = False) -> nn.Module:
+def apply_plan(state: State, data: ImageData, dense: bool = False) -> nn.Module:
     """The original with the plan applied, its weights those of the original that are left; `dense`: without the plan's
     zeros."""
     choice = Plan.load(state.product("plan")).choice
@@ -43,15 +43,15 @@ def planned_zeros(state: State) -> dict[str, Sparsity]:
     return sparse_layers(profiled_transforms(state), Plan.load(state.product("plan")).choice)
 
 
-def compressed(state: State, data: Data) -> nn.Module:
+def compressed(state: State, data: ImageData) -> nn.Module:
     """The student with the weights that `compress` left."""
-    module = surgery(state, data)
+    module = apply_plan(state, data)
     load_weights(module, state.product("compressed") / "weights.safetensors")
     return module
 
 
 @dataclass(frozen=True)
-class Lowered:
+class LoweredStudent:
     """A trained student: folded, traced and as fp32 ONNX, with the layers that become int8 with weights of `bits`."""
 
     network: Network
@@ -60,9 +60,9 @@ class Lowered:
     bits: int
 
     @classmethod
-    def of(cls, module: nn.Module, state: State) -> "Lowered":
-        network = analyse(module, state.image_shape)
-        model = export(network.module, network.shape, state.target.batch)
+    def of(cls, module: nn.Module, state: State) -> "LoweredStudent":
+        network = analyse_network(module, state.image_shape)
+        model = export_onnx(network.module, network.shape, state.target.batch)
         # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
         pairs = zip(network.layers, Plan.load(state.product("plan")).layers, strict=True)
         int8 = tuple(layer.name for layer, planned in pairs if planned.bits == 8)
@@ -88,20 +88,20 @@ class Lowered:
         return imitate_int8(self.network.graph, ranges, self.int8, self.bits)
 
     def artifact(self, ranges: dict[str, Range]) -> ModelProto:
-        return quantize(self.model, self.int8, ranges, self.bits) if self.int8 else self.model
+        return insert_qdq(self.model, self.int8, ranges, self.bits) if self.int8 else self.model
 
 
 def planned_engine(state: State) -> Engine:
     """The engine that calibrated the original."""
-    return engine_of(profiled_transforms(state), state.root)
+    return engine_of_transforms(profiled_transforms(state), state.root)
 
 
-def calibration(data: Data) -> list[Tensor]:
+def calibration(data: ImageData) -> list[Tensor]:
     """The calibration images in batches of at most 32, (N, 3, H, W)."""
     return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
 
 
-def reestimate_batch_norm(module: nn.Module, data: Data, batches: int, seed: int) -> None:
+def reestimate_batch_norm(module: nn.Module, data: ImageData, batches: int, seed: int) -> None:
     """Replaces the batch norms' statistics by averages over the first `batches` batches of 32 training images."""
     few = itertools.islice(data.training_batches(32, 0, seed), batches)
     reestimate(module, (images for images, _, _ in few))

@@ -7,8 +7,8 @@ from pathlib import Path
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from paredown.models.compression.sparsity_masks import Masks
-from paredown.models.data.dataset import Data
+from paredown.models.compression.sparsity_masks import SparsityMasks
+from paredown.models.data.dataset import ImageData
 from paredown.models.progress import Progress
 from paredown.stages.training.schedule import Schedule
 
@@ -22,14 +22,14 @@ class TrainingTask:
     bf16 into `cache`."""
 
     phase: str
-    data: Data
+    data: ImageData
     schedule: Schedule
     loss: Loss
     folder: Path
     cache: Path
     seed: int
     progress: Progress
-    masks: Masks = field(default_factory=Masks)
+    masks: SparsityMasks = field(default_factory=SparsityMasks)
 
 
 def supervised(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ SHOWN = 3
 """Layers that are named where a pattern matches none."""
 
 
-def matched(names: Sequence[str], said: Mapping[str, T], option: str, strict: bool = True) -> dict[str, T]:
+def matched_layers(names: Sequence[str], said: Mapping[str, T], option: str, strict: bool = True) -> dict[str, T]:
     """What `said` has for each name: the first key that is the name, or a regular expression for all of it.
 
     Raises InputError for a key that is no regular expression, or, where `strict`, that fits no name.

@@ -16,7 +16,7 @@ from paredown.stages.solvers.problem import Choice, transform_and_place
 from paredown.stages.transforms.base import Transform
 
 
-class Unknown(Transform):
+class UnknownTransform(Transform):
     """Stands for a transform of another's file or package, of which only sites are known: reports ask nothing else."""
 
     FEATURE: ClassVar[str] = ""
@@ -27,7 +27,7 @@ def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[
     whose options are wrong, MissingError where one is not installed."""
     try:
         made: dict[str, Transform] = {
-            name: plugins.make("transforms", name, options, root) for name, options in named.items()
+            name: plugins.make_plugin("transforms", name, options, root) for name, options in named.items()
         }
     except InputError as error:
         raise InputError(f"profile.transforms: {error}") from error
@@ -52,17 +52,19 @@ def needed_products(named: Sequence[str], root: Path) -> tuple[str, ...]:
     needed: dict[str, None] = {}
     for name in named:
         try:
-            needed |= dict.fromkeys(plugins.load("transforms", name, root).NEEDS)
+            needed |= dict.fromkeys(plugins.load_plugin("transforms", name, root).NEEDS)
         except (InputError, MissingError):
             continue
     return tuple(needed)
 
 
-def engine_of(transforms: Sequence[Transform], root: Path) -> Engine:
+def engine_of_transforms(transforms: Sequence[Transform], root: Path) -> Engine:
     """The engine that calibrates int8: the first that a transform names, else our own. Raises MissingError where it is
     not installed."""
     engines = (transform.engine_of_int8(root) for transform in transforms)
-    return next((engine for engine in engines if engine is not None), None) or plugins.make("engines", "own", {}, root)
+    return next((engine for engine in engines if engine is not None), None) or plugins.make_plugin(
+        "engines", "own", {}, root
+    )
 
 
 def sparsities(transforms: Sequence[Transform]) -> Callable[[Layer], Sequence[Sparsity]]:
@@ -76,14 +78,14 @@ def sparse_layers(transforms: Sequence[Transform], choice: Choice) -> dict[str, 
 
 
 def transform_of(site: str) -> type[Transform]:
-    """The class of the transform that a site's name starts with; `Unknown` where none of that name comes with paredown
-    or is installed. No file is run that only a site's name names: locks and manifests may be anybody's."""
+    """The class of the transform that a site's name starts with; `UnknownTransform` where none of that name comes with
+    paredown or is installed. No file is run that only a site's name names: locks and manifests may be anybody's."""
     return _class_of(transform_and_place(site)[0])
 
 
 @cache
 def _class_of(name: str) -> type[Transform]:
-    if name not in plugins.names("transforms") or plugins.missing("transforms", name):
-        return Unknown
-    known: type[Transform] = plugins.load("transforms", name)
+    if name not in plugins.plugin_names("transforms") or plugins.missing_requirement("transforms", name):
+        return UnknownTransform
+    known: type[Transform] = plugins.load_plugin("transforms", name)
     return known

@@ -17,7 +17,7 @@ from paredown.models.compression.channel_groups import remove_channels, zero_cha
 from paredown.models.network.layers import ChannelGroup, Layer
 from paredown.models.network.trace import channel_source
 from paredown.models.network.weak_cache import remembered_per_object
-from paredown.models.onnx.edit import copy_of, set_weight, weighted_nodes, weights
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, set_weight, weighted_nodes
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.base import OTHERWISE, LayerNumbers, Transform
@@ -81,7 +81,7 @@ class Narrow(Transform):
         return graph
 
     def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
-        model, constants = copy_of(model), weights(model)
+        model, constants = copy_of_model(model), constant_arrays(model)
         for name, node in weighted_nodes(model):
             self._slice(prepared, choice, model, node, constants, prepared.network.layer(name))
         del model.graph.value_info[:]

@@ -1,4 +1,4 @@
-"""`quantize`: int8 layer by layer, as QDQ in the artifact."""
+"""`insert_qdq`: int8 layer by layer, as QDQ in the artifact."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,14 +11,14 @@ from torch import nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
-from paredown.models.compression.qdq import quantize, quantized_values
+from paredown.models.compression.qdq import insert_qdq, quantized_values
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import make_named
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.base import OTHERWISE, LayerNumbers, Transform
-from paredown.stages.transforms.layer_patterns import matched
+from paredown.stages.transforms.layer_patterns import matched_layers
 
 PREFIX = "quantize:"
 FLOAT, INT8 = "fp32", "int8"
@@ -44,7 +44,7 @@ class Quantize(Transform):
 
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, and those that the engine refuses."""
-        said = matched([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
+        said = matched_layers([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
         return {PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **said}.items()}
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
@@ -66,7 +66,7 @@ class Quantize(Transform):
 
     def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
         chosen = int8_layers(choice)
-        return quantize(model, chosen, prepared.ranges, prepared.weight_bits) if chosen else model
+        return insert_qdq(model, chosen, prepared.ranges, prepared.weight_bits) if chosen else model
 
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The module stays in float; recovery imitates int8 while it trains, and the artifact has it for real."""

@@ -11,16 +11,16 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.sparsity import PATTERNS, Sparsity, among_live_channels, by_magnitude, n_of_m
+from paredown.models.compression.sparsity import PATTERNS, Sparsity, among_live_channels, by_magnitude, parsed_n_of_m
 from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer
-from paredown.models.onnx.edit import copy_of, layer_weight, set_weight, weighted_nodes, weights
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, layer_weight, set_weight, weighted_nodes
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.runtimes.base import Runtime
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.base import LayerNumbers, Transform
-from paredown.stages.transforms.layer_patterns import matched
+from paredown.stages.transforms.layer_patterns import matched_layers
 
 PREFIX = "sparsify:"
 DENSE = "dense"
@@ -63,7 +63,7 @@ class Sparsify(Transform):
     @model_validator(mode="after")
     def levels_have_a_pattern(self) -> "Sparsify":
         bare = [name for name, said in self.layers.items() if not isinstance(said, str)]
-        if bare and all(n_of_m(pattern) for pattern in self.patterns):
+        if bare and all(parsed_n_of_m(pattern) for pattern in self.patterns):
             raise ValueError(f"layers: {bare[0]}: a level needs a pattern; say block4@{self.layers[bare[0]]:g} or 2:4")
         return self
 
@@ -77,7 +77,7 @@ class Sparsify(Transform):
     @field_validator("patterns")
     @classmethod
     def are_known(cls, patterns: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = [pattern for pattern in patterns if pattern not in PATTERNS and not n_of_m(pattern)]
+        unknown = [pattern for pattern in patterns if pattern not in PATTERNS and not parsed_n_of_m(pattern)]
         if unknown or not patterns:
             raise ValueError(f"{unknown} not known; allowed: {', '.join(PATTERNS)}, and N:M such as 2:4")
         return patterns
@@ -86,16 +86,16 @@ class Sparsify(Transform):
         """What a layer may become, from mild to harsh; nothing for layers whose channels the pattern does not fit."""
         if layer.op == "add" or layer.groups > 1:
             return ()
-        pinned = matched([layer.name], self.layers, "sparsify.layers", strict=False).get(layer.name)
-        named = [f"{p}@{level:g}" for p in self.patterns if not n_of_m(p) for level in self.levels]
-        named += [p for p in self.patterns if n_of_m(p)]
+        pinned = matched_layers([layer.name], self.layers, "sparsify.layers", strict=False).get(layer.name)
+        named = [f"{p}@{level:g}" for p in self.patterns if not parsed_n_of_m(p) for level in self.levels]
+        named += [p for p in self.patterns if parsed_n_of_m(p)]
         # Of a pinned layer only what it is pinned to is worth the time that pruning and profiling take.
         found = [Sparsity.parse(n) for n in named] if pinned in (None, DENSE) else [self._said(pinned)]
         return tuple(sorted((s for s in dict.fromkeys(found) if layer.channels_in % s.group == 0), key=_level))
 
     def _said(self, said: float | str | None) -> Sparsity:
         """What the recipe says of a layer; a level alone has the first pattern that comes with one."""
-        pattern = next((p for p in self.patterns if not n_of_m(p)), "unstructured")
+        pattern = next((p for p in self.patterns if not parsed_n_of_m(p)), "unstructured")
         return Sparsity.parse(said) if isinstance(said, str) else Sparsity(pattern, float(said or 0))
 
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
@@ -105,7 +105,7 @@ class Sparsify(Transform):
         """
         layers = {layer.name: layer for layer in prepared.network.layers if layer.op != "add"}
         found = {}
-        for name, said in matched(list(layers), self.layers, "sparsify.layers").items():
+        for name, said in matched_layers(list(layers), self.layers, "sparsify.layers").items():
             offers = [DENSE, *map(str, self.offers(layers[name]))]
             wanted = DENSE if said == DENSE else str(self._said(said))
             if wanted in offers:
@@ -131,7 +131,7 @@ class Sparsify(Transform):
 
     def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         """Narrowed to channels that the pattern does not divide, it stays dense."""
-        sparsity = chosen(choice, layer.name)
+        sparsity = chosen_sparsity(choice, layer.name)
         return replace(form, sparsity=sparsity) if sparsity and form.channels_in % sparsity.group == 0 else form
 
     def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
@@ -147,7 +147,7 @@ class Sparsify(Transform):
         return graph
 
     def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
-        model, constants, layers = copy_of(model), weights(model), sparse_layers(choice)
+        model, constants, layers = copy_of_model(model), constant_arrays(model), sparse_layers(choice)
         for name, node in weighted_nodes(model):
             if name in layers:
                 weight = torch.tensor(constants[node.input[1]])
@@ -160,7 +160,7 @@ class Sparsify(Transform):
         for name, sparsity in sparse_layers(choice).items():
             weight, whole = module.get_parameter(f"{name}.weight"), folded.get_parameter(f"{name}.weight").detach()
             with torch.no_grad():
-                weight.copy_(self.pruned(prepared, name, sparsity, whole) / gains(whole, weight))
+                weight.copy_(self.pruned(prepared, name, sparsity, whole) / batch_norm_gains(whole, weight))
         return module
 
     def pruned(self, prepared: PreparedModel, layer: str, sparsity: Sparsity, weight: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class Sparsify(Transform):
         return LayerNumbers()
 
 
-def gains(folded: Tensor, weight: Tensor) -> Tensor:
+def batch_norm_gains(folded: Tensor, weight: Tensor) -> Tensor:
     """(out, 1, ...) What batch norm multiplies every output channel with: the folded weight over the unfolded one."""
     rows, other = folded.flatten(1), weight.detach().flatten(1)
     gain = (rows * other).sum(1) / other.square().sum(1).clamp(min=1e-20)
@@ -222,7 +222,7 @@ def _level(sparsity: Sparsity) -> float:
     return sparsity.level
 
 
-def chosen(choice: Choice, layer: str) -> Sparsity | None:
+def chosen_sparsity(choice: Choice, layer: str) -> Sparsity | None:
     """What the choice makes of a layer; None where it stays dense."""
     name = choice.get(PREFIX + layer, DENSE)
     return None if name == DENSE else Sparsity.parse(name)
@@ -231,7 +231,7 @@ def chosen(choice: Choice, layer: str) -> Sparsity | None:
 def sparse_layers(choice: Choice) -> dict[str, Sparsity]:
     """The layers that the choice makes sparse."""
     named = (site.removeprefix(PREFIX) for site in choice if site.startswith(PREFIX))
-    return {layer: sparsity for layer in named if (sparsity := chosen(choice, layer)) is not None}
+    return {layer: sparsity for layer in named if (sparsity := chosen_sparsity(choice, layer)) is not None}
 
 
 PLUGIN = Sparsify

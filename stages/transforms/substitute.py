@@ -11,7 +11,7 @@ from onnx import ModelProto
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.supernet import ABSORBED, KEEP, Branch, pick
+from paredown.models.compression.supernet import ABSORBED, KEEP, Branch, pick_branch
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.plan_network import covering_picks, is_merged, picks_of, site_of
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
@@ -57,7 +57,7 @@ class Substitute(Transform):
         return model
 
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
-        return pick(module, prepared.replacements, picks_of(choice))
+        return pick_branch(module, prepared.replacements, picks_of(choice))
 
     @classmethod
     def change_kind(cls, before: str, after: str) -> str:

@@ -8,13 +8,13 @@ from torch import nn
 
 from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.network.blocks import ACTIVATIONS, Place
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.export import export_onnx
 from paredown.models.spec import Spec
 from paredown.stages import plugins
 from paredown.stages.blocks.base import replacements_for
 
-NAMES = plugins.names("blocks")
+NAMES = plugins.plugin_names("blocks")
 SAME = Place("stage.0", (16, 12, 12), (16, 12, 12), "relu", True)
 ENTRY = Place("stage.1", (16, 13, 13), (24, 7, 7), "silu", False)
 PLACES = pytest.mark.parametrize("place", [SAME, ENTRY], ids=["same shape", "stage entry"])
@@ -23,13 +23,13 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def built(name: str, place: Place) -> dict[str, nn.Module]:
-    if line := plugins.missing("blocks", name):
+    if line := plugins.missing_requirement("blocks", name):
         pytest.skip(line)
     return replacements_for(place, {name: {}}, Path())
 
 
 def test_it_is_an_options_object(name: str) -> None:
-    cls = plugins.load("blocks", name)
+    cls = plugins.load_plugin("blocks", name)
     assert issubclass(cls, Spec)
     assert cls.model_config["frozen"]
 
@@ -74,7 +74,7 @@ def test_its_activation_is_the_networks_own(name: str, place: Place) -> None:
 def test_it_is_traced_and_exported(name: str, place: Place) -> None:
     """The last variant only, as an export takes a second: kinds differ, their variants in size alone."""
     for module in list(built(name, place).values())[-1:]:
-        network = analyse(module, place.shape_in)
+        network = analyse_network(module, place.shape_in)
         names = [layer.name for layer in network.layers]
         assert len([m for m in module.modules() if isinstance(m, nn.Conv2d)]) == len([n for n in names if n != "add"])
-        assert quantizable_nodes(export(network.module, place.shape_in)) == names
+        assert quantizable_nodes(export_onnx(network.module, place.shape_in)) == names

@@ -10,16 +10,16 @@ from torch import Tensor
 from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.engines.base import Engine
-from paredown.stages.plugins import load, missing, names
+from paredown.stages.plugins import load_plugin, missing_requirement, plugin_names
 
 IMAGES = [torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
 
 
-@pytest.fixture(params=names("engines"))
+@pytest.fixture(params=plugin_names("engines"))
 def engine(request: pytest.FixtureRequest) -> Engine:
-    if line := missing("engines", request.param):
+    if line := missing_requirement("engines", request.param):
         pytest.skip(line)
-    made: Engine = load("engines", request.param)()
+    made: Engine = load_plugin("engines", request.param)()
     return made
 
 
@@ -28,7 +28,7 @@ def labelled(count: int) -> Iterable[tuple[Tensor, Tensor]]:
 
 
 def test_our_own_and_neural_compressor_are_there() -> None:
-    assert {"own", "neural_compressor"} <= set(names("engines"))
+    assert {"own", "neural_compressor"} <= set(plugin_names("engines"))
 
 
 def test_every_value_gets_a_range_and_always_the_same(engine: Engine, prepared: PreparedModel) -> None:
@@ -49,5 +49,7 @@ def test_tuning_refuses_layers_of_the_network_and_tells_who_it_was(engine: Engin
     before = {name: value.clone() for name, value in prepared.network.graph.state_dict().items()}
     tuned = engine.tune(prepared.network, IMAGES, labelled)
     assert set(tuned.refused) <= {layer.name for layer in prepared.network.layers}
-    assert json.loads(json.dumps(tuned.decisions))["engine"] in {name.replace("_", "-") for name in names("engines")}
+    assert json.loads(json.dumps(tuned.decisions))["engine"] in {
+        name.replace("_", "-") for name in plugin_names("engines")
+    }
     assert all(torch.equal(before[name], value) for name, value in prepared.network.graph.state_dict().items())

@@ -11,15 +11,15 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from paredown.models.errors import InputError, MissingError
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import save_onnx
 from paredown.stages import plugins
-from paredown.stages.runtimes.base import Load, Runtime, ratio, summarize
+from paredown.stages.runtimes.base import Load, Runtime, latency_ratio, summarize_latency
 
 
-@pytest.fixture(scope="module", params=plugins.names("runtimes"))
+@pytest.fixture(scope="module", params=plugins.plugin_names("runtimes"))
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     try:
-        found: Runtime = plugins.load("runtimes", request.param)()
+        found: Runtime = plugins.load_plugin("runtimes", request.param)()
     except MissingError as error:
         pytest.skip(str(error))
     return found
@@ -29,7 +29,7 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 def model(portable: Path, runtime: Runtime, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file as the runtime takes it."""
     path = tmp_path_factory.mktemp("lowered") / "model.onnx"
-    save(runtime.lower(onnx.load(portable)), path)
+    save_onnx(runtime.lower(onnx.load(portable)), path)
     return path
 
 
@@ -91,10 +91,10 @@ def test_its_logits_are_those_of_the_file(runtime: Runtime, portable: Path, mode
 
 def test_its_latencies_can_be_summarized(runtime: Runtime, model: Path) -> None:
     first, second = runtime.latency([model, model], Load(1, 2), rounds=2, runs=4)
-    latency = summarize(first)
+    latency = summarize_latency(first)
     assert (latency.rounds, latency.runs) == (2, 8)
     assert 0 < latency.p50 <= latency.p95
-    assert ratio(first, second) > 0
+    assert latency_ratio(first, second) > 0
 
 
 def test_its_node_times_are_named_by_the_file(runtime: Runtime, model: Path) -> None:

@@ -4,16 +4,26 @@ from typing import Any
 
 import pytest
 
-from paredown.stages.plugins import load, names
-from paredown.stages.solvers.base import Solver, far
-from paredown.stages.solvers.problem import Candidate, Factor, Problem, Site, cost, holds, is_plan, loss, with_limits
+from paredown.stages.plugins import load_plugin, plugin_names
+from paredown.stages.solvers.base import Solver, is_far
+from paredown.stages.solvers.problem import (
+    Candidate,
+    CostFactor,
+    Problem,
+    Site,
+    holds_limits,
+    is_plan,
+    plan_cost,
+    plan_loss,
+    with_limits,
+)
 
-SOLVERS = names("solvers")
+SOLVERS = plugin_names("solvers")
 
 
 @pytest.fixture(params=SOLVERS)
 def solver(request: pytest.FixtureRequest) -> Solver:
-    made: Solver = load("solvers", request.param)()
+    made: Solver = load_plugin("solvers", request.param)()
     return made
 
 
@@ -26,15 +36,15 @@ def network(latency: float = 7.0) -> Problem:
         ("fp32", "int8"): {"latency": 0.3},
         ("int8", "fp32"): {"latency": 0.3},
     }
-    borders = [Factor((f"q{i}", f"q{i + 1}"), crossing) for i in range(5)]
+    borders = [CostFactor((f"q{i}", f"q{i + 1}"), crossing) for i in range(5)]
     return Problem((*layers, block), tuple(borders), {"latency": latency}, {"latency": 0.5})
 
 
 def told(solver: Solver, problem: Problem, **options: Any) -> dict[str, Any]:
     answer = solver.solve(problem, **options)
     assert is_plan(problem, answer.choice)
-    assert answer.loss == pytest.approx(loss(problem, answer.choice))
-    assert dict(answer.costs) == pytest.approx(cost(problem, answer.choice))
+    assert answer.loss == pytest.approx(plan_loss(problem, answer.choice))
+    assert dict(answer.costs) == pytest.approx(plan_cost(problem, answer.choice))
     assert answer.gap >= 0
     return {"choice": dict(answer.choice), "feasible": answer.feasible, "least": dict(answer.least)}
 
@@ -46,7 +56,7 @@ def test_there_are_solvers() -> None:
 def test_a_problem_with_room_is_solved(solver: Solver) -> None:
     answer = told(solver, network(8.0))
     assert answer["feasible"] and answer["least"] == {}
-    assert holds(network(8.0), answer["choice"])
+    assert holds_limits(network(8.0), answer["choice"])
 
 
 def test_the_same_arguments_give_the_same_plan(solver: Solver) -> None:
@@ -57,15 +67,15 @@ def test_avoided_plans_are_left_behind(solver: Solver) -> None:
     problem = network(9.0)
     first = told(solver, problem)["choice"]
     second = told(solver, problem, avoid=(first,), distance=0.4)
-    assert second["feasible"] and holds(problem, second["choice"])
-    assert far(second["choice"], (first,), 0.4)
+    assert second["feasible"] and holds_limits(problem, second["choice"])
+    assert is_far(second["choice"], (first,), 0.4)
 
 
 def test_an_infeasible_problem_gives_a_near_plan_and_no_false_proof(solver: Solver) -> None:
     problem = network(2.0)
     answer = told(solver, problem)
     assert not answer["feasible"]
-    assert cost(problem, answer["choice"])["latency"] <= 8.0
+    assert plan_cost(problem, answer["choice"])["latency"] <= 8.0
     assert all(value <= 6.0 + 1e-6 for value in answer["least"].values())
 
 

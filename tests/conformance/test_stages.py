@@ -15,7 +15,7 @@ from paredown.pipeline.recipe.recipe import DEFAULT
 from paredown.stages import plugins
 from paredown.stages.base import Stage, State
 
-NAMES = plugins.names("stages")
+NAMES = plugins.plugin_names("stages")
 STAGES = Path(stages.__file__).parent
 ALWAYS = {"out", "products", "product", "progress", "cache", "root", "with_product"}
 """What a stage may take from its state without saying so: it decides where, not what."""
@@ -27,9 +27,9 @@ pytestmark = pytest.mark.parametrize("name", NAMES)
 
 @pytest.fixture
 def stage(name: str) -> Any:
-    if line := plugins.missing("stages", name):
+    if line := plugins.missing_requirement("stages", name):
         pytest.skip(line)
-    return plugins.load("stages", name)
+    return plugins.load_plugin("stages", name)
 
 
 def is_state(node: ast.AST) -> bool:
@@ -100,7 +100,7 @@ def reached(file: Path, name: str, seen: set[tuple[Path, str]]) -> Iterator[ast.
 
 
 def code_of(name: str) -> list[ast.AST]:
-    file = plugins.source("stages", name)
+    file = plugins.plugin_file("stages", name)
     return list(reached(file, "run", set()))
 
 
@@ -134,7 +134,7 @@ def products(code: Iterable[ast.AST]) -> set[str]:
 
 def covered(stage: Any) -> set[str]:
     """What is in a stage's key: what it reads, and what the stages read whose products it needs."""
-    makers = {maker.gives: maker for maker in (plugins.load("stages", name) for name in NAMES)}
+    makers = {maker.gives: maker for maker in (plugins.load_plugin("stages", name) for name in NAMES)}
     found, left = set(stage.reads), list(stage.needs)
     while left:
         maker = makers[left.pop()]
@@ -181,11 +181,11 @@ def test_it_asks_for_no_product_that_it_does_not_declare(stage: Any, name: str) 
 
 
 def test_what_it_needs_is_given_by_some_stage(stage: Any, name: str) -> None:
-    others = [plugins.load("stages", other) for other in NAMES if other != name]
+    others = [plugins.load_plugin("stages", other) for other in NAMES if other != name]
     assert set(stage.needs) <= {other.gives for other in others}
 
 
 def test_the_default_pipeline_knows_it_or_leaves_it_out(stage: Any, name: str) -> None:
     assert name in DEFAULT or not any(
-        stage.gives in plugins.load("stages", other).needs for other in DEFAULT if other in NAMES
+        stage.gives in plugins.load_plugin("stages", other).needs for other in DEFAULT if other in NAMES
     )

@@ -11,29 +11,29 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import save, shapes, weights
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import constant_arrays, save_onnx, value_shapes
+from paredown.models.onnx.export import export_onnx
 from paredown.stages import plugins
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
-from paredown.stages.planning.footprint import pixels
+from paredown.stages.planning.footprint import layer_pixels
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import OTHERWISE, Transform
 from paredown.stages.transforms.loading import transform_of
 
-NAMES = plugins.names("transforms")
+NAMES = plugins.plugin_names("transforms")
 
 pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 @pytest.fixture
 def transform(name: str) -> Transform:
-    if line := plugins.missing("transforms", name):
+    if line := plugins.missing_requirement("transforms", name):
         pytest.skip(line)
-    made: Transform = plugins.load("transforms", name)()
+    made: Transform = plugins.load_plugin("transforms", name)()
     return made
 
 
@@ -64,7 +64,7 @@ def plain_of(prepared: PreparedModel, images: torch.Tensor) -> np.ndarray:
 
 
 def computed(model: onnx.ModelProto, images: torch.Tensor, folder: Path) -> np.ndarray:
-    save(model, folder / "model.onnx")
+    save_onnx(model, folder / "model.onnx")
     return OnnxRuntime().run(folder / "model.onnx", [images.numpy()], threads=1)
 
 
@@ -83,21 +83,21 @@ def imitated(transform: Transform, prepared: PreparedModel, choice: Choice, imag
 
 def real_form(model: onnx.ModelProto, layer: str) -> tuple[tuple[int, ...], int]:
     """(weight shape, bits) of a layer in a file."""
-    node, stored = next(n for n in model.graph.node if n.name == layer), weights(model)
+    node, stored = next(n for n in model.graph.node if n.name == layer), constant_arrays(model)
     weight = node.input[1].removesuffix(".dq")
     return (stored[f"{weight}.q"].shape, 8) if f"{weight}.q" in stored else (stored[weight].shape, 32)
 
 
 def zeros(model: onnx.ModelProto, layer: str) -> float:
     """The share of zeros in a layer's weight; integers that were rounded to zero do not count."""
-    node, stored = next(n for n in model.graph.node if n.name == layer), weights(model)
+    node, stored = next(n for n in model.graph.node if n.name == layer), constant_arrays(model)
     weight = node.input[1]
     return float((stored[weight] == 0).mean()) if weight in stored else 0.0
 
 
 def real_pixels(model: onnx.ModelProto) -> dict[str, tuple[int, int]]:
     """Height x width of what every node of a file reads and computes."""
-    known = shapes(onnx.shape_inference.infer_shapes(model))
+    known = value_shapes(onnx.shape_inference.infer_shapes(model))
     area = {value: math.prod(shape[2:]) for value, shape in known.items()}
     read = {node.name: next((value for value in node.input if value in area), "") for node in model.graph.node}
     return {node.name: (area.get(read[node.name], 0), area.get(node.output[0], 0)) for node in model.graph.node}
@@ -187,7 +187,7 @@ def test_the_first_candidates_leave_everything_as_it_is(
 
 
 def weights_of(model: onnx.ModelProto) -> dict[str, bytes]:
-    return {name: value.tobytes() for name, value in weights(model).items()}
+    return {name: value.tobytes() for name, value in constant_arrays(model).items()}
 
 
 def test_what_is_lowered_computes_what_is_imitated(
@@ -224,7 +224,7 @@ def test_the_form_is_that_of_the_lowered_graph(transform: Transform, prepared: P
         model = lowered(transform, prepared, choice)
         found = real_pixels(model)
         for layer, form in PlanSpace(prepared, (transform,)).forms(choice):
-            assert pixels(layer, form) == found[layer.name]
+            assert layer_pixels(layer, form) == found[layer.name]
             if layer.op == "add":
                 continue
             shape, bits = real_form(model, layer.name)
@@ -242,7 +242,11 @@ def test_a_joins_form_is_that_of_what_it_reads(transform: Transform, prepared: P
         made = space.form_of(prepared.network.layer("block.conv2"), choice)
         form = space.form_of(add, choice)
         assert form.channels_in == form.channels_out == made.channels_out
-        assert pixels(add, form)[0] == pixels(add, form)[1] == pixels(prepared.network.layer("block.conv2"), made)[1]
+        assert (
+            layer_pixels(add, form)[0]
+            == layer_pixels(add, form)[1]
+            == layer_pixels(prepared.network.layer("block.conv2"), made)[1]
+        )
 
 
 def test_only_touching_sites_change_a_layer(transform: Transform, prepared: PreparedModel) -> None:
@@ -262,8 +266,8 @@ def test_only_touching_sites_change_a_layer(transform: Transform, prepared: Prep
 
 def test_predicted_sizes_are_those_of_files(transform: Transform, prepared: PreparedModel, tmp_path: Path) -> None:
     def file_mib(choice: Choice) -> float:
-        save(lowered(transform, prepared, choice), tmp_path / "model.onnx")
-        stored = weights(onnx.load(tmp_path / "model.onnx"))
+        save_onnx(lowered(transform, prepared, choice), tmp_path / "model.onnx")
+        stored = constant_arrays(onnx.load(tmp_path / "model.onnx"))
         return sum(value.nbytes for value in stored.values()) / 2**20
 
     for choice in choices(transform, prepared):
@@ -279,8 +283,8 @@ def test_an_applied_module_is_trained_and_exported(
     module.train()
     module(images).square().sum().backward()
     assert all(p.grad is not None for p in module.parameters())
-    network = analyse(module, tools.shape)
-    model = export(network.module, tools.shape)
+    network = analyse_network(module, tools.shape)
+    model = export_onnx(network.module, tools.shape)
     for layer in one.network.layers:
         if layer.op != "add":
             form = PlanSpace(one, (transform,)).form_of(layer, choice)

@@ -10,7 +10,15 @@ import pytest
 from paredown.models.spec import Spec
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.reference import GATES_PAGE, PAGE, SCHEMA, gates_reference, recipe_reference, schema, schema_text
+from paredown.pipeline.reference import (
+    GATES_PAGE,
+    PAGE,
+    SCHEMA,
+    gates_reference,
+    recipe_reference,
+    recipe_schema,
+    schema_text,
+)
 from paredown.stages import plugins
 
 MEND = "run: python -m paredown.pipeline.reference"
@@ -32,20 +40,20 @@ def test_the_page_of_budgets_is_current_and_complete() -> None:
 
 
 def test_the_schema_says_what_may_be_written() -> None:
-    page = schema()
+    page = recipe_schema()
     assert set(page["properties"]) == {"name", "seed", "model", "data", "target", "limits", "pipeline", "front", "card"}
     assert set(page["required"]) == {"model", "data", "limits"}
     assert page["additionalProperties"] is False
     entries = page["properties"]["pipeline"]["items"]["anyOf"]
-    assert entries[0]["enum"] == plugins.names("stages")
-    assert set(entries[1]["properties"]) == set(plugins.names("stages"))
+    assert entries[0]["enum"] == plugins.plugin_names("stages")
+    assert set(entries[1]["properties"]) == set(plugins.plugin_names("stages"))
     assert "Step" not in page["$defs"]
     text = json.dumps(page)
     assert all(f'"{name}"' in text for name in page["$defs"])
 
 
 def test_every_key_has_a_meaning() -> None:
-    page = schema()
+    page = recipe_schema()
     parts = [part for part in [page, *page["$defs"].values()] if "properties" in part]
     silent = [
         f"{part['title']}.{name}"
@@ -75,8 +83,8 @@ def shown(page: str) -> Iterator[tuple[str, str, str]]:
 def true_default(heading: str, key: str) -> Any:
     """The code's own: of a stage that is made without options, else of the class of a recipe's part."""
     first, *inner = heading.split(".")
-    if first in plugins.names("stages"):
-        part = plugins.load("stages", first)()
+    if first in plugins.plugin_names("stages"):
+        part = plugins.load_plugin("stages", first)()
         for name in inner:
             part = getattr(part, name)
         return part.model_dump(mode="json")[key]
@@ -107,7 +115,7 @@ def test_every_default_of_the_page_is_the_code_s() -> None:
 
 @pytest.mark.parametrize(("phase", "epochs", "lr"), [("distil", 8, 1e-3), ("quantize", 2, 1e-4)])
 def test_a_phase_has_its_own_defaults_in_the_schema(phase: str, epochs: int, lr: float) -> None:
-    page = schema()
+    page = recipe_schema()
     named = page["$defs"]["Recover"]["properties"][phase]["$ref"].rpartition("/")[2]
     own = {name: part["default"] for name, part in page["$defs"][named]["properties"].items()}
     assert own == page["$defs"]["Recover"]["properties"][phase]["default"]

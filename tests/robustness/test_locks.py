@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from paredown.models.errors import InputError
-from paredown.pipeline.commands.diff import diff_lines, explain
+from paredown.pipeline.commands.diff import diff_lines, explain_difference
 from paredown.pipeline.gate.baseline_pin import read_pin
 from paredown.pipeline.lock.lock import read_lock
 
@@ -63,7 +63,7 @@ def attempt(tmp_path: Path) -> Callable[[str], object]:
             assert "\n" not in str(error)
             raise
         for pair in ((LOCK, file), (file, LOCK), (file, file)):
-            assert all(line.replace("\n", "").isprintable() for line in diff_lines(explain(*pair)))
+            assert all(line.replace("\n", "").isprintable() for line in diff_lines(explain_difference(*pair)))
 
     return of
 

@@ -16,7 +16,7 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper
 
 from paredown.models.errors import InputError
 from paredown.models.onnx.checked_file import files_of, open_checked
-from paredown.models.onnx.edit import load
+from paredown.models.onnx.edit import load_onnx
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 NUMBERS = (0, 1, -1, 7, 99, 10**6, 2**31 - 1, 2**31, -(2**31), 2**62, 2**63 - 1, -(2**63))
@@ -172,7 +172,7 @@ def test_changed_fields(fuzz: Any, tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("opens", [open_checked, load])
+@pytest.mark.parametrize("opens", [open_checked, load_onnx])
 def test_changed_bytes(opens: Callable[[Path], object], fuzz: Any, tmp_path: Path) -> None:
     path, content = tmp_path / "model.onnx", sound().SerializeToString()
 
@@ -369,7 +369,7 @@ def test_a_sparse_tensor_that_is_made_large(refused: Refused, tmp_path: Path) ->
     assert "sparse tensors unpack to" in refused(lambda: open_checked(written(model, tmp_path / "model.onnx")))
 
 
-@pytest.mark.parametrize("opens", [open_checked, load, lambda path: OnnxRuntime().run(path, [IMAGES], 1)])
+@pytest.mark.parametrize("opens", [open_checked, load_onnx, lambda path: OnnxRuntime().run(path, [IMAGES], 1)])
 def test_a_container_that_unpacks_to_gigabytes(opens: Callable[[Path], object], peak_of: Peak, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx.gz"
     path.write_bytes(128 * gzip.compress(bytes(2**24)))

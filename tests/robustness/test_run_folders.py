@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.report.closing_table import closing_table
 from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
-from paredown.pipeline.report.report import render
+from paredown.pipeline.report.report import render_report
 from paredown.pipeline.run.product_record import RECORD, record_sum
 from paredown.pipeline.run.run_folder import as_damage
 from paredown.pipeline.run.store import ProductStore
@@ -49,7 +49,7 @@ def folder(finished: State, tmp_path: Path) -> Path:
 def shown(folder: Path) -> None:
     """Everything that reads a run's documents."""
     closing_table(folder)
-    page = render(folder).read_text()
+    page = render_report(folder).read_text()
     assert "<script>alert" not in page
     assert "</svg><b>" not in page
     with as_damage(folder):
@@ -145,7 +145,7 @@ def test_links_are_not_followed(folder: Path, tmp_path: Path) -> None:
     (folder / "plan" / "notes.txt").symlink_to(secret)
     for name in ("report.html", ".report.html.new", f".report.html.{os.getpid()}.new"):
         (folder / name).symlink_to(kept)
-    page = render(folder).read_text()
+    page = render_report(folder).read_text()
     assert "the secret" not in page
     assert kept.read_text() == "kept"
     assert not (folder / "report.html").is_symlink()

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.errors import InputError, LimitError
-from paredown.models.onnx.edit import weights
+from paredown.models.onnx.edit import constant_arrays
 from paredown.stages import export
 from paredown.stages.analysis.teacher import load_teacher, load_weights, save_weights
 from paredown.stages.base import State
@@ -27,13 +27,13 @@ from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import Lowered, compressed, reestimate_batch_norm
+from paredown.stages.training.student import LoweredStudent, compressed, reestimate_batch_norm
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)
 
 
-def of(state: State) -> Data:
+def of(state: State) -> ImageData:
     return state.open_data()
 
 
@@ -61,7 +61,7 @@ def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
             assert module.get_parameter(f"{layer.name}.weight").shape[0] == form.channels_out
 
 
-def test_batch_norm_sees_the_new_activations(net: nn.Module, data: Data) -> None:
+def test_batch_norm_sees_the_new_activations(net: nn.Module, data: ImageData) -> None:
     with torch.no_grad():
         net.get_parameter("stem.0.weight").mul_(3)
     momentum = [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
@@ -82,7 +82,7 @@ def test_batch_norm_sees_the_new_activations(net: nn.Module, data: Data) -> None
 def test_recovered_weights_are_folded_and_changed(finished: State) -> None:
     stored = load_file(finished.product("recovered") / "weights.safetensors")
     assert not any("running_mean" in name for name in stored)
-    folded = Lowered.fold(compressed(finished, of(finished)), finished)
+    folded = LoweredStudent.fold(compressed(finished, of(finished)), finished)
     assert stored.keys() == folded.state_dict().keys()
     assert any(not torch.equal(stored[name], value) for name, value in folded.state_dict().items())
 
@@ -97,15 +97,15 @@ def test_only_products_are_left_of_training(finished: State) -> None:
 def test_the_artifact_has_the_plans_precisions(finished: State) -> None:
     model = onnx.load(finished.product("artifact") / "model.onnx")
     int8 = {name for name in int8_layers(Plan.load(finished.product("plan")).choice) if name != "add"}
-    assert {name.removesuffix(".weight.q") for name in weights(model) if name.endswith(".weight.q")} == int8
+    assert {name.removesuffix(".weight.q") for name in constant_arrays(model) if name.endswith(".weight.q")} == int8
     assert int8
     onnx.checker.check_model(model)
 
 
 def test_ranges_are_those_of_the_values_that_are_rounded(finished: State) -> None:
-    module = Lowered.fold(compressed(finished, of(finished)), finished)
+    module = LoweredStudent.fold(compressed(finished, of(finished)), finished)
     load_weights(module, finished.product("recovered") / "weights.safetensors")
-    lowered = Lowered.of(module, finished)
+    lowered = LoweredStudent.of(module, finished)
     assert set(CalibratedRanges.load(finished.product("recovered")).ranges) == lowered.values() != set()
 
 
@@ -153,18 +153,18 @@ def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -
         state = state.with_product(name, tmp_path / name)
     curve = json.loads((tmp_path / "recovered" / "curves.json").read_text())
     assert {entry["phase"] for entry in curve} == {"distil"}
-    stored = weights(onnx.load(tmp_path / "exported" / "model.onnx"))
+    stored = constant_arrays(onnx.load(tmp_path / "exported" / "model.onnx"))
     assert {value.dtype for value in stored.values()} <= {np.dtype(np.float32), np.dtype(np.int64)}
     assert json.loads((tmp_path / "exported" / "parity.json").read_text())["agreement"] == 1.0
 
 
 def test_a_layer_that_the_network_never_calls_is_no_hindrance(
-    planned: State, net: nn.Module, data: Data, tools: Any, tmp_path: Path
+    planned: State, net: nn.Module, data: ImageData, tools: Any, tmp_path: Path
 ) -> None:
     net.register_module("spare", nn.Linear(4, 4))
     prepared = tools.subject_of(net)
     chosen = tuple(layer.name for layer in prepared.network.layers)
-    lowered = Lowered(prepared.network, prepared.model, chosen, 7)
+    lowered = LoweredStudent(prepared.network, prepared.model, chosen, 7)
     before = {name: value.clone() for name, value in prepared.network.module.state_dict().items()}
     state = replace(planned, out=tmp_path)
     Recover(quantize=SHORT)._quantize(copy.deepcopy(net), lowered, dict(prepared.ranges), data, state)

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paredown.models.network.trace import channel_source
-from paredown.pipeline.report.report import render
+from paredown.pipeline.report.report import render_report
 from paredown.stages.analysis.plan_network import picks_of
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -127,7 +127,7 @@ def test_the_artifact_holds_its_limits(hybrid: State) -> None:
 
 
 def test_the_report_says_which_block_became_what(hybrid: State) -> None:
-    page = render(hybrid.product("plan").parent).read_text()
+    page = render_report(hybrid.product("plan").parent).read_text()
     assert "Which block became what, and why" in page
     assert "1 of 1 blocks were replaced" in page
     section = page.split('id="h-blocks"')[1].split("</section>")[0]
@@ -143,6 +143,6 @@ def test_a_kept_block_is_told_what_the_best_offer_was(hybrid: State, tmp_path: P
     plan = json.loads((tmp_path / "plan" / "plan.json").read_text())
     plan["blocks"][0]["picked"] = "keep"
     (tmp_path / "plan" / "plan.json").write_text(json.dumps(plan))
-    page = render(tmp_path).read_text()
+    page = render_report(tmp_path).read_text()
     assert "0 of 1 blocks were replaced" in page
     assert "at best " in page

@@ -11,12 +11,12 @@ import pytest
 
 from paredown.models.errors import InputError, MissingError
 from paredown.pipeline.commands.list import list_verb
-from paredown.pipeline.recipe.recipe import Recipe, Step
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe
 from paredown.pipeline.run.keys import ProductKeys
 from paredown.stages import plugins
 from paredown.stages.base import Stage, State
 from paredown.stages.plugins import installed
-from paredown.stages.plugins.installed import digests, distributions
+from paredown.stages.plugins.installed import distributions, installed_digests
 
 SOLVER = '''"""Gives up at once."""
 
@@ -47,7 +47,7 @@ class Chooses(Stage):
     def run(self, state: State) -> None: ...
 
 
-STEP = Step(name="chooses", stage=Chooses())
+STEP = PipelineStep(name="chooses", stage=Chooses())
 Install = Callable[..., Path]
 
 
@@ -76,26 +76,26 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 
 def test_it_is_listed_and_loaded_by_its_name(install: Install) -> None:
     install()
-    assert "idle" in plugins.names("solvers") and "idle" not in plugins.names("blocks")
-    assert plugins.summary("solvers", "idle") == "Gives up at once."
-    assert plugins.make("solvers", "idle", {}).word == "idle"
+    assert "idle" in plugins.plugin_names("solvers") and "idle" not in plugins.plugin_names("blocks")
+    assert plugins.plugin_summary("solvers", "idle") == "Gives up at once."
+    assert plugins.make_plugin("solvers", "idle", {}).word == "idle"
     assert not plugins.comes_with_paredown("solvers", "idle")
-    assert plugins.refused("solvers") == []
+    assert plugins.refused_plugins("solvers") == []
     with pytest.raises(InputError, match=r"'idel' is not known; did you mean 'idle'\?"):
-        plugins.source("solvers", "idel")
+        plugins.plugin_file("solvers", "idel")
 
 
 def test_a_hyphen_stands_for_an_underscore(install: Install) -> None:
     install("sits-idle")
-    assert plugins.load("solvers", "sits-idle") is plugins.load("solvers", "sits_idle")
+    assert plugins.load_plugin("solvers", "sits-idle") is plugins.load_plugin("solvers", "sits_idle")
 
 
 def test_listing_imports_nothing_of_it(install: Install) -> None:
     place = install(requires='{"no_such_module": "wings"}')
     line = 'idle needs the module no_such_module, which is not installed: pip install "acme[wings]"'
-    assert plugins.missing("solvers", "idle") == line
+    assert plugins.missing_requirement("solvers", "idle") == line
     with pytest.raises(MissingError) as caught:
-        plugins.load("solvers", "idle")
+        plugins.load_plugin("solvers", "idle")
     assert str(caught.value) == line
     script = (
         "import sys; from paredown.stages import plugins; plugins.names('solvers'); sys.exit('acme' in sys.modules)"
@@ -111,9 +111,9 @@ def test_our_own_wins_and_says_so(
     install("milp")
     line = "the solver milp is paredown's own; acme.solvers.idle of acme 1.2 has the same name and is not used"
     with caplog.at_level(logging.WARNING, logger="paredown"):
-        assert plugins.load("solvers", "milp").__module__ == "paredown.stages.solvers.milp"
+        assert plugins.load_plugin("solvers", "milp").__module__ == "paredown.stages.solvers.milp"
     assert caplog.messages == [line]
-    assert plugins.refused("solvers") == [line]
+    assert plugins.refused_plugins("solvers") == [line]
     list_verb.main([], standalone_mode=False)
     assert f"  {line}\n" in capsys.readouterr().out
 
@@ -122,25 +122,25 @@ def test_of_two_packages_with_one_name_neither_is_taken(install: Install) -> Non
     install(package="acme")
     install(package="zenith")
     line = "the solver idle is brought by acme.solvers.idle of acme 1.2 and by zenith.solvers.idle of zenith 1.2"
-    assert plugins.refused("solvers") == [f"{line}: uninstall one"]
-    assert "idle" not in plugins.names("solvers")
+    assert plugins.refused_plugins("solvers") == [f"{line}: uninstall one"]
+    assert "idle" not in plugins.plugin_names("solvers")
     with pytest.raises(InputError, match=f"^{line}: uninstall one$"):
-        plugins.load("solvers", "idle")
+        plugins.load_plugin("solvers", "idle")
 
 
 def test_what_is_no_plugin_is_refused(install: Install) -> None:
     place = install()
     (place / "solvers" / "idle.py").write_text("class Idle: ...\n")
     line = f"{place / 'solvers' / 'idle.py'} is no plugin: it must end with 'PLUGIN = TheClass'"
-    assert plugins.refused("solvers") == [line]
+    assert plugins.refused_plugins("solvers") == [line]
     with pytest.raises(InputError, match="is no plugin"):
-        plugins.load("solvers", "idle")
+        plugins.load_plugin("solvers", "idle")
 
 
 def test_a_module_that_is_not_there_is_refused(install: Install) -> None:
     install(module="solvers.gone")
     line = "the solver idle cannot be used: acme.solvers.gone of acme 1.2 has no such file"
-    assert plugins.refused("solvers") == [line]
+    assert plugins.refused_plugins("solvers") == [line]
 
 
 def test_a_package_that_breaks_is_one_line(install: Install) -> None:
@@ -148,17 +148,17 @@ def test_a_package_that_breaks_is_one_line(install: Install) -> None:
     with pytest.raises(
         InputError, match=r"^acme\.solvers\.idle of acme 1\.2 cannot be imported: RuntimeError: broken$"
     ):
-        plugins.load("solvers", "idle")
+        plugins.load_plugin("solvers", "idle")
 
 
 def test_its_sources_decide_products(install: Install) -> None:
     place = install()
-    before = digests(["idle", "milp"])
-    assert list(before) == ["acme.solvers.idle"] and digests(["milp"]) == {}
+    before = installed_digests(["idle", "milp"])
+    assert list(before) == ["acme.solvers.idle"] and installed_digests(["milp"]) == {}
     assert distributions(["idle"]) == {"acme": "1.2"}
     key = ProductKeys(Recipe.model_construct(root=place)).key_of(STEP, {})
     (place / "shared.py").write_text('WORD = "busy"\n')
-    assert digests(["idle"]) == before, "what a process has imported stays as it is"
+    assert installed_digests(["idle"]) == before, "what a process has imported stays as it is"
     installed.package_digest.cache_clear()
-    assert digests(["idle"]) != before
+    assert installed_digests(["idle"]) != before
     assert ProductKeys(Recipe.model_construct(root=place)).key_of(STEP, {}) != key

@@ -13,13 +13,13 @@ from torch import nn
 
 from paredown.models.compression.supernet import KEEP, Replacements
 from paredown.models.errors import InputError
-from paredown.models.network.trace import analyse
+from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.blocks import trained_cache
 from paredown.stages.library import Library
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.products.replacement_scores import ReplacementScores
 
 FEW = {"basic": {"ratios": [0.5, 1]}, "depthwise_separable": {"kernels": [3]}, "identity": {}}
@@ -185,12 +185,12 @@ def test_another_original_shares_nothing(state: State, tmp_path: Path, net: nn.M
 def test_a_model_without_blocks_is_refused() -> None:
     plain = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     with pytest.raises(InputError, match="no block that could be replaced"):
-        Library().check(analyse(plain, (3, 8, 8)), Path())
+        Library().check(analyse_network(plain, (3, 8, 8)), Path())
 
 
 def checked(tmp_path: Path, net: nn.Module, tools: Any, forward: str, more: int = 0) -> str:
     (tmp_path / "mine.py").write_text(OWN.format(forward=forward, more=more))
-    return Library(blocks={"mine.py": {}}).check(analyse(net, tools.shape), tmp_path)
+    return Library(blocks={"mine.py": {}}).check(analyse_network(net, tools.shape), tmp_path)
 
 
 def test_a_good_block_of_ones_own_is_counted(tmp_path: Path, net: nn.Module, tools: Any) -> None:
@@ -232,16 +232,16 @@ def test_a_name_that_cannot_be_one_is_refused(
     text = OWN.format(forward="return self.conv(x)", more=0).replace('"small"', repr(variant))
     (tmp_path / file).write_text(text)
     with pytest.raises(InputError, match=r"builds '.*' at block; allowed: letters"):
-        Library(blocks={file: {}}).check(analyse(net, tools.shape), tmp_path)
+        Library(blocks={file: {}}).check(analyse_network(net, tools.shape), tmp_path)
 
 
 def test_options_that_a_kind_does_not_have_are_refused(net: nn.Module, tools: Any) -> None:
     with pytest.raises(InputError, match=r"library.blocks: basic: ratio is not known; did you mean 'ratios'\?"):
-        Library(blocks={"basic": {"ratio": 2}}).check(analyse(net, tools.shape), Path())
+        Library(blocks={"basic": {"ratio": 2}}).check(analyse_network(net, tools.shape), Path())
 
 
 def test_substitute_without_a_library_says_what_is_missing(started: State, tmp_path: Path) -> None:
-    stage = load("stages", "profile")(transforms=["substitute", "quantize"])
+    stage = load_plugin("stages", "profile")(transforms=["substitute", "quantize"])
     with pytest.raises(InputError, match="the stage `library` makes; put it before"):
         stage.run(replace(started, out=tmp_path))
 

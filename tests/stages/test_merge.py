@@ -15,8 +15,8 @@ from torch import nn
 from paredown.models.compression.supernet import ABSORBED, KEEP
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.blocks import find_blocks, neighbours
-from paredown.models.network.trace import Network, analyse
-from paredown.pipeline.report.replaced_blocks import Offer, ReplacedBlock
+from paredown.models.network.trace import Network, analyse_network
+from paredown.pipeline.report.replaced_blocks import BlockOffer, ReplacedBlock
 from paredown.stages import library
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, picks_of
 from paredown.stages.analysis.prepare import load_prepared_model
@@ -30,15 +30,15 @@ from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import random_choice, without_absent_sites
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.replacement_scores import ReplacementScores
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import cost as plan_cost
 from paredown.stages.solvers.problem import is_plan
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 from paredown.stages.solvers.random import RandomSearch
-from paredown.stages.training.blockwise import record, relative_error
+from paredown.stages.training.blockwise import record_features, relative_error
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import compressed
@@ -89,7 +89,7 @@ def modules(tools: Any) -> dict[str, Callable[[int], nn.Module]]:
 
 
 def network(tools: Any, kind: str) -> Network:
-    return analyse(modules(tools)[kind](3).eval(), tools.shape)
+    return analyse_network(modules(tools)[kind](3).eval(), tools.shape)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_the_library_trains_one_for_both(merged: State) -> None:
     data = merged.open_data()
     images = [x for x, _, _ in data.training_batches(32, 0, 0)]
     original = load_teacher(merged, data)
-    features = record(original, "block", "again", images)
+    features = record_features(original, "block", "again", images)
     error = relative_error(load_replacements(merged, original)["block"][name], features)
     assert error < 0.9
     assert error == pytest.approx(library.merged["block"].candidates[name].error, rel=0.5)
@@ -157,7 +157,7 @@ def test_the_number_of_cores_does_not_change_what_is_learnt(
         monkeypatch.setattr(library, "workers_for", lambda _device, n=workers: n)
         out = tmp_path / str(workers)
         out.mkdir()
-        load("stages", "library")(**STAGES["library"]).run(replace(merged, cache=out / "cache", out=out))
+        load_plugin("stages", "library")(**STAGES["library"]).run(replace(merged, cache=out / "cache", out=out))
     one, three = ((tmp_path / n / "weights.safetensors").read_bytes() for n in ("1", "3"))
     assert one == three == (merged.product("library") / "weights.safetensors").read_bytes()
 
@@ -192,7 +192,7 @@ def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
     data = merged.open_data()
     split = data.calibration.take(8, merged.seed)
     judge = TeacherComparison(space, torch.from_numpy(next(data.batches(split, 8))[0]))
-    singles = load("stages", "sensitivity")()._singles(judge, space.sites, merged)
+    singles = load_plugin("stages", "sensitivity")()._singles(judge, space.sites, merged)
     name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
     whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
     assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
@@ -261,7 +261,7 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
     assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
     one = network_of_plan(prepared, choice).network
     x = torch.randn(2, *one.shape, generator=torch.Generator().manual_seed(0))
-    stitched = load("transforms", "substitute")().apply(prepared, choice, load_teacher(merged, data))
+    stitched = load_plugin("transforms", "substitute")().apply(prepared, choice, load_teacher(merged, data))
     with torch.no_grad():
         assert torch.allclose(one.graph(x), stitched.eval()(x), atol=1e-4)
 
@@ -274,7 +274,7 @@ def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}
     loop = SearchLoop(
-        load("stages", "search")().loop_options(),
+        load_plugin("stages", "search")().loop_options(),
         PlanMeter(space, state),
         Milp(),
         ExpectedLosses.load(merged.product("sensitivity")).losses,
@@ -286,8 +286,8 @@ def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     assert found.holds and found.solution.feasible
 
 
-def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = False) -> Offer:
-    return Offer(name, "basic", ms, loss, 0.1, instead_of, picked=picked)
+def offer(name: str, ms: float, loss: float, instead_of: float, picked: bool = False) -> BlockOffer:
+    return BlockOffer(name, "basic", ms, loss, 0.1, instead_of, picked=picked)
 
 
 def test_the_report_says_what_a_merged_block_stands_for() -> None:
@@ -303,7 +303,7 @@ def test_the_report_says_what_a_merged_block_stands_for() -> None:
 
 def test_without_merging_nothing_of_it_is_offered(merged: State, tmp_path: Path) -> None:
     state = replace(merged, out=tmp_path)
-    load("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
+    load_plugin("stages", "library")(**{**STAGES["library"], "merge": 0}).run(state)
     data = merged.open_data()
     found = load_replacements(state.with_product("library", tmp_path), load_teacher(merged, data))
     assert not any(name == ABSORBED or name.startswith("merged_") for names in found.values() for name in names)

@@ -228,7 +228,7 @@ WORST = '''
 from typing import ClassVar
 
 from paredown.stages.solvers.base import Solver
-from paredown.stages.solvers.problem import Solution, cost, first_plan, loss
+from paredown.stages.solvers.problem import Solution, plan_cost, first_plan, plan_loss
 
 
 class Worst(Solver):
@@ -237,7 +237,7 @@ class Worst(Solver):
         for site in problem.sites:
             if site.name.startswith("narrow:"):
                 plan[site.name] = site.candidates[-1].name
-        return Solution(plan, loss(problem, plan), cost(problem, plan), True)
+        return Solution(plan, plan_loss(problem, plan), plan_cost(problem, plan), True)
 
 
 PLUGIN = Worst

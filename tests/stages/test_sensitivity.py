@@ -10,7 +10,7 @@ import torch
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning.judge import TeacherComparison
-from paredown.stages.planning.loss_model import fit
+from paredown.stages.planning.loss_model import fit_loss_model
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses, Losses
@@ -61,7 +61,7 @@ def made_up(truth: dict[str, float]) -> tuple[Losses, list[Choice], list[float]]
 
 @pytest.mark.parametrize("truth", [{"a": 1.0, "b": 1.0}, {"a": 2.0, "b": 0.5}, {"a": 0.3, "b": 3.5}], ids=str)
 def test_coefficients_are_found_again(truth: dict[str, float]) -> None:
-    found = fit(SITES, *made_up(truth))
+    found = fit_loss_model(SITES, *made_up(truth))
     assert found.spearman is not None
     assert found.spearman > 0.99
     assert found.kinds == pytest.approx(truth, rel=0.2)
@@ -74,24 +74,26 @@ def test_a_site_that_weighs_more_in_company_is_found() -> None:
     plans = [{site.name: rng.choice(["keep", "cut"]).item() for site in SITES} for _ in range(40)]
     plain = [sum(singles[s][c] for s, c in plan.items()) for plan in plans]
     heavy = [value + 2 * singles["a:3"][plan["a:3"]] for value, plan in zip(plain, plans, strict=True)]
-    found = fit(SITES, singles, plans, heavy)
+    found = fit_loss_model(SITES, singles, plans, heavy)
     assert found.sites["a:3"] > 1.3 * max(value for site, value in found.sites.items() if site != "a:3")
     assert found.spearman is not None and found.spearman > 0.9
-    assert max(fit(SITES, singles, plans, plain).sites.values()) < 1.25, "nothing is found where there is nothing"
+    assert max(fit_loss_model(SITES, singles, plans, plain).sites.values()) < 1.25, (
+        "nothing is found where there is nothing"
+    )
 
 
 def test_noise_gives_no_site_a_coefficient_of_its_own() -> None:
     singles, plans, measured = made_up({"a": 1.0, "b": 1.0})
     rng = np.random.default_rng(1)
     noisy = [value * float(rng.lognormal(0, 0.3)) for value in measured[:10]]
-    found = fit(SITES, singles, plans[:10], noisy)
+    found = fit_loss_model(SITES, singles, plans[:10], noisy)
     by_kind = {name: found.kinds[name[0]] for name in found.sites}
     assert found.sites == pytest.approx(by_kind, rel=0.35)
 
 
 def test_too_few_plans_leave_the_coefficients_at_one() -> None:
     singles, plans, measured = made_up({"a": 2.0, "b": 0.5})
-    found = fit(SITES, singles, plans[:3], measured[:3])
+    found = fit_loss_model(SITES, singles, plans[:3], measured[:3])
     assert found.kinds == {"a": 1.0, "b": 1.0}
     assert set(found.sites.values()) == {1.0}
     assert found.spearman is None
@@ -101,7 +103,7 @@ def test_too_few_plans_leave_the_coefficients_at_one() -> None:
 def test_plans_that_say_nothing_have_no_rank_correlation(plans: Sequence[Choice]) -> None:
     """A correlation of constants is not a number, and JSON cannot say that."""
     singles, _, _ = made_up({"a": 1.0, "b": 1.0})
-    assert fit(SITES, singles, plans, [0.1] * 6).spearman is None
+    assert fit_loss_model(SITES, singles, plans, [0.1] * 6).spearman is None
 
 
 def test_the_stage_lists_every_candidate_from_mild_to_harsh(planned: State) -> None:

@@ -24,7 +24,7 @@ def names(cell: str) -> tuple[str, ...]:
 
 def test_every_stage_has_its_row_and_its_sentence() -> None:
     listed = [cells(line)[0] for line in ROWS]
-    assert sorted(listed) == plugins.names("stages")
+    assert sorted(listed) == plugins.plugin_names("stages")
     sentences = [line.split()[0] for line in SCREEN[START + 12 : START + 22]]
     assert sentences == listed
     assert [name for name in listed if name in DEFAULT] == list(DEFAULT)
@@ -33,7 +33,7 @@ def test_every_stage_has_its_row_and_its_sentence() -> None:
 @pytest.mark.parametrize("line", ROWS, ids=lambda line: line.split()[0])
 def test_rows_are_what_the_stage_declares(line: str) -> None:
     name, needs, uses, gives = cells(line)
-    stage = plugins.load("stages", name, Path())
+    stage = plugins.load_plugin("stages", name, Path())
     assert (names(needs), names(uses), gives) == (stage.needs, stage.uses, stage.gives)
 
 

@@ -14,7 +14,7 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.plan import Plan
-from paredown.stages.verify import Verify, clear
+from paredown.stages.verify import Verify, is_clear
 
 
 def manifest_of(state: State) -> dict[str, Any]:
@@ -81,9 +81,9 @@ def spread(ratio: float, rounds: int = 9) -> list[list[list[float]]]:
 
 def test_a_limit_inside_the_interval_is_not_clear() -> None:
     half = Bound(value=0.5, unit="x")
-    assert clear(None, spread(0.5))
-    assert [clear(half, spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
-    assert [clear(Bound(value=0.5, unit="ms"), spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+    assert is_clear(None, spread(0.5))
+    assert [is_clear(half, spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+    assert [is_clear(Bound(value=0.5, unit="ms"), spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
 
 
 @pytest.mark.parametrize(("limit", "rounds"), [(0.9, 9), (0.5, 27)])

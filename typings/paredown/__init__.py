@@ -18,7 +18,7 @@ from paredown.pipeline.public.lazy import lazy_attributes
 if TYPE_CHECKING:
     from paredown.models.errors import InputError, LimitError, MachineError, MissingError, ParedownError
     from paredown.models.progress import Progress
-    from paredown.pipeline.gate.outcome import Outcome
+    from paredown.pipeline.gate.outcome import GateOutcome
     from paredown.pipeline.public.calls import check, gate, load_recipe, plan, run, run_front, show
     from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
     from paredown.pipeline.public.version import __version__
@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CheckResult",
     "Description",
+    "GateOutcome",
     "InputError",
     "LimitError",
     "MachineError",
     "MeasureCheck",
     "MissingError",
-    "Outcome",
     "ParedownError",
     "Plan",
     "PlanResult",
@@ -54,11 +54,11 @@ __all__ = [
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
-        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError", "ParedownError"),
+        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError", "ParedownError",),
         "paredown.models.progress": ("Progress",),
-        "paredown.pipeline.gate.outcome": ("Outcome",),
-        "paredown.pipeline.public.calls": ("check", "gate", "load_recipe", "plan", "run", "run_front", "show"),
-        "paredown.pipeline.public.results": ("CheckResult", "Description", "PlanResult", "RunResult"),
+        "paredown.pipeline.gate.outcome": ("GateOutcome",),
+        "paredown.pipeline.public.calls": ("check", "gate", "load_recipe", "plan", "run", "run_front", "show",),
+        "paredown.pipeline.public.results": ("CheckResult", "Description", "PlanResult", "RunResult",),
         "paredown.pipeline.public.version": ("__version__",),
         "paredown.pipeline.recipe.recipe": ("Recipe",),
         "paredown.stages.products.measure_check": ("MeasureCheck",),

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from paredown.pipeline.public.lazy import lazy_attributes
 
 if TYPE_CHECKING:
-    from paredown.models.compression.fake_quant import observe
+    from paredown.models.compression.fake_quant import observe_ranges
     from paredown.models.compression.scales import Range
     from paredown.models.compression.sparsity import Sparsity
-    from paredown.models.data.dataset import Data, Split
+    from paredown.models.data.dataset import ImageData, Split
     from paredown.models.data.opening import open_data
     from paredown.models.errors import InputError, LimitError, MachineError, MissingError
     from paredown.models.network.blocks import Place
@@ -26,27 +26,27 @@ if TYPE_CHECKING:
     from paredown.models.spec import Spec
     from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
     from paredown.stages.base import Stage, State
-    from paredown.stages.blocks.base import Block, Residual, unit
-    from paredown.stages.engines.base import Engine, Labelled, Tuned
+    from paredown.stages.blocks.base import Block, ResidualBlock, conv_unit
+    from paredown.stages.engines.base import Engine, Labelled, TunedQuantization
     from paredown.stages.limits import Bound, Limits, Target
     from paredown.stages.measuring.accuracy import logits_of
     from paredown.stages.runtimes.base import Images, Load, Runtime
     from paredown.stages.runtimes.support.timing import collector_off, take_turns
-    from paredown.stages.solvers.base import Solver, far
-    from paredown.stages.solvers.problem import Candidate, Charge, Choice, Factor, Pick, Plan, Problem, Site, Solution, cost, excess, exists, first_plan, holds, is_plan, loss, owners_first, validate
+    from paredown.stages.solvers.base import Solver, is_far
+    from paredown.stages.solvers.problem import BorderCharge, Candidate, Choice, CostFactor, Pick, Plan, Problem, Site, Solution, first_plan, holds_limits, is_plan, limit_excess, owners_first, plan_cost, plan_loss, site_exists, validate_problem
     from paredown.stages.transforms.base import Transform
     from paredown.stages.transforms.quantize import Quantize
 
 __all__ = [
     "Block",
+    "BorderCharge",
     "Bound",
     "Candidate",
     "ChannelGroup",
-    "Charge",
     "Choice",
-    "Data",
+    "CostFactor",
     "Engine",
-    "Factor",
+    "ImageData",
     "Images",
     "InputError",
     "Labelled",
@@ -66,7 +66,7 @@ __all__ = [
     "Progress",
     "Quantize",
     "Range",
-    "Residual",
+    "ResidualBlock",
     "Runtime",
     "Site",
     "Solution",
@@ -78,32 +78,32 @@ __all__ = [
     "State",
     "Target",
     "Transform",
-    "Tuned",
+    "TunedQuantization",
     "collector_off",
-    "cost",
-    "excess",
-    "exists",
-    "far",
+    "conv_unit",
     "first_plan",
-    "holds",
+    "holds_limits",
+    "is_far",
     "is_plan",
+    "limit_excess",
     "logits_of",
-    "loss",
-    "observe",
+    "observe_ranges",
     "open_data",
     "owners_first",
+    "plan_cost",
+    "plan_loss",
+    "site_exists",
     "take_turns",
-    "unit",
-    "validate",
+    "validate_problem",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
-        "paredown.models.compression.fake_quant": ("observe",),
+        "paredown.models.compression.fake_quant": ("observe_ranges",),
         "paredown.models.compression.scales": ("Range",),
         "paredown.models.compression.sparsity": ("Sparsity",),
-        "paredown.models.data.dataset": ("Data", "Split",),
+        "paredown.models.data.dataset": ("ImageData", "Split",),
         "paredown.models.data.opening": ("open_data",),
         "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError",),
         "paredown.models.network.blocks": ("Place",),
@@ -113,14 +113,14 @@ __getattr__, __dir__ = lazy_attributes(
         "paredown.models.spec": ("Spec",),
         "paredown.stages.analysis.prepared_model": ("LayerForm", "PreparedModel",),
         "paredown.stages.base": ("Stage", "State",),
-        "paredown.stages.blocks.base": ("Block", "Residual", "unit",),
-        "paredown.stages.engines.base": ("Engine", "Labelled", "Tuned",),
+        "paredown.stages.blocks.base": ("Block", "ResidualBlock", "conv_unit",),
+        "paredown.stages.engines.base": ("Engine", "Labelled", "TunedQuantization",),
         "paredown.stages.limits": ("Bound", "Limits", "Target",),
         "paredown.stages.measuring.accuracy": ("logits_of",),
         "paredown.stages.runtimes.base": ("Images", "Load", "Runtime",),
         "paredown.stages.runtimes.support.timing": ("collector_off", "take_turns",),
-        "paredown.stages.solvers.base": ("Solver", "far",),
-        "paredown.stages.solvers.problem": ("Candidate", "Charge", "Choice", "Factor", "Pick", "Plan", "Problem", "Site", "Solution", "cost", "excess", "exists", "first_plan", "holds", "is_plan", "loss", "owners_first", "validate",),
+        "paredown.stages.solvers.base": ("Solver", "is_far",),
+        "paredown.stages.solvers.problem": ("BorderCharge", "Candidate", "Choice", "CostFactor", "Pick", "Plan", "Problem", "Site", "Solution", "first_plan", "holds_limits", "is_plan", "limit_excess", "owners_first", "plan_cost", "plan_loss", "site_exists", "validate_problem",),
         "paredown.stages.transforms.base": ("Transform",),
         "paredown.stages.transforms.quantize": ("Quantize",),
     },

@@ -6,8 +6,16 @@ from dataclasses import dataclass
 
 from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import machine_in_words
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
-from paredown.pipeline.gate.outcome import Check, Outcome, Table
+from paredown.pipeline.gate.formats.wording import (
+    change_in_words,
+    check_sentence,
+    headline,
+    limit_in_words,
+    shortened_text,
+    value_cell,
+    value_with_unit,
+)
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome, OutcomeTable
 
 COMMENT = 65_536
 """Characters that GitHub takes in a comment."""
@@ -42,7 +50,7 @@ STEPS = (
 """What is left out first, until the text fits: rows of tables, then the tables and facts, then checks that pass."""
 
 
-def markdown(outcome: Outcome, most: int = COMMENT) -> str:
+def as_markdown(outcome: GateOutcome, most: int = COMMENT) -> str:
     """The verdict, every check, and the rest in sections that fold; in UTF-8 at most `most` bytes, and complete in its
     form also where something had to be left out. Empty where nothing fits."""
     for step in STEPS:
@@ -53,7 +61,7 @@ def markdown(outcome: Outcome, most: int = COMMENT) -> str:
     return verdict_alone if len(verdict_alone.encode()) <= most else ""
 
 
-def escaped(text: str, longest: int = 1000) -> str:
+def escaped_markdown(text: str, longest: int = 1000) -> str:
     """Text that Markdown shows as it is: no markup, no HTML, no table cell, no link and no mention is made of it."""
 
     def entity(match: re.Match[str]) -> str:
@@ -62,27 +70,27 @@ def escaped(text: str, longest: int = 1000) -> str:
     return _SPECIAL.sub(entity, printable(text, longest)).replace("&#64;", "&#64;&#8203;")
 
 
-def _blocks(outcome: Outcome, most: Most) -> Iterator[str]:
+def _blocks(outcome: GateOutcome, most: Most) -> Iterator[str]:
     yield f"### Gate: {outcome.verdict}"
-    yield escaped(headline(outcome).partition(": ")[2])
+    yield escaped_markdown(headline(outcome).partition(": ")[2])
     shown = _chosen(outcome.checks, most.checks)
     yield _grid(
         ("check", "baseline", "model", "change", "limit", "verdict"), [_row(check) for check in shown], "lrrrll"
     )
-    if reasons := [f"* {escaped(sentence(check))}" for check in shown if check.verdict != "pass"]:
+    if reasons := [f"* {escaped_markdown(check_sentence(check))}" for check in shown if check.verdict != "pass"]:
         yield "\n".join(reasons)
     facts = list(_facts(outcome))
     left_out = len(shown) < len(outcome.checks) or len(facts) > most.facts
-    yield _folded("How it was measured", "\n".join(f"* {escaped(fact)}" for fact in facts[: most.facts]))
+    yield _folded("How it was measured", "\n".join(f"* {escaped_markdown(fact)}" for fact in facts[: most.facts]))
     for one in outcome.tables:
         left_out |= len(one.rows) > most.rows
         if rows := one.rows[: most.rows]:
-            yield _folded(one.title, _listed(Table(one.title, rows)))
+            yield _folded(one.title, _listed(OutcomeTable(one.title, rows)))
     if left_out:
         yield LEFT_OUT
 
 
-def _chosen(checks: Sequence[Check], most: int) -> Sequence[Check]:
+def _chosen(checks: Sequence[BudgetCheck], most: int) -> Sequence[BudgetCheck]:
     """Those that fail first, where not all fit."""
     if len(checks) <= most:
         return checks
@@ -91,7 +99,7 @@ def _chosen(checks: Sequence[Check], most: int) -> Sequence[Check]:
     ]
 
 
-def _facts(outcome: Outcome) -> Iterator[str]:
+def _facts(outcome: GateOutcome) -> Iterator[str]:
     yield from outcome.facts
     if outcome.runtime:
         yield f"runtime: {outcome.runtime}"
@@ -100,17 +108,22 @@ def _facts(outcome: Outcome) -> Iterator[str]:
     yield f"{outcome.seconds:.1f} s"
 
 
-def _row(check: Check) -> Sequence[str]:
+def _row(check: BudgetCheck) -> Sequence[str]:
     values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
     verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
-    return (*map(escaped, (short(check.name), *values, change(check), limit(check))), verdict)
+    return (
+        *map(escaped_markdown, (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))),
+        verdict,
+    )
 
 
-def _listed(one: Table) -> str:
+def _listed(one: OutcomeTable) -> str:
     keys = tuple(one.rows[0])
     sides = "".join("r" if any(isinstance(row.get(key), int | float) for row in one.rows) else "l" for key in keys)
     return _grid(
-        [escaped(key) for key in keys], [[escaped(cell(key, row.get(key))) for key in keys] for row in one.rows], sides
+        [escaped_markdown(key) for key in keys],
+        [[escaped_markdown(value_cell(key, row.get(key))) for key in keys] for row in one.rows],
+        sides,
     )
 
 
@@ -120,4 +133,4 @@ def _grid(names: Sequence[str], rows: Sequence[Sequence[str]], sides: str) -> st
 
 
 def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{escaped(title)}</summary>\n\n{body}\n\n</details>"
+    return f"<details><summary>{escaped_markdown(title)}</summary>\n\n{body}\n\n</details>"

@@ -12,8 +12,16 @@ from rich.text import Text
 
 from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import machine_in_words
-from paredown.pipeline.gate.formats.wording import cell, change, headline, limit, sentence, short, value_with_unit
-from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
+from paredown.pipeline.gate.formats.wording import (
+    change_in_words,
+    check_sentence,
+    headline,
+    limit_in_words,
+    shortened_text,
+    value_cell,
+    value_with_unit,
+)
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome, OutcomeTable, Verdict
 
 STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red"}
 UNDECIDED = "yellow"
@@ -21,14 +29,14 @@ FLAT = ("check", "verdict", "limit")
 """Columns of text; the others hold numbers and are set right."""
 
 
-def table(outcome: Outcome) -> str:
+def as_table(outcome: GateOutcome) -> str:
     """The checks, a sentence for each that did not pass, the outcome's further tables, and the verdict in one line."""
     file = StringIO()
     console = Console(file=file, force_terminal=sys.stdout.isatty() or None, highlight=False, emoji=False)
     console.print(_checks(outcome))
     for check in outcome.checks:
         if check.verdict != "pass":
-            console.print(Padding(Text(sentence(check)), (1, 0, 0, 0)))
+            console.print(Padding(Text(check_sentence(check)), (1, 0, 0, 0)))
     for one in outcome.tables:
         console.print(Padding(_listed(one), (1, 0, 0, 0)))
     console.print()
@@ -43,13 +51,15 @@ def without_commands(text: str) -> str:
     return re.sub(r"(?m)^(\s*):(?=:)", r"\1: ", text.replace("##", "# #"))
 
 
-def _facts(outcome: Outcome) -> Iterator[str]:
+def _facts(outcome: GateOutcome) -> Iterator[str]:
     yield from (printable(fact, 1000) for fact in outcome.facts)
-    where = [part for part in (short(outcome.runtime), printable(machine_in_words(outcome.machine), 1000)) if part]
+    where = [
+        part for part in (shortened_text(outcome.runtime), printable(machine_in_words(outcome.machine), 1000)) if part
+    ]
     yield "; ".join([*where, f"{outcome.seconds:.1f} s"])
 
 
-def _checks(outcome: Outcome) -> Grid:
+def _checks(outcome: GateOutcome) -> Grid:
     grid = Grid(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("check", "baseline", "model", "change", "limit", "verdict"):
         grid.add_column(name, justify="left" if name in FLAT else "right", overflow="fold")
@@ -58,19 +68,21 @@ def _checks(outcome: Outcome) -> Grid:
     return grid
 
 
-def _row(check: Check) -> tuple[str, ...]:
+def _row(check: BudgetCheck) -> tuple[str, ...]:
     values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
-    return (short(check.name), *values, change(check), limit(check))
+    return (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))
 
 
-def _listed(one: Table) -> Grid:
-    grid = Grid(title=Text(short(one.title)), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False)
+def _listed(one: OutcomeTable) -> Grid:
+    grid = Grid(
+        title=Text(shortened_text(one.title)), title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False
+    )
     keys = tuple(one.rows[0]) if one.rows else ()
     for key in keys:
         number = any(isinstance(row.get(key), int | float) for row in one.rows)
-        grid.add_column(Text(short(key)), justify="right" if number else "left", overflow="fold")
+        grid.add_column(Text(shortened_text(key)), justify="right" if number else "left", overflow="fold")
     for row in one.rows:
-        grid.add_row(*(Text(cell(key, row.get(key))) for key in keys))
+        grid.add_row(*(Text(value_cell(key, row.get(key))) for key in keys))
     return grid
 
 

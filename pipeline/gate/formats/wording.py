@@ -4,8 +4,8 @@ import re
 from math import isfinite
 
 from paredown.models.printable import printable
-from paredown.pipeline.gate.amounts import amount
-from paredown.pipeline.gate.outcome import Check, Outcome
+from paredown.pipeline.gate.amounts import readable_amount
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 
 LONGEST = 160
 """Characters of one name; of a longer one the middle is left out."""
@@ -17,7 +17,7 @@ _MORE = re.compile(r"and (\d+) more")
 """How a check ends a list of layers that it shortened."""
 
 
-def short(text: object) -> str:
+def shortened_text(text: object) -> str:
     """The text on one line, printable, and without its middle where it is longer than a name should be."""
     return printable(text, LONGEST)
 
@@ -28,10 +28,10 @@ def value_with_unit(value: float | None, unit: str, signed: bool = False) -> str
         return "-"
     if not isfinite(value):
         return f"{value} {unit}".strip()
-    return f"{'+' if signed and value > 0 else ''}{amount(value, unit)}"
+    return f"{'+' if signed and value > 0 else ''}{readable_amount(value, unit)}"
 
 
-def change(check: Check) -> str:
+def change_in_words(check: BudgetCheck) -> str:
     """From the baseline to the model: a factor, or a difference where a factor says nothing."""
     if check.before is None or check.after is None:
         return ""
@@ -40,47 +40,48 @@ def change(check: Check) -> str:
     return f"{check.ratio:,.3f}x"
 
 
-def limit(check: Check) -> str:
+def limit_in_words(check: BudgetCheck) -> str:
     """The limit as it is written; of one that is a floor, the floor."""
-    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else short(check.limit)
+    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else shortened_text(check.limit)
 
 
-def sentence(check: Check) -> str:
+def check_sentence(check: BudgetCheck) -> str:
     """A check in one sentence: by how much it misses, how sure that is, and which layers are responsible."""
     why = printable(check.because, 1000).rstrip(".")
     if check.verdict == "fail" and (check.least or not why):
-        why = "; ".join(part for part in (missed(check), why) if part)
-    return f"{short(check.name)}: {why or check.verdict}{f'; layers: {layers(check)}' if check.layers else ''}"
+        why = "; ".join(part for part in (missed_by(check), why) if part)
+    layers = f"; layers: {layers_in_words(check)}" if check.layers else ""
+    return f"{shortened_text(check.name)}: {why or check.verdict}{layers}"
 
 
-def layers(check: Check, most: int = NAMED) -> str:
+def layers_in_words(check: BudgetCheck, most: int = NAMED) -> str:
     """The responsible layers, worst first."""
     listed, more = list(check.layers), 0
     if listed and (shortened := _MORE.fullmatch(listed[-1])):
         more = int(shortened[1])
         listed.pop()
-    named = [short(layer) for layer in listed[:most]]
+    named = [shortened_text(layer) for layer in listed[:most]]
     more += len(listed) - len(named)
     return ", ".join(named) + (f" and {more:,} more" if more else "")
 
 
-def missed(check: Check) -> str:
+def missed_by(check: BudgetCheck) -> str:
     """By how much, in one phrase; empty where the values are not known."""
     if check.after is None or check.allowed is None:
         return ""
-    factor = f"{change(check)}, " if check.ratio is not None and check.unit != "%" else ""
+    factor = f"{change_in_words(check)}, " if check.ratio is not None and check.unit != "%" else ""
     by = check.allowed - check.after if check.least else check.after - check.allowed
-    written = f"({factor}limit {short(check.limit)})"
+    written = f"({factor}limit {shortened_text(check.limit)})"
     if by <= 0:  # the model's own value may be within while an interval is not
         return f"{value_with_unit(check.after, check.unit)} {written}"
     allowed = value_with_unit(check.allowed, check.unit)
     return f"{value_with_unit(by, check.unit)} {'under' if check.least else 'over'} {allowed} {written}"
 
 
-def headline(outcome: Outcome) -> str:
+def headline(outcome: GateOutcome) -> str:
     """The verdict in one line: what failed, by how much, and which layers; or what is undecided."""
-    verdict, model, count = outcome.verdict, short(outcome.model), len(outcome.checks)
-    against = f" against {short(outcome.baseline)}" if outcome.baseline else ""
+    verdict, model, count = outcome.verdict, shortened_text(outcome.model), len(outcome.checks)
+    against = f" against {shortened_text(outcome.baseline)}" if outcome.baseline else ""
     failed = [check for check in outcome.checks if check.verdict == "fail"]
     named = failed or [check for check in outcome.checks if check.verdict != "pass"]
     if not named:
@@ -94,17 +95,17 @@ def headline(outcome: Outcome) -> str:
     return f"{verdict}: {model} {did} {share}{against}: {'; '.join(parts)}"
 
 
-def _brief(check: Check) -> str:
+def _brief(check: BudgetCheck) -> str:
     if check.verdict != "fail":
-        return f"{short(check.name)} {check.verdict}"
-    parts = [short(check.name), missed(check), f"in {layers(check, 2)}" if check.layers else ""]
+        return f"{shortened_text(check.name)} {check.verdict}"
+    parts = [shortened_text(check.name), missed_by(check), f"in {layers_in_words(check, 2)}" if check.layers else ""]
     return " ".join(part for part in parts if part)
 
 
 UNITS = {"bytes": "B", "ms": "ms"}
 
 
-def cell(key: str, value: object) -> str:
+def value_cell(key: str, value: object) -> str:
     """A value of a table: the last word of its column's name says the unit (`bytes`, `ms`), and `more …` is signed."""
     match value:
         case None:
@@ -113,4 +114,4 @@ def cell(key: str, value: object) -> str:
             return "yes" if value else "no"
         case int() | float():
             return value_with_unit(value, UNITS.get(key.split(" ")[-1], ""), signed=key.startswith("more"))
-    return short(value)
+    return shortened_text(value)

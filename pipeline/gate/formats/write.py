@@ -10,11 +10,11 @@ from typing import Any
 
 from paredown.models.errors import InputError
 from paredown.models.files import write_whole
-from paredown.pipeline.gate.formats.github import github
-from paredown.pipeline.gate.formats.junit import junit
-from paredown.pipeline.gate.formats.markdown import markdown
-from paredown.pipeline.gate.formats.table import table
-from paredown.pipeline.gate.outcome import Outcome
+from paredown.pipeline.gate.formats.github import as_github_commands
+from paredown.pipeline.gate.formats.junit import as_junit
+from paredown.pipeline.gate.formats.markdown import as_markdown
+from paredown.pipeline.gate.formats.table import as_table
+from paredown.pipeline.gate.outcome import GateOutcome
 from paredown.pipeline.machine_errors import machine_errors
 
 VERSION = 1
@@ -23,7 +23,7 @@ SUMMARY = 1024**2
 """Bytes that GitHub takes as the summary of one step."""
 
 
-def as_json(outcome: Outcome) -> str:
+def as_json(outcome: GateOutcome) -> str:
     """Everything, keys sorted; what is no number (a value that is not finite) is null."""
     checks = [asdict(check) | {"ratio": check.ratio} for check in outcome.checks]
     whole = asdict(outcome) | {"checks": checks, "verdict": outcome.verdict, "version": VERSION}
@@ -32,12 +32,12 @@ def as_json(outcome: Outcome) -> str:
     return text.replace("##", "\\u0023\\u0023") + "\n"
 
 
-FORMATS: Mapping[str, Callable[[Outcome], str]] = {
-    "table": table,
+FORMATS: Mapping[str, Callable[[GateOutcome], str]] = {
+    "table": as_table,
     "json": as_json,
-    "junit": junit,
-    "markdown": markdown,
-    "github": github,
+    "junit": as_junit,
+    "markdown": as_markdown,
+    "github": as_github_commands,
 }
 """Name to what writes that form."""
 SUFFIXES = {".json": "json", ".xml": "junit", ".md": "markdown"}
@@ -55,14 +55,14 @@ def form_of(path: Path) -> str:
     return SUFFIXES[path.suffix]
 
 
-def save_as(outcome: Outcome, path: Path) -> None:
+def save_as(outcome: GateOutcome, path: Path) -> None:
     """Writes the form that the suffix asks for; the file is there whole, or as it was before."""
     text = FORMATS[form_of(path)](outcome)
     with machine_errors(path):
         write_whole(path, text)
 
 
-def summarise(outcome: Outcome, environment: Mapping[str, str] = os.environ) -> str | None:
+def write_step_summary(outcome: GateOutcome, environment: Mapping[str, str] = os.environ) -> str | None:
     """Adds the Markdown form to the step's summary where GitHub Actions names a file for it. Returns what went wrong,
     which is no reason to fail a gate."""
     if not (name := environment.get("GITHUB_STEP_SUMMARY")):
@@ -70,7 +70,7 @@ def summarise(outcome: Outcome, environment: Mapping[str, str] = os.environ) -> 
     try:
         with Path(name).open("ab") as file:
             room = SUMMARY - file.tell() - 2
-            text = markdown(outcome, room)
+            text = as_markdown(outcome, room)
             # A blank line ends whatever block another command of the step left open.
             file.write(("\n\n" if file.tell() and text else "").encode() + text.encode())
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paredown.stages.runtimes.support.ort_profile import Names, names_of
+from paredown.stages.runtimes.support.ort_profile import ExecutedNames, names_of
 
 Piece = tuple[str, str, float]
 """The kind with a running number, the values computed (`<none>` where it is none of the file's), mean ms."""
@@ -29,7 +29,7 @@ def node_times(model: Path, blocks: Sequence[Sequence[Piece]]) -> dict[str, floa
     return {name: float(np.median([block.get(name, 0.0) for block in times])) for name in every}
 
 
-def _block_times(block: Sequence[Piece], names: Names, work: Mapping[str, float]) -> dict[str, float]:
+def _block_times(block: Sequence[Piece], names: ExecutedNames, work: Mapping[str, float]) -> dict[str, float]:
     times: dict[str, float] = defaultdict(float)
     for kind, values, ms in block:
         for name, share in shares(values.split(","), names, work).items():
@@ -37,7 +37,7 @@ def _block_times(block: Sequence[Piece], names: Names, work: Mapping[str, float]
     return times
 
 
-def shares(values: Sequence[str], names: Names, work: Mapping[str, float]) -> dict[str, float]:
+def shares(values: Sequence[str], names: ExecutedNames, work: Mapping[str, float]) -> dict[str, float]:
     """Who a piece's time belongs to: its layers by their multiply-adds, else its first node, else nobody (`""`)."""
     nodes = [names.producers[value].name for value in values if value in names.producers]
     layers = {name: work[name] for name in nodes if name in work}

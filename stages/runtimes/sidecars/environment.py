@@ -43,7 +43,7 @@ class Sidecar:
 
     @property
     def folder(self) -> Path:
-        return root() / self.name
+        return sidecars_folder() / self.name
 
     @property
     def python(self) -> Path:
@@ -103,12 +103,12 @@ class Sidecar:
         """Makes it anew and gives its folder. Raises MachineError, which names pip's log, where that fails."""
         self.check()
         base = self.interpreter(wanted)
-        root().mkdir(parents=True, exist_ok=True)
+        sidecars_folder().mkdir(parents=True, exist_ok=True)
         with half_made(self.name) as folder:
-            with log_of(self.name) as log:
-                run([str(base), "-m", "venv", str(folder)], log)
+            with install_log_of(self.name) as log:
+                run_installer([str(base), "-m", "venv", str(folder)], log)
                 pip = [str(interpreter_in(folder)), "-I", "-m", "pip", "--disable-pip-version-check"]
-                run([*pip, "install", "--prefer-binary", *self.requirements], log)
+                run_installer([*pip, "install", "--prefer-binary", *self.requirements], log)
                 frozen = subprocess.run(
                     [*pip, "freeze"], capture_output=True, text=True, check=False, env=environment()
                 )
@@ -122,14 +122,14 @@ class Sidecar:
 
     def remove(self) -> bool:
         """Removes it with what was left half made; False where there was nothing."""
-        places = [self.folder, *root().glob(f".{self.name}-*")]
+        places = [self.folder, *sidecars_folder().glob(f".{self.name}-*")]
         there = [folder for folder in places if folder.is_dir()]
         for folder in there:
             shutil.rmtree(folder)
         return bool(there)
 
 
-def root() -> Path:
+def sidecars_folder() -> Path:
     """Where all sidecars are: `$PAREDOWN_SIDECARS`, else in the user's data folder."""
     if chosen := os.environ.get("PAREDOWN_SIDECARS"):
         return Path(chosen).expanduser().absolute()
@@ -163,7 +163,7 @@ def version_of(python: Path) -> str:
 @contextmanager
 def half_made(name: str) -> Iterator[Path]:
     """A folder to make a sidecar in, which is removed unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=root()))
+    folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=sidecars_folder()))
     try:
         yield folder
     finally:
@@ -171,14 +171,14 @@ def half_made(name: str) -> Iterator[Path]:
 
 
 @contextmanager
-def log_of(name: str) -> Iterator[IO[str]]:
+def install_log_of(name: str) -> Iterator[IO[str]]:
     """A file for what pip says, kept only where the installation fails."""
     with tempfile.NamedTemporaryFile("w", prefix=f"paredown-{name}-", suffix=".log", delete=False) as log:
         yield log
     Path(log.name).unlink()
 
 
-def run(command: Sequence[str], log: IO[str]) -> None:
+def run_installer(command: Sequence[str], log: IO[str]) -> None:
     """Runs an installing command. Raises MachineError with the last line of its output and the log's name."""
     done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment(), check=False)
     if done.returncode:

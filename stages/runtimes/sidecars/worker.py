@@ -31,14 +31,14 @@ class DiedError(Exception):
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningProcess:
     """A started process and the file that its stderr goes to."""
 
     process: subprocess.Popen[str]
     errors: IO[bytes]
 
 
-class Worker:
+class SidecarWorker:
     """The verbs of `script`, run by the interpreter `python` of the sidecar `name` in a process of their own.
 
     It starts with the first request and ends with the block: `with Worker(...) as worker: worker.ask("ping")`.
@@ -46,7 +46,7 @@ class Worker:
 
     def __init__(self, name: str, python: Path, script: Path, deadline: float = DEADLINE) -> None:
         self.name, self.command, self.deadline = name, [str(python), "-I", serve.__file__, str(script)], deadline
-        self.running: Running | None = None
+        self.running: RunningProcess | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -91,7 +91,7 @@ class Worker:
             raise SessionError(f"it was stopped after {self.deadline:g} s without an answer to '{verb}'")
         return self._result(line) if line.endswith("\n") else self._mourn()
 
-    def _started(self) -> Running:
+    def _started(self) -> RunningProcess:
         if self.running is None:
             errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
             try:
@@ -108,7 +108,7 @@ class Worker:
                 errors.close()
                 said = f"{self.command[0]} cannot be started: {error.strerror}"
                 raise MissingError(f"{said}; install it again: paredown runtime install {self.name}") from error
-            self.running = Running(process, errors)
+            self.running = RunningProcess(process, errors)
         return self.running
 
     def _result(self, line: str) -> Any:
@@ -129,7 +129,7 @@ class Worker:
         running.errors.seek(0)
         words = last_words(running.errors.read().decode(errors="replace"))
         self.close()
-        raise DiedError(f"{how(code)}{': ' if words else ''}{words}")
+        raise DiedError(f"{how_it_died(code)}{': ' if words else ''}{words}")
 
 
 @contextmanager
@@ -156,7 +156,7 @@ def environment() -> dict[str, str]:
     return {**kept, "NM_DISABLE_ANALYTICS": "1"}
 
 
-def how(code: int) -> str:
+def how_it_died(code: int) -> str:
     """An exit code in words; negative ones are signals."""
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 

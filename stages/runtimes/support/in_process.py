@@ -21,7 +21,7 @@ WARM_UP = 3
 
 
 @contextmanager
-def naming(model: Path | str, runtime: str) -> Iterator[None]:
+def naming_the_file(model: Path | str, runtime: str) -> Iterator[None]:
     """Turns a refusal of `runtime` into the one line that the user sees."""
     try:
         yield
@@ -29,7 +29,7 @@ def naming(model: Path | str, runtime: str) -> Iterator[None]:
         raise InputError(f"{model}: {runtime} cannot use this file: {error}") from error
 
 
-def check(model: Path) -> Any:
+def check_onnx_file(model: Path) -> Any:
     """The ModelProto in a file. Raises SessionError where it is not sound ONNX: some runtimes crash on those."""
     from paredown.models.onnx.checked_file import open_checked
 
@@ -43,7 +43,7 @@ def check(model: Path) -> Any:
 
 def onnx_input_shape(model: Path, batch: int | None = None) -> tuple[int, ...]:
     """See `standalone.input_shape`; for runtimes that cannot tell it, from the file, which is checked."""
-    graph = check(model).graph
+    graph = check_onnx_file(model).graph
     constants = {item.name for item in graph.initializer}
     return input_shape([described(value) for value in graph.input if value.name not in constants], batch)
 
@@ -62,18 +62,18 @@ def logits(
     model: Path, batches: Iterable[Images], shape: tuple[int, ...], execute: Callable[[Images], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Logits (images, classes). `execute` takes images of `shape`: batches are cut to it, the last piece is padded."""
-    pieces = [forward(images, shape, execute) for batch in batches for images in chunks(batch, shape[0])]
+    pieces = [forward_chunks(images, shape, execute) for batch in batches for images in image_chunks(batch, shape[0])]
     if not pieces:
         raise InputError(f"{model}: there are no images to run")
     return np.concatenate(pieces)
 
 
-def chunks(images: Images, size: int) -> Iterator[Images]:
+def image_chunks(images: Images, size: int) -> Iterator[Images]:
     """Pieces of `size` images; the last one may be shorter."""
     return (images[start : start + size] for start in range(0, len(images), size))
 
 
-def forward(
+def forward_chunks(
     images: Images, shape: tuple[int, ...], execute: Callable[[Images], NDArray[np.float32]]
 ) -> NDArray[np.float32]:
     """Logits of `images`, which are padded to `shape` for the run."""

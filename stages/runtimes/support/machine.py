@@ -28,36 +28,36 @@ class ThisMachine:
 
 def fingerprint() -> dict[str, str]:
     """CPU, flags, cores, system and architecture of this machine."""
-    fields = parse(cpuinfo())
+    fields = parse_cpuinfo(cpuinfo())
     return {
-        "cpu": cpu(fields) or platform.processor() or "unknown",
-        "flags": " ".join(flags(fields)) or "unknown",
-        "cores": str(cores()),
+        "cpu": cpu_name(fields) or platform.processor() or "unknown",
+        "flags": " ".join(cpu_flags(fields)) or "unknown",
+        "cores": str(cpu_cores()),
         "system": platform.system(),
         "arch": platform.machine(),
     }
 
 
-def parse(text: str) -> dict[str, str]:
+def parse_cpuinfo(text: str) -> dict[str, str]:
     """The fields of the first processor in the text of Linux's /proc/cpuinfo."""
     rows = (line.partition(":") for line in text.split("\n\n")[0].splitlines())
     return {key.strip(): value.strip() for key, _, value in rows}
 
 
-def cpu(fields: dict[str, str]) -> str:
+def cpu_name(fields: dict[str, str]) -> str:
     """The model's name with its numbers: a virtual machine often names only the family."""
     keys = ("model name", "cpu family", "model", "CPU implementer", "CPU part")
     parts = [fields[key] if key == "model name" else f"{key} {fields[key]}" for key in keys if key in fields]
     return ", ".join(parts)
 
 
-def flags(fields: dict[str, str]) -> list[str]:
-    """Those of `FLAGS` that the machine has; x86 lists `flags`, ARM `Features`."""
+def cpu_flags(fields: dict[str, str]) -> list[str]:
+    """Those of `FLAGS` that the machine has; x86 lists `cpu_flags`, ARM `Features`."""
     listed = set((fields.get("flags") or fields.get("Features") or "").split())
     return [flag for flag in FLAGS if flag in listed]
 
 
-def cores() -> int:
+def cpu_cores() -> int:
     """The cores that this process may use, which a container may limit."""
     affinity = getattr(os, "sched_getaffinity", None)
     return len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -85,7 +85,7 @@ def width_multiple(machine: dict[str, str]) -> int:
 
 
 @cache
-def processor() -> str:
+def processor_name() -> str:
     """System, architecture and the processor's name: what measured times depend on most."""
     lines = cpuinfo().splitlines()
     model = next((line for line in lines if line.startswith(("model name", "Model"))), platform.processor())

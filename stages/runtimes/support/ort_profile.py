@@ -25,19 +25,19 @@ ABSORBED = frozenset(
 
 
 @dataclass(frozen=True)
-class Names:
+class ExecutedNames:
     """The file's nodes: `nodes` by name, `producers` by the value that they give."""
 
     nodes: Mapping[str, Any]
     producers: Mapping[str, Any]
 
 
-def names_of(model: Path) -> Names:
+def names_of(model: Path) -> ExecutedNames:
     """The names in an ONNX file."""
-    from paredown.models.onnx.edit import load
+    from paredown.models.onnx.edit import load_onnx
 
-    graph = load(model).graph
-    return Names(
+    graph = load_onnx(model).graph
+    return ExecutedNames(
         {node.name: node for node in graph.node if node.name},
         {value: node for node in graph.node for value in node.output},
     )
@@ -61,7 +61,7 @@ def _needed(before: str, name: str, after: str) -> str:
     return f"{name}@{cause}" if cause and not cause.startswith("+") else name
 
 
-def file_name(executed: str, op: str, names: Names) -> str:
+def file_name(executed: str, op: str, names: ExecutedNames) -> str:
     """The name in the file of an executed node, or `+<op>` where onnxruntime inserted it."""
     name, shorter = "", executed
     while name != shorter:
@@ -69,11 +69,11 @@ def file_name(executed: str, op: str, names: Names) -> str:
         if name in names.nodes:
             return name
         if BLOCKED.search(name) and BLOCKED.sub("", name) in names.producers:
-            return anchor(BLOCKED.sub("", name), op, names.producers) or f"+{op}"
+            return anchor_node(BLOCKED.sub("", name), op, names.producers) or f"+{op}"
     return f"+{op}"
 
 
-def anchor(value: str, op: str, producers: Mapping[str, Any]) -> str:
+def anchor_node(value: str, op: str, producers: Mapping[str, Any]) -> str:
     """The name of the node that gave `value`; of the convolution that it was fused into where `op` is one."""
     last = node = producers[value]
     while op in ANCHORS and node.op_type in ABSORBED and node.input[0] in producers:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from paredown.models.loading.gzip_container import ContainerError, unpacked
+from paredown.models.loading.gzip_container import ContainerError, unpacked_bytes
 
 BAD_MODEL = 3
 """Exit code of a script where the model cannot be used; Python itself exits with 1 or 2."""
@@ -46,7 +46,7 @@ def input_shape(inputs: Sequence[Input], batch: int | None = None) -> tuple[int,
 def content(model: Path) -> bytes | str:
     """What runtimes are given: the path, or the bytes of a file in a container."""
     try:
-        return unpacked(model) if model.suffix == ".gz" else str(model)
+        return unpacked_bytes(model) if model.suffix == ".gz" else str(model)
     except ContainerError as error:
         raise SessionError(str(error)) from error
 

@@ -10,7 +10,7 @@ TURN = 5
 """Runs in a row, so that weights are cached as they are where one model runs alone."""
 
 
-def turns(models: int, runs: int) -> list[tuple[int, int]]:
+def turns_in_pairs(models: int, runs: int) -> list[tuple[int, int]]:
     """(model, timed runs) in the order ABBA ABBA ..., `runs` per model, at most `TURN` at a time."""
     pairs = max(1, -(-runs // (2 * TURN)))
     share, rest = divmod(runs, 2 * pairs)
@@ -21,7 +21,7 @@ def turns(models: int, runs: int) -> list[tuple[int, int]]:
 def take_turns(calls: Sequence[Callable[[], object]], runs: int, clock: Callable[[], float]) -> list[list[float]]:
     """Milliseconds of `runs` runs per call, so interleaved that a steady drift of the machine cancels."""
     times: list[list[float]] = [[] for _ in calls]
-    for index, count in turns(len(calls), runs):
+    for index, count in turns_in_pairs(len(calls), runs):
         calls[index]()  # not timed: the caches still hold the other model
         for _ in range(count):
             start = clock()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from paredown.models.compression.channel_compensation import compensated_weight, second_moments
-from paredown.models.network.trace import analyse
+from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_space import PlanSpace
@@ -23,7 +23,7 @@ def pixels(count: int = 4000, channels: int = 6) -> torch.Tensor:
 
 def test_moments_are_those_of_what_a_layer_reads() -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-    network = analyse(module.eval(), (3, 5, 5))
+    network = analyse_network(module.eval(), (3, 5, 5))
     images = torch.randn(6, 3, 5, 5)
     found = second_moments(network, {"0", "4"}, torch.split(images, 2))
     flat = images.movedim(1, -1).flatten(0, 2)

@@ -9,7 +9,7 @@ from torch import nn
 
 from paredown.models.compression.channel_groups import channel_groups, remove_channels, zero_channels
 from paredown.models.network.layers import ChannelGroup
-from paredown.models.network.trace import analyse
+from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 12, 12)
@@ -115,17 +115,17 @@ def test_all_channels_kept_is_the_same_module(net: nn.Module, tools: Any) -> Non
 
 
 def test_a_shuffle_that_cannot_be_followed_is_left_alone() -> None:
-    network = analyse(Shuffled().eval(), SHAPE)
+    network = analyse_network(Shuffled().eval(), SHAPE)
     assert set(named(channel_groups(network.module, SHAPE, ["fc"]))) == {"b", "c"}
 
 
 def test_grouped_and_doubling_convolutions_are_left_alone() -> None:
-    network = analyse(Grouped().eval(), SHAPE)
+    network = analyse_network(Grouped().eval(), SHAPE)
     assert set(named(channel_groups(network.module, SHAPE, ["fc"]))) == {"last"}
 
 
 def test_channels_that_a_free_parameter_scales_are_left_alone() -> None:
-    network = analyse(Scaled().eval(), SHAPE)
+    network = analyse_network(Scaled().eval(), SHAPE)
     assert channel_groups(network.module, SHAPE, ["fc"]) == ()
 
 

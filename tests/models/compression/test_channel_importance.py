@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from paredown.models.compression.channel_importance import rank_channels
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 Batches = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @pytest.fixture
-def batches(data: Data) -> Batches:
+def batches(data: ImageData) -> Batches:
     return [(torch.from_numpy(x), torch.from_numpy(y)) for x, y in data.batches(data.calibration, 16)]
 
 

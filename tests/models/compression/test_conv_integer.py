@@ -11,10 +11,10 @@ from onnx import ModelProto, TensorProto, helper
 from torch import nn
 
 from paredown.models.compression.conv_integer import IR, OPSET, conv_integer
-from paredown.models.compression.qdq import quantizable_nodes, quantize
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
 from paredown.models.compression.resolution import shrink_onnx
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import copy_of, weighted_nodes, weights
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, weighted_nodes
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 
@@ -75,7 +75,7 @@ def test_it_computes_what_the_qdq_form_computes(
     chosen = [
         name for place, name in enumerate(quantizable_nodes(either.model)) if not left_out or place % 3 != left_out
     ]
-    model = quantize(either.model, chosen, either.ranges, bits)
+    model = insert_qdq(either.model, chosen, either.ranges, bits)
     lowered = conv_integer(model)
     onnx.checker.check_model(lowered, full_check=True)
     expected, plain = run(model, images), run(either.model, images)
@@ -95,27 +95,31 @@ def test_a_float_model_is_the_same_at_an_older_opset(either: PreparedModel, imag
 
 
 def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
-    model = quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
-    before = copy_of(model)
+    model = insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
+    before = copy_of_model(model)
     conv_integer(model)
     assert before == model
 
 
 def test_layers_keep_their_names_and_every_one_states_a_zero_point_of_its_weights(prepared: PreparedModel) -> None:
     """DeepSparse aborts the process where one does not."""
-    lowered = conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
-    constants = weights(lowered)
+    lowered = conv_integer(insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
+    constants = constant_arrays(lowered)
     layers = [node for node in lowered.graph.node if node.op_type in ("ConvInteger", "MatMulInteger")]
     assert [node.name for node in layers] == [name for name, _ in weighted_nodes(prepared.model)]
     assert all(constants[node.input[3]] == 0 and constants[node.input[3]].dtype == np.int8 for node in layers)
 
 
 def test_it_holds_the_weights_once_and_nothing_unread(prepared: PreparedModel) -> None:
-    lowered = conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
+    lowered = conv_integer(insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7))
     read = {value for node in lowered.graph.node for value in node.input}
     assert {item.name for item in lowered.graph.initializer} <= read
-    stored = sum(value.nbytes for value in weights(lowered).values() if value.dtype == np.int8 and value.size > 1)
-    assert stored == sum(weights(prepared.model)[node.input[1]].size for _, node in weighted_nodes(prepared.model))
+    stored = sum(
+        value.nbytes for value in constant_arrays(lowered).values() if value.dtype == np.int8 and value.size > 1
+    )
+    assert stored == sum(
+        constant_arrays(prepared.model)[node.input[1]].size for _, node in weighted_nodes(prepared.model)
+    )
 
 
 def test_a_smaller_input_is_taken_along(prepared: PreparedModel, images: np.ndarray) -> None:
@@ -139,7 +143,7 @@ def test_axes_become_an_attribute(kind: str) -> None:
     model = reducing([helper.make_node(kind, ["x", "axes"], ["logits"], "r", keepdims=0)])
     lowered = conv_integer(model)
     onnx.checker.check_model(lowered, full_check=True)
-    assert "axes" not in weights(lowered)
+    assert "axes" not in constant_arrays(lowered)
     images = np.random.default_rng(0).standard_normal((2, 3, 8, 8), dtype=np.float32)
     np.testing.assert_array_equal(run(lowered, images), run(model, images))
 

@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, imitate_int8, observe
-from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, imitate_int8, observe_ranges
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.compression.scales import activation_scale, weight_scales
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import save_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
@@ -33,7 +33,7 @@ def test_it_agrees_with_onnxruntime(prepared: PreparedModel, tmp_path: Path, too
     images = torch.randn(24, *tools.shape, generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
         expected, plain = imitated(prepared, chosen)(images).numpy(), prepared.network.graph(images).numpy()
-    save(quantize(prepared.model, chosen, prepared.ranges, 7), tmp_path / "model.onnx")
+    save_onnx(insert_qdq(prepared.model, chosen, prepared.ranges, 7), tmp_path / "model.onnx")
     got = OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], threads=1)
     rounding = np.abs(expected - plain).mean()
     assert rounding > 0
@@ -91,19 +91,21 @@ def test_ranges_leave_rare_outliers_out(prepared: PreparedModel, tools: Any) -> 
     images = torch.randn(32, *tools.shape, generator=torch.Generator().manual_seed(0)).clamp(-4, 4)
     images[0, 0, 0, 0] = 1e6
     batches = [images, images.clamp(-4, 4)]
-    low, high = observe(prepared.network.graph, batches, ["x"])["x"]
+    low, high = observe_ranges(prepared.network.graph, batches, ["x"])["x"]
     assert 2 < high < 6
     assert -6 < low < -2
-    assert observe(prepared.network.graph, batches, ["x"], percentile=100)["x"][1] == pytest.approx(5e5, rel=0.01)
+    assert observe_ranges(prepared.network.graph, batches, ["x"], percentile=100)["x"][1] == pytest.approx(
+        5e5, rel=0.01
+    )
 
 
 def test_ranges_are_averaged_over_batches(prepared: PreparedModel, tools: Any) -> None:
     batches = [torch.full((2, *tools.shape), value) for value in (1.0, 3.0)]
-    assert observe(prepared.network.graph, batches, ["x"])["x"] == (2.0, 2.0)
+    assert observe_ranges(prepared.network.graph, batches, ["x"])["x"] == (2.0, 2.0)
 
 
 def test_a_value_that_is_not_there_has_no_range(prepared: PreparedModel, tools: Any) -> None:
-    assert set(observe(prepared.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
+    assert set(observe_ranges(prepared.network.graph, [torch.randn(2, *tools.shape)], ["x", "nothing"])) == {"x"}
 
 
 class Smooth(nn.Module):
@@ -137,5 +139,5 @@ def test_it_is_what_the_file_says_to_a_step(prepared: PreparedModel, tools: Any,
     graph = imitate_int8(taken.network.graph, {v: taken.ranges[v] for v in origins}, chosen, 7)
     with torch.no_grad():
         expected, plain = graph(images).numpy(), taken.network.graph(images).numpy()
-    said = unoptimised(quantize(taken.model, chosen, taken.ranges, 7), images)
+    said = unoptimised(insert_qdq(taken.model, chosen, taken.ranges, 7), images)
     assert np.abs(said - expected).mean() < 0.1 * np.abs(expected - plain).mean()

@@ -8,8 +8,8 @@ import onnx
 import pytest
 import torch
 
-from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
-from paredown.models.onnx.edit import copy_of, save, weights
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, save_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
@@ -46,14 +46,14 @@ def test_every_quantized_value_is_calibrated(prepared: PreparedModel) -> None:
 
 
 def test_the_given_model_is_left_untouched(prepared: PreparedModel) -> None:
-    before = copy_of(prepared.model)
-    quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
+    before = copy_of_model(prepared.model)
+    insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
     assert before == prepared.model
 
 
 def test_int8_weights_are_stored_as_integers_once(prepared: PreparedModel) -> None:
-    model = quantize(prepared.model, ["fc"], prepared.ranges, 7)
-    stored = weights(model)
+    model = insert_qdq(prepared.model, ["fc"], prepared.ranges, 7)
+    stored = constant_arrays(model)
     assert "fc.weight" not in stored
     assert stored["fc.weight.q"].dtype == np.int8
     assert np.abs(stored["fc.weight.q"]).max() == 63
@@ -64,13 +64,13 @@ def test_int8_weights_are_stored_as_integers_once(prepared: PreparedModel) -> No
 
 def executed(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
     """Op types of the graph that onnxruntime runs, with their number."""
-    save(model, folder / "model.onnx")
+    save_onnx(model, folder / "model.onnx")
     kinds = [kind for kind, _ in OnnxRuntime().optimised(folder / "model.onnx")]
     return {kind: kinds.count(kind) for kind in kinds}
 
 
 def test_all_int8_runs_in_integers_from_end_to_end(prepared: PreparedModel, tmp_path: Path) -> None:
-    kinds = executed(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path)
+    kinds = executed(insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 5
     assert kinds["QLinearAdd"] == 1
     assert kinds["QLinearGlobalAveragePool"] == 1
@@ -82,7 +82,7 @@ def test_all_int8_runs_in_integers_from_end_to_end(prepared: PreparedModel, tmp_
 def test_a_lone_float_layer_between_int8_ones_stays_float(prepared: PreparedModel, tmp_path: Path, alone: str) -> None:
     """onnxruntime would quantize it behind our back, per tensor."""
     chosen = [name for name in quantizable_nodes(prepared.model) if name != alone]
-    kinds = executed(quantize(prepared.model, chosen, prepared.ranges, 7), tmp_path)
+    kinds = executed(insert_qdq(prepared.model, chosen, prepared.ranges, 7), tmp_path)
     assert kinds["QLinearConv"] == 4
     assert kinds.get("Conv", 0) + kinds.get("FusedConv", 0) == 1
 
@@ -93,8 +93,8 @@ def test_a_guarded_layer_computes_the_same(prepared: PreparedModel, tmp_path: Pa
     import onnxruntime
 
     chosen = [name for name in quantizable_nodes(prepared.model) if name != alone]
-    model = quantize(prepared.model, chosen, prepared.ranges, 7)
-    plain = copy_of(model)
+    model = insert_qdq(prepared.model, chosen, prepared.ranges, 7)
+    plain = copy_of_model(model)
     for node in list(plain.graph.node):
         if node.name.endswith(".guard"):
             node.op_type = "Identity"

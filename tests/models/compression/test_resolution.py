@@ -11,14 +11,14 @@ from paredown.models.compression.resolution import (
     SHRUNK,
     computes_alike,
     layer_pixels,
-    shrink,
     shrink_before,
+    shrink_image,
     shrink_onnx,
     shrink_trace,
 )
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import shapes
-from paredown.models.onnx.export import export
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import value_shapes
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 IMAGES = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
@@ -26,23 +26,23 @@ IMAGES = torch.randn(3, 3, 24, 24, generator=torch.Generator().manual_seed(0))
 
 def test_half_the_side_is_the_mean_of_four_pixels() -> None:
     maps = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(shrink(maps, (4, 4)), nn.functional.avg_pool2d(maps, 2))
+    torch.testing.assert_close(shrink_image(maps, (4, 4)), nn.functional.avg_pool2d(maps, 2))
 
 
 def test_a_module_keeps_its_names_and_its_input(net: nn.Module) -> None:
     names = list(net.state_dict())
     with torch.no_grad():
-        expected = net(shrink(IMAGES, (16, 16)))
+        expected = net(shrink_image(IMAGES, (16, 16)))
         module = copy.deepcopy(shrink_before(net, 16))
         assert torch.equal(module(IMAGES), expected)
     assert list(module.state_dict()) == names
-    assert analyse(module, (3, 24, 24)).shape == (3, 24, 24)
+    assert analyse_network(module, (3, 24, 24)).shape == (3, 24, 24)
 
 
 def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(prepared: PreparedModel) -> None:
     graph, plain = shrink_trace(prepared.network.graph, 16), prepared.network.graph
     with torch.no_grad():
-        assert torch.equal(graph(IMAGES), plain(shrink(IMAGES, (16, 16))))
+        assert torch.equal(graph(IMAGES), plain(shrink_image(IMAGES, (16, 16))))
     assert {node.name for node in graph.graph.nodes} == {node.name for node in plain.graph.nodes} | {"image"}
     assert next(node for node in graph.graph.nodes if node.name == "x").op == "call_function"
     assert graph.get_parameter("fc.weight") is plain.get_parameter("fc.weight")
@@ -51,7 +51,7 @@ def test_a_trace_reads_the_shrunk_image_under_the_inputs_name(prepared: Prepared
 def test_a_file_declares_what_it_did_and_computes_on_less(prepared: PreparedModel) -> None:
     model = shrink_onnx(prepared.model, 16)
     onnx.checker.check_model(model, full_check=True)
-    known = shapes(onnx.shape_inference.infer_shapes(model))
+    known = value_shapes(onnx.shape_inference.infer_shapes(model))
     assert known["x"] == (1, 3, 24, 24)
     assert known[SHRUNK] == (1, 3, 16, 16)
     assert known["conv2d"] == (1, 16, 8, 8)
@@ -95,12 +95,12 @@ class Ends(nn.Module):
 def test_sizes_that_are_written_into_a_network_are_found(end: str) -> None:
     """`counted` divides by the pixels that the trace was made with; `pooled` becomes a window in ONNX, `uneven` a table
     of indices."""
-    network = analyse(Ends(end), (3, 24, 24))
-    model = export(network.module, network.shape)
+    network = analyse_network(Ends(end), (3, 24, 24))
+    model = export_onnx(network.module, network.shape)
     assert not any(computes_alike(network, model, side) for side in (16, 20))
 
 
 def test_what_only_averages_takes_any_size() -> None:
-    network = analyse(Ends("mean"), (3, 24, 24))
-    model = export(network.module, network.shape)
+    network = analyse_network(Ends("mean"), (3, 24, 24))
+    model = export_onnx(network.module, network.shape)
     assert all(computes_alike(network, model, side) for side in (8, 16, 20))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paredown.models.compression.scales import activation_scale, range_of, weight_scales
+from paredown.models.compression.scales import activation_scale, range_of_scale, weight_scales
 
 FINITE = st.floats(-1e4, 1e4, allow_nan=False)
 
@@ -26,7 +26,7 @@ def test_zero_is_exact_and_the_range_is_kept(a: float, b: float) -> None:
 
 @given(st.floats(2.0**-23, 1e4, width=32), st.integers(0, 255))
 def test_a_scale_and_zero_point_come_back_exactly(scale: float, zero: int) -> None:
-    assert activation_scale(range_of(scale, zero)) == (np.float32(scale), zero)
+    assert activation_scale(range_of_scale(scale, zero)) == (np.float32(scale), zero)
 
 
 @pytest.mark.parametrize("bits", [7, 8])

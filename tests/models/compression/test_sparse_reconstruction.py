@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from paredown.models.compression.sparse_reconstruction import one_shot_pruner
-from paredown.models.compression.sparsity import Sparsity, as_rows, by_magnitude, mask
+from paredown.models.compression.sparsity import Sparsity, by_magnitude, magnitude_mask, weight_as_rows
 
 EVERY = ("unstructured@0.5", "unstructured@0.9", "block4@0.5", "block4@0.8", "2:4", "1:4")
 
@@ -24,7 +24,7 @@ def weight_of(*shape: int) -> Tensor:
 
 def error(changed: Tensor, weight: Tensor, moment: Tensor) -> float:
     """Mean square of what the layer computes otherwise."""
-    rows = as_rows(changed - weight)
+    rows = weight_as_rows(changed - weight)
     return float(((rows @ moment) * rows).sum())
 
 
@@ -49,7 +49,7 @@ def test_what_stays_takes_over_what_goes(name: str, shape: tuple[int, ...]) -> N
     weight, sparsity = weight_of(*shape), Sparsity.parse(name)
     moment = correlated(weight[0].numel())
     pruned = one_shot_pruner(moment, 10**6)(weight, sparsity)
-    kept = as_rows(pruned) != 0
+    kept = weight_as_rows(pruned) != 0
     assert float(kept.float().mean()) == pytest.approx(1 - sparsity.level, abs=0.01)
     assert set(kept.reshape(-1, sparsity.group).sum(1).tolist()) <= (
         {int(sparsity.pattern[0])} if ":" in sparsity.pattern else {0, sparsity.group}
@@ -82,4 +82,4 @@ def test_few_patches_do_not_end_in_infinite_weights() -> None:
     weight = weight_of(16, 8, 3, 3)
     pruned = one_shot_pruner(x.T @ x / 5, 5)(weight, Sparsity.parse("block4@0.8"))
     assert bool(pruned.isfinite().all()) and float(pruned.abs().max()) < 10 * float(weight.abs().max())
-    assert bool(mask(as_rows(pruned).square(), Sparsity.parse("block4@0.8")).any())
+    assert bool(magnitude_mask(weight_as_rows(pruned).square(), Sparsity.parse("block4@0.8")).any())

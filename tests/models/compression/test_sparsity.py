@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from paredown.models.compression.sparsity import Sparsity, among_live_channels, as_rows, by_magnitude, from_rows
+from paredown.models.compression.sparsity import (
+    Sparsity,
+    among_live_channels,
+    by_magnitude,
+    weight_as_rows,
+    weight_from_rows,
+)
 
 EVERY = ("unstructured@0.5", "unstructured@0.9", "block4@0.5", "block4@0.8", "2:4", "1:4")
 
@@ -30,19 +36,19 @@ def test_what_is_no_sparsity_is_refused(name: str) -> None:
 
 def test_rows_have_input_channels_innermost() -> None:
     weight = torch.arange(2 * 4 * 3 * 3).reshape(2, 4, 3, 3)
-    rows = as_rows(weight)
+    rows = weight_as_rows(weight)
     assert rows[1, :4].tolist() == weight[1, :, 0, 0].tolist()
     assert rows[1, 4:8].tolist() == weight[1, :, 0, 1].tolist()
-    assert torch.equal(from_rows(rows, weight.shape), weight)
+    assert torch.equal(weight_from_rows(rows, weight.shape), weight)
     flat = torch.arange(8).reshape(2, 4)
-    assert torch.equal(from_rows(as_rows(flat), flat.shape), flat)
+    assert torch.equal(weight_from_rows(weight_as_rows(flat), flat.shape), flat)
 
 
 @given(st.sampled_from(EVERY), st.integers(1, 5), st.sampled_from([4, 8, 20]), st.sampled_from([(), (1, 1), (3, 3)]))
 def test_zeros_have_the_pattern_and_the_share(name: str, out: int, channels: int, kernel: tuple[int, ...]) -> None:
     sparsity, weight = Sparsity.parse(name), weight_of(out, channels, *kernel)
     pruned = by_magnitude(weight, sparsity)
-    kept = as_rows(pruned) != 0
+    kept = weight_as_rows(pruned) != 0
     assert torch.equal(pruned[pruned != 0], weight[pruned != 0])
     in_groups = kept.reshape(-1, sparsity.group).sum(1)
     if ":" in sparsity.pattern:

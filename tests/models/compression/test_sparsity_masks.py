@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from paredown.models.compression.sparsity import Sparsity, by_magnitude
-from paredown.models.compression.sparsity_masks import Masks
-from paredown.models.data.dataset import Data
-from paredown.models.progress import silent
-from paredown.stages.training.loop import train
+from paredown.models.compression.sparsity_masks import SparsityMasks
+from paredown.models.data.dataset import ImageData
+from paredown.models.progress import silent_progress
+from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.task import TrainingTask, supervised
 
@@ -20,9 +20,9 @@ BLOCKS, HALF = Sparsity("block4", 0.75), Sparsity("2:4", 0.5)
 LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}
 
 
-def task_of(data: Data, folder: Path, masks: Masks, epochs: int = 3) -> TrainingTask:
+def task_of(data: ImageData, folder: Path, masks: SparsityMasks, epochs: int = 3) -> TrainingTask:
     schedule = Schedule(epochs=epochs, lr=0.01, ema=0.5)
-    return TrainingTask("distil", data, schedule, supervised, folder, folder / "cache", 0, silent, masks)
+    return TrainingTask("distil", data, schedule, supervised, folder, folder / "cache", 0, silent_progress, masks)
 
 
 def zeros(module: nn.Module, layer: str) -> torch.Tensor:
@@ -36,21 +36,21 @@ def pruned(net: nn.Module) -> nn.Module:
     return net
 
 
-def test_zeros_stay_exactly_where_they_are(net: nn.Module, data: Data, tmp_path: Path) -> None:
+def test_zeros_stay_exactly_where_they_are(net: nn.Module, data: ImageData, tmp_path: Path) -> None:
     before = {layer: zeros(pruned(net), layer) for layer in LAYERS}
     old = net.get_parameter("block.conv1.weight").clone()
-    train(net, task_of(data, tmp_path, Masks(LAYERS)))
+    train_network(net, task_of(data, tmp_path, SparsityMasks(LAYERS)))
     assert all(torch.equal(zeros(net, layer), before[layer]) for layer in LAYERS)
     assert not torch.equal(net.get_parameter("block.conv1.weight"), old)
 
 
-def test_without_masks_they_would_not(net: nn.Module, data: Data, tmp_path: Path) -> None:
-    train(pruned(net), task_of(data, tmp_path, Masks()))
+def test_without_masks_they_would_not(net: nn.Module, data: ImageData, tmp_path: Path) -> None:
+    train_network(pruned(net), task_of(data, tmp_path, SparsityMasks()))
     assert not zeros(net, "block.conv1").any()
 
 
 def test_sparsity_grows_along_a_cubic(net: nn.Module) -> None:
-    masks = Masks({"block.conv1": BLOCKS}, growth=3)
+    masks = SparsityMasks({"block.conv1": BLOCKS}, growth=3)
     shares = []
     for epoch in range(4):
         kept = masks.apply(net, epoch)["block.conv1.weight"]
@@ -62,7 +62,7 @@ def test_sparsity_grows_along_a_cubic(net: nn.Module) -> None:
 def test_growth_does_not_prune_past_the_plan(net: nn.Module) -> None:
     """Channels that were emptied on the way count as zeros, not as gone."""
     layer = nn.Conv2d(16, 64, 1)
-    masks = Masks({"0": Sparsity("block4", 0.95)}, growth=8)
+    masks = SparsityMasks({"0": Sparsity("block4", 0.95)}, growth=8)
     module = nn.Sequential(layer)
     for epoch in range(8):
         masks.apply(module, epoch)
@@ -70,19 +70,19 @@ def test_growth_does_not_prune_past_the_plan(net: nn.Module) -> None:
 
 
 def test_what_is_kept_has_all_zeros_although_an_earlier_epoch_may_have_been_better(
-    net: nn.Module, data: Data, tmp_path: Path
+    net: nn.Module, data: ImageData, tmp_path: Path
 ) -> None:
-    curve = train(net, task_of(data, tmp_path, Masks({"block.conv1": BLOCKS}, growth=2), epochs=2))
+    curve = train_network(net, task_of(data, tmp_path, SparsityMasks({"block.conv1": BLOCKS}, growth=2), epochs=2))
     assert len(curve) == 2
     assert float(zeros(net, "block.conv1").float().mean()) == pytest.approx(0.75, abs=0.01)
 
 
-def test_a_stopped_growth_goes_on_to_the_same_weights(net: nn.Module, data: Data, tmp_path: Path) -> None:
+def test_a_stopped_growth_goes_on_to_the_same_weights(net: nn.Module, data: ImageData, tmp_path: Path) -> None:
     whole, stopped = copy.deepcopy(net), copy.deepcopy(net)
-    masks = Masks({"block.conv1": BLOCKS}, growth=2)
+    masks = SparsityMasks({"block.conv1": BLOCKS}, growth=2)
     for folder in ("whole", "stopped"):
         (tmp_path / folder).mkdir()
-    train(whole, task_of(data, tmp_path / "whole", masks))
+    train_network(whole, task_of(data, tmp_path / "whole", masks))
     task = task_of(data, tmp_path / "stopped", masks)
 
     def stop(text: str, done: float, total: float) -> None:
@@ -90,8 +90,8 @@ def test_a_stopped_growth_goes_on_to_the_same_weights(net: nn.Module, data: Data
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(copy.deepcopy(net), replace(task, progress=stop))
-    train(stopped, task)
+        train_network(copy.deepcopy(net), replace(task, progress=stop))
+    train_network(stopped, task)
     assert all(
         torch.equal(a, b) for a, b in zip(whole.state_dict().values(), stopped.state_dict().values(), strict=True)
     )

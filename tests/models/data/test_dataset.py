@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
 
-from paredown.models.data.dataset import Data, Split
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.spec import DataSpec, Splits
 from paredown.models.errors import InputError, MachineError, MissingError
@@ -22,7 +22,7 @@ def _image(seed: int, size: int = 10) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
-def _totals(data: Data) -> list[int]:
+def _totals(data: ImageData) -> list[int]:
     labels = np.concatenate([getattr(data, name).labels for name in NAMES])
     return [int(count) for count in np.bincount(labels)]
 
@@ -42,7 +42,7 @@ def _spec(**fields: Any) -> DataSpec:
     return DataSpec(**{"source": "pets", "image_size": 8, **fields})
 
 
-def _open(root: Path, seed: int = 0, **fields: Any) -> Data:
+def _open(root: Path, seed: int = 0, **fields: Any) -> ImageData:
     return open_data(_spec(**fields), root, root / "cache", seed)
 
 

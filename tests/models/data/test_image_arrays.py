@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import open_data
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
@@ -14,7 +14,7 @@ from paredown.models.errors import InputError
 GOOD: dict[str, Any] = {"images": np.zeros((8, 4, 4), np.uint8), "labels": np.arange(8) % 2}
 
 
-def _open(root: Path, source: str, size: int = 8) -> Data:
+def _open(root: Path, source: str, size: int = 8) -> ImageData:
     return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
 
 

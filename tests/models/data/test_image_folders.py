@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import open_data
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
 
 
-def _open(root: Path, source: str, size: int = 8) -> Data:
+def _open(root: Path, source: str, size: int = 8) -> ImageData:
     return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
@@ -44,7 +44,7 @@ def broken(): raise RuntimeError("no disk")
 """
 
 
-def _open(root: Path, source: str, size: int = 8) -> Data:
+def _open(root: Path, source: str, size: int = 8) -> ImageData:
     return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
 
 
@@ -62,7 +62,7 @@ def made(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def _all(data: Data) -> set[bytes]:
+def _all(data: ImageData) -> set[bytes]:
     splits = (data.train, data.calibration, data.validation, data.test)
     return {image.tobytes() for split in splits for image in split.images}
 

@@ -7,10 +7,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from paredown.models.compression.qdq import quantizable_nodes, quantize
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
 from paredown.models.compression.sparsity import Sparsity, by_magnitude
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import copy_of, load, save, set_weight, zero_shares
+from paredown.models.onnx.edit import copy_of_model, load_onnx, save_onnx, set_weight, zero_shares
 from paredown.stages import plugins
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Target
@@ -26,7 +26,7 @@ def both(prepared: PreparedModel, tmp_path: Path) -> tuple[Path, Path]:
     """The same model plain and packed."""
     files = tmp_path / "model.onnx", tmp_path / "model.onnx.gz"
     for file in files:
-        save(prepared.model, file)
+        save_onnx(prepared.model, file)
     return files
 
 
@@ -34,9 +34,9 @@ def test_the_same_model_gives_the_same_bytes_and_is_read_again(
     both: tuple[Path, Path], prepared: PreparedModel
 ) -> None:
     first = both[1].read_bytes()
-    save(prepared.model, both[1])
+    save_onnx(prepared.model, both[1])
     assert both[1].read_bytes() == first
-    assert load(both[1]) == load(both[0]) == prepared.model
+    assert load_onnx(both[1]) == load_onnx(both[0]) == prepared.model
     assert len(first) < both[0].stat().st_size
 
 
@@ -50,7 +50,7 @@ def test_the_loader_that_the_readme_tells_is_enough(both: tuple[Path, Path]) -> 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_runtimes_open_it_as_they_open_the_plain_file(name: str, both: tuple[Path, Path]) -> None:
-    if line := plugins.missing("runtimes", name):
+    if line := plugins.missing_requirement("runtimes", name):
         pytest.skip(line)
     runtime = target_runtime(Target(runtime=name, container="gzip"), Path())
     plain, packed = (runtime.run(file, [IMAGES], 1) for file in both)
@@ -79,12 +79,12 @@ def test_a_runtime_that_cannot_open_it_is_refused(tmp_path: Path) -> None:
 
 
 def test_zeros_are_counted_in_the_file(prepared: PreparedModel) -> None:
-    model, name = copy_of(prepared.model), "block.conv1"
+    model, name = copy_of_model(prepared.model), "block.conv1"
     weight = prepared.network.module.get_parameter(f"{name}.weight").detach()
     pruned = by_magnitude(weight, Sparsity("block4", 0.75))
     set_weight(model, f"{name}.weight", pruned.numpy())
     assert zero_shares(model)[name] == pytest.approx(0.75, abs=0.01)
     assert zero_shares(model)["block.conv2"] == 0
-    int8 = quantize(model, quantizable_nodes(model), prepared.ranges, 8)
+    int8 = insert_qdq(model, quantizable_nodes(model), prepared.ranges, 8)
     assert zero_shares(int8)[name] >= 0.75
     assert set(zero_shares(int8)) == {"stem.0", "block.conv1", "block.conv2", "depthwise", "pointwise.0", "fc"}

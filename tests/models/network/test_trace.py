@@ -8,9 +8,9 @@ from torch import nn
 
 from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import batch_norm_pairs, fold_batch_norm
-from paredown.models.network.nodes import operator
-from paredown.models.network.trace import analyse, channel_source
-from paredown.models.onnx.export import export
+from paredown.models.network.nodes import operator_name
+from paredown.models.network.trace import analyse_network, channel_source
+from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 12, 12)
@@ -98,7 +98,7 @@ def test_only_a_norm_that_alone_reads_a_convolution_is_folded(kind: type[Net], p
 
 def test_the_given_module_is_left_untouched(net: nn.Module, tools: Any) -> None:
     before = {name: value.clone() for name, value in net.state_dict().items()}
-    analyse(net, tools.shape)
+    analyse_network(net, tools.shape)
     after = net.state_dict()
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
@@ -137,9 +137,9 @@ def test_values_have_the_names_that_the_exporter_gives_them(prepared: PreparedMo
 
 def test_an_output_is_the_value_behind_the_fused_activation(prepared: PreparedModel) -> None:
     graph = {node.name: node for node in prepared.network.graph.graph.nodes}
-    assert operator(graph[prepared.network.layer("stem.0").output]) == "relu"
-    assert operator(graph[prepared.network.layer("pointwise.0").output]) == "hardtanh"
-    assert operator(graph[prepared.network.layer("add").output]) == "relu"
+    assert operator_name(graph[prepared.network.layer("stem.0").output]) == "relu"
+    assert operator_name(graph[prepared.network.layer("pointwise.0").output]) == "hardtanh"
+    assert operator_name(graph[prepared.network.layer("add").output]) == "relu"
 
 
 def test_a_join_takes_the_channels_of_what_it_reads_first(prepared: PreparedModel) -> None:
@@ -147,7 +147,7 @@ def test_a_join_takes_the_channels_of_what_it_reads_first(prepared: PreparedMode
 
 
 def test_channels_behind_gates_and_concatenations() -> None:
-    network = analyse(Gated().eval(), SHAPE)
+    network = analyse_network(Gated().eval(), SHAPE)
     assert channel_source(network, network.layer("last").inputs[0]) == ""
     assert channel_source(network, network.layer("add").inputs[0]) == "last"
 
@@ -163,7 +163,7 @@ def test_channels_behind_gates_and_concatenations() -> None:
 )
 def test_what_cannot_be_read_is_one_line(kind: type[Net], said: str) -> None:
     with pytest.raises(InputError, match=said) as caught:
-        analyse(kind().eval(), SHAPE)
+        analyse_network(kind().eval(), SHAPE)
     assert "\n" not in str(caught.value)
 
 
@@ -172,8 +172,8 @@ def test_a_leftover_norm_is_exported_right(tools: Any, tmp_path: Any) -> None:
     import onnxruntime
 
     module = tools.warmed(PreActivation(), SHAPE)
-    network = analyse(module, SHAPE)
-    session = onnxruntime.InferenceSession(export(network.module, SHAPE).SerializeToString())
+    network = analyse_network(module, SHAPE)
+    session = onnxruntime.InferenceSession(export_onnx(network.module, SHAPE).SerializeToString())
     image = torch.randn(1, *SHAPE)
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"x": image.numpy()})[0]), module(image).detach())
     assert [layer.name for layer in network.layers] == ["a", "b", "add", "fc"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paredown.models.network.watch import input_of, watch_inputs, watch_values
+from paredown.models.network.watch import input_of_node, watch_inputs, watch_values
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 
@@ -48,10 +48,10 @@ def test_an_input_alone_is_found_without_what_is_behind_it(
     watch_values(prepared.network.graph, images, values.__setitem__)
     computed: list[str] = []
     monkeypatch.setattr("torch.fx.Interpreter.call_function", _counted(computed, torch.fx.Interpreter.call_function))
-    assert torch.equal(input_of(prepared.network.graph, images, layer.value), values[layer.inputs[0]])
+    assert torch.equal(input_of_node(prepared.network.graph, images, layer.value), values[layer.inputs[0]])
     assert 0 < len(computed) < len([n for n in prepared.network.graph.graph.nodes if n.op == "call_function"])
     with pytest.raises(KeyError, match="no node 'nothing'"):
-        input_of(prepared.network.graph, images, "nothing")
+        input_of_node(prepared.network.graph, images, "nothing")
 
 
 def _counted(computed: list[str], function):  # type: ignore[no-untyped-def]

@@ -12,10 +12,10 @@ from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, q
 from torch import nn
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.models.compression.qdq import quantizable_nodes, quantize
-from paredown.models.onnx.edit import save
-from paredown.models.onnx.export import export
-from paredown.models.onnx.facts import Facts, facts_of
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
+from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.export import export_onnx
+from paredown.models.onnx.facts import ModelFacts, model_facts
 from paredown.stages.analysis.prepared_model import PreparedModel
 
 SHAPE = (3, 24, 24)
@@ -23,16 +23,16 @@ SHAPE = (3, 24, 24)
 
 @pytest.fixture
 def plain(net: nn.Module, tmp_path: Path) -> Path:
-    save(export(copy.deepcopy(net), SHAPE), tmp_path / "plain.onnx")
+    save_onnx(export_onnx(copy.deepcopy(net), SHAPE), tmp_path / "plain.onnx")
     return tmp_path / "plain.onnx"
 
 
-def facts(model: onnx.ModelProto, path: Path) -> Facts:
-    save(model, path)
-    return facts_of(path)
+def facts(model: onnx.ModelProto, path: Path) -> ModelFacts:
+    save_onnx(model, path)
+    return model_facts(path)
 
 
-def by_name(found: Facts) -> dict[str, tuple[int, int | None, int]]:
+def by_name(found: ModelFacts) -> dict[str, tuple[int, int | None, int]]:
     return {layer.name: (layer.parameters, layer.macs, layer.bytes) for layer in found.layers}
 
 
@@ -44,7 +44,7 @@ def test_parameters_and_multiply_adds_are_those_of_the_layers(prepared: Prepared
 
 
 def test_bytes_are_the_files_and_nearly_all_have_an_owner(plain: Path) -> None:
-    found = facts_of(plain)
+    found = model_facts(plain)
     assert found.bytes == plain.stat().st_size
     assert 0 < found.bytes - sum(layer.bytes for layer in found.layers) < 4096
 
@@ -52,7 +52,7 @@ def test_bytes_are_the_files_and_nearly_all_have_an_owner(plain: Path) -> None:
 def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(prepared: PreparedModel, tmp_path: Path) -> None:
     model = prepared.model
     before = facts(model, tmp_path / "m.onnx")
-    after = facts(quantize(model, quantizable_nodes(model), prepared.ranges, 8), tmp_path / "q.onnx")
+    after = facts(insert_qdq(model, quantizable_nodes(model), prepared.ranges, 8), tmp_path / "q.onnx")
     assert (after.parameters, after.macs) == (before.parameters, before.macs)
     assert by_name(after)["block.conv2"][2] < 0.4 * by_name(before)["block.conv2"][2]
     assert len(before.unquantized) == 7  # six layers and the addition
@@ -62,7 +62,7 @@ def test_int8_has_the_same_parameters_in_a_quarter_of_the_bytes(prepared: Prepar
 def test_one_layer_left_in_float_is_seen(prepared: PreparedModel, tmp_path: Path) -> None:
     for left in quantizable_nodes(prepared.model):
         others = [name for name in quantizable_nodes(prepared.model) if name != left]
-        found = facts(quantize(prepared.model, others, prepared.ranges, 8), tmp_path / "q.onnx")
+        found = facts(insert_qdq(prepared.model, others, prepared.ranges, 8), tmp_path / "q.onnx")
         # An addition between int8 layers computes in int8, whatever was meant.
         assert [layer.name for layer in found.unquantized] == [left] * (left != "add")
 
@@ -105,7 +105,7 @@ def test_external_data_counts(tmp_path: Path) -> None:
     model = _gemm([("w", np.ones((8, 4), np.float32))], [helper.make_node("Gemm", ["x", "w"], ["y"], name="g")], 1)
     path = tmp_path / "m.onnx"
     onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
-    assert facts_of(path).bytes == path.stat().st_size + 128
+    assert model_facts(path).bytes == path.stat().st_size + 128
 
 
 SQUARE = [("w", np.ones((8, 8, 3, 3), np.float32)), ("v", np.ones((8, 8, 3, 3), np.float32))]
@@ -215,16 +215,16 @@ class _Images:
 
 @pytest.mark.parametrize("form", ["QDQ", "QOperator", "dynamic", "ConvInteger"])
 def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form: str, prepared: PreparedModel) -> None:
-    before, path = facts_of(plain), tmp_path / "int8.onnx"
+    before, path = model_facts(plain), tmp_path / "int8.onnx"
     if form == "ConvInteger":
         before = facts(prepared.model, plain)
-        save(conv_integer(quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 8)), path)
+        save_onnx(conv_integer(insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 8)), path)
     elif form == "dynamic":
         quantize_dynamic(plain, path)
     else:
         kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "per_channel": True}
         quantize_static(plain, path, _Images(), quant_format=QuantFormat[form], **kinds)
-    after = facts_of(path)
+    after = model_facts(path)
     assert (after.parameters, after.macs) == (before.parameters, before.macs)
     assert after.bytes < before.bytes
     assert [layer.name for layer in after.unquantized] == (["add"] if form == "dynamic" else [])

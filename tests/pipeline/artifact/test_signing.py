@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from onnx import ModelProto
 
 from paredown.models.errors import InputError, MissingError
-from paredown.pipeline.artifact.signing import VARIABLE, check_signatures, public_key, sign, signatures
+from paredown.pipeline.artifact.signing import VARIABLE, check_signatures, public_key, sign_artifact, signatures
 from paredown.pipeline.commands.sign import sign_verb
 from paredown.stages.products.evidence import Evidence
-from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.parity import Parity
 
 Keys = Callable[..., tuple[Path, Path]]
@@ -40,7 +40,7 @@ def model(tmp_path: Path) -> Path:
         checks=(),
         baseline=measured,
         artifact=measured,
-        ratios=Ratios(1.0, 1.0, 1.0),
+        ratios=MeasureRatios(1.0, 1.0, 1.0),
         parity=Parity(agreement=1.0, mean_difference=0.0, limit=0.95),
         sha256=digests,
     )
@@ -72,7 +72,7 @@ def keys(tmp_path: Path) -> Keys:
 def test_all_files_of_an_artifact_are_signed(model: Path, keys: Keys) -> None:
     private, public = keys()
     assert signatures(model) == ()
-    made = sign(model, private)
+    made = sign_artifact(model, private)
     assert [path.name for path in made] == ["model.onnx.sig", "portable.onnx.sig", "manifest.json.sig"]
     assert signatures(model) == made
     assert [path.name for path in check_signatures(model, public)] == ["model.onnx", "portable.onnx", "manifest.json"]
@@ -82,7 +82,7 @@ def test_openssl_says_the_same(model: Path, keys: Keys) -> None:
     if not (openssl := shutil.which("openssl")):
         pytest.skip("openssl is not installed")
     private, public = keys()
-    sign(model, private)
+    sign_artifact(model, private)
     check = [openssl, "dgst", "-sha256", "-verify", str(public), "-signature", f"{model}.sig", str(model)]
     assert "Verified OK" in subprocess.run(check, capture_output=True, text=True, check=True).stdout
     by_hand = [openssl, "dgst", "-sha256", "-sign", str(private), "-out", f"{model}.sig", str(model)]
@@ -93,7 +93,7 @@ def test_openssl_says_the_same(model: Path, keys: Keys) -> None:
 @pytest.mark.parametrize("name", ["model.onnx", "portable.onnx", "manifest.json"])
 def test_one_changed_byte_is_found(model: Path, keys: Keys, name: str) -> None:
     private, public = keys()
-    sign(model, private)
+    sign_artifact(model, private)
     file = model.with_name(name)
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(InputError, match=r"not the signature of|describes another file"):
@@ -102,7 +102,7 @@ def test_one_changed_byte_is_found(model: Path, keys: Keys, name: str) -> None:
 
 def test_a_changed_manifest_is_found_by_its_signature_alone(model: Path, keys: Keys) -> None:
     private, public = keys()
-    sign(model, private)
+    sign_artifact(model, private)
     manifest = model.with_name("manifest.json")
     manifest.write_text(manifest.read_text().replace("exact 1", "exact 2"))
     with pytest.raises(InputError, match=r"manifest\.json\.sig: not the signature of manifest\.json with the key"):
@@ -112,7 +112,7 @@ def test_a_changed_manifest_is_found_by_its_signature_alone(model: Path, keys: K
 def test_another_key_is_found(model: Path, keys: Keys) -> None:
     private, _ = keys()
     _, other = keys("other")
-    sign(model, private)
+    sign_artifact(model, private)
     with pytest.raises(
         InputError, match=r"model\.onnx\.sig: not the signature of model\.onnx with the key .*other-pub"
     ):
@@ -122,7 +122,7 @@ def test_another_key_is_found(model: Path, keys: Keys) -> None:
 @pytest.mark.parametrize("content", [b"", b"no signature"])
 def test_a_missing_or_damaged_signature_is_found(model: Path, keys: Keys, content: bytes) -> None:
     private, public = keys()
-    sign(model, private)
+    sign_artifact(model, private)
     model.with_name("portable.onnx.sig").write_bytes(content)
     with pytest.raises(InputError, match="not the signature of portable"):
         check_signatures(model, public)
@@ -136,7 +136,7 @@ def test_a_file_without_a_manifest_is_signed_alone(model: Path, keys: Keys, tmp_
     alone.parent.mkdir()
     shutil.copyfile(model, alone)
     private, public = keys()
-    assert [path.name for path in sign(alone, private)] == ["model.onnx.sig"]
+    assert [path.name for path in sign_artifact(alone, private)] == ["model.onnx.sig"]
     assert check_signatures(alone, public) == (alone,)
 
 
@@ -144,7 +144,7 @@ def test_false_evidence_is_not_signed(model: Path, keys: Keys) -> None:
     private, _ = keys()
     model.write_bytes(model.read_bytes() + b"\x08\x0a")
     with pytest.raises(InputError, match="describes another file"):
-        sign(model, private)
+        sign_artifact(model, private)
     assert signatures(model) == ()
 
 
@@ -165,7 +165,7 @@ def test_other_keys_are_refused_in_one_line(model: Path, keys: Keys, tmp_path: P
     private, public = keys(kind="edwards")
     for key, complaint in ((private, "an Ed25519PrivateKey; allowed"), (public, "no such key"), (model, "no such key")):
         with pytest.raises(InputError, match=complaint) as caught:
-            sign(model, key)
+            sign_artifact(model, key)
         assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match=r"gone\.pem cannot be read: No such file"):
         public_key(tmp_path / "gone.pem")
@@ -178,4 +178,4 @@ def test_without_the_package_the_command_is_told(model: Path, monkeypatch: pytes
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "cryptography", None)
     with pytest.raises(MissingError, match=r'not installed: pip install "paredown\[sign\]"'):
-        sign(model, model)
+        sign_artifact(model, model)

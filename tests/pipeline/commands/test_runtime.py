@@ -141,10 +141,10 @@ def test_what_is_in_a_sidecar_is_part_of_the_key(call: Call, write_recipe: Write
 def test_everything_else_works_without_it_and_says_what_is_missing(call: Call, made: Any) -> None:
     """`made` gives an empty folder of sidecars."""
     line = "deepsparse needs its own interpreter, which is not installed: paredown runtime install deepsparse"
-    assert plugins.missing("runtimes", "deepsparse") == line
+    assert plugins.missing_requirement("runtimes", "deepsparse") == line
     with pytest.raises(MissingError, match=f"^{line}$"):
-        plugins.load("runtimes", "deepsparse")
-    assert plugins.missing("runtimes", "onnxruntime") is None
+        plugins.load_plugin("runtimes", "deepsparse")
+    assert plugins.missing_requirement("runtimes", "onnxruntime") is None
     call("install", "deepsparse", "--accept-licence")
-    assert plugins.missing("runtimes", "deepsparse") is None
-    assert plugins.load("runtimes", "deepsparse")().version() == "deepsparse unknown"
+    assert plugins.missing_requirement("runtimes", "deepsparse") is None
+    assert plugins.load_plugin("runtimes", "deepsparse")().version() == "deepsparse unknown"

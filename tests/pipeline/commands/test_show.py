@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.metadata import PREFIX, embed
-from paredown.pipeline.artifact.artifact import find, read_artifact
+from paredown.models.onnx.metadata import PREFIX, embed_metadata
+from paredown.pipeline.artifact.artifact import find_model_file, read_artifact
 from paredown.pipeline.commands.show import show_verb
 from paredown.stages.base import State
 from paredown.stages.verify import Verify
@@ -41,7 +41,7 @@ def other(tmp_path: Path) -> Make:
     def write(facts: Any = None, name: str = "model.onnx") -> Path:
         model, path = network(), tmp_path / name
         if facts:
-            embed(model, facts)
+            embed_metadata(model, facts)
         content = model.SerializeToString()
         path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
         return path
@@ -86,9 +86,9 @@ def test_an_artifact_says_what_it_is_and_its_manifest_how_good(artifact: Path) -
 
 
 def test_runs_and_artifacts_can_be_named_by_their_folder(artifact: Path, tmp_path: Path) -> None:
-    assert find(artifact.parent) == find(artifact.parent.parent) == artifact
+    assert find_model_file(artifact.parent) == find_model_file(artifact.parent.parent) == artifact
     with pytest.raises(InputError, match=r"no artifact in it; looked for model\.onnx and model\.onnx\.gz, also in art"):
-        find(tmp_path)
+        find_model_file(tmp_path)
 
 
 def test_as_json_everything_is_there(artifact: Path) -> None:

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from onnx import ModelProto
 
-from paredown.models.compression.qdq import quantizable_nodes, quantize
-from paredown.models.onnx.edit import copy_of, save
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
+from paredown.models.onnx.edit import copy_of_model, save_onnx
 from paredown.pipeline.gate.budgets import Gates, read_gates
 from paredown.stages.analysis.prepared_model import PreparedModel
 
@@ -21,13 +21,14 @@ from functools import cache
 
 import numpy as np
 
-from paredown.models.onnx.facts import facts_of
+from paredown.models.onnx.facts import model_facts
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 
 @cache
 def times(path):
-    return {layer.name: (0.5 if layer.precision == "int8" else 1) * layer.macs / 1e6 for layer in facts_of(path).layers}
+    layers = model_facts(path).layers
+    return {layer.name: (0.5 if layer.precision == "int8" else 1) * layer.macs / 1e6 for layer in layers}
 
 
 class Noisy(OnnxRuntime):
@@ -80,19 +81,19 @@ class Bench:
 
 @pytest.fixture
 def models(prepared: PreparedModel) -> dict[str, ModelProto]:
-    names, model = quantizable_nodes(prepared.model), copy_of(prepared.model)
+    names, model = quantizable_nodes(prepared.model), copy_of_model(prepared.model)
     most = [name for name in names if name != "block.conv2"]
     return {
         "fp32": model,
-        "int8": quantize(model, names, prepared.ranges, 8),
-        "one": quantize(model, most, prepared.ranges, 8),
+        "int8": insert_qdq(model, names, prepared.ranges, 8),
+        "one": insert_qdq(model, most, prepared.ranges, 8),
     }
 
 
 @pytest.fixture
 def bench(models: dict[str, ModelProto], tmp_path: Path) -> Bench:
     for name, model in models.items():
-        save(model, tmp_path / f"{name}.onnx")
+        save_onnx(model, tmp_path / f"{name}.onnx")
     (tmp_path / "noisy.py").write_text(RUNTIME)
     return Bench(tmp_path)
 

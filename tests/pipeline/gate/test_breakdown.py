@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from paredown.models.onnx.facts import Facts, LayerFacts
+from paredown.models.onnx.facts import LayerFacts, ModelFacts
 from paredown.pipeline.gate.breakdown import TOP, breakdown
-from paredown.pipeline.gate.outcome import Table
+from paredown.pipeline.gate.outcome import OutcomeTable
 
 
 def layer(name: str, size: int, op: str = "Conv", precision: str = "") -> LayerFacts:
     return LayerFacts(name, op, size, size, size, precision)
 
 
-def facts(*layers: LayerFacts, rest: int = 0) -> Facts:
-    return Facts(sum(one.bytes for one in layers) + rest, 20, layers)
+def facts(*layers: LayerFacts, rest: int = 0) -> ModelFacts:
+    return ModelFacts(sum(one.bytes for one in layers) + rest, 20, layers)
 
 
-def table(title: str, tables: tuple[Table, ...]) -> list[Mapping[str, Any]]:
+def table(title: str, tables: tuple[OutcomeTable, ...]) -> list[Mapping[str, Any]]:
     (found,) = (list(one.rows) for one in tables if one.title == title)
     return found
 

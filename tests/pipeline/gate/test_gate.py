@@ -12,17 +12,19 @@ import pytest
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
-from paredown.models.progress import silent
+from paredown.models.progress import silent_progress
 from paredown.pipeline.gate.baseline_pin import pinned_baseline, update_baseline
 from paredown.pipeline.gate.budgets import Budgets, Gates
-from paredown.pipeline.gate.gate import Request, gate
-from paredown.pipeline.gate.outcome import Check, Outcome
+from paredown.pipeline.gate.gate import GateRequest, run_gate
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 
 Bench = Any
 
 
-def outcome(bench: Bench, model: Path, baseline: Path | None = None, *, static: bool = False, **keys: Any) -> Outcome:
-    return gate(Request(model, baseline, bench.gates(**keys), static), silent)
+def outcome(
+    bench: Bench, model: Path, baseline: Path | None = None, *, static: bool = False, **keys: Any
+) -> GateOutcome:
+    return run_gate(GateRequest(model, baseline, bench.gates(**keys), static), silent_progress)
 
 
 def test_a_slow_layer_is_named(bench: Bench) -> None:
@@ -93,18 +95,18 @@ def test_accuracy_and_parity_need_no_more_than_images(bench: Bench, images: dict
     assert "on 24 test images, standard error" in drop.because
 
 
-def _by_limit(found: Outcome) -> list[Check]:
+def _by_limit(found: GateOutcome) -> list[BudgetCheck]:
     """Those of the drop, the floor and the parity."""
     by_limit = {check.limit: check for check in found.checks}
     return [by_limit[limit] for limit in ("0 points under the baseline", "99.5 %", "100 %")]
 
 
 def test_a_model_that_answers_otherwise_is_no_twin(bench: Bench, images: dict[str, Any], models: Any) -> None:
-    from paredown.models.onnx.edit import layer_weight, save, set_weight
+    from paredown.models.onnx.edit import layer_weight, save_onnx, set_weight
 
     turned = models["fp32"]
     set_weight(turned, "fc.weight", -layer_weight(turned, "fc"))
-    save(turned, bench.folder / "turned.onnx")
+    save_onnx(turned, bench.folder / "turned.onnx")
     found = outcome(bench, bench.turned, bench.fp32, budgets={"parity": 0.9}, data=images)
     assert found.verdict == "fail"
     assert found.checks[0].after < 50

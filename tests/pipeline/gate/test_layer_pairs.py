@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 import pytest
 
-from paredown.models.onnx.facts import Facts, LayerFacts
-from paredown.pipeline.gate.layer_pairs import layers_that_grew, paired
+from paredown.models.onnx.facts import LayerFacts, ModelFacts
+from paredown.pipeline.gate.layer_pairs import layers_that_grew, paired_layers
 
 
 def layer(name: str, size: int = 100, op: str = "Conv", precision: str = "") -> LayerFacts:
     return LayerFacts(name, op, size, size // 4, size * 10, precision)
 
 
-def facts(layers: Sequence[LayerFacts]) -> Facts:
-    return Facts(sum(one.bytes for one in layers), 20, tuple(layers))
+def facts(layers: Sequence[LayerFacts]) -> ModelFacts:
+    return ModelFacts(sum(one.bytes for one in layers), 20, tuple(layers))
 
 
-def names(model: Facts, baseline: Facts) -> list[tuple[str | None, str | None]]:
-    return [(one and one.name, before and before.name) for one, before in paired(model, baseline)]
+def names(model: ModelFacts, baseline: ModelFacts) -> list[tuple[str | None, str | None]]:
+    return [(one and one.name, before and before.name) for one, before in paired_layers(model, baseline)]
 
 
 def test_layers_are_paired_by_name_whatever_became_of_them() -> None:
@@ -65,7 +65,7 @@ def test_nothing_to_pair_with(count: int) -> None:
 def test_names_that_occur_twice_are_paired_in_order() -> None:
     before = facts([layer("a", 4), layer("a", 8), layer("b")])
     after = facts([layer("a", 4), layer("a", 40), layer("a", 2), layer("b")])
-    found = [(one and one.bytes, was and was.bytes) for one, was in paired(after, before)]
+    found = [(one and one.bytes, was and was.bytes) for one, was in paired_layers(after, before)]
     assert found == [(4, 4), (40, 8), (2, None), (100, 100)]
 
 
@@ -73,6 +73,6 @@ def test_names_that_occur_twice_are_paired_in_order() -> None:
 def test_every_layer_is_in_exactly_one_pair(prefix: str) -> None:
     before = facts([layer(f"n{i}", i % 7, ["Conv", "Relu", "Gemm"][i % 3]) for i in range(3000)])
     after = facts([layer(f"{prefix}n{i}", i % 5, ["Conv", "Gemm", "Relu"][i % 3]) for i in range(100, 2500)])
-    pairs = paired(after, before)
+    pairs = paired_layers(after, before)
     assert [one for one, _ in pairs if one] == list(after.layers)
     assert sorted(was.name for _, was in pairs if was) == sorted(one.name for one in before.layers)

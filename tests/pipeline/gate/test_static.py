@@ -5,18 +5,18 @@ from typing import Any
 import pytest
 
 from paredown.models.errors import InputError
-from paredown.models.onnx.edit import save
-from paredown.models.onnx.facts import facts_of
+from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.facts import model_facts
 from paredown.pipeline.gate.budgets import Budgets
-from paredown.pipeline.gate.outcome import Check
+from paredown.pipeline.gate.outcome import BudgetCheck
 from paredown.pipeline.gate.static import static_checks
 
 Bench = Any
 
 
-def checks(budgets: dict[str, Any], model: Any, baseline: Any = None) -> list[Check]:
-    old = facts_of(baseline) if baseline else None
-    return list(static_checks(Budgets.model_validate(budgets), facts_of(model), old))
+def checks(budgets: dict[str, Any], model: Any, baseline: Any = None) -> list[BudgetCheck]:
+    old = model_facts(baseline) if baseline else None
+    return list(static_checks(Budgets.model_validate(budgets), model_facts(model), old))
 
 
 def test_the_same_file_holds_every_factor_of_one(bench: Bench) -> None:
@@ -72,6 +72,6 @@ def test_what_no_file_says_is_refused_with_the_place(bench: Bench, models: Any) 
         for size in value.type.tensor_type.shape.dim[2:]:
             size.dim_param = "side"
     del models["fp32"].graph.value_info[:]
-    save(models["fp32"], bench.folder / "open.onnx")
+    save_onnx(models["fp32"], bench.folder / "open.onnx")
     with pytest.raises(InputError, match=r"budgets\.macs cannot be told: the shapes at stem\.0 \(Conv, fp32\)"):
         checks({"macs": 100}, bench.open)

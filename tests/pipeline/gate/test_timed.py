@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 
 from paredown.models.errors import InputError
-from paredown.models.progress import silent
+from paredown.models.progress import silent_progress
 from paredown.pipeline.gate.budgets import Limit
-from paredown.pipeline.gate.outcome import Check
+from paredown.pipeline.gate.outcome import BudgetCheck
 from paredown.pipeline.gate.timed import (
     Measured,
     TimedModels,
     absolute_check,
+    growing_samples,
     relative_check,
-    samples,
     timed_checks,
     verdict_of,
 )
 from paredown.stages.measuring.paired_ratio import Interval
-from paredown.stages.plugins import load
+from paredown.stages.plugins import load_plugin
 from paredown.stages.runtimes.base import Load
 
 MEASURED = Measured("latency p50", "ms", 2.0, 2.2, "80 runs of each model in 8 rounds")
@@ -70,10 +70,10 @@ def test_a_field_that_no_machine_has_is_refused() -> None:
         absolute_check(MEASURED, limit, interval, {"CPU": "a"}, {"cpu": "a", "cores": "2"})
 
 
-def run(bench: Bench, model: Path, baseline: Path, **keys: Any) -> dict[str, Check]:
+def run(bench: Bench, model: Path, baseline: Path, **keys: Any) -> dict[str, BudgetCheck]:
     gates = bench.gates(**keys)
-    runtime = load("runtimes", "noisy.py", bench.folder)()
-    checks, _ = timed_checks(gates, TimedModels(runtime, model, baseline), silent)
+    runtime = load_plugin("runtimes", "noisy.py", bench.folder)()
+    checks, _ = timed_checks(gates, TimedModels(runtime, model, baseline), silent_progress)
     return {f"{check.name} {check.limit}": check for check in checks}
 
 
@@ -116,7 +116,7 @@ class Slow:
 def test_samples_grow_until_the_time_is_used_up(bench: Bench) -> None:
     gates = bench.gates(budgets={"latency_p50": "1.05x"}, seconds=20)
     models = TimedModels(Slow(), bench.int8, bench.int8)  # type: ignore[arg-type]
-    taken = list(samples(gates, models, silent, lambda: Slow.now))
+    taken = list(growing_samples(gates, models, silent_progress, lambda: Slow.now))
     assert [sample.rounds for _, sample in taken] == [8, 11, 15, 19]
     assert [seconds for seconds, _ in taken] == [9, 12, 16, 20]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.pipeline.lock.environment import packages
+from paredown.pipeline.lock.environment import package_versions
 from paredown.pipeline.lock.recipe_inputs import recipe_record
 from paredown.pipeline.recipe.recipe import load_recipe
 
@@ -43,7 +43,7 @@ def test_defaults_within_defaults_are_distinguished(recipe: Callable[..., Path],
 
 
 def test_packages_are_all_that_paredown_needs(recipe: Callable[..., Path]) -> None:
-    versions = packages(load_recipe(recipe()))
+    versions = package_versions(load_recipe(recipe()))
     assert {"python", "torch", "pillow", "onnxscript", "scipy"} <= set(versions)
     assert "pytest" not in versions
 
@@ -53,5 +53,5 @@ def test_an_interpreter_of_its_own_is_listed_package_by_package(
 ) -> None:
     stamp = {"requirements": ["engine"], "packages": ["engine==1.2", "numpy==1.19"]}
     monkeypatch.setattr("paredown.pipeline.run.keys.ProductKeys.installed", lambda self, kind, names: {"sparse": stamp})
-    versions = packages(load_recipe(recipe()))
+    versions = package_versions(load_recipe(recipe()))
     assert (versions["sparse/engine"], versions["sparse/numpy"]) == ("1.2", "1.19")

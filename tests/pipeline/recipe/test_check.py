@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paredown.models.errors import InputError, MissingError
-from paredown.pipeline.recipe.check import check
+from paredown.pipeline.recipe.check import check_recipe
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.stages.plugins import lookup
 
@@ -34,7 +34,7 @@ def recipe(write_stage: Write, write_recipe: Write, tmp_path: Path) -> Path:
 
 
 def lines(recipe: Path) -> dict[str, str]:
-    found = (line.partition(": ") for line in check(load_recipe(recipe), recipe.parent / "cache"))
+    found = (line.partition(": ") for line in check_recipe(load_recipe(recipe), recipe.parent / "cache"))
     return {name: text for name, _, text in found}
 
 
@@ -75,7 +75,7 @@ def test_files_that_are_not_there(recipe: Path, gone: str, expected: str) -> Non
     loaded = load_recipe(recipe)
     (recipe.parent / gone).unlink()
     with pytest.raises(InputError, match=expected):
-        list(check(loaded, recipe.parent / "cache"))
+        list(check_recipe(loaded, recipe.parent / "cache"))
 
 
 def test_weights_that_are_not_there(recipe: Path) -> None:

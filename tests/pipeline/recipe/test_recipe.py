@@ -60,7 +60,7 @@ def test_the_digest_is_of_what_is_asked_for(good: Path) -> None:
 def test_only_verify_depends_on_the_recipe_as_a_whole(good: Path) -> None:
     fields = load_recipe(good).state_fields()["recipe"]
     assert fields == {"name": "demo", "sha256": load_recipe(good).digest()}
-    reading = [name for name in plugins.names("stages") if "recipe" in plugins.load("stages", name).reads]
+    reading = [name for name in plugins.plugin_names("stages") if "recipe" in plugins.load_plugin("stages", name).reads]
     assert reading == ["verify"]
 
 

@@ -13,19 +13,19 @@ import yaml
 from click.testing import CliRunner
 
 from paredown.pipeline.cli import cli
-from paredown.pipeline.recipe.recipe import Card
-from paredown.pipeline.report.model_card import plain, write_card
+from paredown.pipeline.recipe.recipe import CardDetails
+from paredown.pipeline.report.model_card import plain_markdown, write_card
 from paredown.stages.products.embedded import InputSpec
-from paredown.stages.products.evidence import Evidence, Latency
-from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.evidence import Evidence, LatencyEvidence
+from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan, PlannedLayer
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 
 Folder = Callable[..., Path]
 MEASURED = Evidence(
-    latency=Latency(4.0, 6.0, spread=0.25, runs=180, rounds=9),
+    latency=LatencyEvidence(4.0, 6.0, spread=0.25, runs=180, rounds=9),
     size=8.0,
     peak_memory=90.0,
     accuracy={"test": 81.25},
@@ -54,7 +54,7 @@ def manifest(**instead: Any) -> Manifest:
         ),
         baseline=MEASURED,
         artifact=MEASURED,
-        ratios=Ratios(1.0, 0.125, 1.0),
+        ratios=MeasureRatios(1.0, 0.125, 1.0),
         parity=Parity(agreement=0.995, mean_difference=0.01, limit=0.95),
         sha256={"model.onnx": "ab" * 32, "baseline/model.onnx": "ef" * 32},
         versions={"torch": "2.13.0"},
@@ -68,7 +68,10 @@ def folder(tmp_path: Path) -> Folder:
     """A run's folder with a plan of so many layers, training curves and a manifest."""
 
     def write(layers: int = 40, proved: Manifest | None = None) -> Path:
-        epochs = (Epoch("distil", 1, 0.5, 79.5, seconds=1.0), Epoch("distil", 2, 0.5, 80.5, seconds=1.0))
+        epochs = (
+            TrainingEpoch("distil", 1, 0.5, 79.5, seconds=1.0),
+            TrainingEpoch("distil", 2, 0.5, 80.5, seconds=1.0),
+        )
         documents = {
             "plan": Plan(choice={}, layers=tuple(map(layer, range(layers)))),
             "recovered": TrainingCurve(epochs),
@@ -82,8 +85,8 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
-def card_of(folder: Path, card: Card | None = None) -> str:
-    path = write_card(card or Card(), folder)
+def card_of(folder: Path, card: CardDetails | None = None) -> str:
+    path = write_card(card or CardDetails(), folder)
     assert path == folder / "model-card.md"
     return path.read_text(encoding="utf-8")
 
@@ -119,10 +122,10 @@ def test_the_headings_are_those_that_readers_know(folder: Folder) -> None:
 
 def test_what_nobody_filled_in_is_marked(folder: Folder) -> None:
     text = card_of(folder())
-    for field in Card.model_fields:
+    for field in CardDetails.model_fields:
         assert f"**Not filled in** (`card: {{{field}: …}}` in the recipe)" in text
-    text = card_of(folder(), Card(**dict.fromkeys(Card.model_fields, "said")))
-    assert "Not filled in" not in text and text.count("said") == len(Card.model_fields) + 1
+    text = card_of(folder(), CardDetails(**dict.fromkeys(CardDetails.model_fields, "said")))
+    assert "Not filled in" not in text and text.count("said") == len(CardDetails.model_fields) + 1
 
 
 @pytest.mark.parametrize(
@@ -134,7 +137,7 @@ def test_what_nobody_filled_in_is_marked(folder: Folder) -> None:
     ],
 )
 def test_hubs_are_told_only_what_is_known(folder: Folder, licence: str | None, expected: dict[str, str]) -> None:
-    fields = front(card_of(folder(), Card(licence=licence)))
+    fields = front(card_of(folder(), CardDetails(licence=licence)))
     assert {key: value for key, value in fields.items() if key.startswith("license")} == expected
     assert fields["pipeline_tag"] == "image-classification"
     assert fields["tags"] == ["onnx", "paredown", "int8"]
@@ -142,9 +145,9 @@ def test_hubs_are_told_only_what_is_known(folder: Folder, licence: str | None, e
 
 def test_words_of_others_stay_words(folder: Folder) -> None:
     assert r"\<b\>\|\`bad\`" in card_of(folder())
-    assert plain("a\n# b_c*d*") == r"a \# b\_c\*d\*"
+    assert plain_markdown("a\n# b_c*d*") == r"a \# b\_c\*d\*"
     contact = "x | y\n## Forged"
-    text = card_of(folder(), Card(contact=contact))
+    text = card_of(folder(), CardDetails(contact=contact))
     assert r"| contact | x \| y \#\# Forged |" in text and "\n## Forged" not in text
 
 
@@ -166,7 +169,7 @@ def test_without_an_artifact_there_is_no_card(folder: Folder) -> None:
     made = folder()
     card_of(made)
     (made / "artifact" / "manifest.json").unlink()
-    assert write_card(Card(), made) is None
+    assert write_card(CardDetails(), made) is None
     assert not (made / "model-card.md").exists() and not (made / "plan.svg").exists()
 
 

@@ -13,25 +13,25 @@ import pytest
 
 from paredown.models.errors import MachineError
 from paredown.pipeline.report.closing_table import closing_table
-from paredown.pipeline.report.layer_rows import rows_of
-from paredown.pipeline.report.plan_drawing import pictures
-from paredown.pipeline.report.report import render
+from paredown.pipeline.report.layer_rows import layer_rows
+from paredown.pipeline.report.plan_drawing import layer_pictures
+from paredown.pipeline.report.report import render_report
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
-from paredown.stages.products.evidence import Comparison, Evidence, Latency
+from paredown.stages.products.evidence import Comparison, Evidence, LatencyEvidence
 from paredown.stages.products.losses import ExpectedLosses
-from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import MeasuredPlanRecord, Plan, PlannedLayer, SiteCandidates
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 
 Folder = Callable[..., Path]
 PARITY = Parity(agreement=0.995, mean_difference=0.01, limit=0.95)
 
 
-def _latency(p50: float) -> Latency:
-    return Latency(p50, p50 * 1.5, spread=0.25, runs=180, rounds=9)
+def _latency(p50: float) -> LatencyEvidence:
+    return LatencyEvidence(p50, p50 * 1.5, spread=0.25, runs=180, rounds=9)
 
 
 def _evidence(p50: float, size: float) -> Evidence:
@@ -59,7 +59,7 @@ def _manifest(p50: float = 1.75) -> Manifest:
         ),
         baseline=_evidence(4.0, 8.0),
         artifact=_evidence(p50, 1.0),
-        ratios=Ratios(latency_p50=p50 / 4, size=0.125, peak_memory=1.0),
+        ratios=MeasureRatios(latency_p50=p50 / 4, size=0.125, peak_memory=1.0),
         parity=PARITY,
         sha256={"model.onnx": "ab" * 32},
         versions={"torch": "2.13.0"},
@@ -100,7 +100,9 @@ def _plan(layers: int = 40) -> Plan:
 
 
 def _curve(*phases: str) -> TrainingCurve:
-    return TrainingCurve(tuple(Epoch(p, i, loss=0.5, accuracy=78.0 + i, seconds=9.0) for p in phases for i in (1, 2)))
+    return TrainingCurve(
+        tuple(TrainingEpoch(p, i, loss=0.5, accuracy=78.0 + i, seconds=9.0) for p in phases for i in (1, 2))
+    )
 
 
 def _profile() -> ProfiledSites:
@@ -164,7 +166,7 @@ class _Page(HTMLParser):
 
 
 def _page(folder: Path) -> _Page:
-    return _Page(render(folder).read_text(encoding="utf-8"))
+    return _Page(render_report(folder).read_text(encoding="utf-8"))
 
 
 def _said(page: _Page) -> str:
@@ -209,7 +211,7 @@ def test_a_missed_limit_is_the_headline(folder: Folder) -> None:
 
 
 def test_the_file_asks_for_nothing_from_outside(folder: Folder) -> None:
-    text = render(folder()).read_text(encoding="utf-8")
+    text = render_report(folder()).read_text(encoding="utf-8")
     assert not re.search(r"(https?:)?//\w|url\(|@import|\bsrc=|<script|<link", text)
 
 
@@ -229,12 +231,12 @@ def test_the_plan_has_one_mark_per_layer_and_other_site(folder: Folder, layers: 
 
 
 def test_a_mark_says_its_numbers() -> None:
-    svg = pictures(rows_of(_plan(2)))[0]
+    svg = layer_pictures(layer_rows(_plan(2)))[0]
     assert "<title>block.1.&lt;b&gt;: depthwise convolution, 40 of 64 channels, int8, predicted 0.125 → 0.050 ms" in svg
 
 
 def test_bars_tell_the_kept_share_and_the_precision() -> None:
-    svg = str(pictures(rows_of(_plan(2)))[0])
+    svg = str(layer_pictures(layer_rows(_plan(2)))[0])
     thin = re.findall(r'width="([\d.]+)" height="4" class="(track|kept)"', svg)
     track, kept = (float(width) for width, _ in thin)
     assert kept / track == pytest.approx((40 / 64) ** 0.5, rel=1e-3)
@@ -242,13 +244,13 @@ def test_bars_tell_the_kept_share_and_the_precision() -> None:
 
 
 def test_other_sites_stand_before_their_layers() -> None:
-    names = [row.name for row in rows_of(_plan(10))]
+    names = [row.name for row in layer_rows(_plan(10))]
     assert names[6:9] == ["block.6.<b>", "substitute:block.7", "block.7.<b>"]
 
 
 def test_a_change_of_the_input_stands_before_all_layers() -> None:
     sites = (SiteCandidates("resize:input", ("128", "96")),)
-    first, *layers = rows_of(replace(_plan(3), sites=sites, choice={"resize:input": "96"}))
+    first, *layers = layer_rows(replace(_plan(3), sites=sites, choice={"resize:input": "96"}))
     assert str(first) == "resize:input: 96"
     assert len(layers) == 3
 
@@ -260,7 +262,7 @@ def test_a_plan_without_layers_is_drawn_from_its_sites_in_depth_order() -> None:
         SiteCandidates("quantize:late", ("fp32", "int8")),
     )
     choice = {"narrow:late": "16", "quantize:early": "int8", "quantize:late": "fp32"}
-    early, late = rows_of(Plan(sites=sites, choice=choice), ("early", "late"))
+    early, late = layer_rows(Plan(sites=sites, choice=choice), ("early", "late"))
     assert (early.name, early.bits, early.width) == ("early", 8, None)
     assert (late.kept, late.width, late.bits) == (16, 32, 32)
 
@@ -313,9 +315,9 @@ def test_every_picture_has_a_name_for_screen_readers(folder: Folder) -> None:
 
 
 def test_the_same_run_gives_the_same_bytes(folder: Folder) -> None:
-    path = render(folder())
+    path = render_report(folder())
     first = path.read_bytes()
-    assert render(path.parent).read_bytes() == first
+    assert render_report(path.parent).read_bytes() == first
     assert not list(path.parent.glob(".report*"))
 
 
@@ -380,7 +382,7 @@ def test_an_epoch_that_diverged_is_told_not_drawn(folder: Folder) -> None:
 
 
 def test_a_full_disk_is_one_line_and_leaves_the_old_report(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = render(folder())
+    path = render_report(folder())
     before = path.read_bytes()
 
     def full(*_: object, **__: object) -> int:
@@ -388,5 +390,5 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_report(folder: Folder, monke
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(MachineError, match="the disk is full"):
-        render(path.parent)
+        render_report(path.parent)
     assert path.read_bytes() == before

@@ -21,9 +21,9 @@ import sys
 from pathlib import Path
 from paredown.models.errors import LimitError
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 try:
-    state = run(load_recipe("demo.yaml"), Path("runs"))
+    state = run_pipeline(load_recipe("demo.yaml"), Path("runs"))
 except LimitError as error:
     sys.exit(f"limit: {error}")
 assert all((folder / "value").read_text() == "made" for folder in state.products.values())

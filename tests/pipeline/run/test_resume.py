@@ -17,7 +17,7 @@ import pytest
 
 from paredown.models.errors import MachineError
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 
 Write = Callable[..., Path]
 
@@ -41,10 +41,10 @@ KILLED_AT_EVERY_CALL = """
 import os, signal, sys
 from pathlib import Path
 from paredown.pipeline.recipe.recipe import load_recipe
-from paredown.pipeline.run.runner import run
+from paredown.pipeline.run.runner import run_pipeline
 
 recipe, calls = load_recipe("demo.yaml"), 0
-run(recipe, Path("warm"))
+run_pipeline(recipe, Path("warm"))
 
 def counted(real, at):
     def call(*args, **kwargs):
@@ -61,7 +61,7 @@ def attempt(folder, at):
         os.fsync = counted(os.fsync, at)
         for name in ("rename", "replace", "symlink_to", "unlink", "mkdir"):
             setattr(Path, name, counted(getattr(Path, name), at))
-        run(recipe, folder)
+        run_pipeline(recipe, folder)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
@@ -93,7 +93,7 @@ def shown_products_are_whole(folder: Path, whole: dict[str, str]) -> bool:
 
 
 def test_killed_at_random_moments(counting: Path, tmp_path: Path) -> None:
-    run(load_recipe(counting), tmp_path / "reference")
+    run_pipeline(load_recipe(counting), tmp_path / "reference")
     whole = products(tmp_path / "reference")
     assert len(whole) == 20 + 30 + 2
     moments, kills = random.Random(4), 0
@@ -131,10 +131,10 @@ def test_a_killed_run_lets_go_of_the_lock(counting: Path, tmp_path: Path) -> Non
     while not (tmp_path / "ran.txt").exists():
         time.sleep(0.005)
     with pytest.raises(MachineError, match="another run is going on"):
-        run(load_recipe(counting), tmp_path / "runs")
+        run_pipeline(load_recipe(counting), tmp_path / "runs")
     process.kill()
     process.wait()
-    run(load_recipe(counting), tmp_path / "runs")
+    run_pipeline(load_recipe(counting), tmp_path / "runs")
 
 
 @dataclass
@@ -166,10 +166,10 @@ def test_a_refusing_disk_is_one_line_and_loses_nothing(
             for owner, name in ((os, "fsync"), (Path, "rename"), (Path, "replace")):
                 patch.setattr(owner, name, refusing.around(getattr(owner, name)))
             with pytest.raises(MachineError) as caught:
-                run(recipe, runs)
+                run_pipeline(recipe, runs)
         assert "\n" not in str(caught.value)
-    run(recipe, runs)
-    run(recipe, tmp_path / "reference")
+    run_pipeline(recipe, runs)
+    run_pipeline(recipe, tmp_path / "reference")
     assert products(runs) == products(tmp_path / "reference")
 
 
@@ -191,7 +191,7 @@ def test_a_really_full_disk(small_disk: Path, write_stage: Write, write_recipe: 
     write_stage("second", '(state.out / "value").write_bytes(bytes(400_000))', needs=("first",))
     recipe = load_recipe(write_recipe("- first.py\n- second.py"))
     with pytest.raises(MachineError, match="the disk is full; finished products are kept"):
-        run(recipe, small_disk / "runs")
+        run_pipeline(recipe, small_disk / "runs")
     assert (small_disk / "runs" / "demo" / "first" / "value").read_text() == "1"
     assert not (small_disk / "runs" / "demo" / "second").exists()
 
@@ -199,4 +199,4 @@ def test_a_really_full_disk(small_disk: Path, write_stage: Write, write_recipe: 
 def test_an_unwritable_place_is_one_line(counting: Path, tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("a file, not a folder")
     with pytest.raises(MachineError, match="runs"):
-        run(load_recipe(counting), tmp_path / "runs")
+        run_pipeline(load_recipe(counting), tmp_path / "runs")

@@ -9,7 +9,7 @@ from paredown.pipeline.run.run_folder import read_run_folder
 from paredown.pipeline.run.runner import REFUSAL
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.plan import Plan
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def folder(tmp_path: Path) -> Path:
     """A run that its search ended, after a training."""
     for product in ("original", "compressed", "plan"):
         (tmp_path / "demo" / product).mkdir(parents=True)
-    TrainingCurve((Epoch("fit", 1, 0.5, 80.0, 9.0),)).save(tmp_path / "demo" / "original")
+    TrainingCurve((TrainingEpoch("fit", 1, 0.5, 80.0, 9.0),)).save(tmp_path / "demo" / "original")
     Plan(choice={"narrow:stem": "8"}, predicted=CostSummary(1.0, 2.0), feasible=False).save(tmp_path / "demo" / "plan")
     (tmp_path / "demo" / "plan" / REFUSAL).write_text("no plan meets the limits\n")
     (tmp_path / "demo" / "plan" / "notes.txt").write_text("one\ntwo\n")

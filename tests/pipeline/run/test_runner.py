@@ -11,7 +11,7 @@ from paredown.models.errors import InputError, LimitError, MachineError, Missing
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import keys, product_record, store
 from paredown.pipeline.run.product_record import RECORD
-from paredown.pipeline.run.runner import fails_if_removed, run
+from paredown.pipeline.run.runner import fails_if_removed, run_pipeline
 from paredown.pipeline.run.store import ProductStore
 from paredown.stages.plugins import lookup
 
@@ -41,7 +41,7 @@ def values(runs: Path, name: str = "demo") -> dict[str, str]:
 
 def test_runs_in_order_and_shows_products(chain: Path, tmp_path: Path, ran: Ran) -> None:
     runs = tmp_path / "runs"
-    state = run(load_recipe(chain), runs)
+    state = run_pipeline(load_recipe(chain), runs)
     assert ran() == ["first", "second", "third"]
     assert values(runs) == {"first": "1", "second": "11", "third": "111"}
     assert set(state.products) == {"first", "second", "third"}
@@ -54,10 +54,10 @@ def test_runs_in_order_and_shows_products(chain: Path, tmp_path: Path, ran: Ran)
 
 def test_an_unchanged_second_run_redoes_nothing(chain: Path, tmp_path: Path, ran: Ran) -> None:
     runs = tmp_path / "runs"
-    run(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
     timings = (runs / "demo" / "timings.json").read_text()
     ran()
-    run(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
     assert ran() == []
     assert (runs / "demo" / "timings.json").read_text() == timings
 
@@ -75,10 +75,10 @@ def test_an_unchanged_second_run_redoes_nothing(chain: Path, tmp_path: Path, ran
 def test_a_change_redoes_only_what_depends_on_it(
     chain: Path, tmp_path: Path, ran: Ran, old: str, new: str, redone: list[str]
 ) -> None:
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     ran()
     chain.write_text(chain.read_text().replace(old, new))
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     assert ran() == redone
 
 
@@ -91,14 +91,14 @@ def test_another_runtime_to_compare_with_redoes_only_what_compares(
     recipe = write_recipe("- first.py\n- second.py")
     written = recipe.read_text()
     (tmp_path / "other.py").write_text((tmp_path / "runtime.py").read_text())
-    run(load_recipe(recipe), tmp_path / "runs")
+    run_pipeline(load_recipe(recipe), tmp_path / "runs")
     assert ran() == ["first", "second"]
     recipe.write_text(written.replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
-    run(load_recipe(recipe), tmp_path / "runs")
+    run_pipeline(load_recipe(recipe), tmp_path / "runs")
     assert ran() == ["second"]
     assert values(tmp_path / "runs")["second"] == "('other.py',) False"
     (tmp_path / "other.py").write_text((tmp_path / "runtime.py").read_text() + "# changed\n")
-    run(load_recipe(recipe), tmp_path / "runs")
+    run_pipeline(load_recipe(recipe), tmp_path / "runs")
     assert ran() == ["second"]
 
 
@@ -111,9 +111,9 @@ def test_a_runtime_to_compare_with_that_is_missing_is_told_at_once(
     recipe.write_text(recipe.read_text().replace("runtime: runtime.py", "runtime: runtime.py, compare: [other.py]"))
     (tmp_path / "other.py").write_text('class R:\n    REQUIRES: dict[str, str] = {"nowhere": "wings"}\n\nPLUGIN = R\n')
     with pytest.raises(MissingError, match=r'pip install "paredown\[wings\]"'):
-        run(load_recipe(recipe), tmp_path / "runs")
+        run_pipeline(load_recipe(recipe), tmp_path / "runs")
     assert ran() == []
-    run(load_recipe(recipe), tmp_path / "runs", until="first.py")
+    run_pipeline(load_recipe(recipe), tmp_path / "runs", until="first.py")
     assert ran() == ["first"]
 
 
@@ -124,7 +124,7 @@ def test_an_engine_that_is_missing_is_told_at_once(
     write_stage("second", needs=("first",), extra='transforms: dict = {"quantize": {"engine": "neural-compressor"}}')
     monkeypatch.setattr(lookup, "is_installed", lambda module: False)
     with pytest.raises(MissingError, match=r'pip install "paredown\[neural-compressor\]"'):
-        run(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
+        run_pipeline(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
     assert ran() == []
 
 
@@ -138,16 +138,16 @@ def test_another_version_of_an_engine_redoes_what_it_calibrated(
     recipe = write_recipe("- first.py\n- second.py")
     for version, redone in [("3.10", ["first", "second"]), ("3.10", []), ("3.11", ["second"])]:
         monkeypatch.setattr(keys, "version_of", {"neural_compressor": version}.get)
-        run(load_recipe(recipe), tmp_path / "runs")
+        run_pipeline(load_recipe(recipe), tmp_path / "runs")
         assert ran() == redone
 
 
 def test_changed_code_of_a_plugin_redoes_it(chain: Path, tmp_path: Path, ran: Ran) -> None:
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     ran()
     file = tmp_path / "second.py"
     file.write_text(file.read_text() + "# changed\n")
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     assert ran() == ["second", "third"]
 
 
@@ -159,16 +159,16 @@ def test_the_file_of_a_plugin_that_an_option_names_counts(
     recipe = write_recipe("- first.py")
     for text, redone in [("A = 1\n", ["first"]), ("A = 1\n", []), ("A = 2\n", ["first"])]:
         (tmp_path / "mine.py").write_text(text)
-        run(load_recipe(recipe), tmp_path / "runs")
+        run_pipeline(load_recipe(recipe), tmp_path / "runs")
         assert ran() == redone
 
 
 def test_two_recipes_share_the_store(chain: Path, tmp_path: Path, ran: Ran) -> None:
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     ran()
     other = chain.with_name("other.yaml")
     other.write_text(chain.read_text())
-    run(load_recipe(other), tmp_path / "runs")
+    run_pipeline(load_recipe(other), tmp_path / "runs")
     assert ran() == []
     assert values(tmp_path / "runs", "other") == values(tmp_path / "runs", "demo")
 
@@ -179,12 +179,12 @@ def test_uses_takes_what_is_there_and_follows_it(
     write_stage("first")
     write_stage("second", '(state.out / "value").write_text(",".join(sorted(state.products)))', uses=("first",))
     runs = tmp_path / "runs"
-    run(load_recipe(write_recipe("- second.py")), runs)
+    run_pipeline(load_recipe(write_recipe("- second.py")), runs)
     assert values(runs) == {"second": ""}
-    run(load_recipe(write_recipe("- first.py\n- second.py")), runs)
+    run_pipeline(load_recipe(write_recipe("- first.py\n- second.py")), runs)
     assert values(runs) == {"first": "1", "second": "first"}
     ran()
-    run(load_recipe(write_recipe("- first.py: {steps: 3}\n- second.py")), runs)
+    run_pipeline(load_recipe(write_recipe("- first.py: {steps: 3}\n- second.py")), runs)
     assert ran() == ["first", "second"]
 
 
@@ -194,28 +194,28 @@ def test_a_stage_sees_only_the_products_that_it_declares(
     write_stage("first")
     write_stage("second", 'state.product("first")')
     with pytest.raises(InputError, match="the product 'first' is not there; products so far: none"):
-        run(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
+        run_pipeline(load_recipe(write_recipe("- first.py\n- second.py")), tmp_path / "runs")
 
 
 def test_until_stops_there_and_never_shows_products_of_another_version(chain: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
-    run(load_recipe(chain), runs)
-    run(load_recipe(chain), runs, until="second.py")
+    run_pipeline(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs, until="second.py")
     assert set(values(runs)) == {"first", "second", "third"}
     chain.write_text(chain.read_text().replace("{steps: 1}", "{steps: 2}"))
-    run(load_recipe(chain), runs, until="second.py")
+    run_pipeline(load_recipe(chain), runs, until="second.py")
     assert values(runs) == {"first": "2", "second": "21"}
     with pytest.raises(InputError, match=r"no stage 'forth'; its stages: first\.py, second\.py, third\.py"):
-        run(load_recipe(chain), runs, until="forth")
+        run_pipeline(load_recipe(chain), runs, until="forth")
 
 
 def test_products_of_stages_that_left_the_recipe_are_not_shown(
     chain: Path, write_recipe: Write, tmp_path: Path
 ) -> None:
     runs = tmp_path / "runs"
-    run(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
     (runs / "demo" / "notes.txt").write_text("mine")
-    run(load_recipe(write_recipe("- first.py: {steps: 1}")), runs)
+    run_pipeline(load_recipe(write_recipe("- first.py: {steps: 1}")), runs)
     assert values(runs) == {"first": "1"}
     assert (runs / "demo" / "notes.txt").exists()
 
@@ -229,7 +229,7 @@ def test_a_limit_that_keeps_the_product_ends_every_run(
     recipe = load_recipe(write_recipe("- first.py\n- second.py"))
     for redone in (["first"], []):
         with pytest.raises(LimitError, match="no plan is that small"):
-            run(recipe, tmp_path / "runs")
+            run_pipeline(recipe, tmp_path / "runs")
         assert ran() == redone
         assert values(tmp_path / "runs") == {"first": "nearest"}
 
@@ -241,7 +241,7 @@ def test_a_limit_that_keeps_nothing_is_tried_again(
     recipe = load_recipe(write_recipe("- first.py"))
     for _ in range(2):
         with pytest.raises(LimitError, match="too slow"):
-            run(recipe, tmp_path / "runs")
+            run_pipeline(recipe, tmp_path / "runs")
         assert ran() == ["first"]
     assert values(tmp_path / "runs") == {}
 
@@ -261,9 +261,9 @@ def test_a_failed_stage_keeps_earlier_products_and_its_scratch_files(
     write_stage("second", half, needs=("first",))
     recipe = load_recipe(write_recipe("- first.py\n- second.py"))
     with pytest.raises(RuntimeError, match="cable pulled"):
-        run(recipe, tmp_path / "runs")
+        run_pipeline(recipe, tmp_path / "runs")
     assert values(tmp_path / "runs") == {"first": "1"}
-    run(recipe, tmp_path / "runs")
+    run_pipeline(recipe, tmp_path / "runs")
     assert ran() == ["first", "second", "second"]
     assert values(tmp_path / "runs") == {"first": "1", "second": "whole"}
 
@@ -273,7 +273,7 @@ def test_a_damaged_product_is_made_again(
     chain: Path, tmp_path: Path, ran: Ran, capsys: pytest.CaptureFixture[str], damage: str
 ) -> None:
     runs = tmp_path / "runs"
-    run(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
     ran()
     file = runs / "demo" / "second" / (RECORD if damage == "record" else "value")
     match damage:
@@ -283,7 +283,7 @@ def test_a_damaged_product_is_made_again(
             file.unlink()
         case _:
             file.write_bytes(file.read_bytes()[:1])
-    run(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
     assert ran() == ["second"]
     assert values(runs) == {"first": "1", "second": "11", "third": "111"}
     assert "warning: " in capsys.readouterr().err
@@ -302,11 +302,11 @@ def test_products_of_an_older_version_are_made_again_and_nothing_is_said_of_them
         for module in (store, product_record):
             older.setattr(module, "RECORD", "MANIFEST.json")
         older.setattr(keys, "code", lambda: "older")
-        run(load_recipe(chain), runs)
+        run_pipeline(load_recipe(chain), runs)
     assert (runs / "demo" / "third" / "MANIFEST.json").is_file()
     ran()
     capsys.readouterr()
-    run(load_recipe(write_recipe("- first.py: {steps: 1}\n- second.py")), runs)
+    run_pipeline(load_recipe(write_recipe("- first.py: {steps: 1}\n- second.py")), runs)
     assert ran() == ["first", "second"]
     assert values(runs) == {"first": "1", "second": "11"}, "what the recipe no longer has is not shown"
     assert {file.name for file in (runs / "demo" / "second").iterdir()} == {"value", RECORD}
@@ -320,7 +320,7 @@ def test_a_stage_cannot_write_what_the_store_writes(
     write_stage("first", f'(state.out / "{name}").write_text("mine")')
     for _ in range(2):
         with pytest.raises(InputError, match=f"{name}: the stage wrote a file of this name"):
-            run(load_recipe(write_recipe("- first.py")), tmp_path / "runs")
+            run_pipeline(load_recipe(write_recipe("- first.py")), tmp_path / "runs")
 
 
 def test_a_run_that_was_killed_behind_the_record_goes_on(
@@ -331,9 +331,9 @@ def test_a_run_that_was_killed_behind_the_record_goes_on(
 
     with monkeypatch.context() as broken, pytest.raises(RuntimeError, match="cable pulled"):
         broken.setattr(store, "_sync_tree", pull_the_cable)
-        run(load_recipe(chain), tmp_path / "runs")
+        run_pipeline(load_recipe(chain), tmp_path / "runs")
     assert list((tmp_path / "runs" / ".store" / "work").glob(f"*/{RECORD}"))
-    run(load_recipe(chain), tmp_path / "runs")
+    run_pipeline(load_recipe(chain), tmp_path / "runs")
     assert ran() == ["first", "first", "second", "third"]
 
 
@@ -343,7 +343,7 @@ def test_a_stage_sees_the_recipe_and_its_folders(write_stage: Write, write_recip
         (state.out / "value").write_text("|".join(map(str, seen)))
     """
     write_stage("first", body, reads=("seed", "limits"))
-    run(load_recipe(write_recipe("- first.py", rest="seed: 7")), tmp_path / "runs")
+    run_pipeline(load_recipe(write_recipe("- first.py", rest="seed: 7")), tmp_path / "runs")
     assert values(tmp_path / "runs") == {"first": f"7|32|0.5x|.cache|{tmp_path}"}
 
 
@@ -353,14 +353,14 @@ def test_a_second_run_in_the_folder_is_refused(chain: Path, tmp_path: Path) -> N
         ProductStore(runs / ".store").lock(),
         pytest.raises(MachineError, match=f"another run is going on in {runs}"),
     ):
-        run(load_recipe(chain), runs)
-    run(load_recipe(chain), runs)
+        run_pipeline(load_recipe(chain), runs)
+    run_pipeline(load_recipe(chain), runs)
 
 
 def test_progress_names_the_stage(chain: Path, tmp_path: Path) -> None:
     lines: list[str] = []
-    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
-    run(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
+    run_pipeline(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
+    run_pipeline(load_recipe(chain), tmp_path / "runs", progress=lambda text, done, total: lines.append(text))
     assert lines == [
         f"{i}/3 {name}.py: {what}"
         for what in ("starts", "unchanged")

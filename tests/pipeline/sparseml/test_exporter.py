@@ -12,10 +12,10 @@ import yaml
 
 from paredown.models.errors import InputError
 from paredown.pipeline.cli import cli
-from paredown.pipeline.recipe.recipe import Recipe, Step, load_recipe
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe, load_recipe
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.pipeline.sparseml.importer import recipe_contents
-from paredown.pipeline.sparseml.modifiers import Modifier, read_modifiers
+from paredown.pipeline.sparseml.modifiers import SparsemlModifier, read_modifiers
 from paredown.stages.products.plan import Plan, PlannedBlock, PlannedLayer, SiteCandidates
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
@@ -81,15 +81,15 @@ def export(tmp_path: Path, write_recipe: Callable[..., Path]) -> Export:
 
 
 def _ending(recipe: Recipe, recover: Recover) -> Recipe:
-    return recipe.model_copy(update={"pipeline": (*recipe.pipeline[:-1], Step(name="recover", stage=recover))})
+    return recipe.model_copy(update={"pipeline": (*recipe.pipeline[:-1], PipelineStep(name="recover", stage=recover))})
 
 
-def back(text: str, folder: Path) -> tuple[Modifier, ...]:
+def back(text: str, folder: Path) -> tuple[SparsemlModifier, ...]:
     (folder / "back.yaml").write_text(text)
     return read_modifiers(folder / "back.yaml")
 
 
-def options(modifiers: Sequence[Modifier], name: str) -> list[dict[str, Any]]:
+def options(modifiers: Sequence[SparsemlModifier], name: str) -> list[dict[str, Any]]:
     return [dict(m.options) for m in modifiers if m.name == name]
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with_evaluated
+from paredown.pipeline.sparseml.expressions import evaluate_expression, expression_in, with_evaluated
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from paredown.pipeline.sparseml.expressions import evaluate, expression_in, with
     ],
 )
 def test_what_is_computed(text: str, value: object) -> None:
-    assert evaluate(text, {"epochs": 10, "names": ["a", "b"]}) == value
+    assert evaluate_expression(text, {"epochs": 10, "names": ["a", "b"]}) == value
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_what_is_computed(text: str, value: object) -> None:
 )
 def test_what_is_refused(text: str, expected: str) -> None:
     with pytest.raises(ValueError, match=expected.replace("(", r"\(").replace("*", r"\*")):
-        evaluate(text, {"epochs": 10, "names": ["a"]})
+        evaluate_expression(text, {"epochs": 10, "names": ["a"]})
 
 
 def test_only_whole_texts_are_expressions() -> None:
@@ -70,7 +70,7 @@ def test_growing_variables_end_at_the_bound() -> None:
 @given(st.text(st.sampled_from("0123456789.+-*/%(),e abx_[]'\"=:"), max_size=30))
 def test_odd_texts_end_in_one_line(text: str) -> None:
     try:
-        value = evaluate(text, {"a": 2})
+        value = evaluate_expression(text, {"a": 2})
     except ValueError as error:
         assert "\n" not in str(error)
     else:

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.supernet import KEEP, pick
-from paredown.models.network.trace import analyse
-from paredown.models.onnx.edit import save
-from paredown.stages.analysis.dataflow import borders, lifetimes, steps
+from paredown.models.compression.supernet import KEEP, pick_branch
+from paredown.models.network.trace import analyse_network
+from paredown.models.onnx.edit import save_onnx
+from paredown.stages.analysis.dataflow import layer_borders, schedule_steps, value_lifetimes
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, owner_of_layer, picks_of
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.blocks.base import unit
+from paredown.stages.blocks.base import conv_unit
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.solvers.problem import cost as plan_cost
-from paredown.stages.solvers.problem import is_plan, owners_first, validate
+from paredown.stages.solvers.problem import is_plan, owners_first, validate_problem
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
@@ -31,7 +31,7 @@ ALL = (Substitute(), Narrow(), Resize(), Quantize())
 
 
 def named(prepared: PreparedModel) -> set[tuple[str, str]]:
-    return {(a.name, b.name) for a, b, _ in borders(prepared)}
+    return {(a.name, b.name) for a, b, _ in layer_borders(prepared)}
 
 
 class Gated(nn.Module):
@@ -50,7 +50,7 @@ class Gated(nn.Module):
 
 
 def test_borders_lie_between_layers_also_behind_gates_and_concatenations(prepared: PreparedModel) -> None:
-    network = analyse(Gated().eval(), (3, 8, 8))
+    network = analyse_network(Gated().eval(), (3, 8, 8))
     gated = PreparedModel(network, prepared.model, (), {}, {}, 8, 8)
     assert named(gated) == {
         ("a", "gate"),
@@ -78,14 +78,14 @@ def test_a_plans_network_is_what_surgery_makes(
     """The cut graph, the cut ONNX file and the module with the picked blocks in it compute the same."""
     picks = dict(covering_picks(supernet.branches)[index])
     one = network_of_plan(supernet, {f"substitute:{block}": name for block, name in picks.items()})
-    module = pick(net, supernet.replacements, picks)
+    module = pick_branch(net, supernet.replacements, picks)
     images = torch.randn(4, *supernet.network.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module(images).numpy()
         assert np.allclose(one.network.graph(images).numpy(), expected, atol=1e-4)
-    save(one.model, tmp_path / "model.onnx")
+    save_onnx(one.model, tmp_path / "model.onnx")
     assert np.allclose(OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1), expected, atol=1e-3)
-    there = analyse(module, supernet.network.shape).layers
+    there = analyse_network(module, supernet.network.shape).layers
     assert [layer.op for layer in one.network.layers] == [layer.op for layer in there]
     assert [layer.name for layer in one.network.layers if layer.op != "add"] == [
         layer.name for layer in there if layer.op != "add"
@@ -119,7 +119,7 @@ def test_choices_of_blocks_that_are_not_there_are_dropped(supernet: PreparedMode
 
 
 def test_what_follows_a_left_out_block_reads_what_comes_before_it(supernet: PreparedModel) -> None:
-    found = {(a.name, b.name): between for a, b, between in borders(supernet)}
+    found = {(a.name, b.name): between for a, b, between in layer_borders(supernet)}
     assert found["stem.0", "depthwise"] == {("substitute:block", frozenset({"nothing"}))}
     assert found["add", "depthwise"] == frozenset()
     assert ("stem.0", "depthwise") in named(network_of_plan(supernet, {"substitute:block": "nothing"}))
@@ -130,7 +130,7 @@ class Fire(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.squeeze, self.one, self.three = unit((16, 8)), unit((8, 8)), unit((8, 8), 3)
+        self.squeeze, self.one, self.three = conv_unit((16, 8)), conv_unit((8, 8)), conv_unit((8, 8), 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.squeeze(x))
@@ -140,7 +140,7 @@ class Fire(nn.Module):
 class Fires(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.block, self.after = unit((3, 16), 3), Fire(), unit((16, 16), 3)
+        self.stem, self.block, self.after = conv_unit((3, 16), 3), Fire(), conv_unit((16, 16), 3)
         self.fc = nn.Linear(16, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -149,7 +149,7 @@ class Fires(nn.Module):
 
 def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) -> None:
     torch.manual_seed(0)
-    other = tools.warmed(nn.Sequential(unit((16, 16)), nn.ReLU()), (16, 24, 24))
+    other = tools.warmed(nn.Sequential(conv_unit((16, 16)), nn.ReLU()), (16, 24, 24))
     fires = tools.subject_of(tools.warmed(Fires()), replacements={"block": {"other": other}})
     problem, profile = (
         tools.random_problem(fires, (Substitute(), Quantize()), {"latency": 1.0}),
@@ -164,17 +164,17 @@ def test_every_producer_of_a_concatenation_crosses_its_own_border(tools: Any) ->
 
 
 def test_branches_share_their_places_in_the_schedule(supernet: PreparedModel) -> None:
-    place = steps(supernet)
+    place = schedule_steps(supernet)
     assert place["block.conv1"] == place["block.instead.wide.0.conv"] == place["stem.0"] + 1
     assert place["depthwise"] == max(place[name] for name in place if name.startswith(("block.", "add"))) + 1
-    assert all(first <= last for first, last in lifetimes(supernet).values())
+    assert all(first <= last for first, last in value_lifetimes(supernet).values())
 
 
 def test_every_plan_costs_what_the_plans_own_network_does(supernet: PreparedModel, tools: Any) -> None:
     """The search's tables over all plans at once against the cost model of each network on its own."""
     problem = tools.random_problem(supernet, ALL, {"latency": 1.0, "size": 1.0, "memory": 100.0})
     profile = tools.random_profile(supernet)
-    validate(problem)
+    validate_problem(problem)
     rng, seen = np.random.default_rng(0), set[tuple[str, str]]()
     for _ in range(60):
         choice = {s.name: rng.choice([c.name for c in s.candidates]).item() for s in owners_first(problem)}
@@ -202,7 +202,7 @@ def test_a_narrowed_plan_with_a_replacement_is_lowered_and_trained_alike(
     one, module, model = network_of_plan(supernet, choice), copy.deepcopy(net), network_of_plan(supernet, choice).model
     for transform in ALL:
         module, model = transform.apply(one, choice, module), transform.lower(one, choice, model)
-    save(model, tmp_path / "model.onnx")
+    save_onnx(model, tmp_path / "model.onnx")
     images = torch.randn(4, *supernet.network.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = module.eval()(images).numpy()

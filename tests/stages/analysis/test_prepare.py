@@ -1,6 +1,6 @@
 """What is calibrated once, and read again by later stages."""
 
-from paredown.models.network.trace import analyse
+from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
@@ -21,6 +21,6 @@ def test_later_stages_read_what_was_calibrated(planned: State) -> None:
 
 
 def test_a_traced_network_alone_has_layers_and_nothing_calibrated(prepared: PreparedModel) -> None:
-    bare = PreparedModel.traced_only(analyse(prepared.network.module, prepared.network.shape))
+    bare = PreparedModel.traced_only(analyse_network(prepared.network.module, prepared.network.shape))
     assert [layer.name for layer in bare.network.layers] == [layer.name for layer in prepared.network.layers]
     assert not bare.ranges and not bare.groups and not bare.model.graph.node

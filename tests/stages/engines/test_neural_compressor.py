@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from paredown.models.compression.fake_quant import observe
-from paredown.models.compression.qdq import quantizable_nodes, quantize, quantized_values
+from paredown.models.compression.fake_quant import observe_ranges
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.compression.scales import activation_scale
 from paredown.models.network.trace import Network
-from paredown.models.onnx.edit import weights
+from paredown.models.onnx.edit import constant_arrays
 from paredown.stages import plugins
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -28,7 +28,7 @@ from paredown.stages.limits import Bound, Limits
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import calibration
 
-LACK = plugins.missing("engines", "neural-compressor")
+LACK = plugins.missing_requirement("engines", "neural-compressor")
 pytestmark = pytest.mark.skipif(LACK is not None, reason=str(LACK))
 
 IMAGES = [torch.randn(8, 3, 24, 24, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
@@ -54,7 +54,7 @@ def theirs(network: Network, images: list[Tensor]) -> Scales:
 
 def written(model: onnx.ModelProto) -> dict[str, tuple[np.float32, int]]:
     """Value to scale and zero point of the QuantizeLinear nodes of a file."""
-    constants = weights(model)
+    constants = constant_arrays(model)
     nodes = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
     return {n.input[0]: (constants[n.input[1]][()], int(constants[n.input[2]])) for n in nodes}
 
@@ -63,7 +63,7 @@ def test_the_scales_are_neural_compressors_to_the_last_bit(prepared: PreparedMod
     network, int8 = prepared.network, quantizable_nodes(prepared.model)
     values = set(quantized_values(prepared.model, int8).values())
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
-    found = written(quantize(prepared.model, int8, ranges, 8))
+    found = written(insert_qdq(prepared.model, int8, ranges, 8))
     expected = theirs(network, IMAGES)
     assert len(expected) >= 6
     assert set(expected) <= set(found.values())
@@ -75,7 +75,7 @@ def test_what_it_leaves_open_takes_our_own_range(prepared: PreparedModel) -> Non
     network = prepared.network
     before, values = network.layer("block.conv2").value, {layer.output for layer in network.layers} - {"logits"}
     ranges = NeuralCompressor().ranges(network, IMAGES, values, ())
-    own = observe(network.graph, IMAGES, values)
+    own = observe_ranges(network.graph, IMAGES, values)
     assert ranges[before] == own[before]
     assert ranges["relu"] != own["relu"]
 

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.models.onnx.edit import load, save
-from paredown.models.onnx.metadata import embedded
+from paredown.models.onnx.edit import load_onnx, save_onnx
+from paredown.models.onnx.metadata import embedded_metadata
 from paredown.stages import plugins
 from paredown.stages.base import State
 from paredown.stages.limits import Limits
-from paredown.stages.measuring.embedded_facts import grouped, metadata_room_mib
+from paredown.stages.measuring.embedded_facts import metadata_room_mib, sites_by_transform
 from paredown.stages.measuring.target_runtime import target_runtime
-from paredown.stages.products.documents import plain
+from paredown.stages.products.documents import plain_data
 from paredown.stages.products.evidence import MIB
 from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify
@@ -36,7 +36,7 @@ def artifact(finished: State, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_tells_how_to_use_it_and_where_it_comes_from(artifact: Path, finished: State) -> None:
-    told = embedded(load(artifact))
+    told = embedded_metadata(load_onnx(artifact))
     manifest = json.loads((artifact.parent / "manifest.json").read_text())
     assert told["model"] == {"source": "net.py:net", "weights": "net.pth"}
     assert told["input"]["shape"] == [1, 3, 24, 24]
@@ -44,7 +44,7 @@ def test_it_tells_how_to_use_it_and_where_it_comes_from(artifact: Path, finished
     assert told["classes"] == manifest["data"]["classes"]
     assert told["recipe"] == manifest["recipe"] == RECIPE
     assert told["limits"] == {"latency_p50": "0.5x", "size": "0.6x"}
-    assert told["plan"] == plain(grouped(Plan.load(finished.product("plan")).choice))
+    assert told["plan"] == plain_data(sites_by_transform(Plan.load(finished.product("plan")).choice))
     assert told["accuracy"]["after"]["test"] == pytest.approx(manifest["artifact"]["accuracy"]["test"], abs=1e-4)
     assert told["accuracy"]["images"] == manifest["artifact"]["images"]
     assert told["target"] == {
@@ -66,7 +66,7 @@ def test_the_same_run_gives_the_same_bytes_however_it_is_timed(artifact: Path, f
 def test_nothing_in_it_was_timed_or_names_a_folder(artifact: Path, finished: State) -> None:
     absolute = finished.model.model_copy(update={"source": f"{finished.root}/net.py:net"})
     out = artifact.parent.parent / "absolute"
-    text = json.dumps(embedded(load(verified(replace(finished, model=absolute), out))))
+    text = json.dumps(embedded_metadata(load_onnx(verified(replace(finished, model=absolute), out))))
     assert str(finished.root) not in text
     assert not any(word in text for word in ('p50": 0', "peak", "machine", " ms", "MiB"))
 
@@ -83,11 +83,11 @@ def test_a_portable_file_and_a_packed_one_say_the_same(artifact: Path, finished:
     )
     shutil.copytree(finished.product("exported"), exported)
     (exported / "model.onnx").rename(exported / "portable.onnx")
-    save(load(exported / "portable.onnx"), exported / "model.onnx.gz")
+    save_onnx(load_onnx(exported / "portable.onnx"), exported / "model.onnx.gz")
     none = Limits(accuracy_drop=100)
     state = replace(finished.with_product("exported", exported), target=target, limits=none)
     folder = verified(state, tmp_path / "packed").parent
-    packed, portable = (embedded(load(folder / name)) for name in ("model.onnx.gz", "portable.onnx"))
+    packed, portable = (embedded_metadata(load_onnx(folder / name)) for name in ("model.onnx.gz", "portable.onnx"))
     assert packed == portable
     assert packed["target"]["container"] == "gzip"
     assert set(json.loads((folder / "manifest.json").read_text())["sha256"]) >= {"model.onnx.gz", "portable.onnx"}
@@ -95,7 +95,7 @@ def test_a_portable_file_and_a_packed_one_say_the_same(artifact: Path, finished:
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
 def test_runtimes_compute_the_same_from_it(name: str, artifact: Path, finished: State) -> None:
-    if line := plugins.missing("runtimes", name):
+    if line := plugins.missing_requirement("runtimes", name):
         pytest.skip(line)
     runtime, images = (
         target_runtime(finished.target.model_copy(update={"runtime": name}), Path()),
@@ -115,4 +115,4 @@ def test_the_search_leaves_room_for_it(artifact: Path, finished: State) -> None:
 
 def test_a_plan_is_grouped_by_what_is_done() -> None:
     choice = {"quantize:a": "int8", "narrow:a": "16", "quantize:b": "fp32", "quantize:c.d": "int8"}
-    assert grouped(choice) == {"quantize": {"int8": ("a", "c.d"), "fp32": ("b",)}, "narrow": {"16": ("a",)}}
+    assert sites_by_transform(choice) == {"quantize": {"int8": ("a", "c.d"), "fp32": ("b",)}, "narrow": {"16": ("a",)}}

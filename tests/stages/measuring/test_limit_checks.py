@@ -4,12 +4,12 @@ import pytest
 
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.measuring.limit_checks import limit_checks
-from paredown.stages.products.evidence import Evidence, Latency
+from paredown.stages.products.evidence import Evidence, LatencyEvidence
 
 
 def made(p50: float, p95: float, size: float, memory: float, points: float) -> Evidence:
     accuracy = {"validation": 0.0, "test": points}
-    return Evidence(Latency(p50, p95, 0.1, 100, 5), size, memory, accuracy, {}, "exact", {})
+    return Evidence(LatencyEvidence(p50, p95, 0.1, 100, 5), size, memory, accuracy, {}, "exact", {})
 
 
 BEFORE, AFTER = made(10, 12, 8, 100, 90), made(99, 6, 2, 70, 89)

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from paredown.stages.measuring.paired_ratio import Paired, rounds_of, session_runs
+from paredown.stages.measuring.paired_ratio import PairedRatio, rounds_of, session_runs
 from paredown.stages.runtimes.base import Load
 
 ROUNDS, RUNS = 24, 10
 
 
-def drawn(ratio: float, seed: int = 0, noise: float = 0.03, drift: float = 0.5, sessions: float = 0.0) -> Paired:
+def drawn(ratio: float, seed: int = 0, noise: float = 0.03, drift: float = 0.5, sessions: float = 0.0) -> PairedRatio:
     """Times of a machine that drifts by `drift` from round to round, and whose first sessions are `sessions` slower."""
     rng = np.random.default_rng(seed)
     rounds = np.exp(rng.normal(0, drift, (ROUNDS, 1, 1)))
@@ -23,7 +23,7 @@ def drawn(ratio: float, seed: int = 0, noise: float = 0.03, drift: float = 0.5, 
         apart = np.exp(rng.normal(0, noise, (ROUNDS, 2, 1)) + rng.normal(0, noise, (ROUNDS, 2, RUNS)))
         return np.asarray(factor * rounds * order * apart)
 
-    return Paired(times(1.0), times(ratio))
+    return PairedRatio(times(1.0), times(ratio))
 
 
 def test_a_machine_that_drifts_by_half_does_not_hide_a_tenth() -> None:
@@ -57,7 +57,7 @@ def test_slow_first_sessions_are_no_difference() -> None:
 def test_the_control_sees_sessions_that_differ_by_model() -> None:
     """As where something runs beside every first session of the one and every second session of the other."""
     found = drawn(1.0)
-    crossed = Paired(found.old * np.array([1.3, 1.0])[:, None], found.new * np.array([1.0, 1.3])[:, None])
+    crossed = PairedRatio(found.old * np.array([1.3, 1.0])[:, None], found.new * np.array([1.0, 1.3])[:, None])
     assert crossed.control.low > 1.1
 
 
@@ -65,7 +65,7 @@ def test_the_p95_is_that_of_all_runs() -> None:
     found = drawn(1.0, drift=0.0)
     tail = found.new.copy()
     tail[..., 0] *= 2  # one run in ten
-    slow = Paired(found.old, tail)
+    slow = PairedRatio(found.old, tail)
     assert slow.p50.high < 1.1
     assert slow.p95.low > 1.5
 
@@ -76,7 +76,7 @@ def test_the_same_times_give_the_same_interval() -> None:
 
 def test_more_confidence_is_a_wider_interval() -> None:
     found = drawn(1.1)
-    sure, unsure = Paired(found.old, found.new, 0.999).p50, Paired(found.old, found.new, 0.8).p50
+    sure, unsure = PairedRatio(found.old, found.new, 0.999).p50, PairedRatio(found.old, found.new, 0.8).p50
     assert sure.low < unsure.low < unsure.high < sure.high
 
 

@@ -30,23 +30,35 @@ def profile_of(prepared: PreparedModel, weights: tuple[float, ...] = (1.0,) * le
 
 
 def test_features_are_macs_and_elements_in_millions() -> None:
-    assert latency_model.features(CONV, LayerForm(16, 32)).tolist() == [
+    assert latency_model.layer_features(CONV, LayerForm(16, 32)).tolist() == [
         25 * 9 * 16 * 32 / 1e6,
         1600 / 1e6,
         800 / 1e6,
         1,
     ]
     smaller = LayerForm(16, 32, pixels=(64, 16))
-    assert latency_model.features(CONV, smaller).tolist() == [16 * 9 * 16 * 32 / 1e6, 64 * 16 / 1e6, 16 * 32 / 1e6, 1]
-    assert latency_model.features(DEPTHWISE, LayerForm(8, 8)).tolist() == [100 * 9 * 8 / 1e6, 800 / 1e6, 800 / 1e6, 1]
+    assert latency_model.layer_features(CONV, smaller).tolist() == [
+        16 * 9 * 16 * 32 / 1e6,
+        64 * 16 / 1e6,
+        16 * 32 / 1e6,
+        1,
+    ]
+    assert latency_model.layer_features(DEPTHWISE, LayerForm(8, 8)).tolist() == [
+        100 * 9 * 8 / 1e6,
+        800 / 1e6,
+        800 / 1e6,
+        1,
+    ]
 
 
 @given(st.tuples(*[st.floats(0.01, 10)] * 4))
 def test_a_layers_time_is_found_again(truth: tuple[float, ...]) -> None:
     forms = [LayerForm(a, b) for a in (4, 8, 16) for b in (8, 16, 32)]
-    pairs = [(form, float(latency_model.features(CONV, form) @ np.array(truth))) for form in forms]
-    fitted = np.array(latency_model.fit_layer(CONV, pairs))
-    assert all(float(latency_model.features(CONV, form) @ fitted) == pytest.approx(ms, rel=1e-3) for form, ms in pairs)
+    pairs = [(form, float(latency_model.layer_features(CONV, form) @ np.array(truth))) for form in forms]
+    fitted = np.array(latency_model.fit_layer_kernel(CONV, pairs))
+    assert all(
+        float(latency_model.layer_features(CONV, form) @ fitted) == pytest.approx(ms, rel=1e-3) for form, ms in pairs
+    )
 
 
 def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_width() -> None:
@@ -55,9 +67,9 @@ def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_widt
     fitted = latency_model.fit_kernels(CONV, [(sparse, 0.3), (whole, 1.0), (half, 0.6)])
     assert set(fitted) == {"fp32", "fp32 block4@0.8"}
     dense, fast = (np.array(fitted[kernel]) for kernel in ("fp32", "fp32 block4@0.8"))
-    assert float(latency_model.features(CONV, whole) @ fast) == pytest.approx(0.3, rel=0.01)
-    assert float(latency_model.features(CONV, half) @ fast) == pytest.approx(
-        0.3 * float(latency_model.features(CONV, half) @ dense)
+    assert float(latency_model.layer_features(CONV, whole) @ fast) == pytest.approx(0.3, rel=0.01)
+    assert float(latency_model.layer_features(CONV, half) @ fast) == pytest.approx(
+        0.3 * float(latency_model.layer_features(CONV, half) @ dense)
     )
 
 
@@ -70,14 +82,14 @@ def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(prep
     named = {**profile.layers, layer.name: {**profile.layers[layer.name], sparse.kernel: (0.2, 0.0, 0.0, 0.0)}}
     fast = replace(profile, layers=named, weights=tuple(float(name == "sparse fp32") for name in TERMS))
     assert latency_model.corrected_ms(fast, layer, sparse) == pytest.approx(
-        0.2 * latency_model.features(layer, sparse)[0]
+        0.2 * latency_model.layer_features(layer, sparse)[0]
     )
 
 
 def test_a_fit_never_goes_below_zero() -> None:
     falling = [(LayerForm(4, 8), 3.0), (LayerForm(16, 32), 1.0)]
-    assert all(value >= 0 for value in latency_model.fit_layer(CONV, falling))
-    assert all(np.isfinite(latency_model.fit_layer(CONV, [(LayerForm(16, 32), 0.0)])))
+    assert all(value >= 0 for value in latency_model.fit_layer_kernel(CONV, falling))
+    assert all(np.isfinite(latency_model.fit_layer_kernel(CONV, [(LayerForm(16, 32), 0.0)])))
 
 
 def test_bytes_of_weights() -> None:

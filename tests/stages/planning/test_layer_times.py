@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.onnx.edit import save
+from paredown.models.onnx.edit import save_onnx
 from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.blocks.base import unit
+from paredown.stages.blocks.base import conv_unit
 from paredown.stages.planning.layer_times import owning_layer
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -22,7 +22,7 @@ class Padded(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.body = nn.Sequential(unit((16, 32), 3, 2, act=nn.ReLU()), unit((32, 32), 3))
+        self.body = nn.Sequential(conv_unit((16, 32), 3, 2, act=nn.ReLU()), conv_unit((32, 32), 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         short = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 8, 8))
@@ -32,7 +32,7 @@ class Padded(nn.Module):
 class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.block, self.after = unit((3, 16), 3, act=nn.ReLU()), Padded(), unit((32, 32), 3)
+        self.stem, self.block, self.after = conv_unit((3, 16), 3, act=nn.ReLU()), Padded(), conv_unit((32, 32), 3)
         self.fc = nn.Linear(32, 3)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -42,7 +42,7 @@ class Net(nn.Module):
 @pytest.fixture(scope="module")
 def padded(tools: Any) -> PreparedModel:
     torch.manual_seed(0)
-    other = tools.warmed(nn.Sequential(unit((16, 32), 3, 2), nn.ReLU()), (16, 24, 24))
+    other = tools.warmed(nn.Sequential(conv_unit((16, 32), 3, 2), nn.ReLU()), (16, 24, 24))
     found: PreparedModel = tools.subject_of(tools.warmed(Net()), replacements={"block": {"other": other}})
     return found
 
@@ -72,7 +72,7 @@ def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: Pr
 
 def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedModel, tmp_path: Path) -> None:
     """Convolutions compute in the blocked layout, slices cannot read it."""
-    save(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
+    save_onnx(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
     times = OnnxRuntime().node_times(tmp_path / "model.onnx", Load(1, 1), runs=2)
     changes = [name.partition("@")[::2] for name in times if name.startswith("+Reorder")]
     if not changes:
@@ -87,7 +87,7 @@ def call(name: str, op: str, us: int) -> dict[str, Any]:
 
 
 def test_layout_changes_are_named_after_what_comes_next_or_came_before(padded: PreparedModel, tmp_path: Path) -> None:
-    save(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
+    save_onnx(network_of_plan(padded, {}).model, tmp_path / "model.onnx")
     events = [
         call("reorder", "ReorderInput", 1),
         call("stem.conv", "Conv", 2),

@@ -11,15 +11,15 @@ from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.sites import random_choice
-from paredown.stages.products.evidence import Evidence, Latency
-from paredown.stages.solvers.problem import Charge, is_plan, loss, reached, validate
-from paredown.stages.solvers.problem import cost as plan_cost
+from paredown.stages.products.evidence import Evidence, LatencyEvidence
+from paredown.stages.solvers.problem import BorderCharge, is_plan, plan_loss, reached_costs, validate_problem
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
 
-BASELINE = Evidence(Latency(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
+BASELINE = Evidence(LatencyEvidence(4.0, 6.0, 0.1, 100, 5), 8.0, 90.0, {}, {}, "", {})
 
 
 @pytest.mark.parametrize(
@@ -38,7 +38,7 @@ def test_every_plan_costs_what_is_predicted(
     prepared: PreparedModel, tools: Any, transforms: tuple[Transform, ...]
 ) -> None:
     problem = tools.random_problem(prepared, transforms, {"latency": 1.0, "size": 1.0, "memory": 100.0})
-    validate(problem)
+    validate_problem(problem)
     rng, profile = np.random.default_rng(0), tools.random_profile(prepared)
     drawn = [random_choice(problem.sites, rng) for _ in range(20)]
     assert all(len({choice[site.name] for choice in drawn}) > 1 for site in problem.sites)
@@ -47,7 +47,7 @@ def test_every_plan_costs_what_is_predicted(
         predicted, found = PlanSpace(prepared, transforms).predict(profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
-        assert reached(found, "memory") <= predicted["memory"] + 1e-9
+        assert reached_costs(found, "memory") <= predicted["memory"] + 1e-9
 
 
 def test_memory_is_exact_where_the_peak_is(prepared: PreparedModel, tools: Any) -> None:
@@ -55,7 +55,7 @@ def test_memory_is_exact_where_the_peak_is(prepared: PreparedModel, tools: Any) 
     problem = tools.random_problem(prepared, transforms, {"memory": 100.0})
     predicted = PlanSpace(prepared, transforms).predict(tools.random_profile(prepared), {})
     plain = {site.name: site.candidates[0].name for site in problem.sites}
-    assert reached(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
+    assert reached_costs(plan_cost(problem, plain), "memory") == pytest.approx(predicted["memory"])
 
 
 def test_only_what_has_pixels_depends_on_the_input(prepared: PreparedModel, tools: Any) -> None:
@@ -68,7 +68,7 @@ def test_only_what_has_pixels_depends_on_the_input(prepared: PreparedModel, tool
     assert [charge.sites for charge in crossing] == [("resize:input",)], "a border's elements"
 
 
-def picks_in(charge: Charge) -> set[tuple[tuple[str, str], ...]]:
+def picks_in(charge: BorderCharge) -> set[tuple[tuple[str, str], ...]]:
     """The last terms of its occasions: what reads."""
     return {tuple(occasion[-1]) for occasion in charge.when}
 
@@ -105,7 +105,7 @@ def test_losses_are_those_given(prepared: PreparedModel, tools: Any) -> None:
     site = problem.sites[0]
     choice = {s.name: s.candidates[0].name for s in problem.sites}
     better = {**choice, site.name: site.candidates[-1].name}
-    assert loss(problem, better) - loss(problem, choice) == pytest.approx(
+    assert plan_loss(problem, better) - plan_loss(problem, choice) == pytest.approx(
         site.candidates[-1].loss - site.candidates[0].loss
     )
 

@@ -12,7 +12,7 @@ import pytest
 from paredown.models.errors import InputError
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
-from paredown.stages.engines.base import Tuned
+from paredown.stages.engines.base import TunedQuantization
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
@@ -21,8 +21,8 @@ from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import cost, is_plan, validate
-from paredown.stages.transforms.layer_patterns import matched
+from paredown.stages.solvers.problem import is_plan, plan_cost, validate_problem
+from paredown.stages.transforms.layer_patterns import matched_layers
 from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -32,19 +32,19 @@ NAMES = ("stem.0", "block.conv1", "block.conv2", "add", "fc")
 
 def test_the_first_key_that_fits_the_whole_name_counts() -> None:
     said = {r"block\.conv2": "int8", "block.*": "fp32", "fc": "int8"}
-    assert matched(NAMES, said, "layers") == {"block.conv2": "int8", "block.conv1": "fp32", "fc": "int8"}
-    assert matched(["a+b", "aab"], {"a+b": 1}, "layers") == {"a+b": 1, "aab": 1}
+    assert matched_layers(NAMES, said, "layers") == {"block.conv2": "int8", "block.conv1": "fp32", "fc": "int8"}
+    assert matched_layers(["a+b", "aab"], {"a+b": 1}, "layers") == {"a+b": 1, "aab": 1}
 
 
 @pytest.mark.parametrize("key", ["blok.conv1", "conv1", "block"])
 def test_a_key_that_fits_no_layer_is_refused_with_what_is_near(key: str) -> None:
     with pytest.raises(InputError, match=rf"quantize.layers: '{key}' fits none of the 5 layers; near: .*block.conv1"):
-        matched(NAMES, {"fc": "int8", key: "int8"}, "quantize.layers")
+        matched_layers(NAMES, {"fc": "int8", key: "int8"}, "quantize.layers")
 
 
 def test_a_key_that_is_no_expression_is_refused() -> None:
     with pytest.raises(InputError, match=r"layers: '\(' is no name and no regular expression"):
-        matched(NAMES, {"(": "int8"}, "layers")
+        matched_layers(NAMES, {"(": "int8"}, "layers")
 
 
 def candidates(prepared: PreparedModel, quantize: Quantize) -> dict[str, list[str]]:
@@ -63,7 +63,7 @@ def test_a_pinned_layer_has_one_candidate_and_the_others_keep_theirs(prepared: P
 
 
 def test_what_an_engine_refuses_stays_in_fp32_unless_the_recipe_says_otherwise(prepared: PreparedModel) -> None:
-    refusing = replace(prepared, tuned=Tuned(("fc", "stem.0")))
+    refusing = replace(prepared, tuned=TunedQuantization(("fc", "stem.0")))
     found = candidates(refusing, Quantize(layers={"fc": "int8"}))
     assert found["quantize:stem.0"] == ["fp32"]
     assert found["quantize:fc"] == ["int8"]
@@ -83,12 +83,12 @@ def test_the_problem_charges_a_pinned_layer_as_what_it_is(prepared: PreparedMode
     pins = {"block.*": "int8", "fc": "fp32", "depthwise": "int8", "add": "fp32"}
     transforms = (Narrow(), Quantize(layers=pins))  # type: ignore[arg-type]
     problem, profile = tools.random_problem(prepared, transforms, {"latency": 1e9}), tools.random_profile(prepared)
-    validate(problem)
+    validate_problem(problem)
     rng = np.random.default_rng(0)
     for choice in (random_choice(problem.sites, rng) for _ in range(20)):
         assert is_plan(problem, choice)
         assert (choice["quantize:block.conv1"], choice["quantize:fc"]) == ("int8", "fp32")
-        real, found = PlanSpace(prepared, transforms).predict(profile, choice), cost(problem, choice)
+        real, found = PlanSpace(prepared, transforms).predict(profile, choice), plan_cost(problem, choice)
         assert found["latency"] == pytest.approx(real["latency"])
         assert found["size"] == pytest.approx(real["size"])
 

@@ -14,9 +14,9 @@ from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.calibration import Calibration
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
-from paredown.stages.products.evidence import Comparison, Evidence, Latency
+from paredown.stages.products.evidence import Comparison, Evidence, LatencyEvidence
 from paredown.stages.products.losses import ExpectedLosses
-from paredown.stages.products.manifest import DataRecord, Manifest, ModelOrigin, Ratios, TargetRecord
+from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import (
@@ -28,12 +28,12 @@ from paredown.stages.products.plan import (
     PlannedLayer,
     SiteCandidates,
 )
-from paredown.stages.products.product_files import PRODUCTS, stage_of
+from paredown.stages.products.product_files import PRODUCTS, stage_of_product
 from paredown.stages.products.ranges import CalibratedRanges
-from paredown.stages.products.replacement_scores import ReplacementScores, Score, TriedReplacements
-from paredown.stages.products.training_curve import Epoch, TrainingCurve
+from paredown.stages.products.replacement_scores import ReplacementScore, ReplacementScores, TriedReplacements
+from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 
-LATENCY = Latency(4.0, 6.0, spread=0.25, runs=180, rounds=9)
+LATENCY = LatencyEvidence(4.0, 6.0, spread=0.25, runs=180, rounds=9)
 EVIDENCE = Evidence(LATENCY, 8.0, 90.0, {"test": 81.25}, {"test": 800}, "onnxruntime 1.31.0", {"cpu": "a CPU"})
 PARITY = Parity(agreement=0.995, mean_difference=0.01, logit_spread=2.0, images=256, limit=0.95)
 LAYER = PlannedLayer(
@@ -68,7 +68,7 @@ COSTS = CostProfile(
     {"stem": {"fp32": 0.5}},
     (PlanSample({}, 4.0, 8.0),),
 )
-SCORE = Score(error=0.25, macs=2.0, elements=0.5, parameters=9.0, steps=4)
+SCORE = ReplacementScore(error=0.25, macs=2.0, elements=0.5, parameters=9.0, steps=4)
 TRIED = TriedReplacements(
     Place("block", (16, 8, 8), (16, 8, 8), "relu", True), "block", SCORE, ("thin",), {"thin": SCORE}
 )
@@ -80,7 +80,7 @@ DOCUMENTS = (
     ExpectedLosses({"narrow:stem": {"16": 0.0}}, {"narrow": 1.0}, {"narrow:stem": 1.0}, None, 0),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}, COSTS),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}),
-    TrainingCurve((Epoch("fit", 1, 0.5, 80.0, 9.0, bf16=True, threads=2),)),
+    TrainingCurve((TrainingEpoch("fit", 1, 0.5, 80.0, 9.0, bf16=True, threads=2),)),
     CalibratedRanges({"relu": (0.0, 4.5)}),
     Calibration({"x": (-1.0, 1.0)}, {"stem": (1, 0)}, (ChannelGroup("stem", 2, ("stem",), ()),), False, ("fc",), {}),
     ReplacementScores({"thin": {"ratio": 4}}, {"block": TRIED}, {}),
@@ -92,7 +92,7 @@ DOCUMENTS = (
         checks=(MeasureCheck("size", "MiB", 8.0, 2.0, None, None),),
         baseline=EVIDENCE,
         artifact=EVIDENCE,
-        ratios=Ratios(0.5, 0.25, 1.0, (0.4, 0.6)),
+        ratios=MeasureRatios(0.5, 0.25, 1.0, (0.4, 0.6)),
         parity=PARITY,
         sha256={"model.onnx": "ab" * 32, "baseline/model.onnx": "cd" * 32},
         compare=(Comparison("openvino", LATENCY, LATENCY, 1.0),),
@@ -141,7 +141,7 @@ FORMS = (
 """,
     ),
     (
-        TrainingCurve((Epoch("fit", 1, 0.5, 80.0, 9.0),)),
+        TrainingCurve((TrainingEpoch("fit", 1, 0.5, 80.0, 9.0),)),
         """\
 [
   {
@@ -236,7 +236,7 @@ def test_unknown_keys_are_dropped_and_missing_ones_have_defaults(tmp_path: Path)
     (tmp_path / "curves.json").write_text(
         '[{"phase": "fit", "epoch": 1, "loss": 1, "accuracy": 50, "seconds": 2, "x": 0}]'
     )
-    assert TrainingCurve.load(tmp_path).epochs == (Epoch("fit", 1, 1.0, 50.0, 2.0),)
+    assert TrainingCurve.load(tmp_path).epochs == (TrainingEpoch("fit", 1, 1.0, 50.0, 2.0),)
 
 
 @pytest.mark.parametrize(
@@ -256,5 +256,5 @@ def test_damage_is_one_line_with_file_and_field(text: str, complaint: str, tmp_p
 
 
 def test_stages_are_named_by_their_products() -> None:
-    assert [stage_of(product) for product in ("plan", "artifact", "mine")] == ["search", "verify", "mine"]
+    assert [stage_of_product(product) for product in ("plan", "artifact", "mine")] == ["search", "verify", "mine"]
     assert {product.stage for product in PRODUCTS.values()} >= {"fit", "search", "verify"}

@@ -16,9 +16,9 @@ import torch
 from onnx import ModelProto
 
 from paredown.models.compression.conv_integer import conv_integer
-from paredown.models.compression.qdq import quantizable_nodes, quantize
+from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
 from paredown.models.errors import InputError, MissingError, ParedownError
-from paredown.models.onnx.edit import copy_of, save
+from paredown.models.onnx.edit import copy_of_model, save_onnx
 from paredown.stages import plugins
 from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.analysis.prepare import load_prepared_model
@@ -33,10 +33,10 @@ from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.deepsparse import DeepSparse
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.sidecars import deepsparse_profile
-from paredown.stages.runtimes.sidecars.worker import Worker
+from paredown.stages.runtimes.sidecars.worker import SidecarWorker
 from paredown.stages.transforms.quantize import Quantize
 
-LACK = plugins.missing("runtimes", "deepsparse")
+LACK = plugins.missing_requirement("runtimes", "deepsparse")
 
 real = pytest.mark.usefixtures("installed")
 
@@ -48,11 +48,11 @@ def installed() -> None:
 
 
 def int8(prepared: PreparedModel) -> ModelProto:
-    return quantize(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
+    return insert_qdq(prepared.model, quantizable_nodes(prepared.model), prepared.ranges, 7)
 
 
 def written(model: ModelProto, file: Path) -> Path:
-    save(model, file)
+    save_onnx(model, file)
     return file
 
 
@@ -117,16 +117,16 @@ def test_killed_in_the_middle_of_a_measurement_it_measures_again(
     prepared: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(conv_integer(int8(prepared)), tmp_path / "model.onnx")
-    ask, killed = Worker._ask, list[int]()
+    ask, killed = SidecarWorker._ask, list[int]()
 
-    def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
+    def sabotaged(worker: SidecarWorker, verb: str, arguments: Mapping[str, object]) -> Any:
         if verb == "round" and not killed:
             process = worker._started().process
             killed.append(process.pid)
             threading.Timer(0.3, os.kill, (process.pid, signal.SIGKILL)).start()
         return ask(worker, verb, arguments)
 
-    monkeypatch.setattr(Worker, "_ask", sabotaged)
+    monkeypatch.setattr(SidecarWorker, "_ask", sabotaged)
     times = DeepSparse().latency([path, path], Load(1, 1), rounds=2, runs=40)
     assert np.shape(times) == (2, 2, 40) and np.min(times) > 0
     with pytest.raises(ProcessLookupError):
@@ -139,14 +139,14 @@ def test_killed_twice_it_is_an_error_that_names_the_file(
     prepared: PreparedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = written(conv_integer(prepared.model), tmp_path / "model.onnx")
-    ask = Worker._ask
+    ask = SidecarWorker._ask
 
-    def sabotaged(worker: Worker, verb: str, arguments: Mapping[str, object]) -> Any:
+    def sabotaged(worker: SidecarWorker, verb: str, arguments: Mapping[str, object]) -> Any:
         if verb == "round":
             threading.Timer(0.2, os.kill, (worker._started().process.pid, signal.SIGKILL)).start()
         return ask(worker, verb, arguments)
 
-    monkeypatch.setattr(Worker, "_ask", sabotaged)
+    monkeypatch.setattr(SidecarWorker, "_ask", sabotaged)
     with pytest.raises(InputError, match=r"model\.onnx: deepsparse cannot .* died again .*: killed by SIGKILL"):
         DeepSparse().latency([path], Load(1, 1), rounds=1, runs=40)
 
@@ -170,7 +170,7 @@ def test_a_model_that_aborts_the_engine_is_one_line_with_its_name(prepared: Prep
 @pytest.mark.runtime
 def test_what_it_leaves_to_others_is_not_measured(prepared: PreparedModel, tmp_path: Path) -> None:
     """The QDQ form at an opset that it reads."""
-    model = copy_of(int8(prepared))
+    model = copy_of_model(int8(prepared))
     model.opset_import[0].version, model.ir_version = 17, 8
     path = written(model, tmp_path / "model.onnx")
     runtime, line = DeepSparse(), r"model\.onnx: .* not measured: it computes only \d+ % of the operators itself"
@@ -229,7 +229,7 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
 def test_without_its_sidecar_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PAREDOWN_SIDECARS", str(tmp_path))
     with pytest.raises(MissingError, match=r"paredown runtime install deepsparse|cannot run here"):
-        plugins.load("runtimes", "deepsparse")
+        plugins.load_plugin("runtimes", "deepsparse")
     path = tmp_path / "model.onnx"
     with pytest.raises(ParedownError):
         DeepSparse().latency([path], Load(1, 1), rounds=1, runs=1)

@@ -22,7 +22,8 @@ from paredown.stages.transforms.quantize import Quantize
 
 # pytest.importorskip would import it with its telemetry.
 pytestmark = pytest.mark.skipif(
-    plugins.missing("runtimes", "openvino") is not None, reason=str(plugins.missing("runtimes", "openvino"))
+    plugins.missing_requirement("runtimes", "openvino") is not None,
+    reason=str(plugins.missing_requirement("runtimes", "openvino")),
 )
 
 RUNTIME = OpenVino()

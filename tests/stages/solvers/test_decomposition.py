@@ -8,8 +8,8 @@ import pytest
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers import decomposition
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import Factor, Problem, Site, is_plan, loss, with_limits
-from paredown.stages.solvers.problem import cost as plan_cost
+from paredown.stages.solvers.problem import CostFactor, Problem, Site, is_plan, plan_loss, with_limits
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.resize import Resize
@@ -29,16 +29,16 @@ def split(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_small_problems_and_such_without_a_hub_stay_whole(problem: Problem, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = decomposition.parts(problem)
+    whole = decomposition.problem_parts(problem)
     monkeypatch.setattr(decomposition, "FEW", 2)
-    without = Problem(problem.sites, tuple(Factor((site.name,), {}) for site in problem.sites))
-    assert [whole, decomposition.parts(without)] == [(problem,), (without,)]
+    without = Problem(problem.sites, tuple(CostFactor((site.name,), {}) for site in problem.sites))
+    assert [whole, decomposition.problem_parts(without)] == [(problem,), (without,)]
 
 
 @pytest.mark.usefixtures("split")
 def test_every_part_says_of_its_plans_what_the_whole_says(problem: Problem) -> None:
     sides = []
-    for part in decomposition.parts(problem):
+    for part in decomposition.problem_parts(problem):
         choice = {site.name: site.candidates[-1].name for site in part.sites}
         sides.append(choice["resize:input"])
         assert is_plan(part, choice)
@@ -53,7 +53,7 @@ def test_sites_that_own_others_are_never_split(problem: Problem) -> None:
         Site(site.name, site.candidates, ("resize:input", "24")) if site.name == "quantize:fc" else site
         for site in problem.sites
     )
-    sites = decomposition.parts(Problem(owned, problem.factors, problem.limits, problem.fixed))[0].sites
+    sites = decomposition.problem_parts(Problem(owned, problem.factors, problem.limits, problem.fixed))[0].sites
     assert next(len(site.candidates) for site in sites if site.name == "resize:input") == 3
 
 
@@ -68,7 +68,7 @@ def test_what_other_candidates_need_is_never_split(problem: Problem) -> None:
         for site in problem.sites
     )
     whole = replace(problem, sites=tied)
-    left = {site.name: site for site in decomposition.parts(whole)[0].sites}
+    left = {site.name: site for site in decomposition.problem_parts(whole)[0].sites}
     assert all(left[site.name] == site for site in tied if site.name in needs)
     assert is_plan(whole, Milp().solve(whole).choice)
 
@@ -82,7 +82,7 @@ def test_the_parts_best_plan_is_the_wholes(problem: Problem, monkeypatch: pytest
         monkeypatch.setattr(decomposition, "FEW", 2)
         parts = solver.solve(tight)
         assert parts.feasible == whole.feasible
-        assert loss(tight, parts.choice) == pytest.approx(loss(tight, whole.choice), rel=1e-6)
+        assert plan_loss(tight, parts.choice) == pytest.approx(plan_loss(tight, whole.choice), rel=1e-6)
         assert parts.least == pytest.approx(whole.least)
         far = solver.solve(tight, (parts.choice,), 0.3)
         assert sum(far.choice[s] != c for s, c in parts.choice.items()) >= 0.3 * len(parts.choice) or not far.feasible

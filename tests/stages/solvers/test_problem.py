@@ -7,18 +7,18 @@ import pytest
 
 from paredown.stages.solvers.problem import (
     Candidate,
-    Factor,
+    CostFactor,
     Problem,
     Site,
-    bounds,
-    cost,
-    excess,
     first_plan,
-    holds,
+    holds_limits,
     is_plan,
-    loss,
+    limit_bounds,
+    limit_excess,
     owners_first,
-    validate,
+    plan_cost,
+    plan_loss,
+    validate_problem,
     with_limits,
 )
 
@@ -28,37 +28,37 @@ def block() -> Problem:
     inner = Site("inner", (Candidate("fp32"), Candidate("int8", 0.1, {"latency": -1.0})), owner=("block", "keep"))
     outer = Site("block", (Candidate("keep", 0.0, {"latency": 4.0}), Candidate("swap", 0.5, {"latency": 2.0})))
     head = Site("head", (Candidate("fp32"), Candidate("int8", 0.2)))
-    border = Factor(("inner", "head"), {("int8", "fp32"): {"latency": 0.25, "memory@1": 3.0}})
+    border = CostFactor(("inner", "head"), {("int8", "fp32"): {"latency": 0.25, "memory@1": 3.0}})
     return Problem((inner, outer, head), (border,), {"latency": 4.0, "memory": 7.0}, {"latency": 1.0, "memory@0": 8.0})
 
 
 def test_cost_adds_fixed_unary_and_joint_costs() -> None:
     choice = {"block": "keep", "inner": "int8", "head": "fp32"}
-    assert cost(block(), choice) == {"latency": 4.25, "memory@0": 8.0, "memory@1": 3.0}
-    assert loss(block(), choice) == pytest.approx(0.1)
+    assert plan_cost(block(), choice) == {"latency": 4.25, "memory@0": 8.0, "memory@1": 3.0}
+    assert plan_loss(block(), choice) == pytest.approx(0.1)
 
 
 def test_a_factor_counts_only_where_all_its_sites_exist_and_lists_the_combination() -> None:
-    assert cost(block(), {"block": "swap", "head": "fp32"})["latency"] == 3.0
-    assert cost(block(), {"block": "keep", "inner": "int8", "head": "int8"})["latency"] == 4.0
+    assert plan_cost(block(), {"block": "swap", "head": "fp32"})["latency"] == 3.0
+    assert plan_cost(block(), {"block": "keep", "inner": "int8", "head": "int8"})["latency"] == 4.0
 
 
 def test_excess_is_relative_and_takes_the_largest_budget_of_a_family() -> None:
-    over = excess(block(), {"block": "keep", "inner": "fp32", "head": "fp32"})
+    over = limit_excess(block(), {"block": "keep", "inner": "fp32", "head": "fp32"})
     assert over == {"latency": pytest.approx(0.25), "memory": pytest.approx(1 / 7)}
-    assert excess(block(), {"block": "swap", "head": "fp32"})["latency"] == 0.0
+    assert limit_excess(block(), {"block": "swap", "head": "fp32"})["latency"] == 0.0
 
 
 def test_a_limit_holds_at_its_very_value() -> None:
     loose = with_limits(block(), {"memory": 8.0})
-    assert holds(loose, {"block": "keep", "inner": "int8", "head": "int8"})
-    assert not holds(loose, {"block": "keep", "inner": "int8", "head": "fp32"})
+    assert holds_limits(loose, {"block": "keep", "inner": "int8", "head": "int8"})
+    assert not holds_limits(loose, {"block": "keep", "inner": "int8", "head": "fp32"})
     assert loose.limits == {"latency": 4.0, "memory": 8.0}
 
 
 def test_a_limit_bounds_its_own_budget_and_its_family() -> None:
-    assert bounds("memory", "memory@12") and bounds("latency", "latency")
-    assert not bounds("memory", "memory_map") and not bounds("mem", "memory@1")
+    assert limit_bounds("memory", "memory@12") and limit_bounds("latency", "latency")
+    assert not limit_bounds("memory", "memory_map") and not limit_bounds("mem", "memory@1")
 
 
 def test_owners_come_first_and_the_first_plan_is_a_plan() -> None:
@@ -96,12 +96,12 @@ ONE = Site("a", (Candidate("x"), Candidate("y")))
             Problem((replace(ONE, owner=("b", "x")), Site("b", (Candidate("x"),), ("a", "x")))),
             "form a ring: a, b",
         ),
-        (Problem((ONE,), (Factor(("b",), {}),)), "unknown site 'b'"),
-        (Problem((ONE,), (Factor((), {}),)), "names no site"),
-        (Problem((ONE,), (Factor(("a", "a"), {}),)), "names the site 'a' twice"),
-        (Problem((ONE,), (Factor(("a",), {("x", "y"): {}}),)), "needs 1 names"),
-        (Problem((ONE,), (Factor(("a",), {("z",): {}}),)), "'z', which is no candidate of 'a'"),
-        (Problem((ONE,), (Factor(("a",), {("x",): {"latency": math.nan}}),)), "latency = nan"),
+        (Problem((ONE,), (CostFactor(("b",), {}),)), "unknown site 'b'"),
+        (Problem((ONE,), (CostFactor((), {}),)), "names no site"),
+        (Problem((ONE,), (CostFactor(("a", "a"), {}),)), "names the site 'a' twice"),
+        (Problem((ONE,), (CostFactor(("a",), {("x", "y"): {}}),)), "needs 1 names"),
+        (Problem((ONE,), (CostFactor(("a",), {("z",): {}}),)), "'z', which is no candidate of 'a'"),
+        (Problem((ONE,), (CostFactor(("a",), {("x",): {"latency": math.nan}}),)), "latency = nan"),
         (Problem((Site("a", (Candidate("x", math.inf),)),)), "loss = inf"),
         (Problem((ONE,), (), {"latency": 1.0}), "bounds no cost; costs are: none"),
         (Problem((ONE,), (), {"latency": 0.0}, {"latency": 1.0}), "limits are positive"),
@@ -110,4 +110,4 @@ ONE = Site("a", (Candidate("x"), Candidate("y")))
 )
 def test_malformed_problems_are_refused_by_name(problem: Problem, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        validate(problem)
+        validate_problem(problem)

@@ -12,24 +12,24 @@ import pytest
 from scipy.optimize import milp
 
 from paredown.stages.solvers import highs
-from paredown.stages.solvers.base import far, sweep
+from paredown.stages.solvers.base import is_far, sweep_budgets
 from paredown.stages.solvers.linear_program import linearise
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import (
     TOLERANCE,
+    BorderCharge,
     Candidate,
-    Charge,
-    Factor,
+    CostFactor,
     Problem,
     Site,
-    cost,
-    excess,
-    exists,
-    holds,
+    holds_limits,
     is_plan,
-    loss,
+    limit_excess,
     owners_first,
-    reached,
+    plan_cost,
+    plan_loss,
+    reached_costs,
+    site_exists,
     with_limits,
 )
 
@@ -41,9 +41,9 @@ LIMITS = ("latency", "memory", "size")
 def every_plan(problem: Problem) -> list[dict[str, str]]:
     plans: list[dict[str, str]] = [{}]
     for site in owners_first(problem):
-        there = [plan for plan in plans if exists(site, plan)]
+        there = [plan for plan in plans if site_exists(site, plan)]
         grown = [{**plan, site.name: candidate.name} for plan in there for candidate in site.candidates]
-        plans = [plan for plan in plans if not exists(site, plan)] + grown
+        plans = [plan for plan in plans if not site_exists(site, plan)] + grown
     return [plan for plan in plans if is_plan(problem, plan)]
 
 
@@ -76,16 +76,16 @@ def tied(rng: np.random.Generator, sites: list[Site]) -> list[Site]:
     return sites
 
 
-def random_factor(rng: np.random.Generator, sites: list[Site]) -> Factor:
+def random_factor(rng: np.random.Generator, sites: list[Site]) -> CostFactor:
     """Over one to three sites; some combinations are not listed, and some can never exist."""
     count = min(len(sites), int(rng.integers(1, 4)))
     picked = [sites[i] for i in rng.permutation(len(sites))[:count]]
     combinations = itertools.product(*([candidate.name for candidate in site.candidates] for site in picked))
     table = {names: random_costs(rng) for names in combinations if rng.random() < 0.6}
-    return Factor(tuple(site.name for site in picked), table)
+    return CostFactor(tuple(site.name for site in picked), table)
 
 
-def random_charge(rng: np.random.Generator, sites: list[Site]) -> Charge:
+def random_charge(rng: np.random.Generator, sites: list[Site]) -> BorderCharge:
     """Over one site without an owner or none; its occasions differ in one site's pick, so one at most comes true."""
     site = sites[rng.integers(len(sites))]
     free = [other for other in sites if not other.owner]
@@ -96,7 +96,7 @@ def random_charge(rng: np.random.Generator, sites: list[Site]) -> Charge:
     )
     combinations = itertools.product(*([candidate.name for candidate in one.candidates] for one in over))
     table = {names: {"latency": float(rng.uniform(0, 2)), "size": float(rng.uniform(0, 1))} for names in combinations}
-    return Charge(when, tuple(one.name for one in over), table)
+    return BorderCharge(when, tuple(one.name for one in over), table)
 
 
 def some_picks(rng: np.random.Generator, sites: list[Site]) -> frozenset[tuple[str, str]]:
@@ -115,8 +115,8 @@ def random_problem(seed: int) -> Problem:
     charges = tuple(random_charge(rng, sites) for _ in range(rng.integers(0, 4)))
     fixed = dict.fromkeys(("latency", "memory@0", "memory@1", "size"), 2.0)
     problem = Problem(shuffled, factors, fixed=fixed, charges=charges)
-    costs = [cost(problem, plan) for plan in every_plan(problem)]
-    limits = {name: float(np.quantile([reached(c, name) for c in costs], rng.uniform(0, 0.6))) for name in LIMITS}
+    costs = [plan_cost(problem, plan) for plan in every_plan(problem)]
+    limits = {name: float(np.quantile([reached_costs(c, name) for c in costs], rng.uniform(0, 0.6))) for name in LIMITS}
     tight = rng.choice([1.0, 0.999, 0.5], p=[0.6, 0.2, 0.2])
     return with_limits(problem, {name: max(value * tight, 0.05) for name, value in limits.items()})
 
@@ -132,7 +132,7 @@ def random_avoid(seed: int, plans: list[dict[str, str]]) -> tuple[tuple[Plan, ..
 
 
 def worst(problem: Problem, plan: Plan) -> float:
-    return max(excess(problem, plan).values())
+    return max(limit_excess(problem, plan).values())
 
 
 def test_the_random_problems_cover_what_they_should() -> None:
@@ -157,14 +157,14 @@ def test_milp_agrees_with_brute_force(start: int) -> None:
         plans = every_plan(problem)
         avoid, distance = random_avoid(seed, plans)
         answer = Milp(gap=0).solve(problem, avoid, distance)
-        good = [plan for plan in plans if far(plan, avoid, distance) and holds(problem, plan)]
+        good = [plan for plan in plans if is_far(plan, avoid, distance) and holds_limits(problem, plan)]
         assert answer.feasible == bool(good), seed
         assert is_plan(problem, answer.choice)
-        assert answer.costs == cost(problem, answer.choice)
-        assert answer.loss == loss(problem, answer.choice)
+        assert answer.costs == plan_cost(problem, answer.choice)
+        assert answer.loss == plan_loss(problem, answer.choice)
         if good:
             assert answer.choice in good
-            assert answer.loss <= min(loss(problem, plan) for plan in good) + 1e-4, seed
+            assert answer.loss <= min(plan_loss(problem, plan) for plan in good) + 1e-4, seed
             assert answer.least == {}
 
 
@@ -175,13 +175,15 @@ def test_the_nearest_plan_and_the_proofs_agree_with_brute_force(start: int) -> N
         answer = Milp(gap=0).solve(problem)
         if answer.feasible:
             continue
-        plans, over = every_plan(problem), excess(problem, answer.choice)
+        plans, over = every_plan(problem), limit_excess(problem, answer.choice)
         assert worst(problem, answer.choice) <= min(worst(problem, plan) for plan in plans) * 1.001 + TOLERANCE
         assert set(answer.least) == {name for name, value in over.items() if value > TOLERANCE}
         for name, least in answer.least.items():
-            assert least == pytest.approx(min(reached(cost(problem, plan), name) for plan in plans), rel=1e-5)
-        no_worse = [p for p in plans if all(excess(problem, p)[name] <= over[name] for name in over)]
-        assert answer.loss <= min(loss(problem, plan) for plan in no_worse) + 1e-4
+            assert least == pytest.approx(
+                min(reached_costs(plan_cost(problem, plan), name) for plan in plans), rel=1e-5
+            )
+        no_worse = [p for p in plans if all(limit_excess(problem, p)[name] <= over[name] for name in over)]
+        assert answer.loss <= min(plan_loss(problem, plan) for plan in no_worse) + 1e-4
 
 
 def knapsack(limit: float) -> Problem:
@@ -208,7 +210,7 @@ def test_a_factor_of_two_blocks_inner_sites_counts_exactly_where_both_are_there(
     blocks = [Site(f"b{i}", (Candidate("keep"), Candidate("swap", 1.0 + i, {"latency": 1.0}))) for i in range(2)]
     inner = [Site(f"i{i}", (Candidate("fp32"), Candidate("int8", 5.0)), (f"b{i}", "keep")) for i in range(2)]
     for price, others, best in ((9.0, {"i1": "fp32"}, "swap"), (-9.0, {"i0": "fp32", "i1": "fp32"}, "keep")):
-        both = Factor(("i0", "i1"), {("fp32", "fp32"): {"latency": price}})
+        both = CostFactor(("i0", "i1"), {("fp32", "fp32"): {"latency": price}})
         limit, fixed = (5.0, 1.0) if price > 0 else (5.0, 13.0)
         answer = Milp().solve(Problem((*blocks, *inner), (both,), {"latency": limit}, {"latency": fixed}))
         assert answer.feasible
@@ -251,7 +253,7 @@ def test_when_no_plan_differs_enough_the_best_one_comes_back_as_infeasible() -> 
 
 
 def test_sweep_gives_a_front_in_the_order_asked() -> None:
-    answers = sweep(Milp(), knapsack(1.0), "latency", [16.0, 9.0, 2.0, 0.5])
+    answers = sweep_budgets(Milp(), knapsack(1.0), "latency", [16.0, 9.0, 2.0, 0.5])
     assert [answer.loss for answer in answers] == [0.0, pytest.approx(4.0), pytest.approx(9.0), pytest.approx(10.0)]
     assert [answer.feasible for answer in answers] == [True, True, True, False]
     assert answers[-1].least == {"latency": pytest.approx(1.0)}
@@ -276,7 +278,7 @@ def test_what_the_solver_prints_goes_nowhere(
 
 
 def test_the_standard_output_comes_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(RuntimeError), highs.silenced():
+    with pytest.raises(RuntimeError), highs.silenced_stdout():
         os.write(1, b"inside\n")
         raise RuntimeError
     os.write(1, b"after\n")
@@ -287,5 +289,5 @@ def test_candidates_that_a_factor_cannot_tell_apart_share_columns() -> None:
     names = [f"c{i}" for i in range(20)]
     sites = tuple(Site(name, tuple(Candidate(n) for n in names)) for name in ("a", "b"))
     border: Table = {(m, n): {"latency": 1.0} for m in names for n in names if int(m[1:]) % 2 != int(n[1:]) % 2}
-    linear = linearise(Problem(sites, (Factor(("a", "b"), border),)))
+    linear = linearise(Problem(sites, (CostFactor(("a", "b"), border),)))
     assert linear.loss.size == 40 + 4

@@ -10,15 +10,15 @@ import pytest
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import (
     Candidate,
-    Factor,
+    CostFactor,
     Problem,
     Site,
-    cost,
     cost_names,
-    excess,
     first_plan,
-    holds,
+    holds_limits,
     is_plan,
+    limit_excess,
+    plan_cost,
     with_limits,
 )
 from paredown.stages.solvers.random import RandomSearch
@@ -43,10 +43,10 @@ def realistic(layers: int, share: float = 0.5) -> Problem:
     for i in range(layers - 1):
         crossing = {"latency": float(rng.uniform(0.02, 0.3))}
         table: Table = {("fp32", "int8"): crossing, ("int8", "fp32"): crossing}
-        factors.append(Factor((f"q{i}", f"q{i + 1}"), table))
+        factors.append(CostFactor((f"q{i}", f"q{i + 1}"), table))
     fixed = {"latency": 1.0, "size": 0.5} | {f"memory@{step}": 40.0 for step in range(layers + 15)}
     problem = Problem(tuple(sites), tuple(factors), fixed=fixed)
-    base = cost(problem, first_plan(problem))
+    base = plan_cost(problem, first_plan(problem))
     return with_limits(problem, {"latency": share * base["latency"], "size": share * base["size"], "memory": 95.0})
 
 
@@ -54,7 +54,7 @@ def width_site(name: str, sensitivity: float) -> Site:
     return Site(name, tuple(Candidate(width, sensitivity * (1 - float(width)) ** 1.5) for width in WIDTHS))
 
 
-def layer_factor(rng: np.random.Generator, layer: int, read: int, written: int) -> Factor:
+def layer_factor(rng: np.random.Generator, layer: int, read: int, written: int) -> CostFactor:
     """Layers within a group read and write the same width."""
     time, size = float(rng.uniform(0.2, 1.5)), float(rng.uniform(0.5, 3))
     live = 6 * math.exp(-layer / 25) * float(rng.uniform(0.4, 1.3))
@@ -68,7 +68,7 @@ def layer_factor(rng: np.random.Generator, layer: int, read: int, written: int) 
             costs[f"memory@{step}"] = size * area * share + (live * float(b) * share if near else 0.0)
         if read != written or a == b:
             table[(a, bits) if read == written else (a, b, bits)] = costs
-    return Factor((f"w{read}", f"q{layer}") if read == written else (f"w{read}", f"w{written}", f"q{layer}"), table)
+    return CostFactor((f"w{read}", f"q{layer}") if read == written else (f"w{read}", f"w{written}", f"q{layer}"), table)
 
 
 def test_a_realistic_problem_is_solved_to_the_gap() -> None:
@@ -76,7 +76,7 @@ def test_a_realistic_problem_is_solved_to_the_gap() -> None:
     assert len(cost_names(problem)) == 72
     answer = Milp().solve(problem)
     assert answer.feasible and answer.gap <= 1e-3
-    assert holds(problem, answer.choice)
+    assert holds_limits(problem, answer.choice)
 
 
 def test_the_same_problem_has_the_same_answer_and_random_search_finds_none_better() -> None:
@@ -92,7 +92,7 @@ def test_random_search_repairs_what_blind_draws_miss() -> None:
     candidates = (Candidate("fast", 1.0), *(Candidate(f"slow{i}", 0.0, {"latency": 1.0}) for i in range(3)))
     problem = Problem(tuple(Site(f"s{i}", candidates) for i in range(20)), limits={"latency": 4.0})
     repaired = RandomSearch(repairs=200).solve(problem)
-    assert repaired.feasible and holds(problem, repaired.choice)
+    assert repaired.feasible and holds_limits(problem, repaired.choice)
     assert repaired.gap == math.inf
     assert not RandomSearch(repairs=0).solve(problem).feasible
 
@@ -107,7 +107,7 @@ def test_random_search_counts_every_evaluation(monkeypatch: pytest.MonkeyPatch) 
 
     def counted(problem: Problem, plan: Plan) -> dict[str, float]:
         seen.append(plan)
-        return excess(problem, plan)
+        return limit_excess(problem, plan)
 
     monkeypatch.setattr("paredown.stages.solvers.random.excess", counted)
     RandomSearch(evaluations=37).solve(realistic(layers=12))
@@ -119,4 +119,4 @@ def test_a_time_limit_leaves_a_plan_and_claims_no_proof() -> None:
     answer = Milp(seconds=1e-9).solve(problem)
     assert is_plan(problem, answer.choice)
     assert answer.gap == math.inf
-    assert answer.feasible == holds(problem, answer.choice)
+    assert answer.feasible == holds_limits(problem, answer.choice)

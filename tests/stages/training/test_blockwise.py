@@ -9,8 +9,14 @@ from torch import nn
 
 from paredown.models.network.batch_norm import reestimate
 from paredown.models.network.blocks import Place
-from paredown.stages.blocks.base import Residual, unit
-from paredown.stages.training.blockwise import Features, fit_last, learn, record, relative_error
+from paredown.stages.blocks.base import ResidualBlock, conv_unit
+from paredown.stages.training.blockwise import (
+    BlockFeatures,
+    fit_last_layer,
+    record_features,
+    relative_error,
+    train_replacement,
+)
 
 PLACE = Place("block", (8, 10, 10), (8, 10, 10), "relu", False)
 
@@ -20,17 +26,17 @@ def images(tools: Any, count: int = 8) -> list[torch.Tensor]:
     return [torch.randn(4, *tools.shape, generator=generator) for _ in range(count // 4)]
 
 
-def features(target: nn.Module, count: int = 48) -> Features:
+def features(target: nn.Module, count: int = 48) -> BlockFeatures:
     """Of a block with batch norms that have seen such inputs."""
     x = torch.randn(count, *PLACE.shape_in, generator=torch.Generator().manual_seed(1))
     reestimate(target, [x])
     with torch.no_grad():
-        return Features(x, target(x))
+        return BlockFeatures(x, target(x))
 
 
 def test_what_is_recorded_is_what_the_block_reads_and_computes(net: nn.Module, tools: Any) -> None:
     batches = images(tools)
-    found = record(net, "block", "block", batches)
+    found = record_features(net, "block", "block", batches)
     assert found.inputs.shape == (8, 16, 12, 12)
     with torch.no_grad():
         before = net.get_submodule("stem")(torch.cat(batches))
@@ -42,7 +48,7 @@ def test_what_is_recorded_is_what_the_block_reads_and_computes(net: nn.Module, t
 
 def test_nothing_behind_the_block_is_computed(net: nn.Module, tools: Any) -> None:
     net.get_submodule("fc").register_forward_hook(lambda *_: pytest.fail("the classifier ran"))
-    record(net, "block", "block", images(tools))
+    record_features(net, "block", "block", images(tools))
 
 
 def test_learnt_and_judged_features_are_apart() -> None:
@@ -52,7 +58,7 @@ def test_learnt_and_judged_features_are_apart() -> None:
 
 
 def test_the_error_of_a_copy_is_zero_and_of_a_constant_one() -> None:
-    target = unit((8, 8), 3)
+    target = conv_unit((8, 8), 3)
     assert relative_error(target, features(target)) == pytest.approx(0, abs=1e-9)
     found = features(target)
 
@@ -68,29 +74,33 @@ def test_least_squares_finds_a_linear_block_at_once(kernel: int) -> None:
     """A residual whose last convolution alone can express the target: the solution is exact without a training step."""
     torch.manual_seed(0)
     target = nn.Conv2d(8, 8, kernel, padding=kernel // 2)
-    module = Residual(PLACE, {"last": unit((8, 8), kernel)})
+    module = ResidualBlock(PLACE, {"last": conv_unit((8, 8), kernel)})
     found = features(target)
-    fit_last(module, found)
+    fit_last_layer(module, found)
     assert relative_error(module, found) < 1e-3
     assert next(p for n, p in module.named_parameters() if n.endswith("norm.weight")).requires_grad
 
 
 def test_least_squares_is_a_better_start_than_chance() -> None:
     torch.manual_seed(0)
-    target = Residual(PLACE, {"expand": unit((8, 32), 3, act=nn.ReLU()), "project": unit((32, 8))})
-    wide = {"expand": unit((8, 24), act=nn.ReLU()), "filter": unit((24, 24), 3, groups=24), "project": unit((24, 8))}
-    module, found = Residual(PLACE, wide), features(target)
+    target = ResidualBlock(PLACE, {"expand": conv_unit((8, 32), 3, act=nn.ReLU()), "project": conv_unit((32, 8))})
+    wide = {
+        "expand": conv_unit((8, 24), act=nn.ReLU()),
+        "filter": conv_unit((24, 24), 3, groups=24),
+        "project": conv_unit((24, 8)),
+    }
+    module, found = ResidualBlock(PLACE, wide), features(target)
     before = relative_error(module, found)
-    fit_last(module, found)
+    fit_last_layer(module, found)
     assert relative_error(module, found) < 0.9 * before
 
 
 def test_what_has_no_last_dense_convolution_is_left_alone() -> None:
     module = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1, groups=8), nn.BatchNorm2d(8))
     before = {name: value.clone() for name, value in module.state_dict().items()}
-    fit_last(module, features(nn.Identity()))
+    fit_last_layer(module, features(nn.Identity()))
     assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
-    fit_last(nn.Identity(), features(nn.Identity()))
+    fit_last_layer(nn.Identity(), features(nn.Identity()))
 
 
 @pytest.mark.parametrize(
@@ -104,34 +114,36 @@ def test_what_has_no_last_dense_convolution_is_left_alone() -> None:
 )
 def test_a_last_convolution_that_cannot_be_solved_is_left_alone(last: nn.Conv2d) -> None:
     module, before = nn.Sequential(last, nn.BatchNorm2d(8)), last.weight.clone()
-    fit_last(module, features(nn.Identity()))
+    fit_last_layer(module, features(nn.Identity()))
     assert torch.equal(last.weight, before)
 
 
 def test_a_pooling_behind_the_last_convolution_is_no_error() -> None:
     place = replace(PLACE, shape_out=(8, 5, 5))
     x = torch.randn(16, *place.shape_in)
-    module = nn.Sequential(unit((8, 8)), nn.AvgPool2d(2))
-    fit_last(module, Features(x, nn.functional.avg_pool2d(x, 2)))
+    module = nn.Sequential(conv_unit((8, 8)), nn.AvgPool2d(2))
+    fit_last_layer(module, BlockFeatures(x, nn.functional.avg_pool2d(x, 2)))
 
 
 def test_training_brings_it_nearer_and_repeats_to_the_bit() -> None:
     def trained() -> nn.Module:
         torch.manual_seed(0)
-        module = Residual(PLACE, {"expand": unit((8, 16), 3, act=nn.ReLU()), "project": unit((16, 8))})
-        learn(module, found, 40, 3e-3, seed=0)
+        module = ResidualBlock(PLACE, {"expand": conv_unit((8, 16), 3, act=nn.ReLU()), "project": conv_unit((16, 8))})
+        train_replacement(module, found, 40, 3e-3, seed=0)
         return module
 
     torch.manual_seed(3)
-    found = features(Residual(PLACE, {"expand": unit((8, 16), 3, act=nn.ReLU()), "project": unit((16, 8))}))
+    found = features(
+        ResidualBlock(PLACE, {"expand": conv_unit((8, 16), 3, act=nn.ReLU()), "project": conv_unit((16, 8))})
+    )
     torch.manual_seed(0)
-    fresh = Residual(PLACE, {"expand": unit((8, 16), 3, act=nn.ReLU()), "project": unit((16, 8))})
+    fresh = ResidualBlock(PLACE, {"expand": conv_unit((8, 16), 3, act=nn.ReLU()), "project": conv_unit((16, 8))})
     first, second = trained(), trained()
     assert relative_error(first, found) < 0.8 * relative_error(fresh, found)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 
 def test_nothing_to_learn_is_no_error() -> None:
-    learn(nn.Identity(), features(nn.Identity()), 5, 1e-3, seed=0)
+    train_replacement(nn.Identity(), features(nn.Identity()), 5, 1e-3, seed=0)
     assert relative_error(nn.Identity(), features(nn.Identity())) == 0
     assert replace(PLACE, shape_out=(8, 5, 5)).stride == 2

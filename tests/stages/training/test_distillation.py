@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from paredown.models.compression.channel_groups import remove_channels
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.training.distillation import Distillation, LossWeights, feature_points, soft_loss
+from paredown.stages.training.distillation import Distillation, LossWeights, feature_points, softened_loss
 from paredown.stages.transforms.narrow import Narrow, kept_by_layer
 
 LABELS = torch.arange(12) % 3
@@ -28,22 +28,22 @@ def value_of(loss: Distillation, student: nn.Module, images: torch.Tensor) -> fl
 
 def test_the_same_answer_is_no_loss() -> None:
     logits = torch.randn(8, 5)
-    assert float(soft_loss(logits, logits, 2.0)) == pytest.approx(0, abs=1e-6)
-    assert float(soft_loss(logits + 3.0, logits, 2.0)) == pytest.approx(0, abs=1e-6)
+    assert float(softened_loss(logits, logits, 2.0)) == pytest.approx(0, abs=1e-6)
+    assert float(softened_loss(logits + 3.0, logits, 2.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_it_is_the_divergence_from_the_teacher() -> None:
     logits, answer = torch.randn(8, 5), torch.randn(8, 5)
     wanted, learnt = answer.div(3).softmax(1), logits.div(3).softmax(1)
     expected = 9 * (wanted * (wanted / learnt).log()).sum(1).mean()
-    assert float(soft_loss(logits, answer, 3.0)) == pytest.approx(float(expected), rel=1e-5)
+    assert float(softened_loss(logits, answer, 3.0)) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_its_gradient_hardly_depends_on_the_temperature() -> None:
     norms = []
     for temperature in (4.0, 16.0):
         logits = torch.linspace(-0.1, 0.1, 40).reshape(8, 5).requires_grad_()
-        soft_loss(logits, torch.zeros(8, 5), temperature).backward()
+        softened_loss(logits, torch.zeros(8, 5), temperature).backward()
         assert logits.grad is not None
         norms.append(float(logits.grad.norm()))
     assert norms[0] == pytest.approx(norms[1], rel=0.05)
@@ -86,7 +86,7 @@ def test_the_parts_are_weighed(net: nn.Module, images: torch.Tensor) -> None:
         student.get_parameter("fc.weight").normal_()
         logits, answer = student(images), net(images)
     loss = Distillation(net, student, LossWeights(0.7, 0.3, 0.0, 2.0), {})
-    expected = 0.7 * soft_loss(logits, answer, 2.0) + 0.3 * cross_entropy(logits, LABELS)
+    expected = 0.7 * softened_loss(logits, answer, 2.0) + 0.3 * cross_entropy(logits, LABELS)
     assert value_of(loss, student, images) == pytest.approx(float(expected), rel=1e-5)
 
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.data.dataset import Data
+from paredown.models.data.dataset import ImageData
 from paredown.stages.training.autocast import remembered
-from paredown.stages.training.loop import accuracy, train
+from paredown.stages.training.loop import accuracy, train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.task import TrainingTask, supervised
 
@@ -37,7 +37,7 @@ def small() -> nn.Module:
 
 
 @pytest.fixture
-def task(data: Data, tmp_path: Path) -> TrainingTask:
+def task(data: ImageData, tmp_path: Path) -> TrainingTask:
     flipped = replace(data, augment="flip")
     return TrainingTask(
         "phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None
@@ -63,7 +63,7 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 def test_it_learns(task: TrainingTask) -> None:
     module = small()
     before = accuracy(module, task.data, task.data.validation)
-    curve = train(module, replace(task, schedule=Schedule(epochs=12, lr=0.02, ema=0.8)))
+    curve = train_network(module, replace(task, schedule=Schedule(epochs=12, lr=0.02, ema=0.8)))
     assert curve[-1].loss < curve[0].loss
     after = accuracy(module, task.data, task.data.validation)
     assert after > before
@@ -76,32 +76,32 @@ def test_it_learns(task: TrainingTask) -> None:
 def test_stopped_anywhere_it_ends_in_the_same_weights(task: TrainingTask, tmp_path: Path, moment: float) -> None:
     whole, stopped = small(), small()
     (tmp_path / "whole").mkdir()
-    expected = train(whole, replace(task, folder=tmp_path / "whole"))
+    expected = train_network(whole, replace(task, folder=tmp_path / "whole"))
     with pytest.raises(StoppedError):
-        train(stopped, replace(task, progress=stop_at(moment)))
+        train_network(stopped, replace(task, progress=stop_at(moment)))
     resumed = small()
     if moment > 1:  # what the module holds does not matter where there is a checkpoint
         with torch.no_grad():
             resumed.get_parameter("0.weight").fill_(7)
-    got = train(resumed, task)
+    got = train_network(resumed, task)
     assert same(whole, resumed)
     again = small()
-    train(again, task)
+    train_network(again, task)
     assert layouts(whole) == layouts(resumed) == layouts(again), "in another layout later stages round otherwise"
     assert [(e.epoch, e.loss, e.accuracy) for e in got] == [(e.epoch, e.loss, e.accuracy) for e in expected]
 
 
 def test_the_module_ends_as_the_average_of_its_best_epoch(task: TrainingTask) -> None:
     module = small()
-    curve = train(module, task)
+    curve = train_network(module, task)
     best = max(entry.accuracy for entry in curve)
     assert accuracy(module, task.data, task.data.validation) == best
-    assert curve == train(small(), task)
+    assert curve == train_network(small(), task)
 
 
 def test_nothing_is_trained_in_no_epochs(task: TrainingTask) -> None:
     module = small()
-    assert train(module, replace(task, schedule=Schedule(epochs=0))) == []
+    assert train_network(module, replace(task, schedule=Schedule(epochs=0))) == []
     assert same(module, small())
 
 
@@ -110,7 +110,7 @@ def test_the_seed_decides(task: TrainingTask, tmp_path: Path) -> None:
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         (tmp_path / name).mkdir()
         modules.append(small())
-        train(modules[-1], replace(task, folder=tmp_path / name, seed=seed, schedule=Schedule(epochs=1)))
+        train_network(modules[-1], replace(task, folder=tmp_path / name, seed=seed, schedule=Schedule(epochs=1)))
     assert same(modules[0], modules[1])
     assert not same(modules[0], modules[2])
 
@@ -118,14 +118,14 @@ def test_the_seed_decides(task: TrainingTask, tmp_path: Path) -> None:
 def test_frozen_parameters_stay(task: TrainingTask) -> None:
     module, start = small(), small()
     module[0].requires_grad_(False)
-    train(module, replace(task, schedule=Schedule(epochs=1, lr=0.01)))
+    train_network(module, replace(task, schedule=Schedule(epochs=1, lr=0.01)))
     assert torch.equal(module[0].weight, start[0].weight)
     assert not torch.equal(module[3].weight, start[3].weight)
 
 
 def test_progress_rises_to_the_end(task: TrainingTask) -> None:
     said: list[tuple[str, float, float]] = []
-    train(small(), replace(task, progress=lambda *entry: said.append(entry)))
+    train_network(small(), replace(task, progress=lambda *entry: said.append(entry)))
     done = [entry[1] for entry in said]
     assert done == sorted(done)
     assert done[-1] == said[-1][2] == 3
@@ -133,14 +133,14 @@ def test_progress_rises_to_the_end(task: TrainingTask) -> None:
 
 
 def test_no_half_written_checkpoint_is_left(task: TrainingTask) -> None:
-    train(small(), task)
+    train_network(small(), task)
     assert sorted(file.name for file in task.folder.iterdir()) == ["cache", "phase.pt"]
 
 
 def test_a_split_smaller_than_a_batch_is_trained_on(task: TrainingTask) -> None:
     module: Any = small()
     data = replace(task.data, train=task.data.train.take(9, 0))
-    curve = train(module, replace(task, data=data, schedule=Schedule(epochs=1, batch=64)))
+    curve = train_network(module, replace(task, data=data, schedule=Schedule(epochs=1, batch=64)))
     assert curve[0].loss > 0
     assert not same(module, small())
 
@@ -166,5 +166,5 @@ def test_a_schedule_that_says_so_asks_no_clock(task: TrainingTask, monkeypatch: 
     monkeypatch.setattr("paredown.stages.training.loop.bf16_pays", lambda _: pytest.fail("it was measured"))
     for bf16 in (True, False):
         (task.folder / "phase.pt").unlink(missing_ok=True)
-        (epoch,) = train(small(), replace(task, schedule=Schedule(epochs=1, bf16=bf16)))
+        (epoch,) = train_network(small(), replace(task, schedule=Schedule(epochs=1, bf16=bf16)))
         assert (epoch.bf16, epoch.device, epoch.threads, epoch.processes) == (bf16, "cpu", 1, 1)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.stages.transforms.loading import Unknown, load_transforms, needed_products, transform_of
+from paredown.stages.transforms.loading import UnknownTransform, load_transforms, needed_products, transform_of
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.sparsify import Sparsify
@@ -35,11 +35,11 @@ def test_a_sites_transform_is_found_by_its_name() -> None:
 
 @pytest.mark.parametrize("site", ["other:fc", "", ":", "base:fc", "loading:fc", "../evil:fc"])
 def test_a_site_of_no_known_transform_gets_the_defaults(site: str) -> None:
-    assert transform_of(site) is Unknown
-    assert Unknown.change_kind("a", "b") == "changed otherwise" and Unknown.describe("a", "b") is None
+    assert transform_of(site) is UnknownTransform
+    assert UnknownTransform.change_kind("a", "b") == "changed otherwise" and UnknownTransform.describe("a", "b") is None
 
 
 def test_a_site_never_runs_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "evil.py").write_text("raise AssertionError('it was run')\nPLUGIN = None\n")
     monkeypatch.chdir(tmp_path)
-    assert transform_of("evil.py:fc") is Unknown
+    assert transform_of("evil.py:fc") is UnknownTransform

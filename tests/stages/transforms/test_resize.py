@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from paredown.models.compression.qdq import quantized_values
-from paredown.models.onnx.edit import save, shapes, weights
+from paredown.models.onnx.edit import constant_arrays, save_onnx, value_shapes
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
@@ -93,7 +93,7 @@ def test_together_with_int8_the_file_computes_what_is_imitated(
     choice, graph = int8(prepared), copy.deepcopy(prepared.network.graph)
     for transform in ALL:
         graph = transform.imitate(prepared, choice, graph)
-    save(lowered(prepared, choice), tmp_path / "model.onnx")
+    save_onnx(lowered(prepared, choice), tmp_path / "model.onnx")
     got = OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1)
     with torch.no_grad():
         expected, plain = graph(images).numpy(), prepared.network.graph(images).numpy()
@@ -165,10 +165,10 @@ def test_the_artifact_is_a_drop_in_replacement_and_holds_its_limit(shrunk: State
     folder = shrunk.product("artifact")
     model, manifest = onnx.load(folder / "model.onnx"), json.loads((folder / "manifest.json").read_text())
     onnx.checker.check_model(model, full_check=True)
-    assert shapes(model)["x"] == (1, 3, 24, 24)
+    assert value_shapes(model)["x"] == (1, 3, 24, 24)
     (reading,) = [node for node in model.graph.node if "x" in node.input]
     assert reading.op_type == "Resize"
-    assert weights(model)[reading.input[3]].tolist() == [1, 3, 16, 16]
+    assert constant_arrays(model)[reading.input[3]].tolist() == [1, 3, 16, 16]
     held = {check["name"]: check["holds"] for check in manifest["checks"]}
     assert held["latency p50"] is True
     assert manifest["plan"]["resize:input"] == "16"

@@ -13,7 +13,7 @@ import torch
 
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.errors import InputError, LimitError
-from paredown.models.onnx.edit import load, save, zero_shares
+from paredown.models.onnx.edit import load_onnx, save_onnx, zero_shares
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
@@ -130,7 +130,7 @@ def test_the_plan_is_layer_wise_and_predicted_as_it_is_measured(skipping: State)
 
 def test_zeros_are_in_the_artifact_that_was_trained(pared: State) -> None:
     planned = sparse_layers(Plan.load(pared.product("plan")).choice)
-    found = zero_shares(load(stored_model(pared.product("artifact"))))
+    found = zero_shares(load_onnx(stored_model(pared.product("artifact"))))
     assert planned
     for name, sparsity in planned.items():
         assert found[name] >= sparsity.level - 0.01
@@ -143,7 +143,7 @@ def test_sparsity_may_grow_while_it_is_recovered(skipping: State, run: Run, tmp_
     state = run(skipping, "compress", tmp_path, batches=1)
     state = run(state, "recover", tmp_path, gradual=2, distil=SHORT, quantize=SHORT)
     state = run(state, "export", tmp_path, agreement=0.5)
-    found = zero_shares(load(stored_model(state.product("exported"))))
+    found = zero_shares(load_onnx(stored_model(state.product("exported"))))
     for name, sparsity in sparse_layers(Plan.load(state.product("plan")).choice).items():
         assert found[name] >= sparsity.level - 0.01
 
@@ -229,7 +229,7 @@ def test_narrowed_and_sparse_layers_are_imitated_as_they_are_lowered(prepared: P
     graph, model = copy.deepcopy(prepared.network.graph), prepared.model
     for transform in (Narrow(), Sparsify()):
         graph, model = transform.imitate(prepared, choice, graph), transform.lower(prepared, choice, model)
-    save(model, tmp_path / "model.onnx")
+    save_onnx(model, tmp_path / "model.onnx")
     with torch.no_grad():
         expected = graph(images).numpy()
     assert np.allclose(OnnxRuntime().run(tmp_path / "model.onnx", [images.numpy()], 1), expected, atol=1e-4)

@@ -14,28 +14,30 @@ import pytest
 
 from paredown.models.errors import InputError
 from paredown.pipeline.commands import gate
-from paredown.pipeline.gate.formats.write import FORMATS, SUMMARY, as_json, form_of, save_as, summarise
-from paredown.pipeline.gate.outcome import Check, Outcome, Table, Verdict
+from paredown.pipeline.gate.formats.write import FORMATS, SUMMARY, as_json, form_of, save_as, write_step_summary
+from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome, OutcomeTable, Verdict
 
 HOSTILE = "a\x1b[31m]]><b & \"q' | `c` %0A,:\r\n::add-mask::x ##vso[task.x]\x00\ud800\ufffe\u202e é"
 
 
-def check(name: str = "bytes", verdict: Verdict = "pass", layers: Sequence[str] = (), because: str = "") -> Check:
+def check(name: str = "bytes", verdict: Verdict = "pass", layers: Sequence[str] = (), because: str = "") -> BudgetCheck:
     kind: Literal["deterministic"] = "deterministic"
-    return Check(name, kind, "1.0x", "B", 2**20, 3 * 2**19, 2**20, verdict, because, tuple(layers))
+    return BudgetCheck(name, kind, "1.0x", "B", 2**20, 3 * 2**19, 2**20, verdict, because, tuple(layers))
 
 
-def outcome(*checks: Check, **more: object) -> Outcome:
-    plain = Outcome("m.onnx", "b.onnx", {"m.onnx": "ab", "b.onnx": "cd"}, checks, {"cpu": "X 1"}, "onnxruntime 1")
+def outcome(*checks: BudgetCheck, **more: object) -> GateOutcome:
+    plain = GateOutcome("m.onnx", "b.onnx", {"m.onnx": "ab", "b.onnx": "cd"}, checks, {"cpu": "X 1"}, "onnxruntime 1")
     return replace(plain, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture
-def hostile() -> Outcome:
+def hostile() -> GateOutcome:
     layers = [f"{HOSTILE} (Conv)", "x" * 10**5]
     checks = [check(HOSTILE, v, layers, HOSTILE) for v in ("fail", "inconclusive", "not comparable", "pass")]
-    table = Table(HOSTILE, ({HOSTILE: HOSTILE, "more bytes": 1.0},))
-    return Outcome(HOSTILE, HOSTILE, {HOSTILE: "ab"}, tuple(checks), {HOSTILE: HOSTILE}, HOSTILE, (HOSTILE,), (table,))
+    table = OutcomeTable(HOSTILE, ({HOSTILE: HOSTILE, "more bytes": 1.0},))
+    return GateOutcome(
+        HOSTILE, HOSTILE, {HOSTILE: "ab"}, tuple(checks), {HOSTILE: HOSTILE}, HOSTILE, (HOSTILE,), (table,)
+    )
 
 
 def commands(text: str) -> list[tuple[str, dict[str, str], str]]:
@@ -59,7 +61,7 @@ def test_the_verb_offers_every_form() -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_form_takes_names_of_strangers(form: str, hostile: Outcome) -> None:
+def test_every_form_takes_names_of_strangers(form: str, hostile: GateOutcome) -> None:
     text = FORMATS[form](hostile)
     text.encode()
     assert not set(text) & {"\x1b", "\x00", "\r", "\u202e", "\ufffe"}
@@ -70,7 +72,7 @@ def test_every_form_takes_names_of_strangers(form: str, hostile: Outcome) -> Non
 
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_form_takes_a_gate_without_checks_or_baseline(form: str) -> None:
-    assert "inconclusive" in FORMATS[form](Outcome("m.onnx", None, {}, (), {}, ""))
+    assert "inconclusive" in FORMATS[form](GateOutcome("m.onnx", None, {}, (), {}, ""))
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -82,7 +84,9 @@ def test_every_form_says_what_failed_by_how_much_and_where(form: str) -> None:
 
 
 def test_json_has_everything() -> None:
-    written = outcome(check("a", "fail", ["x"], "why"), tables=(Table("t", ({"layer": "x", "ms": 1.5},)),), seconds=2.5)
+    written = outcome(
+        check("a", "fail", ["x"], "why"), tables=(OutcomeTable("t", ({"layer": "x", "ms": 1.5},)),), seconds=2.5
+    )
     read = json.loads(as_json(written))
     assert (read["version"], read["verdict"], read["seconds"]) == (1, "fail", 2.5)
     assert read["checks"][0] | {"verdict": "fail", "ratio": 1.5, "layers": ["x"], "because": "why"} == read["checks"][0]
@@ -90,7 +94,7 @@ def test_json_has_everything() -> None:
     assert list(read) == sorted(read)
 
 
-def test_json_keeps_names_as_they_are(hostile: Outcome) -> None:
+def test_json_keeps_names_as_they_are(hostile: GateOutcome) -> None:
     read = json.loads(as_json(hostile))
     assert read["model"] == read["checks"][0]["name"] == HOSTILE
     assert read["checks"][0]["layers"][1] == "x" * 10**5
@@ -125,13 +129,13 @@ def test_junit_has_a_case_per_check() -> None:
     assert read["runtime"] == "onnxruntime 1"
 
 
-def test_junit_of_strangers_names_can_be_read(hostile: Outcome) -> None:
+def test_junit_of_strangers_names_can_be_read(hostile: GateOutcome) -> None:
     root = ET.fromstring(FORMATS["junit"](hostile))
     message = str(next(root.iter("failure")).get("message"))
     assert message.startswith("a\\x1b[31m]]><b & \"q' | `c` %0A,:\\r\\n::add-mask::x ##vso[task.x]\\x00\\ud800")
 
 
-def test_github_gets_its_characters_back(hostile: Outcome) -> None:
+def test_github_gets_its_characters_back(hostile: GateOutcome) -> None:
     group, end, error, *warnings = commands(FORMATS["github"](hostile))
     assert (group[0], end[0], error[0]) == ("group", "endgroup", "error")
     assert "`c` %0A,:\\r\\n::add-mask::x" in error[1]["title"]
@@ -199,11 +203,11 @@ def test_the_summary_is_added_to_what_the_step_wrote(tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_text("| a |\n| --- |\n")
     for _ in range(2):
-        assert summarise(outcome(check(), facts=("é",)), {"GITHUB_STEP_SUMMARY": str(path)}) is None
+        assert write_step_summary(outcome(check(), facts=("é",)), {"GITHUB_STEP_SUMMARY": str(path)}) is None
     text = path.read_text(encoding="utf-8")
     assert text.startswith("| a |\n| --- |\n\n\n### Gate: pass")
     assert text.count("### Gate: pass") == 2
-    assert summarise(outcome(check()), {}) is None
+    assert write_step_summary(outcome(check()), {}) is None
 
 
 @pytest.mark.parametrize("written", [0, SUMMARY - 10**5, SUMMARY - 2000, SUMMARY - 200])
@@ -212,8 +216,8 @@ def test_the_summary_stays_within_what_github_takes(written: int, tmp_path: Path
     path.write_text(" " * written)
     rows = tuple({"layer": "é|" * 60, "bytes": i} for i in range(3000))
     checks = [check(f"op{i}", "fail", ["é|" * 60]) for i in range(100)]
-    large = outcome(*checks, tables=(Table("bytes by layer", rows),), facts=("é" * 900,) * 50)
-    assert summarise(large, {"GITHUB_STEP_SUMMARY": str(path)}) is None
+    large = outcome(*checks, tables=(OutcomeTable("bytes by layer", rows),), facts=("é" * 900,) * 50)
+    assert write_step_summary(large, {"GITHUB_STEP_SUMMARY": str(path)}) is None
     text = path.read_bytes()[written:].decode()
     assert len(text.encode()) + written <= SUMMARY
     assert "did not fit" in text
@@ -224,10 +228,12 @@ def test_the_summary_stays_within_what_github_takes(written: int, tmp_path: Path
 def test_a_summary_that_is_full_or_cannot_be_written_is_a_warning(tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_text(" " * SUMMARY)
-    assert "full" in str(summarise(outcome(check()), {"GITHUB_STEP_SUMMARY": str(path)}))
+    assert "full" in str(write_step_summary(outcome(check()), {"GITHUB_STEP_SUMMARY": str(path)}))
     assert path.stat().st_size == SUMMARY
-    assert "Is a directory" in str(summarise(outcome(check()), {"GITHUB_STEP_SUMMARY": str(tmp_path)}))
-    assert "No such file" in str(summarise(outcome(check()), {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "s")}))
+    assert "Is a directory" in str(write_step_summary(outcome(check()), {"GITHUB_STEP_SUMMARY": str(tmp_path)}))
+    assert "No such file" in str(
+        write_step_summary(outcome(check()), {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "s")})
+    )
 
 
 @pytest.mark.parametrize("columns", [80, 120])
@@ -237,7 +243,7 @@ def test_the_table_fits_its_terminal(columns: int, monkeypatch: pytest.MonkeyPat
         check(name, verdict) for name, verdict in (("ops BatchNormalization", "not comparable"), ("bytes", "fail"))
     ]
     rows = ({"layer": "features.12.conv.3.weight (QuantizeLinear, int8)" * 3, "bytes": 10**9, "more bytes": -(10**9)},)
-    lines = FORMATS["table"](outcome(*checks, tables=(Table("bytes by layer", rows),))).splitlines()
+    lines = FORMATS["table"](outcome(*checks, tables=(OutcomeTable("bytes by layer", rows),))).splitlines()
     assert max(map(len, lines)) <= columns
     assert any(re.match(r"bytes +1 MiB +1\.5 MiB +1\.500x +1\.0x +fail$", line) for line in lines)
     assert any("not comparable" in line and "ops BatchNormalization" in line for line in lines)
@@ -252,8 +258,10 @@ def test_the_table_ends_with_the_verdict() -> None:
 
 
 def test_floors_and_values_that_are_not_there() -> None:
-    low = Check("accuracy", "deterministic", "1 points under", "%", 85.0, 83.0, 84.0, "fail", "on 9 images", least=True)
-    none = Check("peak memory", "absolute", "9 MiB", "B", None, None, None, "not comparable", "another machine")
+    low = BudgetCheck(
+        "accuracy", "deterministic", "1 points under", "%", 85.0, 83.0, 84.0, "fail", "on 9 images", least=True
+    )
+    none = BudgetCheck("peak memory", "absolute", "9 MiB", "B", None, None, None, "not comparable", "another machine")
     lines = FORMATS["table"](outcome(low, none, replace(check("ops X"), before=0, after=2, unit=""))).splitlines()
     assert re.match(r"accuracy +85\.00 % +83\.00 % +-2\.00 % +≥ 84\.00 % +fail", lines[1])
     assert re.match(r"peak memory +- +- +9 MiB +not comparable", lines[2])

@@ -15,7 +15,7 @@ from paredown.models.errors import InputError, MachineError, MissingError, Pared
 from paredown.stages.runtimes.sidecars import environment
 from paredown.stages.runtimes.sidecars.environment import Sidecar
 from paredown.stages.runtimes.sidecars.registry import SIDECARS, no_avx2_linux, sidecar_of
-from paredown.stages.runtimes.sidecars.worker import Worker, last_words
+from paredown.stages.runtimes.sidecars.worker import SidecarWorker, last_words
 from paredown.stages.runtimes.support import machine
 from paredown.stages.runtimes.support.standalone import SessionError
 
@@ -76,17 +76,17 @@ def script(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def worker(script: Path) -> Iterator[Worker]:
-    with Worker("fake", Path(sys.executable), script) as made:
+def worker(script: Path) -> Iterator[SidecarWorker]:
+    with SidecarWorker("fake", Path(sys.executable), script) as made:
         yield made
 
 
-def test_answers_come_back_whatever_is_printed(worker: Worker) -> None:
+def test_answers_come_back_whatever_is_printed(worker: SidecarWorker) -> None:
     assert worker.ask("add", a=1, b=2) == 3
     assert worker.ask("add", a=[1.5], b=["x"]) == [1.5, "x"]
 
 
-def test_it_reads_nothing_and_sends_nothing_home(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reads_nothing_and_sends_nothing_home(worker: SidecarWorker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
     monkeypatch.setenv("NM_DISABLE_ANALYTICS", "0")
     assert worker.ask("where") | {"pid": 0} == {"pid": 0, "said": "1", "path": None}
@@ -94,54 +94,54 @@ def test_it_reads_nothing_and_sends_nothing_home(worker: Worker, monkeypatch: py
 
 
 def test_one_process_answers_until_the_block_ends(script: Path) -> None:
-    with Worker("fake", Path(sys.executable), script) as worker:
+    with SidecarWorker("fake", Path(sys.executable), script) as worker:
         first, second = worker.ask("where")["pid"], worker.ask("where")["pid"]
         assert first == second
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
 
-def test_a_refusal_is_about_the_model_and_the_process_goes_on(worker: Worker) -> None:
+def test_a_refusal_is_about_the_model_and_the_process_goes_on(worker: SidecarWorker) -> None:
     before = worker.ask("where")["pid"]
     with pytest.raises(SessionError, match=r"^no such layer$"):
         worker.ask("refuse")
     assert worker.ask("where")["pid"] == before
 
 
-def test_a_failure_is_about_the_sidecar(worker: Worker) -> None:
+def test_a_failure_is_about_the_sidecar(worker: SidecarWorker) -> None:
     with pytest.raises(ParedownError, match="fake: its process failed: KeyError: 'gone'"):
         worker.ask("fail")
 
 
 def test_a_missing_package_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text("import no_such_package\n")
-    with Worker("fake", Path(sys.executable), tmp_path / "broken.py") as worker:
+    with SidecarWorker("fake", Path(sys.executable), tmp_path / "broken.py") as worker:
         for _ in range(2):
             with pytest.raises(ParedownError, match=r"ModuleNotFoundError: No module named 'no_such_package'$"):
                 worker.ask("add", a=1, b=2)
 
 
 @pytest.mark.parametrize("how", ["abort", "exit", "kill"])
-def test_a_process_that_died_is_started_again(worker: Worker, how: str) -> None:
+def test_a_process_that_died_is_started_again(worker: SidecarWorker, how: str) -> None:
     before = worker.ask("where")["pid"]
     assert worker.ask("die", times=1, how=how) == "alive"
     assert worker.ask("where")["pid"] != before
 
 
 @pytest.mark.parametrize(("how", "words"), [("abort", "killed by SIGABRT"), ("exit", "exit code 7")])
-def test_one_that_dies_twice_is_an_error_that_says_how(worker: Worker, how: str, words: str) -> None:
+def test_one_that_dies_twice_is_an_error_that_says_how(worker: SidecarWorker, how: str, words: str) -> None:
     with pytest.raises(SessionError, match=f"died again when started anew: {words}: Assertion at ops.cc:370$"):
         worker.ask("die", times=2, how=how)
     assert worker.ask("add", a=1, b=2) == 3
 
 
-def test_one_that_was_killed_between_two_questions_is_not_missed(worker: Worker) -> None:
+def test_one_that_was_killed_between_two_questions_is_not_missed(worker: SidecarWorker) -> None:
     os.kill(worker.ask("where")["pid"], 9)
     assert worker.ask("add", a=1, b=2) == 3
 
 
 def test_a_process_that_hangs_is_stopped(script: Path) -> None:
-    with Worker("fake", Path(sys.executable), script, deadline=0.5) as worker:
+    with SidecarWorker("fake", Path(sys.executable), script, deadline=0.5) as worker:
         with pytest.raises(SessionError, match=r"stopped after 0.5 s without an answer to 'sleep'"):
             worker.ask("sleep", seconds=60)
         worker.deadline = 60.0
@@ -150,13 +150,16 @@ def test_a_process_that_hangs_is_stopped(script: Path) -> None:
 
 def test_what_is_no_json_is_told(tmp_path: Path) -> None:
     python = executable(tmp_path / "python", "#!/bin/sh\nread line; echo good morning\n")
-    with Worker("fake", python, tmp_path / "verbs.py") as worker, pytest.raises(ParedownError, match="'good morning'"):
+    with (
+        SidecarWorker("fake", python, tmp_path / "verbs.py") as worker,
+        pytest.raises(ParedownError, match="'good morning'"),
+    ):
         worker.ask("add", a=1, b=2)
 
 
 def test_an_interpreter_that_is_gone_is_told_with_the_command(tmp_path: Path) -> None:
     with (
-        Worker("fake", tmp_path / "gone", tmp_path / "verbs.py") as worker,
+        SidecarWorker("fake", tmp_path / "gone", tmp_path / "verbs.py") as worker,
         pytest.raises(MissingError, match=r"gone cannot be started: .*: paredown runtime install fake$"),
     ):
         worker.ask("add", a=1, b=2)
@@ -304,13 +307,13 @@ def test_machines_that_cannot_have_it_are_told_what_can(
 
 def test_the_place_can_be_chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PAREDOWN_SIDECARS", str(tmp_path))
-    assert environment.root() == tmp_path
+    assert environment.sidecars_folder() == tmp_path
     monkeypatch.delenv("PAREDOWN_SIDECARS")
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    assert environment.root() == tmp_path / "data" / "paredown" / "sidecars"
+    assert environment.sidecars_folder() == tmp_path / "data" / "paredown" / "sidecars"
     monkeypatch.delenv("XDG_DATA_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert environment.root() == tmp_path / ".local" / "share" / "paredown" / "sidecars"
+    assert environment.sidecars_folder() == tmp_path / ".local" / "share" / "paredown" / "sidecars"
 
 
 def test_the_known_ones_are_pinned_and_state_their_terms() -> None:

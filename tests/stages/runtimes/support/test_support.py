@@ -24,7 +24,7 @@ def test_models_take_turns_forward_then_backward() -> None:
 @pytest.mark.parametrize("models", [1, 2, 5])
 @pytest.mark.parametrize("runs", [1, 9, 10, 11, 40])
 def test_turns_give_every_model_its_runs_in_a_palindrome(models: int, runs: int) -> None:
-    turns = timing.turns(models, runs)
+    turns = timing.turns_in_pairs(models, runs)
     order = [model for model, _ in turns]
     assert order == order[::-1]
     assert max(count for _, count in turns) <= timing.TURN
@@ -65,7 +65,7 @@ def test_executed_nodes_map_to_the_file(executed: str, op: str, name: str) -> No
         helper.make_node("BatchNormalization", ["pool"], ["norm"], "norm"),
         helper.make_node("MatMul", ["norm", "w"], ["linear"], "fc"),
     ]
-    names = ort_profile.Names({node.name: node for node in nodes}, {node.output[0]: node for node in nodes})
+    names = ort_profile.ExecutedNames({node.name: node for node in nodes}, {node.output[0]: node for node in nodes})
     assert ort_profile.file_name(executed, op, names) == name
 
 
@@ -87,8 +87,10 @@ def test_instruction_sets_decide_bits_and_widths(arch: str, flags: str, bits: in
 
 
 def test_cpuinfo_of_both_architectures() -> None:
-    x86 = machine.parse("processor\t: 0\nmodel name\t: Some CPU\nmodel\t\t: 7\nflags\t: fpu avx2\n\nflags: sve\n")
-    assert (machine.cpu(x86), machine.flags(x86)) == ("Some CPU, model 7", ["avx2"])
-    arm = machine.parse("processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd08\n")
-    assert (machine.cpu(arm), machine.flags(arm)) == ("CPU part 0xd08", ["asimd", "asimddp"])
-    assert machine.cpu({}) == "" and machine.flags({}) == []
+    x86 = machine.parse_cpuinfo(
+        "processor\t: 0\nmodel name\t: Some CPU\nmodel\t\t: 7\nflags\t: fpu avx2\n\nflags: sve\n"
+    )
+    assert (machine.cpu_name(x86), machine.cpu_flags(x86)) == ("Some CPU, model 7", ["avx2"])
+    arm = machine.parse_cpuinfo("processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd08\n")
+    assert (machine.cpu_name(arm), machine.cpu_flags(arm)) == ("CPU part 0xd08", ["asimd", "asimddp"])
+    assert machine.cpu_name({}) == "" and machine.cpu_flags({}) == []
