@@ -87,7 +87,7 @@ RUNTIME = '''
 import numpy as np
 import onnx
 
-from paredown.models.onnx.edit import value_shapes, constant_arrays
+from paredown.models.onnx.edit import constant_arrays, value_shapes
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 BORDER = ("QuantizeLinear", "DequantizeLinear")

@@ -32,10 +32,10 @@ def one_shot_pruner(moment: Tensor, patches: int) -> Callable[[Tensor, Sparsity]
 
     `moment` (columns, columns) is the mean of x x^T over so many `patches` x, columns as in `weight_as_rows`. The
     result takes a weight (out, in, *kernel) and prunes it so that what the layer computes on the patches changes least:
-    column by column the error that a removed weight makes is taken over by the columns after it, in closed form (Frantar &
-    Alistarh, SparseGPT, 2023, after Hassibi & Stork, Optimal brain surgeon, 1993). How many weights each part of the
-    columns loses is decided beforehand for the whole layer, by the loss that removing each alone would bring. What
-    stays is then solved for once more, all of a row together.
+    column by column the error that a removed weight makes is taken over by the columns after it, in closed form
+    (Frantar & Alistarh, SparseGPT, 2023, after Hassibi & Stork, Optimal brain surgeon, 1993). How many weights each
+    part of the columns loses is decided beforehand for the whole layer, by the loss that removing each alone would
+    bring. What stays is then solved for once more, all of a row together.
     """
     damped = moment.double()
     damping = (DAMPING + NOISE * len(moment) / patches) * damped.diagonal().mean() + 1e-12

@@ -1,8 +1,8 @@
 """The original and every replacement of its blocks in one network, from which a plan's own network is cut.
 
-Each block computes itself and, beside it, all replacements from the same input; `JoinedBranches` joins them. In the trace
-and in ONNX the join is then wired to the branch that was picked, and what nothing reads falls away. The layers that
-are left keep their names, so the sites, ranges and weights of a plan's network are those of the whole.
+Each block computes itself and, beside it, all replacements from the same input; `JoinedBranches` joins them. In the
+trace and in ONNX the join is then wired to the branch that was picked, and what nothing reads falls away. The layers
+that are left keep their names, so the sites, ranges and weights of a plan's network are those of the whole.
 """
 
 import copy

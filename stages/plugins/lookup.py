@@ -195,16 +195,16 @@ def _module(kind: Kind, name: str, file: Path) -> Any:
             return importlib.import_module(one.module)
         except Exception as error:
             raise InputError(f"{one} cannot be imported: {type(error).__name__}: {error}") from error
-    _warn_of_same_name(kind, _stem(name))
+    for one in installed(kind):
+        if one.name == _stem(name):
+            _warn_once(_wrong(kind, one))
     return importlib.import_module(f"{package_of_kind(kind)}.{_stem(name)}")
 
 
 @cache
-def _warn_of_same_name(kind: Kind, name: str) -> None:
-    """Once per process: says whose plugin of the same name is not used."""
-    for one in installed(kind):
-        if one.name == name:
-            _log.warning(_wrong(kind, one))
+def _warn_once(line: str) -> None:
+    """Logs a warning the first time that it comes up in this process."""
+    _log.warning(line)
 
 
 def _stem(name: str) -> str:

@@ -33,8 +33,8 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         return folder / "report.html"
 
     rows = (Row("size", 0.5), Row("time", None))
-    monkeypatch.setattr("paredown.pipeline.public.runs.render", render)
-    monkeypatch.setattr("paredown.pipeline.public.runs.table_of", lambda folder: rows)
+    monkeypatch.setattr("paredown.pipeline.public.runs.render_report", render)
+    monkeypatch.setattr("paredown.pipeline.public.runs.closing_table_of", lambda folder: rows)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -97,9 +97,8 @@ def test_listing_imports_nothing_of_it(install: Install) -> None:
     with pytest.raises(MissingError) as caught:
         plugins.load_plugin("solvers", "idle")
     assert str(caught.value) == line
-    script = (
-        "import sys; from paredown.stages import plugins; plugins.names('solvers'); sys.exit('acme' in sys.modules)"
-    )
+    script = "import sys; from paredown.stages import plugins; "
+    script += "plugins.plugin_names('solvers'); sys.exit('acme' in sys.modules)"
     subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(place.parent)!r}); {script}"], check=True
     )

@@ -30,7 +30,7 @@ ABORT = """
         from paredown.models.errors import InputError
 
         for model in models:
-            constants = weights(onnx.load(model))
+            constants = constant_arrays(onnx.load(model))
             bad, good = ([f"{name}.weight.q" in constants for name in names] for names in (BAD, GOOD))
             if all(bad) and not any(good):
                 raise InputError(f"{model}: exact cannot use this file: it aborts")

@@ -185,7 +185,7 @@ def test_only_hub_downloads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         asked.append(source)
         return load_model(ModelSpec(source=source), 10, tmp_path, head="keep").state_dict()
 
-    monkeypatch.setattr(model, "download", download)
+    monkeypatch.setattr(model, "download_weights", download)
     load_model(ModelSpec(source="timm/mobilenetv3_small_050"), 3, tmp_path, head="keep")
     assert asked == []
     spec = ModelSpec(source="timm/mobilenetv3_small_050", weights="hub")

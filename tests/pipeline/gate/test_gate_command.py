@@ -53,7 +53,7 @@ def test_a_failure_never_counts_as_a_verdict(
     def broken(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(path_of_a_gate, "gate", broken)
+    monkeypatch.setattr(path_of_a_gate, "run_gate", broken)
     bench.write(budgets={"bytes": "1 MiB"})
     assert call("int8.onnx", "--budgets", "gates.yaml")[:2] == (2, "")
 
@@ -62,7 +62,7 @@ def test_something_unexpected_is_no_verdict(call: Call, bench: Bench, monkeypatc
     def broken(*_: object) -> None:
         raise ZeroDivisionError("what nobody thought of")
 
-    monkeypatch.setattr(path_of_a_gate, "gate", broken)
+    monkeypatch.setattr(path_of_a_gate, "run_gate", broken)
     bench.write(budgets={"bytes": "1 MiB"})
     code, out, err = call("int8.onnx", "--budgets", "gates.yaml")
     assert (code, out) == (2, "")

@@ -35,7 +35,7 @@ for i in range(start, self.steps):
 """
 
 RUN = "from pathlib import Path; from paredown.pipeline.recipe.recipe import load_recipe; \
-from paredown.pipeline.run.runner import run; run(load_recipe('demo.yaml'), Path('runs'))"
+from paredown.pipeline.run.runner import run_pipeline; run_pipeline(load_recipe('demo.yaml'), Path('runs'))"
 
 KILLED_AT_EVERY_CALL = """
 import os, signal, sys

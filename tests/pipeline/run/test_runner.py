@@ -301,7 +301,7 @@ def test_products_of_an_older_version_are_made_again_and_nothing_is_said_of_them
     with monkeypatch.context() as older:
         for module in (store, product_record):
             older.setattr(module, "RECORD", "MANIFEST.json")
-        older.setattr(keys, "code", lambda: "older")
+        older.setattr(keys, "code_digest", lambda: "older")
         run_pipeline(load_recipe(chain), runs)
     assert (runs / "demo" / "third" / "MANIFEST.json").is_file()
     ran()

@@ -109,7 +109,7 @@ def test_random_search_counts_every_evaluation(monkeypatch: pytest.MonkeyPatch) 
         seen.append(plan)
         return limit_excess(problem, plan)
 
-    monkeypatch.setattr("paredown.stages.solvers.random.excess", counted)
+    monkeypatch.setattr("paredown.stages.solvers.random.limit_excess", counted)
     RandomSearch(evaluations=37).solve(realistic(layers=12))
     assert len(seen) == 37
 

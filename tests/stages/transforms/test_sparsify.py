@@ -197,8 +197,8 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     (tmp_path / "exact.py").write_text(
         (started.root / "exact.py")
         .read_text()
-        .replace("onnx.load(path)", "load(path)")
-        .replace("import shapes, weights", "import load, shapes, weights")
+        .replace("onnx.load(path)", "load_onnx(path)")
+        .replace("import constant_arrays, value_shapes", "import constant_arrays, load_onnx, value_shapes")
     )
     state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
     profile = load_profile(state)
