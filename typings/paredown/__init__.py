@@ -54,11 +54,30 @@ __all__ = [
 __getattr__, __dir__ = lazy_attributes(
     __name__,
     {
-        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError", "ParedownError",),
+        "paredown.models.errors": (
+            "InputError",
+            "LimitError",
+            "MachineError",
+            "MissingError",
+            "ParedownError",
+        ),
         "paredown.models.progress": ("Progress",),
         "paredown.pipeline.gate.outcome": ("GateOutcome",),
-        "paredown.pipeline.public.calls": ("check", "gate", "load_recipe", "plan", "run", "run_front", "show",),
-        "paredown.pipeline.public.results": ("CheckResult", "Description", "PlanResult", "RunResult",),
+        "paredown.pipeline.public.calls": (
+            "check",
+            "gate",
+            "load_recipe",
+            "plan",
+            "run",
+            "run_front",
+            "show",
+        ),
+        "paredown.pipeline.public.results": (
+            "CheckResult",
+            "Description",
+            "PlanResult",
+            "RunResult",
+        ),
         "paredown.pipeline.public.version": ("__version__",),
         "paredown.pipeline.recipe.recipe": ("Recipe",),
         "paredown.stages.products.measure_check": ("MeasureCheck",),

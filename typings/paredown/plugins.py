@@ -4,8 +4,8 @@
 
 A plugin is a file that ends with `PLUGIN = TheClass`, named in a recipe by its path, or an entry point of an installed
 package in the group of its kind: `paredown.transforms`, `paredown.blocks`, `paredown.solvers`, `paredown.runtimes`,
-`paredown.engines` or `paredown.stages`. These names keep their meaning from one version to the next; docs/extending.md has a
-working example of every kind.
+`paredown.engines` or `paredown.stages`. These names keep their meaning from one version to the next; docs/extending.md
+has a working example of every kind.
 """
 
 from typing import TYPE_CHECKING
@@ -31,9 +31,29 @@ if TYPE_CHECKING:
     from paredown.stages.limits import Bound, Limits, Target
     from paredown.stages.measuring.accuracy import logits_of
     from paredown.stages.runtimes.base import Images, Load, Runtime
+    from paredown.stages.runtimes.support.machine import ThisMachine
     from paredown.stages.runtimes.support.timing import collector_off, take_turns
     from paredown.stages.solvers.base import Solver, is_far
-    from paredown.stages.solvers.problem import BorderCharge, Candidate, Choice, CostFactor, Pick, Plan, Problem, Site, Solution, first_plan, holds_limits, is_plan, limit_excess, owners_first, plan_cost, plan_loss, site_exists, validate_problem
+    from paredown.stages.solvers.problem import (
+        BorderCharge,
+        Candidate,
+        Choice,
+        CostFactor,
+        Pick,
+        Plan,
+        Problem,
+        Site,
+        Solution,
+        first_plan,
+        holds_limits,
+        is_plan,
+        limit_excess,
+        owners_first,
+        plan_cost,
+        plan_loss,
+        site_exists,
+        validate_problem,
+    )
     from paredown.stages.transforms.base import Transform
     from paredown.stages.transforms.quantize import Quantize
 
@@ -77,6 +97,7 @@ __all__ = [
     "Stage",
     "State",
     "Target",
+    "ThisMachine",
     "Transform",
     "TunedQuantization",
     "collector_off",
@@ -103,24 +124,83 @@ __getattr__, __dir__ = lazy_attributes(
         "paredown.models.compression.fake_quant": ("observe_ranges",),
         "paredown.models.compression.scales": ("Range",),
         "paredown.models.compression.sparsity": ("Sparsity",),
-        "paredown.models.data.dataset": ("ImageData", "Split",),
+        "paredown.models.data.dataset": (
+            "ImageData",
+            "Split",
+        ),
         "paredown.models.data.opening": ("open_data",),
-        "paredown.models.errors": ("InputError", "LimitError", "MachineError", "MissingError",),
+        "paredown.models.errors": (
+            "InputError",
+            "LimitError",
+            "MachineError",
+            "MissingError",
+        ),
         "paredown.models.network.blocks": ("Place",),
-        "paredown.models.network.layers": ("ChannelGroup", "Layer",),
+        "paredown.models.network.layers": (
+            "ChannelGroup",
+            "Layer",
+        ),
         "paredown.models.network.trace": ("Network",),
         "paredown.models.progress": ("Progress",),
         "paredown.models.spec": ("Spec",),
-        "paredown.stages.analysis.prepared_model": ("LayerForm", "PreparedModel",),
-        "paredown.stages.base": ("Stage", "State",),
-        "paredown.stages.blocks.base": ("Block", "ResidualBlock", "conv_unit",),
-        "paredown.stages.engines.base": ("Engine", "Labelled", "TunedQuantization",),
-        "paredown.stages.limits": ("Bound", "Limits", "Target",),
+        "paredown.stages.analysis.prepared_model": (
+            "LayerForm",
+            "PreparedModel",
+        ),
+        "paredown.stages.base": (
+            "Stage",
+            "State",
+        ),
+        "paredown.stages.blocks.base": (
+            "Block",
+            "ResidualBlock",
+            "conv_unit",
+        ),
+        "paredown.stages.engines.base": (
+            "Engine",
+            "Labelled",
+            "TunedQuantization",
+        ),
+        "paredown.stages.limits": (
+            "Bound",
+            "Limits",
+            "Target",
+        ),
         "paredown.stages.measuring.accuracy": ("logits_of",),
-        "paredown.stages.runtimes.base": ("Images", "Load", "Runtime",),
-        "paredown.stages.runtimes.support.timing": ("collector_off", "take_turns",),
-        "paredown.stages.solvers.base": ("Solver", "is_far",),
-        "paredown.stages.solvers.problem": ("BorderCharge", "Candidate", "Choice", "CostFactor", "Pick", "Plan", "Problem", "Site", "Solution", "first_plan", "holds_limits", "is_plan", "limit_excess", "owners_first", "plan_cost", "plan_loss", "site_exists", "validate_problem",),
+        "paredown.stages.runtimes.base": (
+            "Images",
+            "Load",
+            "Runtime",
+        ),
+        "paredown.stages.runtimes.support.machine": ("ThisMachine",),
+        "paredown.stages.runtimes.support.timing": (
+            "collector_off",
+            "take_turns",
+        ),
+        "paredown.stages.solvers.base": (
+            "Solver",
+            "is_far",
+        ),
+        "paredown.stages.solvers.problem": (
+            "BorderCharge",
+            "Candidate",
+            "Choice",
+            "CostFactor",
+            "Pick",
+            "Plan",
+            "Problem",
+            "Site",
+            "Solution",
+            "first_plan",
+            "holds_limits",
+            "is_plan",
+            "limit_excess",
+            "owners_first",
+            "plan_cost",
+            "plan_loss",
+            "site_exists",
+            "validate_problem",
+        ),
         "paredown.stages.transforms.base": ("Transform",),
         "paredown.stages.transforms.quantize": ("Quantize",),
     },
