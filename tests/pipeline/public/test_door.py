@@ -16,22 +16,7 @@ import paredown.plugins
 from paredown.pipeline.public.page import DOORS, python_page
 
 ROOT = Path(__file__).parents[3]
-RECIPE = """
-model: {source: "net.py:net"}
-data: {source: images.npz, image_size: 24, augment: none}
-target: {runtime: exact.py}
-limits: {size: 0.6x, latency_p50: 0.5x, accuracy_drop: 100}
-pipeline:
-  - fit: {epochs: 1, batch: 16}
-  - baseline: {rounds: 1, runs: 3}
-  - profile: {plans: 1, images: 16}
-  - sensitivity: {images: 8, plans: 4}
-  - search: {rounds: 2, front: 2, alternatives: 0}
-  - compress: {batches: 2}
-  - recover: {distil: {epochs: 1, batch: 16}, quantize: {epochs: 1, batch: 16}}
-  - export: {agreement: 0.5}
-  - verify: {rounds: 1, runs: 3}
-"""
+LIMITS = "size: 0.6x, latency_p50: 0.5x, accuracy_drop: 100"
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +26,22 @@ def project(tmp_path_factory: pytest.TempPathFactory, tools: Any) -> Path:
     (root / "exact.py").write_text(tools.runtime_source)
     images, labels = tools.coloured_shapes(192, 24)
     np.savez(root / "images.npz", images=images, labels=labels)
-    (root / "demo.yaml").write_text(RECIPE)
-    (root / "tight.yaml").write_text(RECIPE.replace("size: 0.6x", "size: 1 KiB"))
-    (root / "front.yaml").write_text("front: [0.6x, 0.5x]\n" + RECIPE)
+    text = tools.recipe_text(LIMITS)
+    (root / "demo.yaml").write_text(text)
+    (root / "tight.yaml").write_text(text.replace("size: 0.6x", "size: 1 KiB"))
+    (root / "front.yaml").write_text("front: [0.6x, 0.5x]\n" + text)
     return root
 
 
 @pytest.fixture(scope="module")
-def told() -> list[tuple[str, float, float]]:
+def calls() -> list[tuple[str, float, float]]:
     return []
 
 
 @pytest.fixture(scope="module")
-def result(project: Path, told: list[tuple[str, float, float]]) -> "paredown.RunResult":
+def result(project: Path, calls: list[tuple[str, float, float]]) -> "paredown.RunResult":
     return paredown.run(
-        project / "demo.yaml", project / "runs", lambda text, done, total: told.append((text, done, total))
+        project / "demo.yaml", project / "runs", lambda text, done, total: calls.append((text, done, total))
     )
 
 
@@ -110,9 +96,9 @@ def test_a_run_is_one_object(project: Path, result: "paredown.RunResult") -> Non
     assert set(result.seconds) >= {"fit", "search", "verify"}
 
 
-def test_progress_tells_stages_and_shares(result: "paredown.RunResult", told: list[tuple[str, float, float]]) -> None:
-    assert {text.partition(":")[0] for text, _, _ in told} >= {"1/9 fit", "5/9 search", "9/9 verify"}
-    assert all(0 <= done <= total for _, done, total in told)
+def test_progress_tells_stages_and_shares(result: "paredown.RunResult", calls: list[tuple[str, float, float]]) -> None:
+    assert {text.partition(":")[0] for text, _, _ in calls} >= {"1/9 fit", "5/9 search", "9/9 verify"}
+    assert all(0 <= done <= total for _, done, total in calls)
 
 
 def test_a_lock_is_followed_and_confirmed(project: Path, result: "paredown.RunResult") -> None:
