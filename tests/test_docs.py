@@ -226,3 +226,14 @@ def test_the_recipe_and_the_budgets_in_the_readme_are_valid(tmp_path: Path) -> N
 def test_the_budgets_of_examples_are_valid() -> None:
     for file in (ROOT / "docs" / "ci" / "gates.yaml", ROOT / "recipes" / "quickstart.gates.yaml"):
         assert read_gates(file).budgets.relative
+
+
+def test_the_map_shows_every_wing_and_nothing_that_is_not_there() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text() + (ROOT / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"\b(?:pipeline|stages|models|tests|typings)/[\w/.]*\w", text))
+    assert len(named) > 60
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+    folders = {
+        file.parent.relative_to(ROOT) for top in ("pipeline", "stages", "models") for file in (ROOT / top).rglob("*.py")
+    }
+    assert [str(folder) for folder in sorted(folders) if f"`{folder}" not in text and f"{folder}/" not in text] == []
