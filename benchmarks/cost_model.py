@@ -23,13 +23,12 @@ from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
 from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Problem, with_limits
-from paredown.stages.transforms.loading import load_profile
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 27

@@ -32,7 +32,7 @@ from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.training.student import LoweredStudent, calibration
+from paredown.stages.training.student import LoweredStudent, calibration_batches
 
 HERE = Path(__file__).resolve().parent
 SUBJECTS = (HERE / "subjects" / "resnet20_public.yaml", HERE.parent / "recipes" / "quickstart.yaml")
@@ -46,7 +46,7 @@ def quantized(engine: Engine, state: State, data: ImageData) -> tuple[Path, str]
         split = data.validation.take(count, state.seed)
         return ((torch.from_numpy(images), torch.from_numpy(labels)) for images, labels in data.batches(split, 32))
 
-    side, images = state.data.image_size, calibration(data)
+    side, images = state.data.image_size, calibration_batches(data)
     network = analyse_network(load_teacher(state, data), (3, side, side))
     model = export_onnx(network.module, network.shape, state.target.batch)
     tuned = engine.tune(network, images, labelled)

@@ -1,4 +1,4 @@
-"""The steps of a run, one file each, and the wings that they are built from.
+"""The stages of a run, one file each, and the wings that they are built from.
 
 The stages of a run in their order. Each needs products of earlier stages, may use some where they are there, and gives
 one of its own: a folder under that name. Nothing else flows from stage to stage.

@@ -9,7 +9,7 @@ from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.accuracy import scores_of
-from paredown.stages.measuring.model_evidence import evidence_of
+from paredown.stages.measuring.model_evidence import measure_evidence
 from paredown.stages.measuring.model_files import write_model
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.runtimes.base import Load
@@ -36,7 +36,7 @@ class Baseline(Stage):
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
-        evidence_of(path, state, scores_of(path, state, data), times).save(state.out)
+        measure_evidence(path, state, scores_of(path, state, data), times).save(state.out)
 
 
 PLUGIN = Baseline

@@ -19,7 +19,7 @@ from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.ranges import CalibratedRanges
-from paredown.stages.training.student import LoweredStudent, compressed
+from paredown.stages.training.student import LoweredStudent, load_compressed
 
 LOST = 0.01
 """Share of zeros that rounding to whole blocks may cost; in small layers one block is more."""
@@ -66,7 +66,7 @@ class Export(Stage):
 
     def _trained(self, state: State, data: ImageData) -> LoweredStudent:
         """The folded student with its recovered weights, traced and exported anew."""
-        module = compressed(state, data)
+        module = load_compressed(state, data)
         folded = LoweredStudent.fold(module, state)
         load_weights(folded, state.product("recovered") / "weights.safetensors")
         return LoweredStudent.of(folded, state)

@@ -11,7 +11,7 @@ from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.task import TrainingTask, supervised
+from paredown.stages.training.task import TrainingTask, supervised_loss
 
 
 class Fit(Schedule, Stage):
@@ -28,7 +28,7 @@ class Fit(Schedule, Stage):
     def run(self, state: State) -> None:
         data = state.open_data()
         module = load_model(state.model, len(data.classes), state.root, head="replace")
-        task = TrainingTask("fit", data, self, supervised, state.out, state.cache, state.seed, state.progress)
+        task = TrainingTask("fit", data, self, supervised_loss, state.out, state.cache, state.seed, state.progress)
         curve = train_network(module, task)
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all

@@ -22,8 +22,8 @@ from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
     LoweredStudent,
     apply_plan,
-    calibration,
-    compressed,
+    calibration_batches,
+    load_compressed,
     planned_engine,
     planned_zeros,
     reestimate_batch_norm,
@@ -64,7 +64,7 @@ class Recover(Stage):
         teacher, student = load_teacher(state, data), self._student(data, state)
         curve = self._distil(teacher, student, data, state)
         lowered = LoweredStudent.of(student, state)
-        ranges = lowered.ranges(planned_engine(state), calibration(data))
+        ranges = lowered.ranges(planned_engine(state), calibration_batches(data))
         if lowered.int8:
             curve += self._quantize(teacher, lowered, ranges, data, state)
         if rank_and_size()[0] > 0:
@@ -78,7 +78,7 @@ class Recover(Stage):
     def _student(self, data: ImageData, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""
         if not (self.gradual and planned_zeros(state)):
-            return compressed(state, data)
+            return load_compressed(state, data)
         module = apply_plan(state, data, dense=True)
         reestimate_batch_norm(module, data, 16, state.seed)
         return module

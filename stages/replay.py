@@ -17,7 +17,7 @@ from paredown.stages.solvers.problem import Choice, Problem, Site, is_plan, owne
 from paredown.stages.transforms.loading import engine_of_transforms, load_transforms, needed_products, sparsities
 
 
-class Trace(Stage):
+class UntimedProfile(Stage):
     """Gives what later stages need of a profile: the network traced and calibrated, and its candidates; no times."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline",)

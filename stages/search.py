@@ -12,7 +12,7 @@ from paredown.stages.base import Stage, State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, SearchOptions, cost_summary
 from paredown.stages.plugins import make_named
@@ -24,7 +24,6 @@ from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Problem, Solution
-from paredown.stages.transforms.loading import load_profile
 
 
 class Search(Stage):

@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 
 from paredown.stages.base import Stage, State
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import LossFit, fit_loss_model
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.sites import random_choice, without_absent_sites
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Choice, Site
 

@@ -19,7 +19,7 @@ from paredown.stages.limits import Bound
 from paredown.stages.measuring.accuracy import scores_of
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
-from paredown.stages.measuring.model_evidence import compare_on_runtimes, evidence_of
+from paredown.stages.measuring.model_evidence import compare_on_runtimes, measure_evidence
 from paredown.stages.measuring.model_files import MODEL, portable_model, stored_model
 from paredown.stages.measuring.paired_ratio import Interval, PairedRatio
 from paredown.stages.measuring.target_runtime import runtime_of
@@ -86,7 +86,7 @@ class Verify(Stage):
         portable = [portable_model(baseline), portable_model(state.out)]
         others = compare_on_runtimes(state, portable, self.rounds, self.runs)
         state.progress("verify: memory", 3, 4)
-        before, after = (evidence_of(*one) for one in zip(pair, (state, state), scores, times, strict=True))
+        before, after = (measure_evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
         proof = Proof(before, after, measured_in_pairs(times).p50, tuple(others))
         manifest = _manifest(state, data, plan, parity, proof)
         manifest.save(state.out)

@@ -40,7 +40,7 @@ def quantized_values(model: ModelProto, int8: Collection[str]) -> dict[str, str]
     returned = {value.name for value in model.graph.output}
     wanted = {v for n in model.graph.node if n.name in int8 for v in _data_inputs(n, constant)}
     origins: dict[str, str] = {value.name: value.name for value in model.graph.input if value.name in wanted}
-    outputs = {fused_output(n, readers) for n in model.graph.node if n.name in int8}
+    outputs = {fused_output_value(n, readers) for n in model.graph.node if n.name in int8}
     for node in model.graph.node:
         data, value = _data_inputs(node, constant), node.output[0]
         if value in returned:
@@ -70,10 +70,10 @@ def _follows(
 ) -> bool:
     """Whether a node without weights stays in int8: all that it reads is quantized, and no activation follows."""
     computed = node.op_type in FOLLOWING and bool(data) and all(value in quantized for value in data)
-    return computed and fused_output(node, readers) == node.output[0]
+    return computed and fused_output_value(node, readers) == node.output[0]
 
 
-def fused_output(node: NodeProto, readers: Mapping[str, list[NodeProto]]) -> str:
+def fused_output_value(node: NodeProto, readers: Mapping[str, list[NodeProto]]) -> str:
     """The value after the activation that the runtime computes inside the node."""
     after = readers.get(node.output[0], [])
     return str(after[0].output[0] if len(after) == 1 and after[0].op_type in FUSED else node.output[0])
@@ -186,7 +186,7 @@ def _guard_lone_floats(model: ModelProto) -> None:
     made, readers = producers_of_values(model), consumers_of_values(model)
     guards: dict[str, NodeProto] = {}
     for node in model.graph.node:
-        output = fused_output(node, readers) if node.op_type in WEIGHTED else ""
+        output = fused_output_value(node, readers) if node.op_type in WEIGHTED else ""
         into = [reader for reader in readers.get(output, []) if reader.op_type == "QuantizeLinear"]
         if not into or node.input[1].endswith(".dq") or not _dequantized(made.get(node.input[0])):
             continue

@@ -89,7 +89,7 @@ def best_groups(scores: Tensor, group: int, share: float) -> Tensor:
     return chosen.reshape(grouped.shape).repeat_interleave(group, dim=1)
 
 
-def by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
+def prune_by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
     """The weight (out, in, *kernel) with its smallest entries at zero; as it is where the pattern does not fit it."""
     if weight.numel() == 0 or weight.shape[1] % sparsity.group:
         return weight
@@ -97,7 +97,7 @@ def by_magnitude(weight: Tensor, sparsity: Sparsity) -> Tensor:
     return weight_from_rows(rows * magnitude_mask(rows.square(), sparsity), weight.shape)
 
 
-def among_live_channels(weight: Tensor, prune: Callable[[Tensor], Tensor]) -> Tensor:
+def prune_live_channels(weight: Tensor, prune: Callable[[Tensor], Tensor]) -> Tensor:
     """The weight (out, in, *kernel) pruned as if channels that are all zero were not there: they are gone already."""
     out, inner = _alive(weight, 0), _alive(weight, 1)
     fresh = torch.zeros_like(weight)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from paredown.models.compression.sparsity import Sparsity, by_magnitude, parsed_n_of_m
+from paredown.models.compression.sparsity import Sparsity, parsed_n_of_m, prune_by_magnitude
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SparsityMasks:
             weight = module.get_parameter(f"{layer}.weight")
             if epoch < self.growth:
                 with torch.no_grad():
-                    weight.copy_(by_magnitude(weight, self._at(sparsity, epoch)))
+                    weight.copy_(prune_by_magnitude(weight, self._at(sparsity, epoch)))
             masks[f"{layer}.weight"] = (weight != 0).to(weight.dtype)
         return masks
 

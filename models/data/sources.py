@@ -42,7 +42,7 @@ class ImageSource:
     def pixels(self, position: int, size: int) -> NDArray[np.uint8]:
         """Image `position` as (size, size, 3). Raises InputError that names a broken image."""
         try:
-            return squared_image(self.read(position), size)
+            return square_image(self.read(position), size)
         except InputError:
             raise
         except Exception as error:  # Pillow's decoders raise many types
@@ -60,7 +60,7 @@ def open_image(path: Path) -> Image.Image:
             return image
 
 
-def squared_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
+def square_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
     """(size, size, 3): the short side scaled to `size`, antialiased; the long side cropped to its centre."""
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}: more than 8 bits per channel; save it with 8")

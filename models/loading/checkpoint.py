@@ -67,7 +67,7 @@ def output_count(layer: nn.Linear | nn.Conv2d) -> int:
     return layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels
 
 
-def classifier(model: nn.Module, classes: int) -> str | None:
+def classifier_name(model: nn.Module, classes: int) -> str | None:
     """The name of the last Linear (else the last 1x1 Conv2d) with `classes` outputs, if there is one.
 
     Linear goes first because the small convolutions of squeeze-and-excitation may have any width.
@@ -96,7 +96,7 @@ def fit_state(
     Raises InputError that names up to three of the tensors that do not fit.
     """
     own = model.state_dict()
-    state = _state_for_head(own, state, classifier(model, classes), head, where)
+    state = _state_for_head(own, state, classifier_name(model, classes), head, where)
     problems = {
         "missing": [key for key in own if key not in state and not key.endswith("num_batches_tracked")],
         "unexpected": [key for key in state if key not in own],

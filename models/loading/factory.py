@@ -43,13 +43,13 @@ def _call(factory: Callable[..., Any], classes: int) -> Any:
 
 def _adapt_head(model: "nn.Module", classes: int, head: Head, source: str) -> None:
     """Where a factory does not take the number of classes, it has its own: the outputs of its last layer."""
-    from paredown.models.loading.checkpoint import classifier, classifier_heads, output_count, resize_head
+    from paredown.models.loading.checkpoint import classifier_heads, classifier_name, output_count, resize_head
 
     name, last = next(reversed(classifier_heads(model).items()), ("", None))
     if last is None or output_count(last) == classes:
         return
     if head == "replace":
         resize_head(model, name, classes)
-    elif classifier(model, classes) is None:
+    elif classifier_name(model, classes) is None:
         text = f"{output_count(last)} classes at '{name}', the data has {classes}: a `fit` stage adapts it"
         raise InputError(f"model '{source}': {text}")

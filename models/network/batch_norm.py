@@ -100,7 +100,7 @@ def _after_norm(norm: nn.Module) -> nn.Module:
     return nn.Sequential(*inner) if inner else nn.Identity()
 
 
-def reestimate(module: nn.Module, batches: Iterable[Tensor]) -> None:
+def reestimate_statistics(module: nn.Module, batches: Iterable[Tensor]) -> None:
     """Replaces running statistics in place by plain averages over batches of the module's input, without dropout."""
     norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     momenta = [norm.momentum for norm in norms]

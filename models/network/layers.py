@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 
 from paredown.models.errors import InputError
 from paredown.models.network.nodes import (
-    fused_output,
+    fused_output_node,
     module_attribute,
     module_of,
     operator_name,
@@ -85,7 +85,7 @@ def _weighted(node: Node, module: nn.Module) -> Layer:
         op="conv" if isinstance(layer, nn.Conv2d) else "linear",
         inputs=(read.name,),
         value=node.name,
-        output=fused_output(node).name,
+        output=fused_output_node(node).name,
         channels_in=channels_in,
         channels_out=channels_out,
         kernel=kernel,
@@ -110,7 +110,7 @@ def _join(node: Node) -> Layer:
         op="add",
         inputs=tuple(source_node(arg).name for arg in node.args[:2]),
         value=node.name,
-        output=fused_output(node).name,
+        output=fused_output_node(node).name,
         channels_in=channels,
         channels_out=channels,
         kernel=1,

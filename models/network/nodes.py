@@ -22,7 +22,7 @@ def module_attribute(node: object) -> str:
     return str(node.target) if isinstance(node, Node) and node.op == "get_attr" else ""
 
 
-def fused_output(node: Node) -> Node:
+def fused_output_node(node: Node) -> Node:
     """The node itself, or the fused activation that is all that reads it."""
     users = list(node.users)
     return users[0] if len(users) == 1 and operator_name(users[0]) in FUSED else node

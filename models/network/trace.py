@@ -43,7 +43,7 @@ def analyse_network(module: nn.Module, shape: Shape) -> Network:
     Raises InputError where torch.export cannot trace the module, or where a layer is called more than once.
     """
     folded = fold_batch_norm(module, shape)
-    graph = functional(trace_module(folded, shape))
+    graph = functional_graph(trace_module(folded, shape))
     layers = read_layers(graph, folded)
     twice = [name for name, calls in Counter(layer.name for layer in layers).items() if calls > 1]
     if twice:
@@ -60,7 +60,7 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
         raise InputError(f"the model cannot be traced by torch.export at {shape}: {first_line(error)}") from error
 
 
-def functional(program: ExportedProgram) -> GraphModule:
+def functional_graph(program: ExportedProgram) -> GraphModule:
     """The traced graph without in-place operations, its values named as the ONNX exporter names them.
 
     The exporter numbers the values of each operator in order (`conv2d`, `conv2d_1`, ...) after it has made in-place

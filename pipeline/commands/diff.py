@@ -9,7 +9,7 @@ import click
 
 from paredown.models.errors import InputError
 
-ProgressLines = tuple[str, ...]
+DifferenceLines = tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -17,13 +17,13 @@ class LockDifference:
     """The second run as seen from the first, as lines: what became of the artifact, what that cost and gained, which
     sites changed by kind of change, and what else differs."""
 
-    summary: ProgressLines
-    gains: ProgressLines
-    sites: Mapping[str, ProgressLines]
-    recipe: ProgressLines
-    inputs: ProgressLines
-    decisions: ProgressLines
-    surroundings: ProgressLines
+    summary: DifferenceLines
+    gains: DifferenceLines
+    sites: Mapping[str, DifferenceLines]
+    recipe: DifferenceLines
+    inputs: DifferenceLines
+    decisions: DifferenceLines
+    surroundings: DifferenceLines
 
 
 @click.command("diff")
@@ -80,7 +80,7 @@ def diff_lines(explained: LockDifference, most: int = 12) -> Iterator[str]:
         yield from _listed(heading, getattr(explained, heading))
 
 
-def _listed(heading: str, lines: ProgressLines) -> Iterator[str]:
+def _listed(heading: str, lines: DifferenceLines) -> Iterator[str]:
     if lines:
         yield f"\n{heading}:"
         yield from (f"  {line}" for line in lines)

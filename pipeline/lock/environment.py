@@ -11,7 +11,7 @@ from paredown.pipeline.lock.recipe_inputs import recipe_record
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.run.keys import ProductKeys, code_digest, engines_named, nested_texts, version_of
 from paredown.stages import plugins
-from paredown.stages.plugins.installed import distributions
+from paredown.stages.plugins.installed import plugin_distributions
 from paredown.stages.runtimes.base import Runtime
 
 
@@ -41,7 +41,7 @@ def package_versions(recipe: Recipe) -> dict[str, str]:
     keys, engines = ProductKeys(recipe), {name for step in recipe.pipeline for name in engines_named(step)}
     versions |= keys.installed("runtimes", [recipe.target.runtime, *recipe.target.compare])
     versions |= keys.installed("engines", engines)
-    versions |= distributions(nested_texts(recipe_record(recipe).model_dump(mode="json")))
+    versions |= plugin_distributions(nested_texts(recipe_record(recipe).model_dump(mode="json")))
     return {name: on_one_line(str(value)) for name, value in _flat(versions)}
 
 

@@ -13,11 +13,11 @@ from paredown.pipeline.lock import drift
 from paredown.pipeline.lock.collect import collect_lock
 from paredown.pipeline.lock.environment import environment_now
 from paredown.pipeline.lock.lock import RUN_LOCK, Lock, LockedDecisions, lock_path, read_lock, save_lock
-from paredown.pipeline.lock.recipe_inputs import collect_inputs, data_now, files_of, recipe_record
+from paredown.pipeline.lock.recipe_inputs import collect_inputs, data_now, file_digests, recipe_record
 from paredown.pipeline.recipe.recipe import PipelineStep, Recipe, expand_front
 from paredown.pipeline.run.runner import LockOverrides
 from paredown.stages.profile import ProfileStage
-from paredown.stages.replay import Replay, Trace
+from paredown.stages.replay import Replay, UntimedProfile
 from paredown.stages.training.device import computes_on
 from paredown.stages.training.schedule import Schedule
 
@@ -73,7 +73,7 @@ def _locked(recipe: Recipe, file: Path, out: Path) -> LockedRun:
     if not file.exists():
         raise InputError(f"{file} does not exist; a run without --locked that ends with an artifact writes it")
     lock = read_lock(file)
-    other = [*drift.recipe_drift(lock, recipe_record(recipe)), *drift.file_drift(lock.inputs, files_of(recipe))]
+    other = [*drift.recipe_drift(lock, recipe_record(recipe)), *drift.file_drift(lock.inputs, file_digests(recipe))]
     if not other and data_now(recipe) != lock.inputs.data:
         other = drift.split_drift(lock.inputs, collect_inputs(recipe, out / ".cache"))
     if other:
@@ -110,11 +110,11 @@ def _steps(recipe: Recipe, lock: Lock) -> Iterator[PipelineStep]:
             yield _as_trained(step, lock.decisions.bf16)
 
 
-def _trace(stage: ProfileStage, lock: Lock) -> Trace:
+def _trace(stage: ProfileStage, lock: Lock) -> UntimedProfile:
     """With the recipe's own options: a lock says which transforms took part, not what they are."""
     named = stage.named_plugins()["transforms"]
     took_part = {name: named[name] for name in lock.decisions.transforms if name in named}
-    return Trace(transforms=took_part, images=stage.images)
+    return UntimedProfile(transforms=took_part, images=stage.images)
 
 
 def _as_trained(step: PipelineStep, bf16: Mapping[str, bool]) -> PipelineStep:

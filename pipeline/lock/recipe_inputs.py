@@ -36,7 +36,7 @@ def collect_inputs(recipe: Recipe, cache: Path) -> LockedInputs:
     data = open_data(recipe.data, recipe.root, cache, recipe.seed)
     splits = data.splits
     return LockedInputs(
-        **files_of(recipe),
+        **file_digests(recipe),
         data=data.fingerprint,
         splits={name: LockedSplit(count=len(split), sha256=split.digest()) for name, split in splits.items()},
         classes=tuple(map(on_one_line, data.classes)),
@@ -44,7 +44,7 @@ def collect_inputs(recipe: Recipe, cache: Path) -> LockedInputs:
     )
 
 
-def files_of(recipe: Recipe) -> dict[str, Any]:
+def file_digests(recipe: Recipe) -> dict[str, Any]:
     """`model`, `weights` and `files` of `LockedInputs`: what the recipe names beside its images."""
     spec, root = recipe.model, recipe.root
     held = spec.weights not in (None, "hub")

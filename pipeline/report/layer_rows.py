@@ -107,7 +107,7 @@ def plan_summary(rows: Sequence[LayerRow]) -> str:
     sentence = f"Of {len(layers)} layers, {narrowed} are narrower than in the original and {int8} compute in int8"
     sentence += f"; {sparse} {'has' if sparse == 1 else 'have'} zeros in their weights" if sparse else ""
     other = f"; {changed} other change{'' if changed == 1 else 's'}" if changed else ""
-    unknown = " Widths are told only where a site sets them." if any(row.width is None for row in layers) else ""
+    unknown = " Widths are known only where a site sets them." if any(row.width is None for row in layers) else ""
     return f"{sentence}{other}.{unknown}"
 
 

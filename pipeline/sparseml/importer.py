@@ -10,7 +10,7 @@ from paredown.models.errors import InputError
 from paredown.pipeline.recipe.first_recipe import FirstRecipeLines, write_recipe
 from paredown.pipeline.sparseml.layer_pins import EVERY, LayerPin
 from paredown.pipeline.sparseml.modifiers import SparsemlModifier, read_modifiers
-from paredown.pipeline.sparseml.precision import quantization
+from paredown.pipeline.sparseml.precision import imported_quantization
 from paredown.pipeline.sparseml.pruning import ImportedPruning, imported_pruning
 from paredown.pipeline.sparseml.recovery import ImportedTraining, imported_training
 
@@ -82,7 +82,7 @@ def recipe_contents(
     `held` is the sparsity that ConstantPruningModifiers keep.
     """
     pruned, notes = imported_pruning(modifiers, held)
-    precisions, more = quantization(modifiers)
+    precisions, more = imported_quantization(modifiers)
     trained = imported_training(modifiers)
     file = modifiers[0].document.file
     if pruned is None and not precisions:

@@ -8,7 +8,7 @@ from paredown.pipeline.sparseml.layer_pins import EVERY, LayerPin, expression_of
 from paredown.pipeline.sparseml.modifiers import SparsemlModifier
 
 
-def quantization(modifiers: Sequence[SparsemlModifier]) -> tuple[tuple[LayerPin, ...], list[str]]:
+def imported_quantization(modifiers: Sequence[SparsemlModifier]) -> tuple[tuple[LayerPin, ...], list[str]]:
     """Pins to int8 and fp32, none where the recipe does not quantize, and notes about what was left out."""
     pins, notes = list[LayerPin](), list[str]()
     for m in modifiers:

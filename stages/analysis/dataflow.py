@@ -11,15 +11,15 @@ from paredown.stages.analysis.plan_network import owner_of_layer, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.solvers.problem import Pick
 
-Gate = tuple[str, frozenset[str]]
+PassCondition = tuple[str, frozenset[str]]
 """A site, and the candidates any of which lets a value through."""
 
 
-Gates = frozenset[Gate]
+PassConditions = frozenset[PassCondition]
 
 
 @remembered_per_object
-def layer_borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], ...]:
+def layer_borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, PassConditions], ...]:
     """(producer, consumer, gates) of layers that exchange a value where all gates are open.
 
     The gates are blocks between the two that compute nothing there (an identity), not those that the layers need
@@ -29,7 +29,7 @@ def layer_borders(prepared: PreparedModel) -> tuple[tuple[Layer, Layer, Gates], 
 
 
 @remembered_per_object
-def layer_readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, Gates], ...]], ...]:
+def layer_readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[Layer, PassConditions], ...]], ...]:
     """Every layer once per value that it reads, with the (producer, gates) of which that value may come."""
     made = {layer.value: layer for layer in prepared.network.layers}
     return tuple(
@@ -39,17 +39,17 @@ def layer_readings(prepared: PreparedModel) -> tuple[tuple[Layer, tuple[tuple[La
     )
 
 
-def _without(gates: Gates, owner: Pick | None) -> Gates:
+def _without(gates: PassConditions, owner: Pick | None) -> PassConditions:
     """The gates but for the one of the producer's own block."""
     return frozenset(gate for gate in gates if owner is None or gate[0] != owner[0])
 
 
-def _read(prepared: PreparedModel, read: str, made: dict[str, Layer]) -> list[tuple[str, Gates]]:
+def _read(prepared: PreparedModel, read: str, made: dict[str, Layer]) -> list[tuple[str, PassConditions]]:
     """The layers' values behind a value that is read, directly or behind operations that are no layers."""
     nodes = {node.name: node for node in prepared.network.graph.graph.nodes}
     joins = {branch.join: branch for branch in prepared.branches}
-    sources: dict[tuple[str, Gates], None] = {}
-    waiting: list[tuple[Node, Gates]] = [(nodes[read], frozenset())]
+    sources: dict[tuple[str, PassConditions], None] = {}
+    waiting: list[tuple[Node, PassConditions]] = [(nodes[read], frozenset())]
     while waiting:
         node, gates = waiting.pop(0)
         if node.name in made:
@@ -61,7 +61,7 @@ def _read(prepared: PreparedModel, read: str, made: dict[str, Layer]) -> list[tu
     return list(sources)
 
 
-def _gates(branch: Branch) -> dict[str, Gate]:
+def _gates(branch: Branch) -> dict[str, PassCondition]:
     """Value to the candidates that hand it on: several that compute nothing hand on the same."""
     names = {value: frozenset(n for n, v in branch.values.items() if v == value) for value in branch.values.values()}
     return {value: (site_of(branch.block), candidates) for value, candidates in names.items()}

@@ -21,7 +21,7 @@ OWN = "own"
 """The kind of a block that the network itself has there."""
 
 
-Plugins = Mapping[str, Mapping[str, Any]]
+BlockOptions = Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class ReplacedSpan:
         """Where the replacement stands, and what it must make there."""
         return replace(self.first, shape_out=self.last.shape_out, closing=self.last.closing)
 
-    def candidates(self, plugins: Plugins, root: Path, original: nn.Module) -> dict[str, nn.Module]:
+    def candidates(self, plugins: BlockOptions, root: Path, original: nn.Module) -> dict[str, nn.Module]:
         """Fresh replacements. Two blocks need no identity, as leaving out each of them is that; but the first one
         itself may learn to do the work of both."""
         built = replacements_for(self.place, plugins, root)

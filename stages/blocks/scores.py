@@ -1,7 +1,6 @@
-"""Successive halving (Jamieson and Talwalkar, 2016): which candidates deserve more work.
+"""The work of a replacement, and which replacements survive: those that no other beats in error and work at once.
 
-Of replacements for a search under limits those survive that no other one beats in error and in work at once: the cheap
-ones must, although their error is larger. Of whole plans only the best one is left.
+Under limits the cheap ones must survive too, although their error is larger.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """`neural-compressor`: scales and fp32 layers as Intel's neural-compressor 3.x calibrates and tunes them.
 
 It takes our own trace for its `export`, so that values and layers have our names. Its scales become ranges that give
-them back to the last bit (`qdq.range_of`). It leaves some values open, such as residual additions, which this
+them back to the last bit (`range_of_scale`). It leaves some values open, such as residual additions, which this
 project's int8 layers need: these take the range that our own engine observes. Weights are rounded by our writer: as
 neural-compressor has it, symmetric and one scale a channel, but in the bits that the runtime computes exactly.
 """

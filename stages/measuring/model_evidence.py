@@ -12,7 +12,7 @@ from paredown.stages.products.evidence import MIB, AccuracyScores, Comparison, E
 from paredown.stages.runtimes.base import Load, Runtime, latency_ratio, summarize_latency
 
 
-def evidence_of(model: Path, state: State, scores: AccuracyScores, times: list[list[float]] | None) -> Evidence:
+def measure_evidence(model: Path, state: State, scores: AccuracyScores, times: list[list[float]] | None) -> Evidence:
     """Size (MiB), peak memory (MiB, measured now) and, where `times` (round, run) in ms are given, latency of a model
     file, beside its scores."""
     runtime = runtime_of(state)

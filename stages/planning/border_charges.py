@@ -7,7 +7,7 @@ and once per border. Whether it must depends on the picks of both sides, and on 
 from collections.abc import Iterator, Mapping, Sequence
 
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import Gates, layer_readings
+from paredown.stages.analysis.dataflow import PassConditions, layer_readings
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.plan_space import PlanSpace
@@ -15,7 +15,7 @@ from paredown.stages.planning.sites import combinations
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.solvers.problem import BorderCharge, Choice, Costs, Pick, Site, Term
 
-Source = tuple[Layer, Gates]
+Source = tuple[Layer, PassConditions]
 """A layer that may have made a value, and the blocks that must let it through to the reader."""
 
 
@@ -37,7 +37,7 @@ class BorderCharges:
 
     def _exclusive(self, sources: Sequence[Source]) -> bool:
         """Whether only one of the sources is there in any plan."""
-        behind: dict[Gates, list[Pick | None]] = {}
+        behind: dict[PassConditions, list[Pick | None]] = {}
         for producer, gates in sources:
             behind.setdefault(gates, []).append(owner_of_layer(self.space.prepared, producer))
         return all(len(picks) == 1 or _of_one_block(picks) for picks in behind.values())

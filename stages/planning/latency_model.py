@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import lsq_linear, nnls
 
 from paredown.models.network.layers import Layer
-from paredown.stages.analysis.dataflow import Gates
+from paredown.stages.analysis.dataflow import PassConditions
 from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.planning.footprint import LayerForms, layer_pixels
 from paredown.stages.products.cost_profile import CostProfile
@@ -112,7 +112,7 @@ def crossing_elements(consumer: Layer, form: LayerForm) -> float:
 
 
 def latency_terms(
-    profile: CostProfile, forms: LayerForms, borders: Iterable[tuple[Layer, Layer, Gates]]
+    profile: CostProfile, forms: LayerForms, borders: Iterable[tuple[Layer, Layer, PassConditions]]
 ) -> NDArray[np.float64]:
     """(terms,) The latency terms of a whole plan in ms, in the order of TERMS; `borders` are those of
     `dataflow.layer_borders`, of the plan's own network."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from paredown.models.errors import InputError
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import layer_borders, value_lifetimes
 from paredown.stages.analysis.plan_network import network_of_plan
@@ -17,7 +18,7 @@ from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning import footprint, latency_model
 from paredown.stages.planning.sites import sites_of, with_pins
-from paredown.stages.products.cost_profile import CostProfile, Shares
+from paredown.stages.products.cost_profile import CostProfile, ProfiledSites, Shares
 from paredown.stages.solvers.problem import Choice, Costs, Site
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.loading import profiled_transforms
@@ -116,3 +117,11 @@ class PlanSpace:
 def load_plan_space(state: State) -> PlanSpace:
     """The model that the stage `profile` prepared, with the transforms that it named."""
     return PlanSpace(load_prepared_model(state), profiled_transforms(state))
+
+
+def load_profile(state: State) -> CostProfile:
+    """The cost model that the stage `profile` fitted. Raises InputError where a lock left the profile untimed."""
+    profile = ProfiledSites.load(state.product("profile"))
+    if profile.costs is None:
+        raise InputError("the profile holds no times: it was made for the plan of a lock")
+    return profile.costs

@@ -6,8 +6,8 @@ from functools import cache
 import torch
 
 from paredown.stages.base import State
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.solvers.problem import Choice
 
 IMAGES = 32

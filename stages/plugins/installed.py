@@ -21,7 +21,7 @@ from paredown.stages.plugins.kinds import KINDS, Kind
 
 
 @dataclass(frozen=True)
-class Installed:
+class InstalledPlugin:
     """A plugin of an installed package: its name in a recipe, and where it is."""
 
     name: str
@@ -38,7 +38,7 @@ class Installed:
         return f"{self.module} of {self.distribution} {self.version}"
 
 
-def installed(kind: Kind) -> tuple[Installed, ...]:
+def installed_plugins(kind: Kind) -> tuple[InstalledPlugin, ...]:
     """All of one kind, sorted by name; two packages may have brought the same name."""
     return tuple(one for group, one in _installed(tuple(sys.path)) if group == kind)
 
@@ -46,21 +46,21 @@ def installed(kind: Kind) -> tuple[Installed, ...]:
 def installed_digests(names: Iterable[str]) -> dict[str, str]:
     """Of those names that installed packages bring, of whatever kind: the digest of all sources of the package."""
     wanted = {name.replace("-", "_") for name in names}
-    named = [one for kind in KINDS for one in installed(kind) if one.name in wanted]
+    named = [one for kind in KINDS for one in installed_plugins(kind) if one.name in wanted]
     return {one.module: package_digest(one.file, len(one.module.split("."))) for one in named if one.file}
 
 
-def distributions(names: Iterable[str]) -> dict[str, str]:
+def plugin_distributions(names: Iterable[str]) -> dict[str, str]:
     """Of the same names: the distributions that bring them, with their versions."""
     wanted = {name.replace("-", "_") for name in names}
-    return {one.distribution: one.version for kind in KINDS for one in installed(kind) if one.name in wanted}
+    return {one.distribution: one.version for kind in KINDS for one in installed_plugins(kind) if one.name in wanted}
 
 
 @cache
-def _installed(_path: tuple[str, ...]) -> tuple[tuple[Kind, Installed], ...]:
+def _installed(_path: tuple[str, ...]) -> tuple[tuple[Kind, InstalledPlugin], ...]:
     """Of all kinds; kept as long as `sys.path` is the same, as every look-up of a name asks for it."""
     found = [
-        (kind, Installed(entry.name.replace("-", "_"), entry.module, entry.dist.name, entry.dist.version))
+        (kind, InstalledPlugin(entry.name.replace("-", "_"), entry.module, entry.dist.name, entry.dist.version))
         for kind in KINDS
         for entry in entry_points(group=f"paredown.{kind}")
         if entry.dist is not None

@@ -28,7 +28,7 @@ def kind_in_singular(kind: Kind) -> str:
 
 
 @cache
-def fulfilling(kind: Kind, plugin: Any, name: str) -> type[Any]:
+def checked_plugin(kind: Kind, plugin: Any, name: str) -> type[Any]:
     """The class, which keeps the contract of its kind. Raises InputError, one line, with what it lacks.
 
     One that has the members but not the base class is given the base class behind its own, with a warning: so plugins

@@ -15,8 +15,8 @@ from paredown.models.errors import InputError, MissingError
 from paredown.models.files import is_file
 from paredown.models.loading.user_code import run_file
 from paredown.stages.plugins import declared
-from paredown.stages.plugins.installed import Installed, installed
-from paredown.stages.plugins.kinds import Kind, fulfilling, kind_in_singular, package_of_kind
+from paredown.stages.plugins.installed import InstalledPlugin, installed_plugins
+from paredown.stages.plugins.kinds import Kind, checked_plugin, kind_in_singular, package_of_kind
 from paredown.stages.runtimes.sidecars.environment import Sidecar
 from paredown.stages.runtimes.sidecars.registry import sidecar_of
 
@@ -41,7 +41,7 @@ def load_plugin(kind: Kind, name: str, root: Path = Path()) -> type[Any]:
     plugin = _module(kind, name, file).PLUGIN
     if not isinstance(plugin, type):
         raise InputError(f"{file}: PLUGIN must be a class, got {plugin!r}")
-    return fulfilling(kind, plugin, name)
+    return checked_plugin(kind, plugin, name)
 
 
 def make_plugin(kind: Kind, name: str, options: Mapping[str, Any], root: Path = Path()) -> Any:
@@ -78,7 +78,7 @@ def plugin_file(kind: Kind, name: str, root: Path = Path()) -> Path:
     own, stem = _own(kind), _stem(name)
     if stem in own:
         return own[stem]
-    for one in installed(kind):
+    for one in installed_plugins(kind):
         if one.name == stem and (wrong := _wrong(kind, one)):
             raise InputError(wrong)
     usable = _usable(kind)
@@ -124,7 +124,7 @@ def comes_with_paredown(kind: Kind, name: str) -> bool:
 
 def refused_plugins(kind: Kind) -> list[str]:
     """One line for every plugin of an installed package that cannot be used, such as one with a name of our own."""
-    return list(dict.fromkeys(wrong for one in installed(kind) if (wrong := _wrong(kind, one))))
+    return list(dict.fromkeys(wrong for one in installed_plugins(kind) if (wrong := _wrong(kind, one))))
 
 
 def allowed_choices(got: str, allowed: Iterable[str]) -> str:
@@ -150,16 +150,16 @@ def _own(kind: Kind) -> dict[str, Path]:
     return {file.stem: file for file in folder.glob("*.py") if declared.sets_plugin(file)}
 
 
-def _usable(kind: Kind) -> dict[str, Installed]:
+def _usable(kind: Kind) -> dict[str, InstalledPlugin]:
     """The same of installed packages, without those that cannot be used."""
-    return {one.name: one for one in installed(kind) if not _wrong(kind, one)}
+    return {one.name: one for one in installed_plugins(kind) if not _wrong(kind, one)}
 
 
-def _wrong(kind: Kind, one: Installed) -> str:
+def _wrong(kind: Kind, one: InstalledPlugin) -> str:
     """Why a plugin of an installed package cannot be used; empty where it can be."""
     if one.name in _own(kind):
         return f"the {kind_in_singular(kind)} {one.name} is paredown's own; {one} has the same name and is not used"
-    others = [other for other in installed(kind) if other.name == one.name]
+    others = [other for other in installed_plugins(kind) if other.name == one.name]
     if len(others) > 1:
         return (
             f"the {kind_in_singular(kind)} {one.name} is brought by {' and by '.join(map(str, others))}: uninstall one"
@@ -176,11 +176,11 @@ def _no_plugin(file: Path) -> str:
     return f"{file} is no plugin: it must end with 'PLUGIN = TheClass'"
 
 
-def _installed_as(kind: Kind, name: str) -> Installed | None:
+def _installed_as(kind: Kind, name: str) -> InstalledPlugin | None:
     return None if name.endswith(".py") or comes_with_paredown(kind, name) else _usable(kind).get(_stem(name))
 
 
-def _file(one: Installed) -> Path:
+def _file(one: InstalledPlugin) -> Path:
     if one.file is None:
         raise InputError(f"{one} has no such file")
     return one.file
@@ -195,7 +195,7 @@ def _module(kind: Kind, name: str, file: Path) -> Any:
             return importlib.import_module(one.module)
         except Exception as error:
             raise InputError(f"{one} cannot be imported: {type(error).__name__}: {error}") from error
-    for one in installed(kind):
+    for one in installed_plugins(kind):
         if one.name == _stem(name):
             _warn_once(_wrong(kind, one))
     return importlib.import_module(f"{package_of_kind(kind)}.{_stem(name)}")

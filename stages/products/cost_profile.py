@@ -36,7 +36,8 @@ class PlanSample:
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What was measured once: coefficients per layer and kernel (see `features` and `Form.kernel`), and the baseline.
+    """What was measured once: coefficients per layer and kernel (see `layer_features` and
+    `LayerForm.kernel`), and the baseline.
 
     Sparse layers have no kernel of their own where the runtime does not skip zeros: they take as long as dense ones.
 

@@ -34,7 +34,8 @@ class Runtime(ABC):
     """Runs ONNX files and measures them. Implementations are frozen and hold no sessions.
 
     `REQUIRES` maps importable module names to the extra (`pip install "paredown[extra]"`) that brings them. A runtime
-    whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `_sidecars.SIDECARS`.
+    whose packages need an interpreter of their own also says `SIDECAR: ClassVar[str]`, a name in `SIDECARS`
+    (`sidecars/registry.py`).
     """
 
     REQUIRES: ClassVar[Mapping[str, str]] = {}
@@ -79,8 +80,11 @@ class Runtime(ABC):
 
     @abstractmethod
     def supports(self, feature: str) -> bool:
-        """Whether a transform's result pays or runs here: `int8`, `narrow`, `resize`, `substitute`, and `sparse` where
-        zeros in weights save time; and whether files in a container can be opened: `gzip`."""
+        """Whether what transforms name as their `FEATURE` pays or runs here.
+
+        `int8`; `narrow`, fewer channels; `resize`, a smaller input; `substitute`, other blocks; `sparse` where zeros in
+        weights save time. And whether files in a container can be opened: `gzip`.
+        """
 
     @abstractmethod
     def machine(self) -> dict[str, str]:

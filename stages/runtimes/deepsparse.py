@@ -13,9 +13,9 @@ from onnx import ModelProto
 
 from paredown.models.compression.conv_integer import conv_integer
 from paredown.stages.runtimes.base import Images, Load, Runtime
-from paredown.stages.runtimes.sidecars import deepsparse_profile
 from paredown.stages.runtimes.sidecars.registry import SIDECARS
 from paredown.stages.runtimes.sidecars.worker import SidecarWorker
+from paredown.stages.runtimes.support import deepsparse_profile
 from paredown.stages.runtimes.support.in_process import logits, naming_the_file, onnx_input_shape
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.standalone import SessionError

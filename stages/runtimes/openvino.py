@@ -15,7 +15,7 @@ from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import openvino_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, check_onnx_file, logits, naming_the_file, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
-from paredown.stages.runtimes.support.ort_profile import ANCHORS, ExecutedNames, names_of
+from paredown.stages.runtimes.support.ort_profile import ANCHORS, FileNodes, names_of
 from paredown.stages.runtimes.support.timing import rounds_in_turns
 
 NAME = "openvino"
@@ -92,7 +92,7 @@ class OpenVino(ThisMachine, Runtime):
             compiled, _ = openvino_session.compile_file(model, 1)
             names = names_of(model)
         facts = [op.get_rt_info() for op in compiled.get_runtime_model().get_ordered_ops()]
-        return [(fact["primitiveType"].astype(str), file_name(fact, names)) for fact in facts]
+        return [(fact["primitiveType"].astype(str), node_name_in_file(fact, names)) for fact in facts]
 
 
 @contextmanager
@@ -105,7 +105,7 @@ def usable_model(model: Path) -> Iterator[None]:
 
 def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
     """What the file makes of `images`."""
-    made = openvino_session.request(compiled, images)
+    made = openvino_session.infer_request(compiled, images)
     made.infer()
     return np.array(made.get_output_tensor(0).data)
 
@@ -113,13 +113,15 @@ def first_output(compiled: Any, images: Images) -> NDArray[np.float32]:
 def warm_request(opened: tuple[Any, tuple[int, ...]], seed: Sequence[int]) -> Any:
     """A request for the same seeded normal images every time; it has run `WARM_UP` times."""
     compiled, shape = opened
-    made = openvino_session.request(compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32))
+    made = openvino_session.infer_request(
+        compiled, np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    )
     for _ in range(WARM_UP):
         made.infer()
     return made
 
 
-def block_times(model: Path, load: Load, runs: int, names: ExecutedNames) -> dict[str, float]:
+def block_times(model: Path, load: Load, runs: int, names: FileNodes) -> dict[str, float]:
     """Mean ms per node of the file over `runs` runs of a file that was just compiled."""
     opened = openvino_session.compile_file(model, load.threads, load.batch, profile=True)
     executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
@@ -129,14 +131,14 @@ def block_times(model: Path, load: Load, runs: int, names: ExecutedNames) -> dic
         made.infer()
     times: dict[str, float] = {}
     for node, mean in profile_means(made).items():
-        name = file_name(executed[node], names)
+        name = node_name_in_file(executed[node], names)
         times[name] = times.get(name, 0.0) + without_warm_up(before.get(node, mean), mean, runs) / 1e3
     return times
 
 
 def profile_means(made: Any) -> dict[str, int]:
     """Microseconds of every executed node: the mean over all runs so far, cut to whole ones."""
-    status = openvino_session.package().ProfilingInfo.Status.EXECUTED
+    status = openvino_session.import_openvino().ProfilingInfo.Status.EXECUTED
     return {i.node_name: i.real_time.microseconds for i in made.get_profiling_info() if i.status == status}
 
 
@@ -146,15 +148,15 @@ def without_warm_up(before: float, after: float, runs: int) -> float:
     return max(0.0, total / runs + 0.5)
 
 
-def file_name(executed: Mapping[str, Any], names: ExecutedNames) -> str:
+def node_name_in_file(executed: Mapping[str, Any], names: FileNodes) -> str:
     """The name in the file of an executed node (of the anchor of fused ones), or `+<op type>` of an inserted one."""
     originals = executed["originalLayersNames"].astype(str).split(",")
-    nodes = [node for name in originals if (node := file_node(name, names))]
+    nodes = [node for name in originals if (node := node_in_file(name, names))]
     anchors = [node for node in nodes if node.op_type in ANCHORS]
     return next((str(node.name) for node in [*anchors, *nodes]), f"+{executed['layerType'].astype(str)}")
 
 
-def file_node(original: str, names: ExecutedNames) -> Any:
+def node_in_file(original: str, names: FileNodes) -> Any:
     """The file's node; OpenVINO splits off the bias, and names the last node by the output of the file."""
     name = original.removesuffix("/WithoutBiases")
     return names.nodes.get(name) or names.producers.get(name)

@@ -20,11 +20,11 @@ from paredown.stages.solvers.problem import (
     Solution,
     first_plan,
     holds_limits,
+    largest_cost,
     limit_bounds,
     limit_excess,
     plan_cost,
     plan_loss,
-    reached_costs,
     validate_problem,
     with_limits,
 )
@@ -134,7 +134,7 @@ class Milp(Solver):
 def _rank(problem: Problem, plan: Plan) -> tuple[float, float]:
     """Loss, then how far the limits are used up."""
     costs = plan_cost(problem, plan)
-    return plan_loss(problem, plan), sum(reached_costs(costs, limit) / value for limit, value in problem.limits.items())
+    return plan_loss(problem, plan), sum(largest_cost(costs, limit) / value for limit, value in problem.limits.items())
 
 
 def _plan(linear: LinearProgram, answer: HighsAnswer) -> dict[str, str] | None:

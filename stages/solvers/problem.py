@@ -134,7 +134,7 @@ def limit_bounds(limit: str, budget: str) -> bool:
     return budget == limit or budget.startswith(f"{limit}@")
 
 
-def reached_costs(costs: Costs, limit: str) -> float:
+def largest_cost(costs: Costs, limit: str) -> float:
     """The largest cost that a limit bounds; 0 where there is none."""
     return max((value for budget, value in costs.items() if limit_bounds(limit, budget)), default=0.0)
 
@@ -167,7 +167,7 @@ def plan_loss(problem: Problem, choice: Mapping[str, str]) -> float:
 def limit_excess(problem: Problem, choice: Mapping[str, str]) -> dict[str, float]:
     """How far a plan is over each limit, relative to the limit; 0 where it holds."""
     costs = plan_cost(problem, choice)
-    return {limit: max(0.0, reached_costs(costs, limit) / value - 1) for limit, value in problem.limits.items()}
+    return {limit: max(0.0, largest_cost(costs, limit) / value - 1) for limit, value in problem.limits.items()}
 
 
 def holds_limits(problem: Problem, choice: Mapping[str, str]) -> bool:

@@ -12,7 +12,7 @@ import torch
 from paredown.stages.runtimes.support.machine import cpuinfo, processor_name
 
 
-def remembered(folder: Path, question: str, probe: Callable[[], bool]) -> bool:
+def remembered_answer(folder: Path, question: str, probe: Callable[[], bool]) -> bool:
     """What `probe` says to this question on this processor, with so many threads and this torch: it is called the first
     time, and its answer is kept as a file in `folder`."""
     whole = f"{processor_name()} {torch.get_num_threads()} {torch.__version__} {question}"

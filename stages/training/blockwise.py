@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from paredown.models.network.batch_norm import reestimate
+from paredown.models.network.batch_norm import reestimate_statistics
 from paredown.stages.training.device import training_device
 from paredown.stages.training.schedule import learning_rate_share
 
@@ -93,7 +93,7 @@ def train_replacement(module: nn.Module, features: BlockFeatures, steps: int, lr
             optimizer.zero_grad()
             error.backward()
             optimizer.step()
-    reestimate(module, (x for x, _ in features.batches()))
+    reestimate_statistics(module, (x for x, _ in features.batches()))
 
 
 def fit_last_layer(module: nn.Module, features: BlockFeatures) -> None:
@@ -109,7 +109,7 @@ def fit_last_layer(module: nn.Module, features: BlockFeatures) -> None:
     conv, norm = last
     rows = max(1, ROWS // (features.outputs.shape[2] * features.outputs.shape[3]))
     x, y = features.inputs[:rows], features.outputs[:rows]
-    reestimate(module, [x])
+    reestimate_statistics(module, [x])
     with torch.no_grad():
         read = _read_by(conv, module, x)
         # Never called, or something behind it changes the shape: nothing to solve for.
@@ -120,7 +120,7 @@ def fit_last_layer(module: nn.Module, features: BlockFeatures) -> None:
         weight, constant = _least_squares(conv, read, y - module(x))
         conv.weight.copy_(weight)
         _let_pass(norm, conv(read), constant)
-    reestimate(module, (x for x, _ in features.batches()))
+    reestimate_statistics(module, (x for x, _ in features.batches()))
 
 
 def _read_by(conv: nn.Conv2d, module: nn.Module, x: Tensor) -> Tensor | None:

@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from paredown.models.compression.sparsity_masks import reapply_masks
 from paredown.models.data.dataset import ImageData, Split
 from paredown.stages.products.training_curve import TrainingEpoch
-from paredown.stages.training.autocast import bf16_pays, remembered
+from paredown.stages.training.autocast import bf16_pays, remembered_answer
 from paredown.stages.training.device import computes_on, rank_and_size, training_device
 from paredown.stages.training.schedule import Schedule, learning_rate_share
 from paredown.stages.training.task import TrainingTask
@@ -40,7 +40,7 @@ def train_network(module: nn.Module, task: TrainingTask) -> list[TrainingEpoch]:
     return run.curve
 
 
-def accuracy(module: nn.Module, data: ImageData, split: Split, batch: int = 64) -> float:
+def module_accuracy(module: nn.Module, data: ImageData, split: Split, batch: int = 64) -> float:
     """Points (0 to 100) of a module on a split."""
     module.eval()
     device, right = next(module.parameters()).device, 0
@@ -74,7 +74,7 @@ class _TrainingRun:
         """Trains over all images once, and adds a point to the curve."""
         start = time.monotonic()
         loss = self._pass_over_images(epoch)
-        points = accuracy(self.average, self.task.data, self.task.data.validation)
+        points = module_accuracy(self.average, self.task.data, self.task.data.validation)
         seconds = time.monotonic() - start
         self._keep_if_best(epoch, points)
         on = computes_on()
@@ -128,7 +128,7 @@ class _TrainingRun:
             self.task.loss(probe, images, labels).backward()  # type: ignore[no-untyped-call]
 
         question = f"{self.task.phase} {tuple(images.shape)} {self.module}"
-        answer = self.rank == 0 and remembered(self.task.cache / "bf16", question, lambda: bf16_pays(step))
+        answer = self.rank == 0 and remembered_answer(self.task.cache / "bf16", question, lambda: bf16_pays(step))
         return self._of_first_rank(answer)
 
     def _of_first_rank(self, answer: bool) -> bool:

@@ -6,13 +6,11 @@ from typing import TypeVar
 
 import torch
 
-TrainingTask = TypeVar("TrainingTask")
+Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
-def side_by_side(
-    work: Callable[[TrainingTask], Result], tasks: Sequence[TrainingTask], workers: int
-) -> Iterator[Result]:
+def side_by_side(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) -> Iterator[Result]:
     """The tasks' results, in order; an error ends what has not started.
 
     Every task computes on one core, so what comes out does not depend on how many there are.

@@ -14,7 +14,7 @@ from paredown.models.compression.qdq import insert_qdq, quantized_values
 from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.data.dataset import ImageData
-from paredown.models.network.batch_norm import fold_batch_norm, reestimate
+from paredown.models.network.batch_norm import fold_batch_norm, reestimate_statistics
 from paredown.models.network.trace import Network, analyse_network
 from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.plan_network import network_of_plan
@@ -43,7 +43,7 @@ def planned_zeros(state: State) -> dict[str, Sparsity]:
     return sparse_layers(profiled_transforms(state), Plan.load(state.product("plan")).choice)
 
 
-def compressed(state: State, data: ImageData) -> nn.Module:
+def load_compressed(state: State, data: ImageData) -> nn.Module:
     """The student with the weights that `compress` left."""
     module = apply_plan(state, data)
     load_weights(module, state.product("compressed") / "weights.safetensors")
@@ -96,7 +96,7 @@ def planned_engine(state: State) -> Engine:
     return engine_of_transforms(profiled_transforms(state), state.root)
 
 
-def calibration(data: ImageData) -> list[Tensor]:
+def calibration_batches(data: ImageData) -> list[Tensor]:
     """The calibration images in batches of at most 32, (N, 3, H, W)."""
     return [torch.from_numpy(images) for images, _ in data.batches(data.calibration, 32)]
 
@@ -104,4 +104,4 @@ def calibration(data: ImageData) -> list[Tensor]:
 def reestimate_batch_norm(module: nn.Module, data: ImageData, batches: int, seed: int) -> None:
     """Replaces the batch norms' statistics by averages over the first `batches` batches of 32 training images."""
     few = itertools.islice(data.training_batches(32, 0, seed), batches)
-    reestimate(module, (images for images, _, _ in few))
+    reestimate_statistics(module, (images for images, _, _ in few))

@@ -32,6 +32,6 @@ class TrainingTask:
     masks: SparsityMasks = field(default_factory=SparsityMasks)
 
 
-def supervised(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def supervised_loss(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy with a little label smoothing."""
     return cross_entropy(module(images), labels, label_smoothing=0.05)

@@ -11,7 +11,7 @@ from paredown.models.network.layers import Layer
 from paredown.stages import plugins
 from paredown.stages.base import State
 from paredown.stages.engines.base import Engine
-from paredown.stages.products.cost_profile import CostProfile, ProfiledSites
+from paredown.stages.products.cost_profile import ProfiledSites
 from paredown.stages.solvers.problem import Choice, transform_and_place
 from paredown.stages.transforms.base import Transform
 
@@ -37,14 +37,6 @@ def load_transforms(named: Mapping[str, Mapping[str, Any]], root: Path) -> dict[
 def profiled_transforms(state: State) -> tuple[Transform, ...]:
     """The transforms that took part, in the order in which they are applied."""
     return tuple(load_transforms(ProfiledSites.load(state.product("profile")).transforms, state.root).values())
-
-
-def load_profile(state: State) -> CostProfile:
-    """The cost model that the stage `profile` fitted. Raises InputError where a lock left the profile untimed."""
-    profile = ProfiledSites.load(state.product("profile"))
-    if profile.costs is None:
-        raise InputError("the profile holds no times: it was made for the plan of a lock")
-    return profile.costs
 
 
 def needed_products(named: Sequence[str], root: Path) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""`insert_qdq`: int8 layer by layer, as QDQ in the artifact."""
+"""`quantize`: int8 layer by layer, as QDQ in the artifact."""
 
 from collections.abc import Mapping
 from dataclasses import replace

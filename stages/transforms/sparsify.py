@@ -11,7 +11,13 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from paredown.models.compression.sparsity import PATTERNS, Sparsity, among_live_channels, by_magnitude, parsed_n_of_m
+from paredown.models.compression.sparsity import (
+    PATTERNS,
+    Sparsity,
+    parsed_n_of_m,
+    prune_by_magnitude,
+    prune_live_channels,
+)
 from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer
@@ -168,7 +174,7 @@ class Sparsify(Transform):
         the reconstruction was made for the original's."""
         packed = prepared.pruned.get(layer, {}).get(str(sparsity))
         if self.method == "magnitude" or packed is None or not _untouched(prepared, layer, weight):
-            return among_live_channels(weight, lambda some: by_magnitude(some, sparsity))
+            return prune_live_channels(weight, lambda some: prune_by_magnitude(some, sparsity))
         return packed.dense()
 
     def pays(self, runtime: Runtime, container: str) -> bool:

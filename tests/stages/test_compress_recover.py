@@ -27,7 +27,7 @@ from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import LoweredStudent, compressed, reestimate_batch_norm
+from paredown.stages.training.student import LoweredStudent, load_compressed, reestimate_batch_norm
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)
@@ -54,7 +54,7 @@ def test_the_teacher_is_the_fitted_one_where_there_is_one(
 
 def test_the_compressed_module_has_the_plans_widths(finished: State) -> None:
     space, choice = load_plan_space(finished), Plan.load(finished.product("plan")).choice
-    module = compressed(finished, of(finished))
+    module = load_compressed(finished, of(finished))
     for layer in space.prepared.network.layers:
         if layer.op != "add":
             form = space.form_of(layer, choice)
@@ -82,7 +82,7 @@ def test_batch_norm_sees_the_new_activations(net: nn.Module, data: ImageData) ->
 def test_recovered_weights_are_folded_and_changed(finished: State) -> None:
     stored = load_file(finished.product("recovered") / "weights.safetensors")
     assert not any("running_mean" in name for name in stored)
-    folded = LoweredStudent.fold(compressed(finished, of(finished)), finished)
+    folded = LoweredStudent.fold(load_compressed(finished, of(finished)), finished)
     assert stored.keys() == folded.state_dict().keys()
     assert any(not torch.equal(stored[name], value) for name, value in folded.state_dict().items())
 
@@ -103,7 +103,7 @@ def test_the_artifact_has_the_plans_precisions(finished: State) -> None:
 
 
 def test_ranges_are_those_of_the_values_that_are_rounded(finished: State) -> None:
-    module = LoweredStudent.fold(compressed(finished, of(finished)), finished)
+    module = LoweredStudent.fold(load_compressed(finished, of(finished)), finished)
     load_weights(module, finished.product("recovered") / "weights.safetensors")
     lowered = LoweredStudent.of(module, finished)
     assert set(CalibratedRanges.load(finished.product("recovered")).ranges) == lowered.values() != set()

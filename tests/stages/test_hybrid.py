@@ -23,7 +23,7 @@ from paredown.stages.limits import Bound, Limits
 from paredown.stages.products.plan import Plan
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import compressed
+from paredown.stages.training.student import load_compressed
 from paredown.stages.transforms.loading import profiled_transforms
 from paredown.stages.transforms.narrow import Narrow
 
@@ -85,7 +85,7 @@ def test_layers_of_the_plan_are_those_of_the_artifact(hybrid: State) -> None:
 def test_the_students_block_starts_as_its_trained_replacement(hybrid: State) -> None:
     """What compress leaves is the library's module, narrowed, with batch norms estimated again."""
     data = hybrid.open_data()
-    student, prepared = compressed(hybrid, data), load_prepared_model(hybrid)
+    student, prepared = load_compressed(hybrid, data), load_prepared_model(hybrid)
     trained = prepared.replacements["block"][picked(hybrid)]
     before = {tuple(row.flatten().tolist()) for row in _last_conv(trained).weight}
     after = {tuple(row.flatten().tolist()) for row in _last_conv(student.get_submodule("block")).weight}
@@ -103,7 +103,7 @@ def test_the_student_is_told_where_the_block_ends(hybrid: State) -> None:
     plan, teacher = Plan.load(hybrid.product("plan")), load_teacher(hybrid, data)
     points = feature_points(load_prepared_model(hybrid), profiled_transforms(hybrid), plan.choice, teacher)
     assert set(points) == {"block"}
-    student = compressed(hybrid, data)
+    student = load_compressed(hybrid, data)
     seen: list[torch.Tensor] = []
     student.get_submodule("block").register_forward_hook(lambda *args: seen.append(args[2]))
     with torch.no_grad():

@@ -16,7 +16,7 @@ from paredown.pipeline.run.keys import ProductKeys
 from paredown.stages import plugins
 from paredown.stages.base import Stage, State
 from paredown.stages.plugins import installed
-from paredown.stages.plugins.installed import distributions, installed_digests
+from paredown.stages.plugins.installed import installed_digests, plugin_distributions
 
 SOLVER = '''"""Gives up at once."""
 
@@ -154,7 +154,7 @@ def test_its_sources_decide_products(install: Install) -> None:
     place = install()
     before = installed_digests(["idle", "milp"])
     assert list(before) == ["acme.solvers.idle"] and installed_digests(["milp"]) == {}
-    assert distributions(["idle"]) == {"acme": "1.2"}
+    assert plugin_distributions(["idle"]) == {"acme": "1.2"}
     key = ProductKeys(Recipe.model_construct(root=place)).key_of(STEP, {})
     (place / "shared.py").write_text('WORD = "busy"\n')
     assert installed_digests(["idle"]) == before, "what a process has imported stays as it is"

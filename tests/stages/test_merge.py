@@ -24,12 +24,12 @@ from paredown.stages.analysis.replacements import load_replacements
 from paredown.stages.analysis.teacher import load_teacher
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import random_choice, without_absent_sites
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.plugins import load_plugin
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan
@@ -41,8 +41,8 @@ from paredown.stages.solvers.random import RandomSearch
 from paredown.stages.training.blockwise import record_features, relative_error
 from paredown.stages.training.distillation import feature_points
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import compressed
-from paredown.stages.transforms.loading import load_profile, profiled_transforms
+from paredown.stages.training.student import load_compressed
+from paredown.stages.transforms.loading import profiled_transforms
 
 PAIR = '''
 
@@ -257,7 +257,7 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
         site: name for site, name in Plan.load(merged.product("plan")).choice.items() if site.startswith("substitute:")
     }
     prepared = load_prepared_model(merged)
-    student = compressed(merged, data)
+    student = load_compressed(merged, data)
     assert isinstance(student.get_submodule(f"again.instead.{ABSORBED}"), nn.Identity)
     one = network_of_plan(prepared, choice).network
     x = torch.randn(2, *one.shape, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ from paredown.models.errors import InputError, LimitError
 from paredown.stages.base import State
 from paredown.stages.limits import Target
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.products.cost_profile import PlanSample
@@ -21,7 +21,6 @@ from paredown.stages.products.product_files import read_notes
 from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Choice
-from paredown.stages.transforms.loading import load_profile
 
 Run = Callable[..., State]
 

@@ -9,7 +9,7 @@ import pytest
 from paredown.models.errors import InputError
 from paredown.stages.base import State
 from paredown.stages.products.plan import Plan
-from paredown.stages.replay import Replay, Trace, check_plan
+from paredown.stages.replay import Replay, UntimedProfile, check_plan
 from paredown.stages.solvers.problem import Candidate, Site
 
 BLOCK = Site("substitute:block", (Candidate("keep"), Candidate("wide")), ordered=False)
@@ -20,7 +20,7 @@ SITES = (BLOCK, INNER, OUTER)
 
 def replayed(planned: State, folder: Path) -> State:
     """A state in which the plan of the search is taken from a lock."""
-    trace = Trace(transforms={"narrow": {}, "quantize": {}}, images=32)
+    trace = UntimedProfile(transforms={"narrow": {}, "quantize": {}}, images=32)
     (folder / "profile").mkdir()
     trace.run(replace(planned, out=folder / "profile"))
     state = replace(planned, products={"baseline": planned.product("baseline"), "profile": folder / "profile"})

@@ -13,12 +13,11 @@ from paredown.models.errors import LimitError
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.plan import Plan
 from paredown.stages.search import Search
 from paredown.stages.solvers.problem import is_plan
-from paredown.stages.transforms.loading import load_profile
 
 TIGHT, LOOSE = 0.3, 0.8
 

@@ -9,10 +9,10 @@ import torch
 
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.loss_model import fit_loss_model
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import random_choice
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow

@@ -30,7 +30,7 @@ _SPECIAL = re.compile(
 
 
 @dataclass(frozen=True)
-class Most:
+class DetailLimits:
     """How much of the details is shown: rows of a table, checks, and further facts."""
 
     rows: int
@@ -39,13 +39,13 @@ class Most:
 
 
 STEPS = (
-    Most(10**6, 10**6, 10**6),
-    Most(15, 10**6, 30),
-    Most(0, 10**6, 10),
-    Most(0, 200, 10),
-    Most(0, 50, 5),
-    Most(0, 12, 3),
-    Most(0, 3, 1),
+    DetailLimits(10**6, 10**6, 10**6),
+    DetailLimits(15, 10**6, 30),
+    DetailLimits(0, 10**6, 10),
+    DetailLimits(0, 200, 10),
+    DetailLimits(0, 50, 5),
+    DetailLimits(0, 12, 3),
+    DetailLimits(0, 3, 1),
 )
 """What is left out first, until the text fits: rows of tables, then the tables and facts, then checks that pass."""
 
@@ -70,7 +70,7 @@ def escaped_markdown(text: str, longest: int = 1000) -> str:
     return _SPECIAL.sub(entity, printable(text, longest)).replace("&#64;", "&#64;&#8203;")
 
 
-def _blocks(outcome: GateOutcome, most: Most) -> Iterator[str]:
+def _blocks(outcome: GateOutcome, most: DetailLimits) -> Iterator[str]:
     yield f"### Gate: {outcome.verdict}"
     yield escaped_markdown(headline(outcome).partition(": ")[2])
     shown = _chosen(outcome.checks, most.checks)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from paredown.models.errors import InputError, MachineError, MissingError
-from paredown.stages.runtimes.sidecars.worker import environment
+from paredown.stages.runtimes.sidecars.worker import clean_environment
 
 STAMP = "sidecar.json"
 
@@ -93,7 +93,7 @@ class Sidecar:
                 got = f"is Python {version}" if version else "does not run as a Python that has venv and ensurepip"
                 raise InputError(f"{wanted} {got}; {self.name} needs one of {', '.join(self.pythons)}")
             return wanted
-        for path in candidates(self.pythons):
+        for path in python_candidates(self.pythons):
             if version_of(path) in self.pythons:
                 return path
         looked = ", ".join(self.pythons)
@@ -104,13 +104,13 @@ class Sidecar:
         self.check()
         base = self.interpreter(wanted)
         sidecars_folder().mkdir(parents=True, exist_ok=True)
-        with half_made(self.name) as folder:
+        with scratch_folder(self.name) as folder:
             with install_log_of(self.name) as log:
                 run_installer([str(base), "-m", "venv", str(folder)], log)
                 pip = [str(interpreter_in(folder)), "-I", "-m", "pip", "--disable-pip-version-check"]
                 run_installer([*pip, "install", "--prefer-binary", *self.requirements], log)
                 frozen = subprocess.run(
-                    [*pip, "freeze"], capture_output=True, text=True, check=False, env=environment()
+                    [*pip, "freeze"], capture_output=True, text=True, check=False, env=clean_environment()
                 )
             if frozen.returncode:
                 raise MachineError(f"pip freeze ended with {frozen.returncode}: {frozen.stderr.strip()[-200:]}")
@@ -141,7 +141,7 @@ def interpreter_in(folder: Path) -> Path:
     return folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
-def candidates(pythons: Sequence[str]) -> Iterator[Path]:
+def python_candidates(pythons: Sequence[str]) -> Iterator[Path]:
     """This interpreter, then every file on the PATH that is named after a version, the first version first."""
     yield Path(sys.executable)
     for version in pythons:
@@ -161,7 +161,7 @@ def version_of(python: Path) -> str:
 
 
 @contextmanager
-def half_made(name: str) -> Iterator[Path]:
+def scratch_folder(name: str) -> Iterator[Path]:
     """A folder to make a sidecar in, which is removed unless it was renamed."""
     folder = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=sidecars_folder()))
     try:
@@ -180,7 +180,7 @@ def install_log_of(name: str) -> Iterator[IO[str]]:
 
 def run_installer(command: Sequence[str], log: IO[str]) -> None:
     """Runs an installing command. Raises MachineError with the last line of its output and the log's name."""
-    done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment(), check=False)
+    done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=clean_environment(), check=False)
     if done.returncode:
         log.flush()
         lines = [line.strip() for line in Path(log.name).read_text().splitlines() if line.strip()]

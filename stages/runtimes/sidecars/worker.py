@@ -41,7 +41,7 @@ class RunningProcess:
 class SidecarWorker:
     """The verbs of `script`, run by the interpreter `python` of the sidecar `name` in a process of their own.
 
-    It starts with the first request and ends with the block: `with Worker(...) as worker: worker.ask("ping")`.
+    It starts with the first request and ends with the block: `with SidecarWorker(...) as worker: worker.ask("ping")`.
     """
 
     def __init__(self, name: str, python: Path, script: Path, deadline: float = DEADLINE) -> None:
@@ -101,7 +101,7 @@ class SidecarWorker:
                     stdout=subprocess.PIPE,
                     stderr=errors,
                     text=True,
-                    env=environment(),
+                    env=clean_environment(),
                     start_new_session=True,  # Ctrl-C is for the parent, which ends the process
                 )
             except OSError as error:
@@ -127,7 +127,7 @@ class SidecarWorker:
         running = self._started()
         code = running.process.wait()
         running.errors.seek(0)
-        words = last_words(running.errors.read().decode(errors="replace"))
+        words = error_line(running.errors.read().decode(errors="replace"))
         self.close()
         raise DiedError(f"{how_it_died(code)}{': ' if words else ''}{words}")
 
@@ -150,7 +150,7 @@ def killed_after(process: subprocess.Popen[str], seconds: float) -> Iterator[thr
         timer.cancel()
 
 
-def environment() -> dict[str, str]:
+def clean_environment() -> dict[str, str]:
     """This process's environment without what would lead another interpreter to this one's packages."""
     kept = {name: value for name, value in os.environ.items() if name not in DROPPED}
     return {**kept, "NM_DISABLE_ANALYTICS": "1"}
@@ -161,7 +161,7 @@ def how_it_died(code: int) -> str:
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
-def last_words(text: str) -> str:
+def error_line(text: str) -> str:
     """The line of stderr that says most: the last one about an error, else the last one."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith("Assertion") or "Error" in line]

@@ -21,7 +21,7 @@ PROPERTIES = {
 """What a file is compiled with; none of it keeps a model cache."""
 
 
-def package() -> Any:
+def import_openvino() -> Any:
     """The package openvino without its telemetry.
 
     Importing it writes an identifier into the home folder and reports the import to a server, unasked, where
@@ -39,10 +39,10 @@ def compile_file(
     The file must be sound ONNX: some that are not end the whole process here. Raises SessionError where OpenVINO
     refuses it.
     """
-    core = package().Core()
+    core = import_openvino().Core()
     options = {**PROPERTIES, "INFERENCE_NUM_THREADS": threads, "PERF_COUNT": profile}
     try:
-        graph = core.read_model(standalone.content(model))
+        graph = core.read_model(standalone.model_source(model))
         shape = standalone.input_shape([described(one) for one in graph.inputs], batch)
         graph.reshape(shape)
         return core.compile_model(graph, "CPU", options), shape
@@ -63,10 +63,10 @@ def one_line(error: Exception) -> str:
     return lines[-1] if lines else type(error).__name__
 
 
-def request(compiled: Any, images: Any) -> Any:
+def infer_request(compiled: Any, images: Any) -> Any:
     """A request that infers `images`, which are not copied; they must have the shape that the file takes."""
     made = compiled.create_infer_request()
-    made.set_input_tensor(package().Tensor(images, shared_memory=True))
+    made.set_input_tensor(import_openvino().Tensor(images, shared_memory=True))
     return made
 
 
@@ -75,7 +75,7 @@ def prepare(model: Path, threads: int, batch: int) -> Callable[[], object]:
     import numpy as np
 
     compiled, shape = compile_file(model, threads, batch)
-    made = request(compiled, np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
+    made = infer_request(compiled, np.random.default_rng(0).standard_normal(shape, dtype=np.float32))
     return lambda: made.infer()
 
 

@@ -25,19 +25,19 @@ ABSORBED = frozenset(
 
 
 @dataclass(frozen=True)
-class ExecutedNames:
+class FileNodes:
     """The file's nodes: `nodes` by name, `producers` by the value that they give."""
 
     nodes: Mapping[str, Any]
     producers: Mapping[str, Any]
 
 
-def names_of(model: Path) -> ExecutedNames:
+def names_of(model: Path) -> FileNodes:
     """The names in an ONNX file."""
     from paredown.models.onnx.edit import load_onnx
 
     graph = load_onnx(model).graph
-    return ExecutedNames(
+    return FileNodes(
         {node.name: node for node in graph.node if node.name},
         {value: node for node in graph.node for value in node.output},
     )
@@ -47,7 +47,7 @@ def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str
     """Microseconds of every kernel call in order, by the name in the file, `+<op type>` or `+<op type>@<name>`."""
     names = names_of(model)
     calls = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)]
-    executed = [file_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
+    executed = [node_name_in_file(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
     durations: dict[str, list[int]] = defaultdict(list)
     for before, name, after, call in zip(["", *executed], executed, [*executed[1:], ""], calls, strict=False):
         durations[_needed(before, name, after)].append(call["dur"])
@@ -61,7 +61,7 @@ def _needed(before: str, name: str, after: str) -> str:
     return f"{name}@{cause}" if cause and not cause.startswith("+") else name
 
 
-def file_name(executed: str, op: str, names: ExecutedNames) -> str:
+def node_name_in_file(executed: str, op: str, names: FileNodes) -> str:
     """The name in the file of an executed node, or `+<op>` where onnxruntime inserted it."""
     name, shorter = "", executed
     while name != shorter:

@@ -36,7 +36,7 @@ def open_session(model: Path, threads: int, profile: Path | None = None, optimis
     try:
         # The fallback is the same provider once more, and prints to stdout.
         return ort.InferenceSession(
-            standalone.content(model), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            standalone.model_source(model), options, providers=["CPUExecutionProvider"], enable_fallback=0
         )
     except SessionError:
         raise

@@ -43,7 +43,7 @@ def input_shape(inputs: Sequence[Input], batch: int | None = None) -> tuple[int,
     return (size, *rest)
 
 
-def content(model: Path) -> bytes | str:
+def model_source(model: Path) -> bytes | str:
     """What runtimes are given: the path, or the bytes of a file in a container."""
     try:
         return unpacked_bytes(model) if model.suffix == ".gz" else str(model)

@@ -9,8 +9,8 @@ from torch import nn
 from paredown.models.compression.channel_compensation import compensated_weight, second_moments
 from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.prepared_model import PreparedModel
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.transforms.narrow import Narrow
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from paredown.models.compression.sparse_reconstruction import one_shot_pruner
-from paredown.models.compression.sparsity import Sparsity, by_magnitude, magnitude_mask, weight_as_rows
+from paredown.models.compression.sparsity import Sparsity, magnitude_mask, prune_by_magnitude, weight_as_rows
 
 EVERY = ("unstructured@0.5", "unstructured@0.9", "block4@0.5", "block4@0.8", "2:4", "1:4")
 
@@ -40,7 +40,7 @@ def test_groups_of_any_size_are_solved_for() -> None:
 def test_without_correlations_there_is_nothing_to_take_over(name: str) -> None:
     weight, sparsity = weight_of(16, 8, 3, 3), Sparsity.parse(name)
     pruned = one_shot_pruner(torch.eye(72), 10**6)(weight, sparsity)
-    torch.testing.assert_close(pruned, by_magnitude(weight, sparsity))
+    torch.testing.assert_close(pruned, prune_by_magnitude(weight, sparsity))
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -54,7 +54,7 @@ def test_what_stays_takes_over_what_goes(name: str, shape: tuple[int, ...]) -> N
     assert set(kept.reshape(-1, sparsity.group).sum(1).tolist()) <= (
         {int(sparsity.pattern[0])} if ":" in sparsity.pattern else {0, sparsity.group}
     )
-    assert error(pruned, weight, moment) < 0.7 * error(by_magnitude(weight, sparsity), weight, moment)
+    assert error(pruned, weight, moment) < 0.7 * error(prune_by_magnitude(weight, sparsity), weight, moment)
 
 
 def test_one_weight_that_goes_is_taken_over_as_in_the_closed_form() -> None:

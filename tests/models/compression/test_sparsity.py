@@ -8,8 +8,8 @@ from torch import Tensor
 
 from paredown.models.compression.sparsity import (
     Sparsity,
-    among_live_channels,
-    by_magnitude,
+    prune_by_magnitude,
+    prune_live_channels,
     weight_as_rows,
     weight_from_rows,
 )
@@ -47,7 +47,7 @@ def test_rows_have_input_channels_innermost() -> None:
 @given(st.sampled_from(EVERY), st.integers(1, 5), st.sampled_from([4, 8, 20]), st.sampled_from([(), (1, 1), (3, 3)]))
 def test_zeros_have_the_pattern_and_the_share(name: str, out: int, channels: int, kernel: tuple[int, ...]) -> None:
     sparsity, weight = Sparsity.parse(name), weight_of(out, channels, *kernel)
-    pruned = by_magnitude(weight, sparsity)
+    pruned = prune_by_magnitude(weight, sparsity)
     kept = weight_as_rows(pruned) != 0
     assert torch.equal(pruned[pruned != 0], weight[pruned != 0])
     in_groups = kept.reshape(-1, sparsity.group).sum(1)
@@ -67,15 +67,15 @@ def test_channels_that_are_gone_do_not_count() -> None:
     narrowed[::2], narrowed[:, 1::2] = 0, 0
     for name in ("unstructured@0.5", "block4@0.5"):
         sparsity = Sparsity.parse(name)
-        pruned = among_live_channels(narrowed, lambda some, sparsity=sparsity: by_magnitude(some, sparsity))
-        assert torch.equal(pruned[1::2][:, ::2], by_magnitude(weight[1::2][:, ::2], sparsity))
+        pruned = prune_live_channels(narrowed, lambda some, sparsity=sparsity: prune_by_magnitude(some, sparsity))
+        assert torch.equal(pruned[1::2][:, ::2], prune_by_magnitude(weight[1::2][:, ::2], sparsity))
         assert not pruned[::2].any() and not pruned[:, 1::2].any()
 
 
 def test_something_is_always_left() -> None:
-    assert int((by_magnitude(weight_of(2, 8), Sparsity.parse("block4@0.95")) != 0).sum()) == 4
+    assert int((prune_by_magnitude(weight_of(2, 8), Sparsity.parse("block4@0.95")) != 0).sum()) == 4
 
 
 def test_a_weight_that_the_pattern_does_not_fit_stays() -> None:
     weight = weight_of(8, 3, 3, 3)
-    assert torch.equal(by_magnitude(weight, Sparsity.parse("block4@0.5")), weight)
+    assert torch.equal(prune_by_magnitude(weight, Sparsity.parse("block4@0.5")), weight)

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.sparsity import Sparsity, by_magnitude
+from paredown.models.compression.sparsity import Sparsity, prune_by_magnitude
 from paredown.models.compression.sparsity_masks import SparsityMasks
 from paredown.models.data.dataset import ImageData
 from paredown.models.progress import silent_progress
 from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.task import TrainingTask, supervised
+from paredown.stages.training.task import TrainingTask, supervised_loss
 
 BLOCKS, HALF = Sparsity("block4", 0.75), Sparsity("2:4", 0.5)
 LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}
@@ -22,7 +22,7 @@ LAYERS = {"block.conv1": BLOCKS, "pointwise.0": HALF}
 
 def task_of(data: ImageData, folder: Path, masks: SparsityMasks, epochs: int = 3) -> TrainingTask:
     schedule = Schedule(epochs=epochs, lr=0.01, ema=0.5)
-    return TrainingTask("distil", data, schedule, supervised, folder, folder / "cache", 0, silent_progress, masks)
+    return TrainingTask("distil", data, schedule, supervised_loss, folder, folder / "cache", 0, silent_progress, masks)
 
 
 def zeros(module: nn.Module, layer: str) -> torch.Tensor:
@@ -32,7 +32,7 @@ def zeros(module: nn.Module, layer: str) -> torch.Tensor:
 def pruned(net: nn.Module) -> nn.Module:
     for layer, sparsity in LAYERS.items():
         weight = net.get_parameter(f"{layer}.weight")
-        weight.data = by_magnitude(weight.data, sparsity)
+        weight.data = prune_by_magnitude(weight.data, sparsity)
     return net
 
 

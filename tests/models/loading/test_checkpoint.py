@@ -7,7 +7,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
-from paredown.models.loading.checkpoint import classifier, fit_state, read_state
+from paredown.models.loading.checkpoint import classifier_name, fit_state, read_state
 
 
 def _net(classes: int = 4) -> nn.Sequential:
@@ -102,6 +102,6 @@ def test_an_old_checkpoint_without_batch_counters_fits() -> None:
 
 def test_the_classifier_is_the_last_fitting_linear_or_else_1x1_convolution() -> None:
     squeeze, head = nn.Conv2d(8, 4, 1), nn.Linear(8, 4)
-    assert classifier(nn.Sequential(nn.Linear(3, 4), head, squeeze), 4) == "1"
-    assert classifier(nn.Sequential(squeeze, nn.Conv2d(8, 4, 3), nn.Linear(8, 5)), 4) == "0"
-    assert classifier(nn.Sequential(squeeze, head), 9) is None
+    assert classifier_name(nn.Sequential(nn.Linear(3, 4), head, squeeze), 4) == "1"
+    assert classifier_name(nn.Sequential(squeeze, nn.Conv2d(8, 4, 3), nn.Linear(8, 5)), 4) == "0"
+    assert classifier_name(nn.Sequential(squeeze, head), 9) is None

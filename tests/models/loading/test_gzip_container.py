@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 
 from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
-from paredown.models.compression.sparsity import Sparsity, by_magnitude
+from paredown.models.compression.sparsity import Sparsity, prune_by_magnitude
 from paredown.models.errors import InputError
 from paredown.models.onnx.edit import copy_of_model, load_onnx, save_onnx, set_weight, zero_shares
 from paredown.stages import plugins
@@ -81,7 +81,7 @@ def test_a_runtime_that_cannot_open_it_is_refused(tmp_path: Path) -> None:
 def test_zeros_are_counted_in_the_file(prepared: PreparedModel) -> None:
     model, name = copy_of_model(prepared.model), "block.conv1"
     weight = prepared.network.module.get_parameter(f"{name}.weight").detach()
-    pruned = by_magnitude(weight, Sparsity("block4", 0.75))
+    pruned = prune_by_magnitude(weight, Sparsity("block4", 0.75))
     set_weight(model, f"{name}.weight", pruned.numpy())
     assert zero_shares(model)[name] == pytest.approx(0.75, abs=0.01)
     assert zero_shares(model)["block.conv2"] == 0

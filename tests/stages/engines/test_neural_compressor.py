@@ -26,7 +26,7 @@ from paredown.stages.engines.neural_compressor import NeuralCompressor
 from paredown.stages.export import Export
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import calibration
+from paredown.stages.training.student import calibration_batches
 
 LACK = plugins.missing_requirement("engines", "neural-compressor")
 pytestmark = pytest.mark.skipif(LACK is not None, reason=str(LACK))
@@ -144,7 +144,7 @@ def test_the_artifacts_scales_are_those_of_the_student(refusing: State, run: Cal
     data = state.open_data()
     found = written(onnx.load(state.product("exported") / "model.onnx"))
     student = Export()._trained(state, data).network
-    theirs = neural_compressor._calibrated(student, calibration(data), ()).items()
+    theirs = neural_compressor._calibrated(student, calibration_batches(data), ()).items()
     expected = {value: activation_scale(bounds) for value, bounds in theirs if value in found}
     assert len(expected) >= 2
     assert {value: found[value] for value in expected} == expected

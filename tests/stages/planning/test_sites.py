@@ -15,7 +15,7 @@ from paredown.stages.base import State
 from paredown.stages.engines.base import TunedQuantization
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
+from paredown.stages.planning.plan_space import PlanSpace, load_plan_space, load_profile
 from paredown.stages.planning.search_loop import SearchLoop
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.losses import ExpectedLosses
@@ -23,7 +23,6 @@ from paredown.stages.search import Search
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import is_plan, plan_cost, validate_problem
 from paredown.stages.transforms.layer_patterns import matched_layers
-from paredown.stages.transforms.loading import load_profile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 

@@ -32,8 +32,8 @@ from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.deepsparse import DeepSparse
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
-from paredown.stages.runtimes.sidecars import deepsparse_profile
 from paredown.stages.runtimes.sidecars.worker import SidecarWorker
+from paredown.stages.runtimes.support import deepsparse_profile
 from paredown.stages.transforms.quantize import Quantize
 
 LACK = plugins.missing_requirement("runtimes", "deepsparse")

@@ -24,11 +24,11 @@ from paredown.stages.solvers.problem import (
     Site,
     holds_limits,
     is_plan,
+    largest_cost,
     limit_excess,
     owners_first,
     plan_cost,
     plan_loss,
-    reached_costs,
     site_exists,
     with_limits,
 )
@@ -116,7 +116,7 @@ def random_problem(seed: int) -> Problem:
     fixed = dict.fromkeys(("latency", "memory@0", "memory@1", "size"), 2.0)
     problem = Problem(shuffled, factors, fixed=fixed, charges=charges)
     costs = [plan_cost(problem, plan) for plan in every_plan(problem)]
-    limits = {name: float(np.quantile([reached_costs(c, name) for c in costs], rng.uniform(0, 0.6))) for name in LIMITS}
+    limits = {name: float(np.quantile([largest_cost(c, name) for c in costs], rng.uniform(0, 0.6))) for name in LIMITS}
     tight = rng.choice([1.0, 0.999, 0.5], p=[0.6, 0.2, 0.2])
     return with_limits(problem, {name: max(value * tight, 0.05) for name, value in limits.items()})
 
@@ -179,9 +179,7 @@ def test_the_nearest_plan_and_the_proofs_agree_with_brute_force(start: int) -> N
         assert worst(problem, answer.choice) <= min(worst(problem, plan) for plan in plans) * 1.001 + TOLERANCE
         assert set(answer.least) == {name for name, value in over.items() if value > TOLERANCE}
         for name, least in answer.least.items():
-            assert least == pytest.approx(
-                min(reached_costs(plan_cost(problem, plan), name) for plan in plans), rel=1e-5
-            )
+            assert least == pytest.approx(min(largest_cost(plan_cost(problem, plan), name) for plan in plans), rel=1e-5)
         no_worse = [p for p in plans if all(limit_excess(problem, p)[name] <= over[name] for name in over)]
         assert answer.loss <= min(plan_loss(problem, plan) for plan in no_worse) + 1e-4
 

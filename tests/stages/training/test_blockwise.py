@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.network.batch_norm import reestimate
+from paredown.models.network.batch_norm import reestimate_statistics
 from paredown.models.network.blocks import Place
 from paredown.stages.blocks.base import ResidualBlock, conv_unit
 from paredown.stages.training.blockwise import (
@@ -29,7 +29,7 @@ def images(tools: Any, count: int = 8) -> list[torch.Tensor]:
 def features(target: nn.Module, count: int = 48) -> BlockFeatures:
     """Of a block with batch norms that have seen such inputs."""
     x = torch.randn(count, *PLACE.shape_in, generator=torch.Generator().manual_seed(1))
-    reestimate(target, [x])
+    reestimate_statistics(target, [x])
     with torch.no_grad():
         return BlockFeatures(x, target(x))
 

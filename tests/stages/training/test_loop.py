@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from paredown.models.data.dataset import ImageData
-from paredown.stages.training.autocast import remembered
-from paredown.stages.training.loop import accuracy, train_network
+from paredown.stages.training.autocast import remembered_answer
+from paredown.stages.training.loop import module_accuracy, train_network
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.task import TrainingTask, supervised
+from paredown.stages.training.task import TrainingTask, supervised_loss
 
 
 class StoppedError(Exception):
@@ -40,7 +40,7 @@ def small() -> nn.Module:
 def task(data: ImageData, tmp_path: Path) -> TrainingTask:
     flipped = replace(data, augment="flip")
     return TrainingTask(
-        "phase", flipped, Schedule(epochs=3, lr=0.01), supervised, tmp_path, tmp_path / "cache", 0, lambda *_: None
+        "phase", flipped, Schedule(epochs=3, lr=0.01), supervised_loss, tmp_path, tmp_path / "cache", 0, lambda *_: None
     )
 
 
@@ -62,10 +62,10 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 def test_it_learns(task: TrainingTask) -> None:
     module = small()
-    before = accuracy(module, task.data, task.data.validation)
+    before = module_accuracy(module, task.data, task.data.validation)
     curve = train_network(module, replace(task, schedule=Schedule(epochs=12, lr=0.02, ema=0.8)))
     assert curve[-1].loss < curve[0].loss
-    after = accuracy(module, task.data, task.data.validation)
+    after = module_accuracy(module, task.data, task.data.validation)
     assert after > before
     assert after > 60
     assert not module.training
@@ -95,7 +95,7 @@ def test_the_module_ends_as_the_average_of_its_best_epoch(task: TrainingTask) ->
     module = small()
     curve = train_network(module, task)
     best = max(entry.accuracy for entry in curve)
-    assert accuracy(module, task.data, task.data.validation) == best
+    assert module_accuracy(module, task.data, task.data.validation) == best
     assert curve == train_network(small(), task)
 
 
@@ -148,15 +148,15 @@ def test_a_split_smaller_than_a_batch_is_trained_on(task: TrainingTask) -> None:
 def test_a_clock_is_asked_once(tmp_path: Path) -> None:
     """Else the same run, again on a busier machine, would end in other weights."""
     answers = iter([True, False, False])
-    assert remembered(tmp_path, "this step", lambda: next(answers))
-    assert remembered(tmp_path, "this step", lambda: next(answers))
-    assert not remembered(tmp_path, "another step", lambda: next(answers))
-    assert not remembered(tmp_path / "other", "this step", lambda: next(answers))
+    assert remembered_answer(tmp_path, "this step", lambda: next(answers))
+    assert remembered_answer(tmp_path, "this step", lambda: next(answers))
+    assert not remembered_answer(tmp_path, "another step", lambda: next(answers))
+    assert not remembered_answer(tmp_path / "other", "this step", lambda: next(answers))
 
 
 def test_asking_the_clock_draws_no_random_numbers(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    remembered(tmp_path, "a step", lambda: bool(torch.rand(1) < 2))
+    remembered_answer(tmp_path, "a step", lambda: bool(torch.rand(1) < 2))
     drawn = torch.rand(3)
     torch.manual_seed(0)
     assert torch.equal(drawn, torch.rand(3))

@@ -17,9 +17,9 @@ from paredown.models.onnx.edit import constant_arrays, save_onnx, value_shapes
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.judge import TeacherComparison
 from paredown.stages.planning.layer_times import owning_layer
 from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.solvers.problem import Choice

@@ -20,12 +20,13 @@ from paredown.stages.base import State
 from paredown.stages.export import check_zeros
 from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.measuring.model_files import stored_model
+from paredown.stages.planning.plan_space import load_profile
 from paredown.stages.products.plan import Plan, PlannedLayer
 from paredown.stages.products.product_files import read_notes
 from paredown.stages.recover import Recover
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.transforms.loading import load_profile, profiled_transforms
+from paredown.stages.transforms.loading import profiled_transforms
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.sparsify import Sparsify, sparse_layers
 

@@ -15,7 +15,7 @@ from paredown.models.errors import InputError, MachineError, MissingError, Pared
 from paredown.stages.runtimes.sidecars import environment
 from paredown.stages.runtimes.sidecars.environment import Sidecar
 from paredown.stages.runtimes.sidecars.registry import SIDECARS, no_avx2_linux, sidecar_of
-from paredown.stages.runtimes.sidecars.worker import SidecarWorker, last_words
+from paredown.stages.runtimes.sidecars.worker import SidecarWorker, error_line
 from paredown.stages.runtimes.support import machine
 from paredown.stages.runtimes.support.standalone import SessionError
 
@@ -166,10 +166,10 @@ def test_an_interpreter_that_is_gone_is_told_with_the_command(tmp_path: Path) ->
 
 
 def test_the_line_about_the_error_is_chosen() -> None:
-    assert last_words("a\nAssertion at x\nsend this to us\n\n") == "Assertion at x"
-    assert last_words("a\nValueError: b\nc") == "ValueError: b"
-    assert last_words("a\nb\n") == "b"
-    assert last_words("") == ""
+    assert error_line("a\nAssertion at x\nsend this to us\n\n") == "Assertion at x"
+    assert error_line("a\nValueError: b\nc") == "ValueError: b"
+    assert error_line("a\nb\n") == "b"
+    assert error_line("") == ""
 
 
 @pytest.fixture

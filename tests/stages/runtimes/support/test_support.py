@@ -65,8 +65,8 @@ def test_executed_nodes_map_to_the_file(executed: str, op: str, name: str) -> No
         helper.make_node("BatchNormalization", ["pool"], ["norm"], "norm"),
         helper.make_node("MatMul", ["norm", "w"], ["linear"], "fc"),
     ]
-    names = ort_profile.ExecutedNames({node.name: node for node in nodes}, {node.output[0]: node for node in nodes})
-    assert ort_profile.file_name(executed, op, names) == name
+    names = ort_profile.FileNodes({node.name: node for node in nodes}, {node.output[0]: node for node in nodes})
+    assert ort_profile.node_name_in_file(executed, op, names) == name
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from paredown.stages.runtimes.support.ort_profile import ExecutedNames, names_of
+from paredown.stages.runtimes.support.ort_profile import FileNodes, names_of
 
 Piece = tuple[str, str, float]
 """The kind with a running number, the values computed (`<none>` where it is none of the file's), mean ms."""
@@ -29,15 +29,15 @@ def node_times(model: Path, blocks: Sequence[Sequence[Piece]]) -> dict[str, floa
     return {name: float(np.median([block.get(name, 0.0) for block in times])) for name in every}
 
 
-def _block_times(block: Sequence[Piece], names: ExecutedNames, work: Mapping[str, float]) -> dict[str, float]:
+def _block_times(block: Sequence[Piece], names: FileNodes, work: Mapping[str, float]) -> dict[str, float]:
     times: dict[str, float] = defaultdict(float)
     for kind, values, ms in block:
-        for name, share in shares(values.split(","), names, work).items():
+        for name, share in time_shares(values.split(","), names, work).items():
             times[name or "+" + re.sub(r"[_ ]\d+$", "", kind)] += share * ms
     return times
 
 
-def shares(values: Sequence[str], names: ExecutedNames, work: Mapping[str, float]) -> dict[str, float]:
+def time_shares(values: Sequence[str], names: FileNodes, work: Mapping[str, float]) -> dict[str, float]:
     """Who a piece's time belongs to: its layers by their multiply-adds, else its first node, else nobody (`""`)."""
     nodes = [names.producers[value].name for value in values if value in names.producers]
     layers = {name: work[name] for name in nodes if name in work}
