@@ -15,8 +15,8 @@ from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import (
     BorderCharge,
+    Choice,
     CostFactor,
-    Plan,
     Problem,
     Site,
     Solution,
@@ -43,7 +43,7 @@ class OneAfterTheOther(Solver):
         Field("narrow_then_quantize", description="what is decided, and in which order")
     )
 
-    def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
+    def solve(self, problem: Problem, avoid: tuple[Choice, ...] = (), distance: float = 0.1) -> Solution:
         """See `Solver`; two-step methods take no heed of `avoid`."""
         match self.method:
             case "without_blocks":
@@ -87,19 +87,19 @@ def _cut(factor: Part, allowed: Mapping[str, set[str]]) -> Part:
     return replace(factor, table={names: costs for names, costs in factor.table.items() if fits(names)})
 
 
-def _narrowed(problem: Problem) -> Callable[[float], Plan]:
+def _narrowed(problem: Problem) -> Callable[[float], Choice]:
     """Share of the original's fp32 latency to the plan that narrows to it, and then makes all int8."""
     narrow = only(problem, ("narrow",))
     whole = plan_cost(narrow, first_plan(narrow))["latency"]
 
-    def plan(share: float) -> Plan:
+    def plan(share: float) -> Choice:
         found = Milp().solve(replace(narrow, limits={"latency": share * whole}))
         return {**found.choice, **_all_int8(problem)}
 
     return plan
 
 
-def _uniform(problem: Problem, share: float) -> Plan:
+def _uniform(problem: Problem, share: float) -> Choice:
     plan = first_plan(problem)
     for site in problem.sites:
         if site.transform == "narrow" and site.name in plan:
@@ -126,7 +126,7 @@ def _all_int8(problem: Problem) -> dict[str, str]:
     return {site.name: "int8" for site in free if site.name in there}
 
 
-def _bisect(problem: Problem, plan: Callable[[float], Plan]) -> Solution:
+def _bisect(problem: Problem, plan: Callable[[float], Choice]) -> Solution:
     """The plan of the largest share (0.05 to 1) that holds the limits; that of the smallest where none does."""
     low, high = 0.05, 1.0
     best = plan(low)
@@ -142,7 +142,7 @@ def _whole(problem: Problem, found: Solution) -> Solution:
     return _solution(problem, found.choice, found.feasible, found.gap)
 
 
-def _solution(problem: Problem, choice: Plan, feasible: bool, gap: float = np.inf) -> Solution:
+def _solution(problem: Problem, choice: Choice, feasible: bool, gap: float = np.inf) -> Solution:
     return Solution(choice, plan_loss(problem, choice), plan_cost(problem, choice), feasible, gap=gap)
 
 

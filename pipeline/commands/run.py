@@ -78,9 +78,10 @@ def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     with _progress() as progress:
         result = run_to_end(recipe, out, progress, file)
     _tell_warnings(result.notes)
-    if is_rank_zero():
+    if is_rank_zero() and (result.checks or not result.failure):
         show_rows([asdict(check) for check in result.checks], as_json)
     _tell_places(result)
+    _raise_failure(result)
     _raise_refusals([result.refusal])
 
 
@@ -95,6 +96,7 @@ def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
             result = run_to_end(model, out, progress, file, suffix=model.name.removeprefix(recipe.name))
         _tell_warnings(result.notes)
         _tell_places(result)
+        _raise_failure(result)
         refusals += [f"{model.limits.latency_p50}: {result.refusal}"] if result.refusal else []
     _compare(models, out, as_json)
     _raise_refusals(refusals)
@@ -113,6 +115,7 @@ def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
             results.append(run_locked(model, out, progress))
         _tell_warnings(results[-1].notes)
         _tell_places(replace(results[-1], artifact=None, lock=None))
+        _raise_failure(results[-1])
         if results[-1].confirmed:
             tell(results[-1].confirmed)
     if recipe.front:
@@ -150,6 +153,12 @@ def _compare(models: "Sequence[Recipe]", out: Path, as_json: bool) -> None:
 
     if is_rank_zero():
         show_rows(front.front_rows(models, out), as_json)
+
+
+def _raise_failure(result: "RunResult") -> None:
+    """Raises what kept lock, report or model card from being written. A refusal comes first, whatever else is wrong."""
+    if result.failure and not result.refusal:
+        raise result.failure
 
 
 def _raise_refusals(refusals: Iterable[str]) -> None:

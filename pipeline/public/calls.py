@@ -1,12 +1,6 @@
-"""The calls of `paredown`: the verbs of the command line, returning objects instead of printing.
+"""The calls of `paredown`: the verbs of the command line, returning objects instead of printing."""
 
-Files are named by path; relative paths inside of a recipe start from its folder. Calls raise `ParedownError`s, whose
-text is one line for a person: `InputError` for what cannot be used as it is, `MissingError` for what is not installed,
-`MachineError` where the machine refused. A limit that is not met is no error here: the result says so.
-
-`progress` is called with a text, how much is done, and how much there is: `progress("3/8 search: alternatives", 1, 4)`.
-"""
-
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +11,13 @@ from paredown.pipeline.public.results import CheckResult, Description, PlanResul
 from paredown.pipeline.recipe.recipe import Recipe, expand_front
 from paredown.pipeline.recipe.recipe import load_recipe as read_recipe
 
+LONGEST = 3600
+"""Seconds that a gate may measure at most."""
+
 
 def load_recipe(file: str | Path) -> Recipe:
     """The recipe in `file`, frozen and checked. Raises InputError with one line per fault: `file:line: what`."""
-    return read_recipe(Path(file))
+    return read_recipe(Path(file).absolute())
 
 
 def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress) -> CheckResult:
@@ -39,10 +36,15 @@ def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progr
 
 
 def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress) -> PlanResult:
-    """Searches, and returns the plan; `<out>/<recipe's name>/` shows what was made, and `run` goes on from there."""
+    """Searches, and returns the plan; `<out>/<recipe's name>/` shows what was made, and `run` goes on from there.
+
+    In one process only: under torchrun use `run`.
+    """
     from paredown.pipeline.public.runs import run_stages
     from paredown.pipeline.run.run_folder import as_damage, read_run_folder
 
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("paredown.plan runs in one process; under torchrun use paredown.run")
     loaded = _without_front(_loaded(recipe), "plan")
     refusal, folder = run_stages(loaded, Path(out), progress, until="search"), Path(out) / loaded.name
     with as_damage(folder):
@@ -61,17 +63,23 @@ def run(
     """
     loaded = _without_front(_loaded(recipe), "run")
     if locked:
-        return _locked(loaded, _file_of(recipe), Path(out), progress)
+        (result,) = _locked(loaded, _file_of(recipe), Path(out), progress)
+        return result
     return _to_end(loaded, recipe, Path(out), progress)
 
 
 def run_front(
-    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress
+    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress, *, locked: bool = False
 ) -> tuple[RunResult, ...]:
-    """Runs a recipe once per limit of its `front`, whatever becomes of the others; the results in that order."""
+    """Runs a recipe once per limit of its `front`, whatever becomes of the others; the results in that order.
+
+    With `locked` the artifacts of the models' locks are made again.
+    """
     loaded = _loaded(recipe)
     if not loaded.front:
         raise InputError(f"the recipe {loaded.name} has no front; paredown.run runs it")
+    if locked:
+        return _locked(loaded, _file_of(recipe), Path(out), progress)
     models = expand_front(loaded)
     return tuple(_to_end(model, recipe, Path(out), progress, model.name[len(loaded.name) :]) for model in models)
 
@@ -97,8 +105,10 @@ def gate(
     from paredown.pipeline.gate.gate import GateRequest
     from paredown.pipeline.gate.gate import run_gate as hold
 
+    if seconds is not None and not 0 < seconds <= LONGEST:
+        raise InputError(f"seconds is {seconds}; allowed: above 0, at most {LONGEST}")
     gates = read_gates(Path(budgets)) if budgets else Gates(budgets=DEFAULT)
-    gates = gates.model_copy(update={"seconds": seconds}) if seconds else gates
+    gates = gates if seconds is None else gates.model_copy(update={"seconds": seconds})
     compared = Path(baseline) if baseline else pinned_baseline(gates, Path(budgets)) if budgets else None
     return hold(GateRequest(Path(model), compared, gates, static, why), progress)
 
@@ -126,22 +136,28 @@ def _file_of(recipe: str | Path | Recipe) -> Path:
 def _without_front(recipe: Recipe, call: str) -> Recipe:
     if recipe.front:
         bounds = ", ".join(map(str, recipe.front))
-        raise InputError(
-            f"the recipe {recipe.name} has a front ({bounds}): paredown.{call} is for one model; run_front"
-        )
+        whole = f"paredown.{call} is for one model; paredown.run_front runs them all"
+        raise InputError(f"the recipe {recipe.name} has a front ({bounds}): {whole}")
     return recipe
 
 
 def _to_end(recipe: Recipe, file: str | Path | Recipe, out: Path, progress: Progress, suffix: str = "") -> RunResult:
     from paredown.pipeline.public.runs import run_to_end
 
-    return run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix)
+    return _raised(run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix))
 
 
-def _locked(recipe: Recipe, file: Path, out: Path, progress: Progress) -> RunResult:
+def _raised(result: RunResult) -> RunResult:
+    """The result; raises what kept its files from being written, unless a limit ended the run, which comes first."""
+    if result.failure and not result.refusal:
+        raise result.failure
+    return result
+
+
+def _locked(recipe: Recipe, file: Path, out: Path, progress: Progress) -> tuple[RunResult, ...]:
     from paredown.pipeline.lock.locked_run import locked_runs
     from paredown.pipeline.public.runs import run_locked
 
-    (one,) = locked_runs(recipe, file, out)
-    result = run_locked(one, out, progress)
-    return replace(result, notes=(*one.warnings, *result.notes))
+    models = locked_runs(recipe, file, out)
+    results = [_raised(run_locked(model, out, progress)) for model in models]
+    return tuple(replace(r, notes=(*m.warnings, *r.notes)) for m, r in zip(models, results, strict=True))

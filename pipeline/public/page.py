@@ -25,15 +25,15 @@ def python_page() -> str:
 def _door(module: ModuleType) -> Iterator[str]:
     yield f"\n## `{module.__name__}`\n\n{_prose(inspect.getdoc(module) or '')}\n"
     calls_first = sorted(module.__all__, key=lambda name: (inspect.isclass(getattr(module, name)), name.lower()))
-    for name in calls_first:
+    for name in (name for name in calls_first if not name.startswith("_")):
         if value := _documented(getattr(module, name)):
             yield f"\n### `{name}`\n\n{value}\n"
 
 
 def _documented(value: Any) -> str:
-    """Of a class or function what its source says; nothing for constants and aliases, whose name says it."""
+    """Of a class or function what its source says; of an alias what it stands for."""
     if not inspect.isclass(value) and not inspect.isfunction(value):
-        return ""
+        return f"`{re.sub(r'[a-z_]+[.](?=[A-Za-z])', '', str(value))}`"
     match ast.parse(inspect.getsource(value)).body[0]:
         case ast.FunctionDef() as node:
             return f"```python\n{_signature(node)}\n```\n\n{_docstring(node)}"
@@ -51,8 +51,9 @@ def _member(part: ast.stmt) -> Iterator[str]:
     """A line for a public field, property or method of a class."""
     match part:
         case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):
-            yield f"* `{name}: {ast.unparse(part.annotation)}`"
-        case ast.FunctionDef(name=name) if not name.startswith("_"):
+            default = f" = {ast.unparse(part.value)}" if part.value else ""
+            yield f"* `{name}: {ast.unparse(part.annotation)}{default}`"
+        case ast.FunctionDef(name=name) if not name.startswith("_") or name == "__call__":
             known = any(isinstance(one, ast.Name) and one.id == "property" for one in part.decorator_list)
             shown = f"{name}: {ast.unparse(part.returns)}" if known and part.returns else _signature(part)[4:-1]
             first = (ast.get_docstring(part) or "").partition("\n\n")[0]
@@ -67,4 +68,4 @@ def _signature(node: ast.FunctionDef) -> str:
 def _prose(text: str) -> str:
     """A docstring as Markdown: what is indented in it is code."""
     parts = re.split(r"((?:^    .*\n?|^\n(?=    ))+)", text, flags=re.MULTILINE)
-    return "".join(f"```python\n{dedent(part).strip()}\n```\n" if part.startswith("    ") else part for part in parts)
+    return "".join(f"\n```python\n{dedent(part).strip()}\n```\n" if "    " in part[:5] else part for part in parts)

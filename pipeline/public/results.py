@@ -1,7 +1,7 @@
 """What the calls of `paredown` return: frozen objects, so that nobody has to read files."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +21,24 @@ class RunResult:
     `checks` are the measures of original and artifact against the recipe's limits; before there is an artifact, of
     original and plan. `refusal` is the line with which a limit ended the run, empty where none did; `notes` are
     warnings of stages; `seconds` maps stages to the time that their products took to make. `confirmed` is, of a run
-    that follows a lock, the line that says that the artifact is the lock's.
+    that follows a lock, the line that says that the artifact is the lock's. `failure` is what kept lock, report or
+    model card from being written, beside a refusal; without one it is raised. Under torchrun rank 0 alone has all of
+    it, other ranks the refusal only.
     """
 
     name: str
     folder: Path
-    checks: tuple[MeasureCheck, ...]
-    plan: Plan | None
-    artifact: Path | None
-    report: Path | None
-    model_card: Path | None
-    lock: Path | None
-    refusal: str
-    notes: tuple[str, ...]
-    seconds: Mapping[str, float]
+    checks: tuple[MeasureCheck, ...] = ()
+    plan: Plan | None = None
+    artifact: Path | None = None
+    report: Path | None = None
+    model_card: Path | None = None
+    lock: Path | None = None
+    refusal: str = ""
+    notes: tuple[str, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict)
     confirmed: str = ""
+    failure: Exception | None = None
 
     @property
     def holds(self) -> bool:

@@ -25,7 +25,7 @@ def run_stages(
     try:
         run_pipeline(recipe, out, until, progress, overrides)
     except LimitError as error:
-        return str(error)
+        return str(error) or "a limit is not met"
     return ""
 
 
@@ -56,39 +56,24 @@ def finish_run(
     """Writes the report and the model card of the run in `folder`, and its lock beside the recipe `lock_file` (with
     `suffix` in its name) where there is an artifact; returns all of the run.
 
-    Under torchrun only rank 0 writes and returns more than the refusal. Where the run was refused and writing fails
-    too, the refusal is what is raised: it comes first.
+    What cannot be read or written is the result's `failure`: the run itself, and why it may have been refused, are not
+    lost with it. Under torchrun only rank 0 writes, and returns more than the refusal.
     """
+    result = RunResult(recipe.name, folder, refusal=refusal)
     if not is_rank_zero():
-        return RunResult(recipe.name, folder, (), None, None, None, None, None, refusal, (), {})
+        return result
     try:
-        return _finish(recipe, folder, refusal, lock_file, suffix)
+        with as_damage(folder):
+            products = read_run_folder(folder)
+            checks = closing_table_of(products)
+        result = replace(result, checks=checks, plan=products.plan, notes=products.notes, seconds=products.timings)
+        result = replace(result, artifact=artifact_of(folder))
+        if result.artifact and lock_file:
+            result = replace(result, lock=write_lock(recipe, lock_file, folder, suffix))
+        result = replace(result, report=render_report(folder))
+        return replace(result, model_card=write_card(recipe.card, folder))
     except Exception as error:
-        if refusal:
-            raise LimitError(refusal) from error
-        raise
-
-
-def _finish(recipe: Recipe, folder: Path, refusal: str, lock_file: Path | None, suffix: str) -> RunResult:
-    artifact = artifact_of(folder)
-    lock = write_lock(recipe, lock_file, folder, suffix) if artifact and lock_file else None
-    report, card = render_report(folder), write_card(recipe.card, folder)
-    with as_damage(folder):
-        products = read_run_folder(folder)
-        checks = closing_table_of(products)
-    return RunResult(
-        name=recipe.name,
-        folder=folder,
-        checks=checks,
-        plan=products.plan,
-        artifact=artifact,
-        report=report,
-        model_card=card,
-        lock=lock,
-        refusal=refusal,
-        notes=products.notes,
-        seconds=products.timings,
-    )
+        return replace(result, failure=error)
 
 
 def artifact_of(folder: Path) -> Path | None:

@@ -40,10 +40,12 @@ def checked_plugin(kind: Kind, plugin: Any, name: str) -> type[Any]:
     cls: type[Any] = plugin if issubclass(plugin, base) else _with_base(plugin, kind)
     if lacking := _lacking(cls, base):
         raise InputError(f"{who} lacks {', '.join(lacking)}")
-    if other := [method for method in _required(base) if not _takes(getattr(cls, method), getattr(base, method))]:
+    if other := [method for method in _methods(base) if not _takes(getattr(cls, method), getattr(base, method))]:
         wanted = ", ".join(inspect.signature(getattr(base, other[0])).parameters)
         raise InputError(f"{who}.{other[0]} must take {wanted}")
     if cls is not plugin:
+        if kind == "transforms" and "engine" in plugin.model_fields:
+            raise InputError(f"{who} lacks engine_of_int8: an option `engine` alone names no engine any more")
         _log.warning("%s must be a %s; that it only has the members will no longer do", who, _path(base))
     return cls
 
@@ -72,6 +74,11 @@ def _lacking(cls: type[Any], base: type[Any]) -> list[str]:
 def _required(base: type[Any]) -> list[str]:
     """The methods without a default, in their order."""
     return [method for method in vars(base) if method in base.__abstractmethods__]
+
+
+def _methods(base: type[Any]) -> list[str]:
+    """All public methods of a base class, with a default or without, in their order."""
+    return [name for name, value in vars(base).items() if name[0] != "_" and callable(getattr(base, name, value))]
 
 
 def _takes(method: Any, wanted: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from paredown.models.spec import Spec
-from paredown.stages.solvers.problem import Plan, Problem, Solution, with_limits
+from paredown.stages.solvers.problem import Choice, Problem, Solution, with_limits
 
 
 class Solver(Spec):
@@ -23,12 +23,12 @@ class Solver(Spec):
         """
 
 
-def differences_needed(avoided: Plan, distance: float) -> int:
+def differences_needed(avoided: Choice, distance: float) -> int:
     """In how many of its sites a plan must be left: `distance` (0 to 1) of them, rounded up."""
     return math.ceil(distance * len(avoided) - 1e-9)
 
 
-def is_far(choice: Plan, avoid: Iterable[Plan], distance: float) -> bool:
+def is_far(choice: Choice, avoid: Iterable[Choice], distance: float) -> bool:
     """Whether a plan differs from every avoided one in enough of that one's sites; a missing site differs."""
     return all(
         sum(choice.get(site) != name for site, name in avoided.items()) >= differences_needed(avoided, distance)

@@ -15,7 +15,7 @@ from paredown.stages.solvers.highs import ConstraintRows, HighsAnswer, LimitSlac
 from paredown.stages.solvers.linear_program import Floats, LinearProgram, linearise
 from paredown.stages.solvers.problem import (
     TOLERANCE,
-    Plan,
+    Choice,
     Problem,
     Solution,
     first_plan,
@@ -45,7 +45,7 @@ class Milp(Solver):
     gap: float = Field(default=1e-3, ge=0, description="relative optimality gap to stop at")
     seconds: float = Field(default=60.0, gt=0, description="time limit per program; then its best plan counts")
 
-    def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
+    def solve(self, problem: Problem, avoid: tuple[Choice, ...] = (), distance: float = 0.1) -> Solution:
         """See `Solver`.
 
         One program per part of the problem is solved where the limits can be held, else two more, and one per violated
@@ -73,7 +73,9 @@ class Milp(Solver):
             seconds=time.perf_counter() - began,
         )
 
-    def _held(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> tuple[dict[str, str] | None, float]:
+    def _held(
+        self, problem: Problem, avoid: tuple[Choice, ...], distance: float
+    ) -> tuple[dict[str, str] | None, float]:
         """The best of all parts' plans that hold the limits (None: there is none), and the gap that it is proved to."""
         plans, gap, share = list[dict[str, str]](), 0.0, problem_parts(problem)
         for part in share:
@@ -118,7 +120,7 @@ class Milp(Solver):
             return nearest, HighsAnswer(None)
         return choice, max(answer, over, key=lambda each: each.gap)
 
-    def _least(self, problem: Problem, linear: LinearProgram, choice: Plan) -> dict[str, float]:
+    def _least(self, problem: Problem, linear: LinearProgram, choice: Choice) -> dict[str, float]:
         """Per limit that the plan violates, the least cost of any plan (a lower bound after a time limit)."""
         least: dict[str, float] = {}
         for limit in (limit for limit, over in limit_excess(problem, choice).items() if over > TOLERANCE):
@@ -131,7 +133,7 @@ class Milp(Solver):
         return least
 
 
-def _rank(problem: Problem, plan: Plan) -> tuple[float, float]:
+def _rank(problem: Problem, plan: Choice) -> tuple[float, float]:
     """Loss, then how far the limits are used up."""
     costs = plan_cost(problem, plan)
     return plan_loss(problem, plan), sum(largest_cost(costs, limit) / value for limit, value in problem.limits.items())
@@ -181,7 +183,7 @@ def _undominated(linear: LinearProgram, costs: Floats, fixed: Floats) -> list[in
     return kept
 
 
-def _apart(linear: LinearProgram, avoid: tuple[Plan, ...], distance: float) -> ConstraintRows:
+def _apart(linear: LinearProgram, avoid: tuple[Choice, ...], distance: float) -> ConstraintRows:
     """Each avoided plan shares at most so many picks with the answer."""
     shared = np.zeros((len(avoid), linear.loss.size))
     for row, plan in enumerate(avoid):

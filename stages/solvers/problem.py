@@ -330,9 +330,5 @@ def _finite(where: str, values: Mapping[str, float]) -> None:
             raise ValueError(f"{where} has {name} = {value}; it must be a finite number")
 
 
-Plan = Mapping[str, str]
-"""Site -> candidate, for every existing site."""
-
-
 Choice = Mapping[str, str]
 """Site to candidate. A site that is not named stays as it is: its first candidate."""

@@ -13,8 +13,8 @@ from paredown.stages.solvers.base import Solver, is_far
 from paredown.stages.solvers.problem import (
     TOLERANCE,
     Candidate,
+    Choice,
     Pick,
-    Plan,
     Problem,
     Site,
     Solution,
@@ -40,7 +40,7 @@ class RandomSearch(Solver):
     repairs: int = Field(default=50, ge=0, description="changes tried on a plan that misses a limit")
     seed: int = Field(default=0, ge=0, description="seed of the search")
 
-    def solve(self, problem: Problem, avoid: tuple[Plan, ...] = (), distance: float = 0.1) -> Solution:
+    def solve(self, problem: Problem, avoid: tuple[Choice, ...] = (), distance: float = 0.1) -> Solution:
         """See `Solver`."""
         validate_problem(problem)
         began = time.perf_counter()
@@ -55,7 +55,7 @@ class RandomSearch(Solver):
             seconds=time.perf_counter() - began,
         )
 
-    def _trails(self, problem: Problem, avoid: tuple[Plan, ...], distance: float) -> Iterator[tuple[Score, Plan]]:
+    def _trails(self, problem: Problem, avoid: tuple[Choice, ...], distance: float) -> Iterator[tuple[Score, Choice]]:
         """Endless: a random plan, changes that keep or lower its excess until it holds, the next plan."""
         rng = np.random.default_rng(self.seed)
         order = owners_first(problem)
@@ -73,12 +73,12 @@ class RandomSearch(Solver):
                     plan, score = changed, new_score
 
 
-def _score(problem: Problem, plan: Plan, avoid: tuple[Plan, ...], distance: float) -> Score:
+def _score(problem: Problem, plan: Choice, avoid: tuple[Choice, ...], distance: float) -> Score:
     over = max(limit_excess(problem, plan).values(), default=0.0)
     return not is_far(plan, avoid, distance), over if over > TOLERANCE else 0.0, plan_loss(problem, plan)
 
 
-def _draw(order: tuple[Site, ...], kept: Plan, rng: np.random.Generator) -> dict[str, str]:
+def _draw(order: tuple[Site, ...], kept: Choice, rng: np.random.Generator) -> dict[str, str]:
     """A plan that agrees with `kept` where it can, and is random elsewhere."""
     plan: dict[str, str] = {}
     needed: set[Pick] = set()
@@ -95,7 +95,7 @@ def _any(free: tuple[Candidate, ...], rng: np.random.Generator) -> Candidate:
     return free[int(rng.integers(len(free)))]
 
 
-def _change(order: tuple[Site, ...], plan: Plan, rng: np.random.Generator) -> dict[str, str]:
+def _change(order: tuple[Site, ...], plan: Choice, rng: np.random.Generator) -> dict[str, str]:
     """The plan with one of its sites drawn anew."""
     present = [site for site in order if site.name in plan]
     site = present[int(rng.integers(len(present)))]

@@ -7,6 +7,11 @@
     for check in result.checks:
         print(check.name, check.before, check.after, check.limit, check.holds)
 
+Files are named by path; relative paths inside of a recipe start from its folder. Calls raise `ParedownError`s, whose
+text is one line for a person: `InputError` for what cannot be used as it is, `MissingError` for what is not installed,
+`MachineError` where the machine refused. A limit that is not met is no error here: the result says so. `progress` is
+called with a text, how much is done, and how much there is: `progress("3/8 search: alternatives", 1, 4)`.
+
 Importing this package is cheap: torch and the runtimes are imported by the call that needs them. Plugins are written
 against `paredown.plugins`. Everything else is internal and may move.
 """

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from paredown.models.compression.sparsity import Sparsity
     from paredown.models.data.dataset import ImageData, Split
     from paredown.models.data.opening import open_data
+    from paredown.models.data.spec import DataSpec
     from paredown.models.errors import InputError, LimitError, MachineError, MissingError
+    from paredown.models.loading.spec import ModelSpec
     from paredown.models.network.blocks import Place
     from paredown.models.network.layers import ChannelGroup, Layer
     from paredown.models.network.trace import Network
@@ -26,10 +28,11 @@ if TYPE_CHECKING:
     from paredown.models.spec import Spec
     from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
     from paredown.stages.base import Stage, State
-    from paredown.stages.blocks.base import Block, ResidualBlock, conv_unit
+    from paredown.stages.blocks.base import Block, Kernel, ResidualBlock, conv_unit
     from paredown.stages.engines.base import Engine, Labelled, TunedQuantization
     from paredown.stages.limits import Bound, Limits, Target
     from paredown.stages.measuring.accuracy import logits_of
+    from paredown.stages.products.product_files import write_notes
     from paredown.stages.runtimes.base import Images, Load, Runtime
     from paredown.stages.runtimes.support.machine import ThisMachine
     from paredown.stages.runtimes.support.timing import collector_off, take_turns
@@ -39,11 +42,12 @@ if TYPE_CHECKING:
         Candidate,
         Choice,
         CostFactor,
+        Costs,
         Pick,
-        Plan,
         Problem,
         Site,
         Solution,
+        Term,
         first_plan,
         holds_limits,
         is_plan,
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
         site_exists,
         validate_problem,
     )
-    from paredown.stages.transforms.base import Transform
+    from paredown.stages.transforms.base import LayerNumbers, Transform
     from paredown.stages.transforms.quantize import Quantize
 
 __all__ = [
@@ -65,22 +69,26 @@ __all__ = [
     "ChannelGroup",
     "Choice",
     "CostFactor",
+    "Costs",
+    "DataSpec",
     "Engine",
     "ImageData",
     "Images",
     "InputError",
+    "Kernel",
     "Labelled",
     "Layer",
     "LayerForm",
+    "LayerNumbers",
     "LimitError",
     "Limits",
     "Load",
     "MachineError",
     "MissingError",
+    "ModelSpec",
     "Network",
     "Pick",
     "Place",
-    "Plan",
     "PreparedModel",
     "Problem",
     "Progress",
@@ -97,6 +105,7 @@ __all__ = [
     "Stage",
     "State",
     "Target",
+    "Term",
     "ThisMachine",
     "Transform",
     "TunedQuantization",
@@ -116,6 +125,7 @@ __all__ = [
     "site_exists",
     "take_turns",
     "validate_problem",
+    "write_notes",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
@@ -129,12 +139,14 @@ __getattr__, __dir__ = lazy_attributes(
             "Split",
         ),
         "paredown.models.data.opening": ("open_data",),
+        "paredown.models.data.spec": ("DataSpec",),
         "paredown.models.errors": (
             "InputError",
             "LimitError",
             "MachineError",
             "MissingError",
         ),
+        "paredown.models.loading.spec": ("ModelSpec",),
         "paredown.models.network.blocks": ("Place",),
         "paredown.models.network.layers": (
             "ChannelGroup",
@@ -153,6 +165,7 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "paredown.stages.blocks.base": (
             "Block",
+            "Kernel",
             "ResidualBlock",
             "conv_unit",
         ),
@@ -167,6 +180,7 @@ __getattr__, __dir__ = lazy_attributes(
             "Target",
         ),
         "paredown.stages.measuring.accuracy": ("logits_of",),
+        "paredown.stages.products.product_files": ("write_notes",),
         "paredown.stages.runtimes.base": (
             "Images",
             "Load",
@@ -186,11 +200,12 @@ __getattr__, __dir__ = lazy_attributes(
             "Candidate",
             "Choice",
             "CostFactor",
+            "Costs",
             "Pick",
-            "Plan",
             "Problem",
             "Site",
             "Solution",
+            "Term",
             "first_plan",
             "holds_limits",
             "is_plan",
@@ -201,7 +216,10 @@ __getattr__, __dir__ = lazy_attributes(
             "site_exists",
             "validate_problem",
         ),
-        "paredown.stages.transforms.base": ("Transform",),
+        "paredown.stages.transforms.base": (
+            "LayerNumbers",
+            "Transform",
+        ),
         "paredown.stages.transforms.quantize": ("Quantize",),
     },
 )
