@@ -24,8 +24,8 @@ def quiet_torchvision() -> object:
     object, cached, because the declarations live as long as it does.
     """
     torch: Any = import_module("torch")
-    found = find_spec("torchvision")
-    for folder in (found.submodule_search_locations if found else None) or ():
+    spec = find_spec("torchvision")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
         for binary in sorted(Path(folder).glob("_C.*")):
             try:
                 torch.ops.load_library(str(binary))

@@ -147,8 +147,8 @@ def _check_value(value: ValueInfoProto) -> None:
         or len(sizes) > MOST_SIZES
         or math.prod(sizes) * (BITS.get(kind) or 8) > 8 * LARGEST
     ):
-        said = f"{shape_text(sizes)}; allowed are sizes from 0 on, and {LARGEST} bytes"
-        raise RefusedError(f"its value {value.name!r} has the shape {said}")
+        shape = f"{shape_text(sizes)}; allowed are sizes from 0 on, and {LARGEST} bytes"
+        raise RefusedError(f"its value {value.name!r} has the shape {shape}")
 
 
 def _without_weights(model: ModelProto) -> ModelProto:

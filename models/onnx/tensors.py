@@ -106,8 +106,8 @@ def _check_data(tensor: TensorProto, needed: int) -> None:
         got, unit = (len(getattr(tensor, filled[0])) if filled else 0), "numbers"
         wanted = needed if 0 < BITS[kind] < 8 else count * (2 if kind.startswith("COMPLEX") else 1)
     if got != wanted:
-        said = f"{kind} {shape_text(tensor.dims)} and {got} {unit} of data; {wanted} {unit} are needed"
-        raise RefusedError(f"its tensor {tensor.name!r} is {said}")
+        mismatch = f"{kind} {shape_text(tensor.dims)} and {got} {unit} of data; {wanted} {unit} are needed"
+        raise RefusedError(f"its tensor {tensor.name!r} is {mismatch}")
 
 
 def _check_sparse(model: ModelProto) -> None:

@@ -73,7 +73,7 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
     file may differ in what only their code tells, and all stay.
     Raises InputError, with the kind's name, where a kind cannot be built or does not keep to the shapes of its place.
     """
-    found: dict[str, nn.Module] = {}
+    modules: dict[str, nn.Module] = {}
     for name, options in named.items():
         try:
             block: Block = make_plugin("blocks", name, options, root)
@@ -82,14 +82,14 @@ def replacements_for(place: Place, named: Mapping[str, Mapping[str, Any]], root:
         for variant, module in _built(name, block, place).items():
             _check_shape(name, variant, module, place)
             full = "_".join(filter(None, (Path(name).stem, variant)))
-            taken = full in found or full in (KEEP, ABSORBED) or full.startswith(MERGED)
+            taken = full in modules or full in (KEEP, ABSORBED) or full.startswith(MERGED)
             if taken or not re.fullmatch(r"[A-Za-z0-9_-]+", full):
                 allowed = f"letters, digits, _ and -, each name once, none of {KEEP}, {ABSORBED}, {MERGED}..."
                 raise InputError(f"library.blocks: {name} builds '{full}' at {place.name}; allowed: {allowed}")
-            found[full] = module
-    alike = {str(module): name for name, module in reversed(found.items())}
+            modules[full] = module
+    alike = {str(module): name for name, module in reversed(modules.items())}
     own = tuple(Path(name).stem for name in named if not comes_with_paredown("blocks", name))
-    return {n: module for n, module in found.items() if alike[str(module)] == n or n.startswith(own)}
+    return {n: module for n, module in modules.items() if alike[str(module)] == n or n.startswith(own)}
 
 
 def _built(name: str, block: Block, place: Place) -> Mapping[str, nn.Module]:
@@ -129,5 +129,5 @@ def _check_trace(name: str, module: nn.Module, place: Place) -> None:
     try:
         export_onnx(analyse_network(module, place.shape_in).module, place.shape_in)
     except InputError as error:
-        said = str(error).replace("the model", "it", 1)
-        raise InputError(f"library.blocks: {name} at {place.name}: {said}") from error
+        reason = str(error).replace("the model", "it", 1)
+        raise InputError(f"library.blocks: {name} at {place.name}: {reason}") from error

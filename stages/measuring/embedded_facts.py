@@ -85,9 +85,9 @@ def split_sizes(data: ImageData) -> dict[str, int]:
     return {name: len(split) for name, split in data.splits.items()}
 
 
-def _named(said: Mapping[str, Any]) -> dict[str, Any]:
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
     """Without what was not said; of a path only its last part, as folders are nobody's business."""
-    given = {name: value for name, value in said.items() if value is not None}
+    given = {name: value for name, value in values.items() if value is not None}
     return {name: _last(value) if isinstance(value, str) else value for name, value in given.items()}
 
 
@@ -97,8 +97,8 @@ def _last(text: str) -> str:
 
 def _limits(state: State) -> dict[str, Any]:
     """As the recipe writes them."""
-    said = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
-    return {name: str(one) if isinstance(one, Bound) else one for name, one in said.items() if one is not None}
+    values = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
+    return {name: str(one) if isinstance(one, Bound) else one for name, one in values.items() if one is not None}
 
 
 def _rounded(points: Mapping[str, float]) -> dict[str, float]:

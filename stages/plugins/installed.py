@@ -59,13 +59,13 @@ def plugin_distributions(names: Iterable[str]) -> dict[str, str]:
 @cache
 def _installed(_path: tuple[str, ...]) -> tuple[tuple[Kind, InstalledPlugin], ...]:
     """Of all kinds; kept as long as `sys.path` is the same, as every look-up of a name asks for it."""
-    found = [
+    entries = [
         (kind, InstalledPlugin(entry.name.replace("-", "_"), entry.module, entry.dist.name, entry.dist.version))
         for kind in KINDS
         for entry in entry_points(group=f"paredown.{kind}")
         if entry.dist is not None
     ]
-    return tuple(sorted(set(found), key=lambda pair: (pair[0], pair[1].name, pair[1].module)))
+    return tuple(sorted(set(entries), key=lambda pair: (pair[0], pair[1].name, pair[1].module)))
 
 
 @cache

@@ -59,10 +59,10 @@ def _with_base(plugin: Any, kind: Kind) -> Any:
 @cache
 def base_class(kind: Kind) -> type[Any]:
     """`Stage`, `Transform`, ...: imported only when a plugin of that kind is loaded."""
-    found: type[Any] = getattr(
+    base: type[Any] = getattr(
         importlib.import_module(f"{package_of_kind(kind)}.base"), kind_in_singular(kind).capitalize()
     )
-    return found
+    return base
 
 
 def _lacking(cls: type[Any], base: type[Any]) -> list[str]:

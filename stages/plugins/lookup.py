@@ -57,9 +57,9 @@ def make_plugin(kind: Kind, name: str, options: Mapping[str, Any], root: Path = 
         raise InputError(f"{name}: {key}: {first['msg']}, got {first['input']!r}") from error
 
 
-def make_named(kind: Kind, said: str | Mapping[str, Mapping[str, Any]], option: str, root: Path = Path()) -> Any:
+def make_named(kind: Kind, choice: str | Mapping[str, Mapping[str, Any]], option: str, root: Path = Path()) -> Any:
     """The one plugin that an option names: `name`, or `{name: {its options}}`; raises InputError for several."""
-    named = {said: {}} if isinstance(said, str) else said
+    named = {choice: {}} if isinstance(choice, str) else choice
     if len(named) != 1:
         raise InputError(f"{option} names {len(named)} {kind} ({', '.join(named)}); allowed: one")
     ((name, options),) = named.items()

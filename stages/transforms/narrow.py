@@ -41,10 +41,10 @@ class Narrow(Transform):
     )
 
     def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
-        found = ((group, self.widths(prepared, group)) for group in prepared.groups)
+        offers = ((group, self.widths(prepared, group)) for group in prepared.groups)
         return tuple(
             Site(PREFIX + group.name, tuple(Candidate(str(width)) for width in widths))
-            for group, widths in found
+            for group, widths in offers
             if len(widths) > 1
         )
 

@@ -44,8 +44,10 @@ class Quantize(Transform):
 
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, and those that the engine refuses."""
-        said = matched_layers([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
-        return {PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **said}.items()}
+        listed = matched_layers([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
+        return {
+            PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **listed}.items()
+        }
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,)

@@ -61,14 +61,14 @@ class Sparsify(Transform):
     @field_validator("layers")
     @classmethod
     def are_sparsities(cls, layers: dict[str, float | str]) -> dict[str, float | str]:
-        for said in layers.values():
-            if isinstance(said, str) and said != DENSE:
-                Sparsity.parse(said)
+        for level in layers.values():
+            if isinstance(level, str) and level != DENSE:
+                Sparsity.parse(level)
         return layers
 
     @model_validator(mode="after")
     def levels_have_a_pattern(self) -> "Sparsify":
-        bare = [name for name, said in self.layers.items() if not isinstance(said, str)]
+        bare = [name for name, level in self.layers.items() if not isinstance(level, str)]
         if bare and all(parsed_n_of_m(pattern) for pattern in self.patterns):
             raise ValueError(f"layers: {bare[0]}: a level needs a pattern; say block4@{self.layers[bare[0]]:g} or 2:4")
         return self
@@ -96,13 +96,13 @@ class Sparsify(Transform):
         named = [f"{p}@{level:g}" for p in self.patterns if not parsed_n_of_m(p) for level in self.levels]
         named += [p for p in self.patterns if parsed_n_of_m(p)]
         # Of a pinned layer only what it is pinned to is worth the time that pruning and profiling take.
-        found = [Sparsity.parse(n) for n in named] if pinned in (None, DENSE) else [self._said(pinned)]
-        return tuple(sorted((s for s in dict.fromkeys(found) if layer.channels_in % s.group == 0), key=_level))
+        sparsities = [Sparsity.parse(n) for n in named] if pinned in (None, DENSE) else [self._sparsity_of(pinned)]
+        return tuple(sorted((s for s in dict.fromkeys(sparsities) if layer.channels_in % s.group == 0), key=_level))
 
-    def _said(self, said: float | str | None) -> Sparsity:
+    def _sparsity_of(self, level: float | str | None) -> Sparsity:
         """What the recipe says of a layer; a level alone has the first pattern that comes with one."""
         pattern = next((p for p in self.patterns if not parsed_n_of_m(p)), "unstructured")
-        return Sparsity.parse(said) if isinstance(said, str) else Sparsity(pattern, float(said or 0))
+        return Sparsity.parse(level) if isinstance(level, str) else Sparsity(pattern, float(level or 0))
 
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, of those that its pattern fits.
@@ -110,25 +110,25 @@ class Sparsify(Transform):
         Raises InputError for a layer that is named, and not only met by an expression, but cannot be so.
         """
         layers = {layer.name: layer for layer in prepared.network.layers if layer.op != "add"}
-        found = {}
-        for name, said in matched_layers(list(layers), self.layers, "sparsify.layers").items():
+        pinned = {}
+        for name, level in matched_layers(list(layers), self.layers, "sparsify.layers").items():
             offers = [DENSE, *map(str, self.offers(layers[name]))]
-            wanted = DENSE if said == DENSE else str(self._said(said))
+            wanted = DENSE if level == DENSE else str(self._sparsity_of(level))
             if wanted in offers:
-                found[PREFIX + name] = wanted
+                pinned[PREFIX + name] = wanted
             elif name in self.layers:
                 raise InputError(f"sparsify.layers: {name} cannot be {wanted}: its channels do not fit; allowed: dense")
-        return found
+        return pinned
 
     def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
-        found = ((layer, self.offers(layer)) for layer in prepared.network.layers)
+        offered = ((layer, self.offers(layer)) for layer in prepared.network.layers)
         return tuple(
             Site(
                 PREFIX + layer.name,
                 (Candidate(DENSE), *(Candidate(str(one)) for one in offers)),
                 ordered=len({one.pattern for one in offers}) == 1,
             )
-            for layer, offers in found
+            for layer, offers in offered
             if offers
         )
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from paredown.models.errors import MachineError
 from paredown.pipeline.cli import main
 from paredown.stages.plugins import lookup
 
@@ -70,6 +71,34 @@ def test_a_missed_limit_still_gives_the_table(call: Call, write_stage: Write, wr
     assert len(json.loads(out)) == 2
     assert err.endswith("error: size: 3 MiB, limit 2 MiB\n")
     assert Path("elsewhere/demo/report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "line"),
+    [
+        ("pass", 5, "error: report.html: read-only"),
+        ('raise LimitError("size: 3 MiB, limit 2 MiB", keep=True)', 3, "error: size: 3 MiB, limit 2 MiB"),
+        ('raise LimitError("", keep=True)', 3, "error: a limit is not met"),
+    ],
+)
+def test_a_report_that_cannot_be_written_takes_nothing_else_along(
+    call: Call,
+    write_stage: Write,
+    write_recipe: Write,
+    monkeypatch: pytest.MonkeyPatch,
+    body: str,
+    code: int,
+    line: str,
+) -> None:
+    def read_only(folder: Path) -> Path:
+        raise MachineError("report.html: read-only")
+
+    monkeypatch.setattr("paredown.pipeline.public.runs.render_report", read_only)
+    write_stage("first", body)
+    write_recipe("- first.py")
+    ended, out, err = call("run", "demo.yaml", "--json")
+    assert ended == code and len(json.loads(out)) == 2
+    assert err.splitlines()[-1] == line
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,12 @@ def test_members_without_the_base_class_still_do_with_a_warning(
         ("stages", "Old(Spec)", "Old", "the stage old.py: Old must be a paredown.stages.base.Stage"),
         ("stages", "(self, state)", "(self)", "the stage old.py: Old.run must take self, state"),
         ("stages", "(self, state)", "(self, state, more)", "the stage old.py: Old.run must take self, state"),
+        (
+            "stages",
+            "def run(",
+            "def also_needs(self): ...\n\n    def run(",
+            "the stage old.py: Old.also_needs must take self, root",
+        ),
         ("solvers", "def run(", "def solve(", "the solver old.py: Old.solve must take self, problem, avoid, distance"),
         ("engines", "run", "run", "the engine old.py: Old lacks tune, ranges"),
         ("blocks", "run", "run", "the block old.py: Old lacks build"),

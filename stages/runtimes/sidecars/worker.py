@@ -106,8 +106,8 @@ class SidecarWorker:
                 )
             except OSError as error:
                 errors.close()
-                said = f"{self.command[0]} cannot be started: {error.strerror}"
-                raise MissingError(f"{said}; install it again: paredown runtime install {self.name}") from error
+                reason = f"{self.command[0]} cannot be started: {error.strerror}"
+                raise MissingError(f"{reason}; install it again: paredown runtime install {self.name}") from error
             self.running = RunningProcess(process, errors)
         return self.running
 

@@ -157,6 +157,10 @@ def test_a_front_is_several_results(project: Path, result: "paredown.RunResult")
     ended = paredown.run_front(project / "front.yaml", project / "runs")
     assert [one.name for one in ended] == ["front-0.6x", "front-0.5x"] and all(one.holds for one in ended)
     assert [one.lock for one in ended] == [project / "front-0.6x.lock", project / "front-0.5x.lock"]
+    again = paredown.run_front(project / "front.yaml", project / "again", locked=True)
+    assert [one.artifact and one.artifact.read_bytes() for one in again] == [
+        one.artifact and one.artifact.read_bytes() for one in ended
+    ]
     with pytest.raises(paredown.InputError, match="has no front"):
         paredown.run_front(project / "demo.yaml", project / "runs")
 
@@ -165,3 +169,22 @@ def test_faults_are_lines_for_people(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("modle: {}\n")
     with pytest.raises(paredown.InputError, match=r"bad.yaml:1: modle is not known; did you mean 'model'"):
         paredown.run(tmp_path / "bad.yaml")
+
+
+def test_a_gate_measures_for_a_time_that_makes_sense(result: "paredown.RunResult") -> None:
+    for seconds in (0, -1, 3601):
+        with pytest.raises(paredown.InputError, match=f"seconds is {seconds}; allowed: above 0, at most 3600"):
+            paredown.gate(result.folder / "baseline" / "model.onnx", static=True, seconds=seconds)
+
+
+def test_a_plan_alone_is_made_in_one_process(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(paredown.InputError, match="under torchrun use paredown"):
+        paredown.plan(project / "demo.yaml", project / "runs")
+
+
+def test_a_recipe_means_the_same_files_from_every_folder(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    recipe = paredown.load_recipe("demo.yaml")
+    monkeypatch.chdir("/")
+    assert paredown.check(recipe, project / "runs").lines
