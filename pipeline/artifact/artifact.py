@@ -49,10 +49,14 @@ def find_model_file(path: Path) -> Path:
     if not path.is_dir():
         return path
     for folder in (path, path / "artifact"):
-        for name in FILES:
-            if (folder / name).is_file():
-                return folder / name
+        if file := model_in(folder):
+            return file
     raise InputError(f"{path}: no artifact in it; looked for {' and '.join(FILES)}, also in artifact/")
+
+
+def model_in(folder: Path) -> Path | None:
+    """The artifact's file in a folder: `model.onnx`, or the packed one where only that is there; None without any."""
+    return next((folder / name for name in FILES if (folder / name).is_file()), None)
 
 
 def opened_model(file: Path) -> "ModelProto":

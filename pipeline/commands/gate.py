@@ -53,9 +53,11 @@ def gate_verb(
     checking = {"--static": static, "--why": why, "--save": save, "--baseline": baseline, "--watch-noise": watch_noise}
 
     def action() -> int:
+        from paredown.pipeline.gate.budgets import gates_for
+
         if update_baseline or watch_noise:
             _refuse_together("--update-baseline" if update_baseline else "--watch-noise", checking)
-        gates = _gates(budgets, seconds)
+        gates = gates_for(budgets, seconds)
         if update_baseline:
             return _update(gates, budgets, model)
         if watch_noise:
@@ -71,13 +73,6 @@ def gate_verb(
 def _refuse_together(alone: str, others: Mapping[str, object]) -> None:
     if more := [name for name, given in others.items() if given and name != alone]:
         raise InputError(f"{alone} checks no budget, so {', '.join(more)} means nothing beside it")
-
-
-def _gates(budgets: Path | None, seconds: float | None) -> "Gates":
-    from paredown.pipeline.gate.budgets import DEFAULT, Gates, read_gates
-
-    gates = read_gates(budgets) if budgets else Gates(budgets=DEFAULT)
-    return gates.model_copy(update={"seconds": seconds}) if seconds else gates
 
 
 def _pinned(gates: "Gates", budgets: Path | None) -> Path | None:

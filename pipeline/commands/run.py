@@ -72,7 +72,7 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
 
 def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     """Runs a recipe, prints the closing table, and says where report, model card and lock are."""
-    from paredown.pipeline.public.runs import run_to_end
+    from paredown.pipeline.public.runs import raise_failure, run_to_end
     from paredown.pipeline.run.runner import is_rank_zero
 
     with _progress() as progress:
@@ -81,13 +81,13 @@ def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     if is_rank_zero() and (result.checks or not result.failure):
         show_rows([asdict(check) for check in result.checks], as_json)
     _tell_places(result)
-    _raise_failure(result)
+    raise_failure(result)
     _raise_refusals([result.refusal])
 
 
 def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
-    from paredown.pipeline.public.runs import run_to_end
+    from paredown.pipeline.public.runs import raise_failure, run_to_end
     from paredown.pipeline.recipe.recipe import expand_front
 
     models, refusals = expand_front(recipe), list[str]()
@@ -96,7 +96,7 @@ def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
             result = run_to_end(model, out, progress, file, suffix=model.name.removeprefix(recipe.name))
         _tell_warnings(result.notes)
         _tell_places(result)
-        _raise_failure(result)
+        raise_failure(result)
         refusals += [f"{model.limits.latency_p50}: {result.refusal}"] if result.refusal else []
     _compare(models, out, as_json)
     _raise_refusals(refusals)
@@ -105,7 +105,7 @@ def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
 def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     """Makes the artifact of every lock of the recipe again, and says whether it is the same."""
     from paredown.pipeline.lock.locked_run import locked_runs
-    from paredown.pipeline.public.runs import run_locked
+    from paredown.pipeline.public.runs import raise_failure, run_locked
     from paredown.pipeline.run.runner import is_rank_zero
 
     models, results = locked_runs(recipe, file, out), list["RunResult"]()
@@ -115,7 +115,7 @@ def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
             results.append(run_locked(model, out, progress))
         _tell_warnings(results[-1].notes)
         _tell_places(replace(results[-1], artifact=None, lock=None))
-        _raise_failure(results[-1])
+        raise_failure(results[-1])
         if results[-1].confirmed:
             tell(results[-1].confirmed)
     if recipe.front:
@@ -153,12 +153,6 @@ def _compare(models: "Sequence[Recipe]", out: Path, as_json: bool) -> None:
 
     if is_rank_zero():
         show_rows(front.front_rows(models, out), as_json)
-
-
-def _raise_failure(result: "RunResult") -> None:
-    """Raises what kept lock, report or model card from being written. A refusal comes first, whatever else is wrong."""
-    if result.failure and not result.refusal:
-        raise result.failure
 
 
 def _raise_refusals(refusals: Iterable[str]) -> None:

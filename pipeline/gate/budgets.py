@@ -9,6 +9,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from paredown.models.data.spec import DataSpec
+from paredown.models.errors import InputError
 from paredown.models.quantity import Unit, parse_quantity, quantity_pattern
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.faults import RecipeFault, as_error, known_keys, parse_spec
@@ -16,6 +17,9 @@ from paredown.pipeline.recipe.yaml_lines import read_yaml
 from paredown.stages.limits import Target
 
 _ALLOWED: tuple[Unit, ...] = ("x", "ms", "B", "")
+
+MOST_SECONDS = 3600
+"""Of measuring latency, in a gate."""
 
 
 class Limit(Spec):
@@ -130,9 +134,20 @@ class Gates(Spec):
         {},
         description="where absolute times and memory were set, as `--watch-noise` prints it; what is given must agree",
     )
-    seconds: float = Field(45, gt=0, le=3600, description="the longest that latency is measured")
+    seconds: float = Field(45, gt=0, le=MOST_SECONDS, description="the longest that latency is measured")
     confidence: float = Field(0.99, ge=0.8, lt=1, description="of the intervals that a verdict rests on")
     root: Path = Field(Path(), exclude=True)
+
+
+def gates_for(budgets: Path | None, seconds: float | None = None) -> "Gates":
+    """The gates of a budgets file, or without one the default: no larger and no slower than the baseline.
+
+    `seconds` stands in for the longest that latency is measured. Raises InputError where no file could say it.
+    """
+    if seconds is not None and not 0 < seconds <= MOST_SECONDS:
+        raise InputError(f"seconds is {seconds}; allowed: above 0, at most {MOST_SECONDS}")
+    gates = read_gates(budgets) if budgets else Gates(budgets=DEFAULT)
+    return gates if seconds is None else gates.model_copy(update={"seconds": seconds})
 
 
 def read_gates(file: Path) -> Gates:

@@ -11,9 +11,6 @@ from paredown.pipeline.public.results import CheckResult, Description, PlanResul
 from paredown.pipeline.recipe.recipe import Recipe, expand_front
 from paredown.pipeline.recipe.recipe import load_recipe as read_recipe
 
-LONGEST = 3600
-"""Seconds that a gate may measure at most."""
-
 
 def load_recipe(file: str | Path) -> Recipe:
     """The recipe in `file`, frozen and checked. Raises InputError with one line per fault: `file:line: what`."""
@@ -25,9 +22,9 @@ def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progr
 
     Images are decoded into `<out>/.cache`, where a run finds them. Raises for the first thing that does not hold.
     """
-    from paredown.pipeline.recipe.check import check_recipe as check_lines
+    from paredown.pipeline.recipe.check import check_recipe
 
-    lines = list(check_lines(_loaded(recipe), Path(out) / ".cache", progress))
+    lines = list(check_recipe(_loaded(recipe), Path(out) / ".cache", progress))
     warnings = [line for line in lines if line.startswith("warning: ")]
     return CheckResult(
         lines=tuple(line for line in lines if line not in warnings),
@@ -101,16 +98,12 @@ def gate(
     `inconclusive`.
     """
     from paredown.pipeline.gate.baseline_pin import pinned_baseline
-    from paredown.pipeline.gate.budgets import DEFAULT, Gates, read_gates
-    from paredown.pipeline.gate.gate import GateRequest
-    from paredown.pipeline.gate.gate import run_gate as hold
+    from paredown.pipeline.gate.budgets import gates_for
+    from paredown.pipeline.gate.gate import GateRequest, run_gate
 
-    if seconds is not None and not 0 < seconds <= LONGEST:
-        raise InputError(f"seconds is {seconds}; allowed: above 0, at most {LONGEST}")
-    gates = read_gates(Path(budgets)) if budgets else Gates(budgets=DEFAULT)
-    gates = gates if seconds is None else gates.model_copy(update={"seconds": seconds})
+    gates = gates_for(Path(budgets) if budgets else None, seconds)
     compared = Path(baseline) if baseline else pinned_baseline(gates, Path(budgets)) if budgets else None
-    return hold(GateRequest(Path(model), compared, gates, static, why), progress)
+    return run_gate(GateRequest(Path(model), compared, gates, static, why), progress)
 
 
 def show(file: str | Path) -> Description:
@@ -142,22 +135,20 @@ def _without_front(recipe: Recipe, call: str) -> Recipe:
 
 
 def _to_end(recipe: Recipe, file: str | Path | Recipe, out: Path, progress: Progress, suffix: str = "") -> RunResult:
-    from paredown.pipeline.public.runs import run_to_end
+    from paredown.pipeline.public.runs import raise_failure, run_to_end
 
-    return _raised(run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix))
-
-
-def _raised(result: RunResult) -> RunResult:
-    """The result; raises what kept its files from being written, unless a limit ended the run, which comes first."""
-    if result.failure and not result.refusal:
-        raise result.failure
+    result = run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix)
+    raise_failure(result)
     return result
 
 
 def _locked(recipe: Recipe, file: Path, out: Path, progress: Progress) -> tuple[RunResult, ...]:
     from paredown.pipeline.lock.locked_run import locked_runs
-    from paredown.pipeline.public.runs import run_locked
+    from paredown.pipeline.public.runs import raise_failure, run_locked
 
-    models = locked_runs(recipe, file, out)
-    results = [_raised(run_locked(model, out, progress)) for model in models]
-    return tuple(replace(r, notes=(*m.warnings, *r.notes)) for m, r in zip(models, results, strict=True))
+    results = []
+    for model in locked_runs(recipe, file, out):
+        result = run_locked(model, out, progress)
+        raise_failure(result)
+        results.append(replace(result, notes=(*model.warnings, *result.notes)))
+    return tuple(results)

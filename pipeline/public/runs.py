@@ -5,6 +5,7 @@ from pathlib import Path
 
 from paredown.models.errors import LimitError
 from paredown.models.progress import Progress
+from paredown.pipeline.artifact.artifact import model_in
 from paredown.pipeline.lock.collect import write_lock
 from paredown.pipeline.lock.locked_run import LockedRun
 from paredown.pipeline.public.results import RunResult
@@ -14,7 +15,6 @@ from paredown.pipeline.report.model_card import write_card
 from paredown.pipeline.report.report import render_report
 from paredown.pipeline.run.run_folder import as_damage, read_run_folder
 from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run_pipeline
-from paredown.stages.products.manifest import FILES
 
 
 def run_stages(
@@ -50,6 +50,12 @@ def run_locked(one: LockedRun, out: Path, progress: Progress) -> RunResult:
         return replace(result, refusal="; ".join(filter(None, (refusal, str(error)))))
 
 
+def raise_failure(result: RunResult) -> None:
+    """Raises what kept lock, report or model card from being written. A refusal comes first, whatever else is wrong."""
+    if result.failure and not result.refusal:
+        raise result.failure
+
+
 def finish_run(
     recipe: Recipe, folder: Path, refusal: str = "", lock_file: Path | None = None, suffix: str = ""
 ) -> RunResult:
@@ -67,16 +73,10 @@ def finish_run(
             products = read_run_folder(folder)
             checks = closing_table_of(products)
         result = replace(result, checks=checks, plan=products.plan, notes=products.notes, seconds=products.timings)
-        result = replace(result, artifact=artifact_of(folder))
+        result = replace(result, artifact=model_in(folder / "artifact"))
         if result.artifact and lock_file:
             result = replace(result, lock=write_lock(recipe, lock_file, folder, suffix))
         result = replace(result, report=render_report(folder))
         return replace(result, model_card=write_card(recipe.card, folder))
     except Exception as error:
         return replace(result, failure=error)
-
-
-def artifact_of(folder: Path) -> Path | None:
-    """The finished model of a run: `artifact/model.onnx`, or the packed one where only that is there."""
-    files = (folder / "artifact" / name for name in FILES)
-    return next((file for file in files if file.is_file()), None)
