@@ -1,5 +1,6 @@
 """Images in .npz files."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,31 +8,19 @@ import numpy as np
 import pytest
 
 from paredown.models.data.dataset import ImageData
-from paredown.models.data.opening import open_data
-from paredown.models.data.spec import DataSpec
-from paredown.models.errors import InputError
+
+OpenSource = Callable[..., ImageData]
+RefusalOf = Callable[[Path, str], str]
 
 GOOD: dict[str, Any] = {"images": np.zeros((8, 4, 4), np.uint8), "labels": np.arange(8) % 2}
 
 
-def _open(root: Path, source: str, size: int = 8) -> ImageData:
-    return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
-
-
-def _refused(root: Path, source: str) -> str:
-    with pytest.raises(InputError) as caught:
-        _open(root, source)
-    assert "\n" not in str(caught.value)
-    assert not list((root / "cache").glob("*")) if (root / "cache").exists() else True
-    return str(caught.value)
-
-
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1), (8, 8, 3)])
-def test_arrays_open(tmp_path: Path, shape: tuple[int, ...]) -> None:
+def test_arrays_open(tmp_path: Path, shape: tuple[int, ...], open_source: OpenSource) -> None:
     images = np.random.default_rng(0).integers(0, 256, (40, *shape), dtype=np.uint8)
     labels = np.arange(40) % 2
     np.savez(tmp_path / "x.npz", images=images, labels=labels, classes=np.array(["no", "yes"]))
-    data = _open(tmp_path, "x.npz")
+    data = open_source(tmp_path, "x.npz")
     assert data.classes == ("no", "yes")
     coloured = np.broadcast_to(images.reshape(40, 8, 8, -1), (40, 8, 8, 3))
     wanted = {(image.tobytes(), label) for image, label in zip(coloured, labels, strict=True)}
@@ -52,14 +41,16 @@ def test_arrays_open(tmp_path: Path, shape: tuple[int, ...]) -> None:
         ({"images": np.zeros((0, 4, 4), np.uint8), "labels": np.zeros(0, np.int64)}, "no images"),
     ],
 )
-def test_arrays_that_cannot_be_used_say_why(tmp_path: Path, change: dict[str, Any], text: str) -> None:
+def test_arrays_that_cannot_be_used_say_why(
+    tmp_path: Path, change: dict[str, Any], text: str, refusal_of: RefusalOf
+) -> None:
     np.savez(tmp_path / "x.npz", **{**GOOD, **change})
-    assert text in _refused(tmp_path, "x.npz")
+    assert text in refusal_of(tmp_path, "x.npz")
 
 
-def test_array_files_that_are_not_there_or_broken_say_so(tmp_path: Path) -> None:
-    assert "no such file" in _refused(tmp_path, "none.npz")
+def test_array_files_that_are_not_there_or_broken_say_so(tmp_path: Path, refusal_of: RefusalOf) -> None:
+    assert "no such file" in refusal_of(tmp_path, "none.npz")
     (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 cut")
-    assert "x.npz: cannot be read" in _refused(tmp_path, "x.npz")
+    assert "x.npz: cannot be read" in refusal_of(tmp_path, "x.npz")
     np.savez(tmp_path / "x.npz", labels=np.zeros(3))
-    assert "needs the arrays images and labels; it has labels" in _refused(tmp_path, "x.npz")
+    assert "needs the arrays images and labels; it has labels" in refusal_of(tmp_path, "x.npz")

@@ -1,27 +1,15 @@
 """Images in folders, one per class."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from paredown.models.data.dataset import ImageData
-from paredown.models.data.opening import open_data
-from paredown.models.data.spec import DataSpec
-from paredown.models.errors import InputError
 
-
-def _open(root: Path, source: str, size: int = 8) -> ImageData:
-    return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
-
-
-def _refused(root: Path, source: str) -> str:
-    with pytest.raises(InputError) as caught:
-        _open(root, source)
-    assert "\n" not in str(caught.value)
-    assert not list((root / "cache").glob("*")) if (root / "cache").exists() else True
-    return str(caught.value)
+OpenSource = Callable[..., ImageData]
+RefusalOf = Callable[[Path, str], str]
 
 
 def _folder(root: Path, **counts: int) -> Path:
@@ -33,43 +21,45 @@ def _folder(root: Path, **counts: int) -> Path:
     return root / "images"
 
 
-def test_folders_that_cannot_be_used_say_why(tmp_path: Path) -> None:
-    assert f"{tmp_path / 'none'}: no such folder" in _refused(tmp_path, "none")
+def test_folders_that_cannot_be_used_say_why(tmp_path: Path, refusal_of: RefusalOf) -> None:
+    assert f"{tmp_path / 'none'}: no such folder" in refusal_of(tmp_path, "none")
     base = _folder(tmp_path, a=5)
-    assert "one class only (a)" in _refused(tmp_path, "images")
+    assert "one class only (a)" in refusal_of(tmp_path, "images")
     (base / "b").mkdir()
-    assert "class 'b' has 0 different images for 4 splits" in _refused(tmp_path, "images")
+    assert "class 'b' has 0 different images for 4 splits" in refusal_of(tmp_path, "images")
     (tmp_path / "empty" / "x").mkdir(parents=True)
-    assert "no images: it must hold one folder per class" in _refused(tmp_path, "empty")
+    assert "no images: it must hold one folder per class" in refusal_of(tmp_path, "empty")
 
 
-def test_a_class_needs_a_different_image_for_every_split(tmp_path: Path) -> None:
+def test_a_class_needs_a_different_image_for_every_split(
+    tmp_path: Path, open_source: OpenSource, refusal_of: RefusalOf
+) -> None:
     base = _folder(tmp_path, a=4, b=3)
     (base / "b" / "twin.png").write_bytes((base / "b" / "0.png").read_bytes())
-    assert "class 'b' has 3 different images for 4 splits" in _refused(tmp_path, "images")
+    assert "class 'b' has 3 different images for 4 splits" in refusal_of(tmp_path, "images")
     Image.new("RGB", (8, 8), (9, 9, 9)).save(base / "b" / "twin.png")
-    data = _open(tmp_path, "images")
+    data = open_source(tmp_path, "images")
     assert all(sorted(s.labels) == [0, 1] for s in (data.train, data.calibration, data.validation, data.test))
 
 
-def test_broken_images_are_named(tmp_path: Path) -> None:
+def test_broken_images_are_named(tmp_path: Path, refusal_of: RefusalOf) -> None:
     base = _folder(tmp_path, a=5, b=5)
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(base / "a" / "cut.jpg")
     whole = (base / "a" / "cut.jpg").read_bytes()
     for content in (whole[: len(whole) // 2], b"not an image", b""):
         (base / "a" / "cut.jpg").write_bytes(content)
-        assert f"{base / 'a' / 'cut.jpg'}: cannot be decoded" in _refused(tmp_path, "images")
+        assert f"{base / 'a' / 'cut.jpg'}: cannot be decoded" in refusal_of(tmp_path, "images")
     (base / "a" / "cut.jpg").unlink()
     (base / "a" / "folder.png").mkdir()
-    assert f"{base / 'a' / 'folder.png'}: cannot be read" in _refused(tmp_path, "images")
+    assert f"{base / 'a' / 'folder.png'}: cannot be read" in refusal_of(tmp_path, "images")
 
 
-def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path, open_source: OpenSource) -> None:
     base = _folder(tmp_path, a=5, b=5)
     (base / "a" / "._0.png").write_bytes(b"resource fork")
     (base / "a" / "notes.txt").write_text("x")
     (base / ".git").mkdir()
-    data = _open(tmp_path, "images")
+    data = open_source(tmp_path, "images")
     assert data.classes == ("a", "b")
     assert sum(map(len, (data.train, data.calibration, data.validation, data.test))) == 10

@@ -1,14 +1,17 @@
 """Torch datasets of a user's function."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from paredown.models.data.dataset import ImageData
-from paredown.models.data.opening import fingerprint_data, open_data
+from paredown.models.data.opening import fingerprint_data
 from paredown.models.data.spec import DataSpec
-from paredown.models.errors import InputError
+
+OpenSource = Callable[..., ImageData]
+RefusalOf = Callable[[Path, str], str]
 
 DATASETS = """
 import random
@@ -44,18 +47,6 @@ def broken(): raise RuntimeError("no disk")
 """
 
 
-def _open(root: Path, source: str, size: int = 8) -> ImageData:
-    return open_data(DataSpec(source=source, image_size=size), root, root / "cache", 0)
-
-
-def _refused(root: Path, source: str) -> str:
-    with pytest.raises(InputError) as caught:
-        _open(root, source)
-    assert "\n" not in str(caught.value)
-    assert not list((root / "cache").glob("*")) if (root / "cache").exists() else True
-    return str(caught.value)
-
-
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     (tmp_path / "made.py").write_text(DATASETS)
@@ -67,8 +58,8 @@ def _all(data: ImageData) -> set[bytes]:
     return {image.tobytes() for split in splits for image in split.images}
 
 
-def test_datasets_of_tensors_and_pictures_open_alike(made: Path) -> None:
-    opened = [_open(made, f"made.py:{name}") for name in ("tensors", "floats", "pictures")]
+def test_datasets_of_tensors_and_pictures_open_alike(made: Path, open_source: OpenSource) -> None:
+    opened = [open_source(made, f"made.py:{name}") for name in ("tensors", "floats", "pictures")]
     assert all(data.classes == ("down", "up") and len(data.train) == 22 for data in opened)
     assert _all(opened[0]) == _all(opened[1]) == _all(opened[2]) == {_pixels(i) for i in range(40)}
 
@@ -78,8 +69,8 @@ def _pixels(seed: int) -> bytes:
     return made.transpose(1, 2, 0).tobytes()
 
 
-def test_datasets_by_split_keep_their_test_split(made: Path) -> None:
-    data = _open(made, "made.py:split")
+def test_datasets_by_split_keep_their_test_split(made: Path, open_source: OpenSource) -> None:
+    data = open_source(made, "made.py:split")
     assert {image.tobytes() for image in data.test.images} == {_pixels(i + 100) for i in range(10)}
 
 
@@ -95,8 +86,8 @@ def test_datasets_by_split_keep_their_test_split(made: Path) -> None:
         ("broken", "raised RuntimeError: no disk"),
     ],
 )
-def test_datasets_that_cannot_be_used_say_why(made: Path, name: str, text: str) -> None:
-    assert text in _refused(made, f"made.py:{name}")
+def test_datasets_that_cannot_be_used_say_why(made: Path, name: str, text: str, refusal_of: RefusalOf) -> None:
+    assert text in refusal_of(made, f"made.py:{name}")
 
 
 def test_a_dataset_s_fingerprint_follows_its_contents(made: Path) -> None:
