@@ -13,6 +13,9 @@ from typing import Any
 
 from paredown.models.errors import InputError, MissingError
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""What a pointer file starts with."""
+
 
 def resolve_path(path: str, root: Path) -> Path:
     """`path` as an absolute path; a relative one starts at `root`, the recipe's folder."""
@@ -84,6 +87,15 @@ def write_whole(path: Path, content: str | bytes) -> None:
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)  # there only where something went wrong
+
+
+def refuse_pointer(path: Path) -> None:
+    """Raises InputError where git-lfs left a pointer, some 130 bytes of text, in the place of a file; a path at which
+    there is no file is let through."""
+    if is_file(path):
+        with path.open("rb") as stream:
+            if stream.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise InputError(f"{path}: a pointer of git-lfs, not the file itself: run `git lfs pull` there")
 
 
 def digest_file(path: Path) -> str:

@@ -9,7 +9,7 @@ from PIL import Image
 
 from paredown.models.data.sources import ImageSource, class_names
 from paredown.models.errors import InputError
-from paredown.models.files import digest_file, is_file
+from paredown.models.files import digest_file, is_file, refuse_pointer
 from paredown.models.loading.archives import check_archive
 
 
@@ -45,6 +45,7 @@ def _named_classes(classes: NDArray[Any], path: Path) -> tuple[str, ...]:
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     if not is_file(path):
         raise InputError(f"{path}: no such file")
+    refuse_pointer(path)
     check_archive(path)
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:

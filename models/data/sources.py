@@ -13,6 +13,7 @@ from PIL import Image
 
 from paredown.models.data.splits import Positions
 from paredown.models.errors import InputError
+from paredown.models.files import refuse_pointer
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "TIFF", "GIF", "PPM")
 """What is decoded, whatever a file's name says: of others Pillow hands some to programs that run what is in them."""
@@ -46,6 +47,7 @@ class ImageSource:
         except InputError:
             raise
         except Exception as error:  # Pillow's decoders raise many types
+            refuse_pointer(Path(self.name(position)))
             raise InputError(f"{self.name(position)}: cannot be decoded ({error})") from error
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
+from paredown.models.files import refuse_pointer
 from paredown.models.loading.pickles import check_pickles
 
 NESTED = ("state_dict", "model", "model_ema")
@@ -37,6 +38,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 
 def _read(path: Path) -> Any:
+    refuse_pointer(path)
     if path.suffix != ".safetensors":
         check_pickles(path)
     try:

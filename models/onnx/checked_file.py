@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 
 from paredown.models.errors import InputError, first_line
+from paredown.models.files import refuse_pointer
 from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked_bytes
 from paredown.models.onnx.tensors import BITS, MOST_SIZES, external_file, read_tensors, shape_text, type_name
 from paredown.models.onnx.walk import all_graphs, all_nodes, all_tensors, nodes_of
@@ -36,6 +37,7 @@ def open_checked(path: Path) -> ModelProto:
     (operators, order, names, functions that end), and that no value whose shape is known is larger than a model may be.
     Raises InputError with one line that names the file. Takes memory of a few times the file's size.
     """
+    refuse_pointer(path)
     try:
         model = parse_model(read_content(path))
         _check_functions(model)

@@ -43,6 +43,14 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     assert all(torch.all(value == 3) for value in found.values())
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"w{suffix}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match="git lfs pull"):
+        read_state(path)
+
+
 def test_checkpoints_that_hold_code_or_rubbish_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.pth"
     torch.save(_net(), path)

@@ -13,6 +13,7 @@ from torch import nn
 
 from paredown.models.compression.conv_integer import conv_integer
 from paredown.models.compression.qdq import insert_qdq, quantizable_nodes
+from paredown.models.errors import InputError
 from paredown.models.onnx.edit import save_onnx
 from paredown.models.onnx.export import export_onnx
 from paredown.models.onnx.facts import ModelFacts, model_facts
@@ -228,3 +229,9 @@ def test_int8_of_every_form_has_the_same_facts(plain: Path, tmp_path: Path, form
     assert (after.parameters, after.macs) == (before.parameters, before.macs)
     assert after.bytes < before.bytes
     assert [layer.name for layer in after.unquantized] == (["add"] if form == "dynamic" else [])
+
+
+def test_a_pointer_of_git_lfs_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "m.onnx").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(InputError, match="git lfs pull"):
+        model_facts(tmp_path / "m.onnx")
