@@ -11,9 +11,10 @@ from paredown.models.compression.sparsity import BLOCK
 from paredown.models.data.dataset import ImageData
 from paredown.models.errors import LimitError
 from paredown.models.onnx.edit import zero_shares
+from paredown.models.quantity import told_apart
 from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.accuracy import logits_of
+from paredown.stages.measuring.accuracy import Answers, answers_of
 from paredown.stages.measuring.model_files import write_model
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
@@ -50,10 +51,14 @@ class Export(Stage):
         graph = lowered.imitation(ranges)
         with torch.inference_mode():
             expected = np.concatenate([graph(torch.from_numpy(x)).numpy() for x, _ in data.batches(split, 32)])
-        got = logits_of(path, data, split, state)
+        answers = answers_of(path, data, split, state)
+        torch_answers = Answers(expected, answers.labels)
+        for whose, one in (("the trained network", torch_answers), ("the artifact", answers)):
+            if fault := one.not_finite("validation"):
+                raise LimitError(f"parity: {whose}: {fault}")
         parity = Parity(
-            agreement=float((got.argmax(1) == expected.argmax(1)).mean()),
-            mean_difference=float(np.abs(got - expected).mean()),
+            agreement=answers.agreement(torch_answers),
+            mean_difference=float(np.abs(answers.logits - expected).mean()),
             logit_spread=float(expected.std()),
             images=len(split),
             limit=self.agreement,
@@ -61,8 +66,9 @@ class Export(Stage):
         parity.save(state.out)
         check_zeros(zero_shares(model), Plan.load(state.product("plan")).layers)
         if parity.agreement < self.agreement:
-            agreed = f"{parity.agreement:.3f} of {len(split)} images"
-            raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {self.agreement}", keep=True)
+            share, limit = told_apart(parity.agreement, self.agreement, lambda value, digits: f"{value:.{digits - 1}f}")
+            agreed = f"{share} of {len(split)} images"
+            raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {limit}", keep=True)
 
     def _trained(self, state: State, data: ImageData) -> LoweredStudent:
         """The folded student with its recovered weights, traced and exported anew."""

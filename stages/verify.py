@@ -16,7 +16,7 @@ from paredown.models.onnx.edit import load_onnx, save_onnx, zero_shares
 from paredown.models.onnx.metadata import embed_metadata
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.accuracy import scores_of
+from paredown.stages.measuring.accuracy import Answers, accuracy_scores, answers_of, not_finite, scores_of
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.measuring.model_evidence import compare_on_runtimes, measure_evidence
@@ -76,7 +76,8 @@ class Verify(Stage):
         data = state.open_data()
         baseline, exported = state.product("baseline"), state.product("exported")
         state.progress("verify: accuracy", 0, 4)
-        scores = [scores_of(stored_model(folder), state, data) for folder in (baseline, exported)]
+        answers = _artifact_answers(state, data)
+        scores = [scores_of(stored_model(baseline), state, data), accuracy_scores(answers)]
         plan, parity = Plan.load(state.product("plan")), Parity.load(exported)
         _finish(state, embedded_facts(state, data, plan.choice, parity, *scores))
         pair = [stored_model(baseline), stored_model(state.out)]
@@ -90,9 +91,9 @@ class Verify(Stage):
         proof = Proof(before, after, measured_in_pairs(times).p50, tuple(others))
         manifest = _manifest(state, data, plan, parity, proof)
         manifest.save(state.out)
-        missed = [check for check in manifest.checks if check.holds is False]
-        if missed:
-            raise LimitError("; ".join(missed_limit(check) for check in missed), keep=True)
+        missed = [missed_limit(check) for check in manifest.checks if check.holds is False]
+        if faults := [*filter(None, [not_finite(answers)]), *missed]:
+            raise LimitError("; ".join(faults), keep=True)
 
     def _times(self, state: State, pair: Sequence[Path]) -> list[Rounds]:
         """Of both models; where `rounds` leave open whether p50 holds its limit, of two or three times as many."""
@@ -118,6 +119,12 @@ def measured_in_pairs(times: Sequence[Rounds]) -> PairedRatio:
     """The (round, run) ms of original and artifact as paired rounds with one session each."""
     old, new = (np.array(one)[:, None, :] for one in times)
     return PairedRatio(old, new)
+
+
+def _artifact_answers(state: State, data: ImageData) -> dict[str, Answers]:
+    """What the artifact answers, by split."""
+    exported = stored_model(state.product("exported"))
+    return {name: answers_of(exported, data, data.splits[name], state) for name in ("validation", "test")}
 
 
 def _finish(state: State, facts: EmbeddedFacts) -> None:

@@ -129,6 +129,9 @@ class Gates(Spec):
     baseline: str | None = Field(None, description="the model to compare with, pinned by the `.lock` beside this file")
     budgets: Budgets = Field(description="what the model must hold; at least one")
     data: DataSpec | None = Field(None, description="images for accuracy and parity, as in a recipe")
+    output: str | None = Field(
+        None, description="name of the output that holds one score per class, where a model has several outputs"
+    )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of the images' split and of all that is drawn")
     machine: Mapping[str, str] = Field(
         {},

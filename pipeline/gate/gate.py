@@ -51,11 +51,11 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
     checks, sample = list(static_checks(gates.budgets, model, baseline)), None
     runtime = None if request.static else target_runtime(gates.target, gates.root)
     if runtime:
+        # First what may be refused: measuring takes a while.
+        quality = list(_quality(request, runtime, progress))
         models = TimedModels(runtime, request.model, request.baseline or request.model)
         timed, sample = timed_checks(gates, models, progress)
-        checks += timed
-        if gates.budgets.quality:
-            checks += quality_checks(gates, runtime, request.model, request.baseline, progress)
+        checks += [*timed, *quality]
     times = _node_times(request, runtime, progress) if runtime and (request.explain or _too_slow(checks)) else {}
     return GateOutcome(
         model=str(request.model),
@@ -68,6 +68,11 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
         tables=breakdown(model, baseline, times or None) if request.explain else (),
         seconds=time.monotonic() - start,
     )
+
+
+def _quality(request: GateRequest, runtime: Runtime, progress: Progress) -> Iterator[BudgetCheck]:
+    if request.gates.budgets.quality:
+        yield from quality_checks(request.gates, runtime, request.model, request.baseline, progress)
 
 
 def _refuse(request: GateRequest) -> None:

@@ -1,58 +1,86 @@
-"""Checks that need images: accuracy, and how often the model answers as its baseline does."""
+"""Checks that need images: accuracy, how often the model answers as its baseline does, and that it answers at all."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from numpy.typing import NDArray
 
+from paredown.models.errors import InputError
+from paredown.models.onnx.answers import listed_outputs, outputs_of
+from paredown.models.onnx.checked_file import open_checked
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.outcome import BudgetCheck
-from paredown.stages.measuring.accuracy import accuracy
-from paredown.stages.runtimes.base import Runtime
-
-Answers = NDArray[np.int64]
-"""Class of every image."""
+from paredown.stages.measuring.accuracy import Answers, FileAnswers
+from paredown.stages.runtimes.base import Load, Runtime
 
 
 def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
 ) -> Iterator[BudgetCheck]:
-    """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here."""
+    """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here.
+
+    Raises InputError for a file whose outputs do not fit the classes of the images, before anything is run, and for a
+    baseline whose logits are not finite.
+    """
     from paredown.models.data.opening import open_data
 
     assert gates.data is not None
     with TemporaryDirectory() as cache:
-        data, target = open_data(gates.data, gates.root, Path(cache), gates.seed), gates.target
+        data = open_data(gates.data, gates.root, Path(cache), gates.seed)
+        files = read_files([file for file in (model, baseline) if file], data.classes, gates.output)
+        answers: list[Answers] = []
+        for file in files:
+            progress("gate: accuracy", len(answers), len(files))
+            answers.append(file.on(data, data.test, runtime, Load.of(gates.target)))
+    after, before = answers[0], answers[1] if baseline else None
+    if before and before.unanswered and not after.unanswered:
+        raise InputError(f"{baseline}: {before.not_finite('test')}; such a baseline says nothing of the model")
+    yield from answer_checks(gates, after, before, data.classes)
 
-        def answers(file: Path) -> Answers:
-            progress("gate: accuracy", 0, 1)
-            images = (batch for batch, _ in data.batches(data.test, target.batch))
-            return np.asarray(runtime.run(file, images, target.threads).argmax(1))
 
-        after, labels = answers(model), np.array(data.test.labels)
-        before = answers(baseline) if baseline else None
-    yield from answer_checks(gates, after, before, labels)
+def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:
+    """Which output of each file holds the scores. A file that has only one output need not call it `output`, as long as
+    another file does. Raises InputError where one does not fit, or where no file has that output."""
+    outputs = {file: outputs_of(open_checked(file)) for file in files}
+    having = [file for file, some in outputs.items() if output in [one.name for one in some]]
+    if output is not None and not having:
+        raise InputError(f"output: {files[0]} has no output {output!r}; it has {listed_outputs(outputs[files[0]])}")
+    picked = {file: output if file in having or len(some) > 1 else None for file, some in outputs.items()}
+    return [FileAnswers.read(file, classes, picked[file]) for file in files]
 
 
-def answer_checks(gates: Gates, after: Answers, before: Answers | None, labels: Answers) -> Iterator[BudgetCheck]:
+def answer_checks(
+    gates: Gates, after: Answers, before: Answers | None, classes: Sequence[str]
+) -> Iterator[BudgetCheck]:
     """Checks of what both models answered; an accuracy says its standard error, which more images would lower."""
-    budgets, got = gates.budgets, accuracy(after, labels)
-    error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / len(labels)))
-    on = f"on {len(labels)} test images, standard error {error:.2f}"
+    budgets, got, images = gates.budgets, after.accuracy, len(after.labels)
+    yield from _faults(after, classes)
+    error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / images))
+    on = f"on {images} test images, standard error {error:.2f}"
     if budgets.accuracy is not None:
         yield _at_least("accuracy", f"{budgets.accuracy:g} %", None, got, budgets.accuracy, on)
     if before is None:
         return
     if budgets.accuracy_drop is not None:
-        was = accuracy(before, labels)
+        was = before.accuracy
         floor = was - budgets.accuracy_drop
         yield _at_least("accuracy", f"{budgets.accuracy_drop:g} points under the baseline", was, got, floor, on)
     if budgets.parity is not None:
-        same = 100 * float((after == before).mean())
+        same = 100 * after.agreement(before)
         yield _at_least("parity", f"{100 * budgets.parity:g} %", None, same, 100 * budgets.parity, f"same answers {on}")
+
+
+def _faults(after: Answers, classes: Sequence[str]) -> Iterator[BudgetCheck]:
+    """A failed check for logits that are not finite, and for one answer to all images; a sound model has neither."""
+    if after.unanswered:
+        because = after.not_finite("test")
+        yield BudgetCheck("finite answers", "deterministic", "all", "", None, None, None, "fail", because)
+    if (only := after.only_class) is not None:
+        others = int((after.labels != only).sum())
+        because = f"it answers {classes[only]!r} for all {len(after.labels)} test images, {others} of them of others"
+        yield BudgetCheck("different answers", "deterministic", "2 or more", "", None, 1, None, "fail", because)
 
 
 def _at_least(name: str, limit: str, before: float | None, after: float, allowed: float, because: str) -> BudgetCheck:

@@ -5,7 +5,7 @@ from functools import partial
 
 from paredown.models.errors import InputError
 from paredown.models.onnx.facts import LayerFacts, ModelFacts
-from paredown.pipeline.gate.amounts import readable_amount
+from paredown.pipeline.gate.amounts import amounts_told_apart, readable_amount
 from paredown.pipeline.gate.budgets import Budgets, Limit
 from paredown.pipeline.gate.layer_pairs import layers_that_grew
 from paredown.pipeline.gate.outcome import BudgetCheck
@@ -44,8 +44,8 @@ def count_check(
     """A value that was counted, not measured, against its limit; `layers` are named where it is over."""
     allowed = limit.value if limit.unit != "x" else limit.value * (before or 0.0)
     holds = after <= allowed * (1 + 1e-12)  # a factor is rounded, bytes and counts are not
-    value, excess, most = (readable_amount(number, unit) for number in (after, after - allowed, allowed))
-    over = f"{value} is {excess} over its limit of {most}"
+    value, most = amounts_told_apart(unit, after, allowed)
+    over = f"{value} is {readable_amount(after - allowed, unit)} over its limit of {most}"
     return BudgetCheck(
         name,
         "deterministic",

@@ -1,5 +1,6 @@
 """An artifact's measures against the limits of its recipe."""
 
+from paredown.models.quantity import told_apart
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.products.evidence import Evidence, LatencyEvidence
 from paredown.stages.products.measure_check import MeasureCheck
@@ -31,9 +32,12 @@ def _latency(measured: Evidence) -> LatencyEvidence:
 
 
 def missed_limit(check: MeasureCheck) -> str:
-    """The line for a limit that does not hold, and what may help."""
+    """The line for a limit that does not hold, and what may help; the two numbers in it differ as they are written."""
+    assert check.after is not None and check.limit is not None
     if check.name == "test accuracy":
-        text = f"test accuracy {check.after:.2f} % is under its floor of {check.limit:.2f} %"
+        after, floor = told_apart(check.after, check.limit, lambda value, digits: f"{value:.{digits - 2}f} %")
+        text = f"test accuracy {after} is under its floor of {floor}"
         return f"{text}; more epochs in recover, more training images or a looser latency limit would help"
-    text = f"{check.name} {check.after:.4g} {check.unit} is over its limit of {check.limit:.4g} {check.unit}"
+    after, limit = told_apart(check.after, check.limit, lambda value, digits: f"{value:.{digits}g} {check.unit}")
+    text = f"{check.name} {after} is over its limit of {limit}"
     return f"{text}; a larger search.margin would leave more room" if check.name.startswith("latency") else text

@@ -12,6 +12,7 @@ from paredown.pipeline.gate.formats.wording import (
     headline,
     limit_in_words,
     shortened_text,
+    value_and_limit,
     value_cell,
     value_with_unit,
 )
@@ -109,7 +110,7 @@ def _facts(outcome: GateOutcome) -> Iterator[str]:
 
 
 def _row(check: BudgetCheck) -> Sequence[str]:
-    values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
+    values = value_with_unit(check.before, check.unit), value_and_limit(check)[0]
     verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
     return (
         *map(escaped_markdown, (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))),

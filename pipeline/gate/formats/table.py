@@ -18,6 +18,7 @@ from paredown.pipeline.gate.formats.wording import (
     headline,
     limit_in_words,
     shortened_text,
+    value_and_limit,
     value_cell,
     value_with_unit,
 )
@@ -69,7 +70,7 @@ def _checks(outcome: GateOutcome) -> Grid:
 
 
 def _row(check: BudgetCheck) -> tuple[str, ...]:
-    values = value_with_unit(check.before, check.unit), value_with_unit(check.after, check.unit)
+    values = value_with_unit(check.before, check.unit), value_and_limit(check)[0]
     return (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))
 
 

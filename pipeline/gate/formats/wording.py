@@ -4,7 +4,7 @@ import re
 from math import isfinite
 
 from paredown.models.printable import printable
-from paredown.pipeline.gate.amounts import readable_amount
+from paredown.pipeline.gate.amounts import amounts_told_apart, readable_amount
 from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 
 LONGEST = 160
@@ -42,7 +42,7 @@ def change_in_words(check: BudgetCheck) -> str:
 
 def limit_in_words(check: BudgetCheck) -> str:
     """The limit as it is written; of one that is a floor, the floor."""
-    return f"≥ {value_with_unit(check.allowed, check.unit)}" if check.least else shortened_text(check.limit)
+    return f"≥ {value_and_limit(check)[1]}" if check.least else shortened_text(check.limit)
 
 
 def check_sentence(check: BudgetCheck) -> str:
@@ -72,10 +72,28 @@ def missed_by(check: BudgetCheck) -> str:
     factor = f"{change_in_words(check)}, " if check.ratio is not None and check.unit != "%" else ""
     by = check.allowed - check.after if check.least else check.after - check.allowed
     written = f"({factor}limit {shortened_text(check.limit)})"
+    value, allowed = value_and_limit(check)
     if by <= 0:  # the model's own value may be within while an interval is not
-        return f"{value_with_unit(check.after, check.unit)} {written}"
-    allowed = value_with_unit(check.allowed, check.unit)
-    return f"{value_with_unit(by, check.unit)} {'under' if check.least else 'over'} {allowed} {written}"
+        return f"{value} {written}"
+    amount = difference_in_words(by, check.unit)
+    if check.least or amount == allowed:  # else `4 MiB over 4 MiB` reads as if nothing was wrong
+        amount = f"{value}, {amount}"
+    return f"{amount} {'under' if check.least else 'over'} {allowed} {written}"
+
+
+def difference_in_words(by: float, unit: str) -> str:
+    """`1.50 points` between shares in %, else the amount with its unit."""
+    if unit != "%" or not isfinite(by):
+        return value_with_unit(by, unit)
+    return f"{by:.2f} points" if by >= 0.005 else f"{by:.1g} points"
+
+
+def value_and_limit(check: BudgetCheck) -> tuple[str, str]:
+    """The model's value and what is allowed; where they differ, so do the texts."""
+    after, allowed = check.after, check.allowed
+    if after is None or allowed is None or not (isfinite(after) and isfinite(allowed)) or check.verdict != "fail":
+        return value_with_unit(after, check.unit), value_with_unit(allowed, check.unit)
+    return amounts_told_apart(check.unit, after, allowed)
 
 
 def headline(outcome: GateOutcome) -> str:

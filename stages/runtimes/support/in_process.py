@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.errors import InputError, ParedownError
+from paredown.models.onnx.answers import scores_of_output
 from paredown.stages.runtimes.base import Images, Load
 from paredown.stages.runtimes.support.standalone import BAD_MODEL, FLOAT, Input, SessionError, input_shape
 
@@ -81,10 +82,10 @@ def forward_chunks(
         raise SessionError(f"it takes images of {shape[1:]}, got {images.shape[1:]}")
     padded = np.zeros(shape, np.float32)
     padded[: len(images)] = images
-    given = execute(padded)
-    if given.ndim != 2:
-        raise SessionError(f"its first output has the shape {given.shape}, allowed is (batch, classes)")
-    return given[: len(images)]
+    try:
+        return scores_of_output(execute(padded), len(padded))[: len(images)]
+    except ValueError as error:
+        raise SessionError(f"its first output cannot be judged: {error}") from error
 
 
 def peak_memory(script: str, runtime: str, model: Path, load: Load) -> float:

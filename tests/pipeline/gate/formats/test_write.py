@@ -266,4 +266,26 @@ def test_floors_and_values_that_are_not_there() -> None:
     assert re.match(r"accuracy +85\.00 % +83\.00 % +-2\.00 % +≥ 84\.00 % +fail", lines[1])
     assert re.match(r"peak memory +- +- +9 MiB +not comparable", lines[2])
     assert re.match(r"ops X +0 +2 +\+2 +1\.0x +pass", lines[3])
-    assert "accuracy: 1.00 % under 84.00 % (limit 1 points under); on 9 images" in lines
+    assert "accuracy: 83.00 %, 1.00 points under 84.00 % (limit 1 points under); on 9 images" in lines
+
+
+@pytest.mark.parametrize(
+    ("unit", "after", "allowed", "least", "said"),
+    [
+        ("%", 0.0, 90.0, True, "0.00 %, 90.00 points under 90.00 % (limit as written)"),
+        ("%", 89.996, 90.0, True, "89.996 %, 0.004 points under 90.000 % (limit as written)"),
+        ("%", 89.99999, 90.0, True, "89.99999 %, 1e-05 points under 90.00000 % (limit as written)"),
+        ("B", 8 * 2**20, 4 * 2**20, False, "8 MiB, 4 MiB over 4 MiB (limit as written)"),
+        ("B", 8 * 2**20 + 1, 8 * 2**20, False, "1 B over 8 MiB (limit as written)"),
+    ],
+)
+def test_the_numbers_of_a_missed_limit_differ_as_they_are_written(
+    unit: str, after: float, allowed: float, least: bool, said: str
+) -> None:
+    one = BudgetCheck("accuracy", "deterministic", "as written", unit, None, after, allowed, "fail", least=least)
+    text = FORMATS["table"](outcome(one))
+    assert f"accuracy: {said}" in text.splitlines()
+    if least:
+        floor = said.split(" under ")[1].partition(" (")[0]
+        assert f"≥ {floor}" in text
+        assert said.partition(",")[0] in text.splitlines()[1]
