@@ -90,7 +90,7 @@ def _makers_and_readers(
     for dependency, indices in group:  # type: ignore[attr-defined]
         layer, name = dependency.target.module, names.get(dependency.target.module, "")
         if not isinstance(layer, nn.Conv2d | nn.Linear):
-            if isinstance(layer, nn.Parameter):
+            if isinstance(layer, nn.Parameter) or _has_numbers_per_channel(layer):
                 return None
             continue
         side = outputs if graph.is_out_channel_pruning_fn(dependency.handler) else inputs
@@ -99,6 +99,13 @@ def _makers_and_readers(
         if name not in side:
             side.append(name)
     return outputs, inputs
+
+
+def _has_numbers_per_channel(layer: nn.Module) -> bool:
+    """Whether a layer between convolutions has parameters or statistics of its own that a plan does not narrow; it
+    does the slopes of PReLU."""
+    own = (*layer.parameters(), *layer.buffers())
+    return not isinstance(layer, nn.PReLU) and any(tensor.numel() > 1 for tensor in own)
 
 
 def _narrowable(

@@ -84,6 +84,9 @@ class Narrow(Transform):
         model, constants = copy_of_model(model), constant_arrays(model)
         for name, node in weighted_nodes(model):
             self._slice(prepared, choice, model, node, constants, prepared.network.layer(name))
+        for node in model.graph.node:
+            if node.op_type == "PRelu":
+                self._slice_slopes(prepared, choice, model, node, constants)
         del model.graph.value_info[:]
         return model
 
@@ -108,6 +111,20 @@ class Narrow(Transform):
         for attribute in node.attribute:
             if attribute.name == "group" and layer.depthwise:
                 attribute.i = len(weight)
+
+    def _slice_slopes(
+        self,
+        prepared: PreparedModel,
+        choice: Choice,
+        model: ModelProto,
+        node: NodeProto,
+        constants: Mapping[str, np.ndarray],
+    ) -> None:
+        """Of a PRelu with a slope per channel those of the channels that stay."""
+        group, slopes = _making(prepared, channel_source(prepared.network, node.input[0])), constants[node.input[1]]
+        if group and slopes.size == group.width:
+            axis = slopes.shape.index(group.width)
+            set_weight(model, node.input[1], slopes.take(channels_that_stay(prepared, group, choice), axis))
 
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)

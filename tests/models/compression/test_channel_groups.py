@@ -59,6 +59,19 @@ class Scaled(nn.Module):
         return out
 
 
+class Normalised(nn.Module):
+    """Norms that do not fold, with parameters per channel, and the activation that has some too."""
+
+    def __init__(self, between: nn.Module) -> None:
+        super().__init__()
+        self.a, self.between, self.b = nn.Conv2d(3, 8, 3), between, nn.Conv2d(8, 8, 1)
+        self.fc = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.fc(self.b(self.between(self.a(x))).mean((2, 3)))
+        return out
+
+
 def named(groups: tuple[ChannelGroup, ...]) -> dict[str, tuple[set[str], set[str]]]:
     return {group.name: (set(group.outputs), set(group.inputs)) for group in groups}
 
@@ -144,3 +157,14 @@ def test_a_classifier_that_reads_several_pixels_side_by_side_leaves_its_channels
         nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(64, 3)
     )
     assert [group.name for group in channel_groups(module.eval(), (3, 12, 12), keep=["5"])] == ["0"]
+
+
+@pytest.mark.parametrize("between", [nn.InstanceNorm2d(8, affine=True), nn.GroupNorm(8, 8)], ids=str)
+def test_channels_with_numbers_of_their_own_between_layers_stay(between: nn.Module) -> None:
+    module = analyse_network(Normalised(between).eval(), SHAPE).module
+    assert set(named(channel_groups(module, SHAPE, ["fc"]))) == {"b"}
+
+
+def test_slopes_per_channel_are_no_hindrance() -> None:
+    module = analyse_network(Normalised(nn.PReLU(8)).eval(), SHAPE).module
+    assert set(named(channel_groups(module, SHAPE, ["fc"]))) == {"a", "b"}
