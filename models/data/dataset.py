@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paredown.models.data.augment import augment_batch
+from paredown.models.data.image_facts import ImageFacts
 from paredown.models.data.spec import Augment
 from paredown.models.data.splits import SPLITS, stratified
 
@@ -45,7 +46,7 @@ class ImageData:
     """The four splits, and how the model wants its images: normalised by `mean` and `std` per channel.
 
     `dropped` images were left out because another split holds the same one. `fingerprint` covers the
-    contents, the spec and the seed.
+    contents, the spec and the seed. `facts` say what was decoded; None where an earlier version did it.
     """
 
     train: Split
@@ -59,6 +60,7 @@ class ImageData:
     fingerprint: str
     augment: Augment = "none"
     dropped: int = 0
+    facts: ImageFacts | None = None
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from paredown.models.data.dataset import ImageData, Split
 from paredown.models.data.image_arrays import images_from_npz
 from paredown.models.data.image_cache import fresh_folder, map_images, write_images
+from paredown.models.data.image_facts import ImageTraits, read_facts, summarised, write_facts
 from paredown.models.data.image_folders import images_from_elpv, images_from_folder
 from paredown.models.data.sources import ImageSource
 from paredown.models.data.spec import DataSpec
@@ -74,7 +75,10 @@ def _fill(folder: Path, spec: DataSpec, source: ImageSource, seed: int, progress
     parts = _limited(source, spec.limit, rng)
     chosen = np.concatenate(list(parts.values()))
     contents: list[bytes] = []
-    write_images(folder / "all.npy", _decode(source, chosen, spec, contents, progress), len(chosen), spec.image_size)
+    traits: list[ImageTraits] = []
+    decoded = _decode(source, chosen, spec, contents, traits, progress)
+    write_images(folder / "all.npy", decoded, len(chosen), spec.image_size)
+    write_facts(summarised(traits, spec.framing), folder)
     ends = np.cumsum([len(part) for part in parts.values()])
     places = dict(zip(parts, np.split(np.arange(len(chosen)), ends[:-1]), strict=True))
     labelled = LabelledImages(source.labels[chosen], contents, source.classes, f"data '{spec.source}'")
@@ -103,6 +107,7 @@ def _load(folder: Path, spec: DataSpec, source: ImageSource) -> ImageData:
         licence=source.licence,
         fingerprint=folder.name,
         augment=spec.augment,
+        facts=read_facts(folder),
         dropped=int(np.load(folder / "dropped.npy")),
     )
 
@@ -119,13 +124,19 @@ def _limited(source: ImageSource, limit: int | None, rng: np.random.Generator) -
 
 
 def _decode(
-    source: ImageSource, chosen: NDArray[np.int64], spec: DataSpec, contents: list[bytes], progress: Progress
+    source: ImageSource,
+    chosen: NDArray[np.int64],
+    spec: DataSpec,
+    contents: list[bytes],
+    traits: list[ImageTraits],
+    progress: Progress,
 ) -> Iterator[NDArray[np.uint8]]:
-    """The chosen images in order; a digest of each goes into `contents`."""
+    """The chosen images in order; a digest of each goes into `contents`, what it was into `traits`."""
     for done, position in enumerate(chosen.tolist()):
         if done % 100 == 0:
             progress("decoding images", done, len(chosen))
-        image = source.pixels(position, spec.image_size)
+        image, what = source.pixels(position, spec.framing)
+        traits.append(what)
         contents.append(hashlib.sha256(image.tobytes()).digest())
         yield image
     progress("decoding images", len(chosen), len(chosen))

@@ -6,11 +6,14 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
+from paredown.models.data.framing import Framing, framed
+from paredown.models.data.image_facts import DEEP, SEVERAL_FRAMES, ImageTraits, traits_of
 from paredown.models.data.splits import Positions
 from paredown.models.errors import InputError
 from paredown.models.files import refuse_pointer
@@ -40,10 +43,11 @@ class ImageSource:
     digest: Callable[[], str]
     licence: str = "not stated"
 
-    def pixels(self, position: int, size: int) -> NDArray[np.uint8]:
-        """Image `position` as (size, size, 3). Raises InputError that names a broken image."""
+    def pixels(self, position: int, framing: Framing) -> tuple[NDArray[np.uint8], ImageTraits]:
+        """Image `position` as (side, side, 3), and what it was. Raises InputError that names a broken image."""
         try:
-            return square_image(self.read(position), size)
+            image = self.read(position)
+            return square_image(image, framing), traits_of(image)
         except InputError:
             raise
         except Exception as error:  # Pillow's decoders raise many types
@@ -58,23 +62,42 @@ def open_image(path: Path) -> Image.Image:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise InputError(f"{path}: {image.width}x{image.height} pixels; allowed are {MOST_PIXELS} in all")
+            noted = {SEVERAL_FRAMES: _has_several_frames(image), DEEP: _is_deep(image)}
             image.load()
+            image.info |= {name: True for name, is_so in noted.items() if is_so}
             return image
 
 
-def square_image(image: Image.Image, size: int) -> NDArray[np.uint8]:
-    """(size, size, 3): the short side scaled to `size`, antialiased; the long side cropped to its centre."""
+@runtime_checkable
+class _Animated(Protocol):
+    """What images of those formats have that can hold several frames."""
+
+    is_animated: bool
+
+
+def _has_several_frames(image: Image.Image) -> bool:
+    try:
+        return isinstance(image, _Animated) and image.is_animated
+    except Exception:  # a damaged second frame does no harm to the first, which is the one that is used
+        return False
+
+
+def _is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether colours of 16 bits are about to be read as 8: of grey ones `square_image` says so."""
+    forms = [tile.args if isinstance(tile.args, str) else str(tile.args[:1]) for tile in image.tile if tile.args]
+    return any(";16" in form and "BGR" not in form for form in forms)
+
+
+def square_image(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
+    """(side, side, 3): the image in RGB, framed. Raises ValueError for grey of more than 8 bits, which
+    Pillow would make white."""
+    if 0 in image.size:
+        raise ValueError(f"{image.width}x{image.height} pixels")
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"mode {image.mode}: more than 8 bits per channel; save it with 8")
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    return np.asarray(image)
+    return np.asarray(framed(image.convert("RGB"), framing))
 
 
 def class_names(given: Sequence[str] | None, labels: NDArray[np.int64], where: str) -> tuple[str, ...]:

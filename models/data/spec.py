@@ -1,13 +1,15 @@
 """What a recipe says of the images: where they are, how they are split, and how the model wants them."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from paredown.models.data.framing import CropMode, Framing, Interpolation
 from paredown.models.spec import Spec
 
 Augment = Literal["none", "flip", "dihedral"]
 Scale = Annotated[float, Field(gt=0)]
+Channels = tuple[float, float, float]
 
 
 class Splits(Spec):
@@ -29,16 +31,21 @@ class Splits(Spec):
 class DataSpec(Spec):
     """The images that the model must be good at."""
 
+    ADDED: ClassVar[frozenset[str]] = frozenset({"crop_mode", "crop_pct", "interpolation"})
+
     source: str = Field(
         description="a folder with one folder per class, or with train/ and test/ (or val/) that hold those; "
         "`path/to/file.py:function` that returns a torch dataset, or one per split's name; "
         "`path/to/file.npz` with images, labels and perhaps classes; `package:elpv_dataset`"
     )
     image_size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
-    mean: tuple[float, float, float] = Field(
+    mean: Channels = Field(
         default=(0.485, 0.456, 0.406), description="per channel, of pixels in 0..1, as the model was trained"
     )
-    std: tuple[Scale, Scale, Scale] = Field(default=(0.229, 0.224, 0.225), description="as mean")
+    std: tuple[Scale, Scale, Scale] = Field(
+        default=(0.229, 0.224, 0.225),
+        description="as mean; a network that wants pixels in 0..255 has mean 0 and std 0.00392 (1/255)",
+    )
     splits: Splits = Field(default=Splits(), description="fractions of the images")
     augment: Augment = Field(
         default="flip",
@@ -46,3 +53,35 @@ class DataSpec(Spec):
         "both shift by up to 1/16",
     )
     limit: int | None = Field(default=None, ge=1, description="use this many images, all classes in proportion")
+    crop_mode: CropMode = Field(
+        default="center",
+        description="how an image becomes that square: `center` scales the short side and cuts the centre out, "
+        "`squash` scales both sides whatever the image's shape, `border` scales the long side and pads with `mean`",
+    )
+    crop_pct: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="`image_size` over the length in pixels that is scaled to before the cut",
+    )
+    interpolation: Interpolation = Field(
+        default="bilinear", description="with which Pillow scales; all but `nearest` are antialiased"
+    )
+
+    @property
+    def framing(self) -> Framing:
+        """How an image becomes the square."""
+        return Framing(self.image_size, self.crop_mode, self.crop_pct, self.interpolation, self.mean)
+
+    @field_validator("mean", "std")
+    @classmethod
+    def _of_pixels_up_to_one(cls, values: Channels) -> Channels:
+        if max(values) > 1:
+            fixed = ", ".join(f"{value / 255:.3g}" for value in values)
+            raise ValueError(
+                f"{max(values):g} is over 1, and pixels are scaled to 0..1 first; where mean and std are of pixels in "
+                f"0..255, divide both by 255: [{fixed}]"
+            )
+        if wrong := [value for value in values if not value >= 0]:
+            raise ValueError(f"{wrong[0]:g} is not in 0..1, to which pixels are scaled first")
+        return values

@@ -28,6 +28,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
     sizes = f"{len(data.train)} train, {len(data.calibration)} calibration, {len(data.validation)} validation"
     yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
+    if data.facts:
+        yield from data.facts.lines(recipe.data.framing)
     network = _trace(recipe, len(data.classes))
     yield f"model: {len(network.layers)} layers traced"
     for step in recipe.pipeline:

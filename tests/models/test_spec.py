@@ -70,3 +70,21 @@ def test_phases_of_recover_keep_their_own_defaults() -> None:
     assert Recover.model_validate({"quantize": {}, "distil": {}}) == Recover()
     whole = {"epochs": 3, "batch": 16, "lr": 1e-3, "weight_decay": 0.0, "ema": 0.5, "bf16": True}
     assert Recover.model_validate({"quantize": whole}).quantize.model_dump() == whole
+
+
+class Grown(Spec):
+    ADDED = frozenset({"later"})
+
+    first: int = 1
+    later: str = "as before"
+
+
+class Whole(Spec):
+    part: Grown = Grown()
+
+
+def test_added_keys_are_written_only_where_they_say_something() -> None:
+    assert Whole().model_dump() == {"part": {"first": 1}}
+    assert Whole(part=Grown(later="as before")).model_dump_json() == '{"part":{"first":1}}'
+    assert Whole(part=Grown(later="now")).model_dump() == {"part": {"first": 1, "later": "now"}}
+    assert Whole.model_validate(Whole(part=Grown(later="now")).model_dump()).part.later == "now"

@@ -223,3 +223,42 @@ def test_data_packages_that_are_missing_or_unknown_say_so(tmp_path: Path, monkey
         _open(tmp_path, source="package:elpv_dataset")
     with pytest.raises(InputError, match="only data package known"):
         _open(tmp_path, source="package:other")
+
+
+def test_keys_that_came_later_change_no_fingerprint_while_they_have_their_default(tmp_path: Path) -> None:
+    def now(**fields: Any) -> str:
+        return fingerprint_data(_spec(source="set.npz", **fields), tmp_path, 0)
+
+    images = np.arange(8 * 3 * 64, dtype=np.int64).astype(np.uint8).reshape(8, 8, 8, 3)
+    np.savez(tmp_path / "set.npz", images=images, labels=np.arange(8) % 2)
+    written = {"crop_mode": "center", "crop_pct": 1, "interpolation": "bilinear"}
+    assert not {*written} & {*_spec().model_dump()}
+    others = [now(crop_mode="squash"), now(crop_pct=0.875), now(interpolation="bicubic")]
+    assert now() == now(**written)
+    assert len({now(), *others}) == 4
+
+
+@pytest.mark.parametrize(
+    ("fields", "complaint"),
+    [
+        ({"mean": (123.7, 116.3, 103.5)}, r"divide both by 255: \[0\.485, 0\.456, 0\.406\]"),
+        ({"std": (58.4, 57.1, 57.4)}, r"divide both by 255: \[0\.229, 0\.224, 0\.225\]"),
+        ({"mean": (-0.1, 0, 0)}, r"-0\.1 is not in 0\.\.1"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "nan is not in"),
+        ({"std": (1, 0, 1)}, "greater than 0"),
+        ({"std": (1, -1, 1)}, "greater than 0"),
+        ({"std": (1, float("nan"), 1)}, "greater than 0"),
+        ({"crop_pct": 0}, "greater than 0"),
+        ({"crop_pct": 1.1}, "less than or equal to 1"),
+        ({"crop_mode": "centre"}, "center"),
+        ({"interpolation": "cubic"}, "bicubic"),
+    ],
+)
+def test_pixel_statistics_and_framings_that_cannot_be(fields: dict[str, Any], complaint: str) -> None:
+    with pytest.raises(ValidationError, match=complaint):
+        _spec(**fields)
+
+
+def test_networks_that_want_pixels_up_to_255_get_them(root: Path) -> None:
+    data = _open(root, mean=(0, 0, 0), std=(1 / 255,) * 3)
+    assert np.allclose(data.normalise(data.test.images), data.test.images.transpose(0, 3, 1, 2), atol=1e-3)

@@ -43,6 +43,7 @@ def test_what_holds_is_told(recipe: Path) -> None:
     assert checked["stages"] == "first.py"
     assert checked["plugins"] == "runtime.py, milp"
     assert checked["images"].endswith("3 classes")
+    assert checked["input"].startswith("largest centre square, scaled to 32 x 32 px")
     assert checked["model"] == "2 layers traced"
     assert checked["limits"] == "size 0.5x"
 

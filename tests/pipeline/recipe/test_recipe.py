@@ -99,6 +99,13 @@ def test_a_bound_resolves_against_the_baseline() -> None:
             "2: data.imagesize is not known; did you mean 'image_size'? allowed: source, image_size, "
             "mean, std, splits, augment, limit",
         ),
+        (
+            "image_size: 32",
+            "image_size: 32, mean: [123.7, 116.3, 103.5]",
+            "2: data.mean is wrong: 123.7 is over 1, and pixels are scaled to 0..1 first; where mean and std are of "
+            "pixels in 0..255, divide both by 255: [0.485, 0.456, 0.406], got [123.7, 116.3, 103.5]",
+        ),
+        ("image_size: 32", "image_size: 32, std: [1, 0, 1]", "2: data.std.1 should be greater than 0, got 0"),
         ("image_size: 32", "image_size: wide", "2: data.image_size should be a valid integer"),
         ("image_size: 32", "image_size: 4", "2: data.image_size should be greater than or equal to 8, got 4"),
         (
