@@ -6,12 +6,13 @@ from pydantic import Field
 
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export_onnx
-from paredown.stages.analysis.teacher import load_teacher
+from paredown.stages.analysis.teacher import open_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.accuracy import scores_of
 from paredown.stages.measuring.model_evidence import measure_evidence
 from paredown.stages.measuring.model_files import write_model
 from paredown.stages.measuring.target_runtime import runtime_of
+from paredown.stages.products.product_files import write_notes
 from paredown.stages.runtimes.base import Load
 
 
@@ -31,12 +32,14 @@ class Baseline(Stage):
         shape = state.image_shape
         state.progress("baseline: export", 0, 3)
         runtime = runtime_of(state)
-        model = export_onnx(fold_batch_norm(load_teacher(state, data), shape), shape, state.target.batch)
+        teacher = open_teacher(state, data)
+        model = export_onnx(fold_batch_norm(teacher.module, shape), shape, state.target.batch)
         path = write_model(model, runtime, state.out)
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
         measure_evidence(path, state, scores_of(path, state, data), times).save(state.out)
+        write_notes(state.out, teacher.notes)
 
 
 PLUGIN = Baseline

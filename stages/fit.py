@@ -3,10 +3,12 @@
 from typing import ClassVar
 
 from pydantic import Field
+from torch import nn
 
-from paredown.models.loading.model import load_model
+from paredown.models.loading.model import open_model
 from paredown.stages.analysis.teacher import save_weights
 from paredown.stages.base import Stage, State
+from paredown.stages.products.product_files import write_notes
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.loop import train_network
@@ -15,7 +17,10 @@ from paredown.stages.training.task import TrainingTask, supervised_loss
 
 
 class Fit(Schedule, Stage):
-    """Fine-tunes the loaded network on the training split, with a fresh head where the class count differs."""
+    """Fine-tunes the loaded network on the training split, with a fresh head where the class count differs.
+
+    Parameters that the model's code froze stay as they are, unless none is left to train; later stages train them all.
+    """
 
     needs: ClassVar[tuple[str, ...]] = ()
     uses: ClassVar[tuple[str, ...]] = ()
@@ -27,14 +32,29 @@ class Fit(Schedule, Stage):
 
     def run(self, state: State) -> None:
         data = state.open_data()
-        module = load_model(state.model, len(data.classes), state.root, head="replace")
+        loaded = open_model(state.model, len(data.classes), state.root, head="replace", side=state.data.image_size)
+        module = loaded.module
+        notes = [*loaded.notes, *thawed(module)]
         task = TrainingTask("fit", data, self, supervised_loss, state.out, state.cache, state.seed, state.progress)
         curve = train_network(module, task)
         if rank_and_size()[0] > 0:
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
         TrainingCurve(tuple(curve)).save(state.out)
+        write_notes(state.out, notes)
         (state.out / "fit.pt").unlink(missing_ok=True)
+
+
+def thawed(module: nn.Module) -> list[str]:
+    """Lets all parameters train where none would; a line that says what trains, where some are frozen."""
+    frozen = sum(not parameter.requires_grad for parameter in module.parameters())
+    total = sum(1 for _ in module.parameters())
+    if not frozen:
+        return []
+    if frozen < total:
+        return [f"fit: the model's code froze {frozen} of {total} parameters, they stay so; recover trains them all"]
+    module.requires_grad_()
+    return ["fit: the model's code froze all parameters; they are trained here"]
 
 
 PLUGIN = Fit

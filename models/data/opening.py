@@ -42,6 +42,14 @@ def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
     return _identify(spec, root, seed)[1]
 
 
+def class_names_of(spec: DataSpec, root: Path) -> tuple[str, ...]:
+    """The names of the classes, in order, without decoding an image. Raises InputError for what cannot be read."""
+    try:
+        return tuple(_open(spec.source, root).classes)
+    except OSError as error:
+        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+
+
 def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[ImageSource, str]:
     """The images, not decoded yet, and their fingerprint. Raises InputError for what cannot be read."""
     try:

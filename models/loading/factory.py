@@ -3,53 +3,56 @@
 from collections.abc import Callable
 from inspect import Parameter, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, ParedownError
+from paredown.models.loading.code_places import fault_of
 from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.loading.user_code import load_function
 
 if TYPE_CHECKING:
     from torch import nn
 
-Head = Literal["keep", "replace"]
 
-
-def from_factory(source: str, classes: int, root: Path, head: Head) -> "nn.Module":
-    """What `path/to/file.py:factory` returns, its head as `load_model` says. Raises InputError for what is no model."""
+def from_factory(source: str, classes: int, root: Path) -> "nn.Module":
+    """What `path/to/file.py:factory` or `package.module:factory` returns. Raises InputError for what is no model."""
     from torch import nn
 
     quiet_torchvision()  # the file may import it
     factory = load_function(source, root)
     try:
-        model = _call(factory, classes)
+        model = _call(factory, classes, source)
+    except ParedownError:
+        raise
     except Exception as error:
-        raise InputError(f"model '{source}' raised {type(error).__name__}: {error}") from error
+        raise InputError(f"model '{source}' raised {fault_of(error)}") from error
     if not isinstance(model, nn.Module):
-        raise InputError(f"model '{source}' returned {type(model).__name__}, not a torch.nn.Module")
-    _adapt_head(model, classes, head, source)
+        raise InputError(f"model '{source}' returned {_described(model)}, not a torch.nn.Module")
     return model
 
 
-def _call(factory: Callable[..., Any], classes: int) -> Any:
+def _call(factory: Callable[..., Any], classes: int, source: str) -> Any:
     """Calls `factory(classes)` if it has a parameter for it: one of that name, or one that it demands."""
     given = signature(factory).parameters
-    for name in ("classes", "num_classes"):
-        if name in given:
-            return factory(**{name: classes})
-    positional = [p for p in given.values() if p.kind <= Parameter.POSITIONAL_OR_KEYWORD]
-    return factory(classes) if any(p.default is Parameter.empty for p in positional) else factory()
+    by_name = next((name for name in ("classes", "num_classes") if name in given), None)
+    demanded = [name for name, one in given.items() if one.default is Parameter.empty and _takes_one(one)]
+    positional = [name for name in demanded if given[name].kind <= Parameter.POSITIONAL_OR_KEYWORD]
+    first = by_name or next(iter(positional), None)
+    if others := [name for name in demanded if name != first]:
+        text = f"demands {', '.join(others)}; a factory is given the number of classes, and nothing else"
+        raise InputError(f"model '{source}' {text}")
+    if by_name and given[by_name].kind is not Parameter.POSITIONAL_ONLY:
+        return factory(**{by_name: classes})
+    return factory(classes) if first else factory()
 
 
-def _adapt_head(model: "nn.Module", classes: int, head: Head, source: str) -> None:
-    """Where a factory does not take the number of classes, it has its own: the outputs of its last layer."""
-    from paredown.models.loading.checkpoint import classifier_heads, classifier_name, output_count, resize_head
+def _takes_one(parameter: Parameter) -> bool:
+    return parameter.kind not in (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
 
-    name, last = next(reversed(classifier_heads(model).items()), ("", None))
-    if last is None or output_count(last) == classes:
-        return
-    if head == "replace":
-        resize_head(model, name, classes)
-    elif classifier_name(model, classes) is None:
-        text = f"{output_count(last)} classes at '{name}', the data has {classes}: a `fit` stage adapts it"
-        raise InputError(f"model '{source}': {text}")
+
+def _described(value: Any) -> str:
+    if isinstance(value, type):
+        return f"the class {value.__name__} and no instance of it"
+    if isinstance(value, tuple | list):
+        return f"{type(value).__name__} of {', '.join(type(part).__name__ for part in value)}"
+    return "None" if value is None else type(value).__name__

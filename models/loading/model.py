@@ -1,55 +1,187 @@
-"""Loads the model that the recipe names: from timm, torchvision or a file of the user's."""
+"""Loads the model that the recipe names: from timm, torchvision or code of the user's."""
 
 import hashlib
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from paredown.models.errors import InputError
+from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import digest_file, is_file, package_folder, resolve_path
-from paredown.models.loading.factory import Head, from_factory
+from paredown.models.loading.code_places import fault_of
+from paredown.models.loading.factory import from_factory
 from paredown.models.loading.libraries import download_weights, from_library
-from paredown.models.loading.spec import FILE, PACKAGED, ModelSpec
-from paredown.models.loading.user_code import split_source
+from paredown.models.loading.source_files import digest_sources
+from paredown.models.loading.spec import PACKAGED, ModelSpec, is_code
+from paredown.models.loading.user_code import find_source
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
+
+    from paredown.models.loading.state_places import FoundState
+
+Head = Literal["keep", "replace"]
+_SIDES = (64, 224)
+"""Pixels that are tried where nobody says for which images a model is."""
 
 
-def load_model(spec: ModelSpec, classes: int, root: Path, *, head: Head) -> "nn.Module":
-    """The model in eval mode, with its weights, on the CPU.
+@dataclass(frozen=True)
+class LoadedModel:
+    """A module in evaluation mode on the CPU, and lines about how it came to be that a person should read."""
+
+    module: "nn.Module"
+    notes: tuple[str, ...] = ()
+
+
+def load_model(spec: ModelSpec, classes: int, root: Path, *, head: Head, side: int | None = None) -> "nn.Module":
+    """The module of `open_model`."""
+    return open_model(spec, classes, root, head=head, side=side).module
+
+
+def open_model(spec: ModelSpec, classes: int, root: Path, *, head: Head, side: int | None = None) -> LoadedModel:
+    """The model in eval mode, with its weights, on the CPU, in float32; wrappers are taken off, masks and norms of
+    weights made permanent. `side` is that of the images in pixels.
 
     `head="keep"` demands a model of `classes` classes; `head="replace"` gives it a fresh head where its own
-    has another class count. Fresh weights do not depend on, or change, torch's random state. Downloads only
-    where `weights` is `hub`. Raises InputError for everything in the recipe that does not fit.
+    has another class count. Fresh weights do not depend on, or change, any random state. Downloads only
+    where `weights` is `hub`. Raises InputError for everything in the recipe that does not fit, with the place in the
+    user's code where that fails.
     """
+    with _own_random_state():
+        try:
+            return _opened(spec, classes, root, head, side)
+        except ParedownError:
+            raise
+        except Exception as error:
+            raise InputError(f"model '{spec.source}' cannot be loaded: {fault_of(error)}") from error
+
+
+def _opened(spec: ModelSpec, classes: int, root: Path, head: Head, side: int | None) -> LoadedModel:
+    from paredown.models.loading.checkpoint import fit_state
+    from paredown.models.loading.plain_modules import composed, in_evaluation_mode, make_permanent
+
+    module, notes, classifier = _built(spec.source, classes, root, side), list[str](), None
+    found = _read_weights(spec, root)
+    in_parts = found is not None and set(module.state_dict()) <= {*found.state}
+    made = [] if in_parts else make_permanent(module)
+    if is_code(spec.source):
+        classifier = _adapt_head(module, classes, head, spec.source, side)
+    elif found is not None:
+        classifier = _classifier(module, spec.source, side)
+    if found is not None:
+        state = found.state if in_parts else composed(found.state)
+        notes += [*found.notes, *fit_state(module, state, classes, head, str(spec.weights), classifier)]
+        made += make_permanent(module)
+    if made:
+        notes.append(f"model '{spec.source}': made permanent in its weights: {', '.join(dict.fromkeys(made))}")
+    return LoadedModel(in_evaluation_mode(module), tuple(notes))
+
+
+def _built(source: str, classes: int, root: Path, side: int | None) -> "nn.Module":
+    """The module as its maker made it, without wrappers; its lazy layers have been run once."""
+    if not is_code(source):
+        return from_library(source, classes)
+    from paredown.models.loading.classifier import run_once
+    from paredown.models.loading.plain_modules import is_lazy, plain_module
+
+    module = plain_module(from_factory(source, classes, root), source)
+    if is_lazy(module):
+        run_once(module, side or _SIDES[0], f"model '{source}'")
+    return module
+
+
+def _adapt_head(module: "nn.Module", classes: int, head: Head, source: str, side: int | None) -> str | None:
+    """Gives a model that was not told the number of classes a head that has it, or refuses it; the classifier's name.
+
+    The classifier is the layer whose outputs are the model's; where that cannot be told, the last one defined.
+    """
+    from paredown.models.loading.classifier import classifier_heads, classifier_name, output_count, resize_head
+
+    heads = classifier_heads(module)
+    name = _classifier(module, source, side)
+    if name is None and classifier_name(module, classes) is None:
+        name = next(reversed(heads), None)
+    if name is None or output_count(heads[name]) == classes:
+        return name
+    if head == "keep":
+        text = f"{output_count(heads[name])} classes at '{name}', the data has {classes}: a `fit` stage adapts it"
+        raise InputError(f"model '{source}': {text}")
+    if not name:
+        raise InputError(f"model '{source}' is one layer of {output_count(heads[name])} outputs, for {classes} classes")
+    resize_head(module, name, classes)
+    _refuse_other_width(module, classes, source, name, side)
+    return name
+
+
+def _classifier(module: "nn.Module", source: str, side: int | None) -> str | None:
+    """The layer whose outputs are the model's; None where none is. Raises InputError where it cannot run at `side`."""
+    from paredown.models.loading.classifier import find_classifier
+
+    if side is not None:
+        return find_classifier(module, side, f"model '{source}'")
+    for tried in _SIDES:
+        try:
+            return find_classifier(module, tried, f"model '{source}'")
+        except InputError:
+            continue
+    return None
+
+
+def _refuse_other_width(module: "nn.Module", classes: int, source: str, name: str, side: int | None) -> None:
+    from paredown.models.loading.classifier import first_tensor, run_once
+
+    if side is None:
+        return
+    answer = first_tensor(run_once(module, side, f"model '{source}', with {classes} outputs at '{name}',"))
+    if answer is None or answer.ndim < 2 or answer.shape[1] != classes:
+        got = "no tensor" if answer is None else str(tuple(answer.shape))
+        text = f"answers {got} with {classes} outputs at '{name}': let its factory take the number of classes"
+        raise InputError(f"model '{source}' {text}")
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    """Everything random is drawn from one seed in here, and as if nothing had been drawn after it."""
+    import numpy as np
     import torch
 
+    before, numbers = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        from_file = FILE.fullmatch(spec.source)
-        model = from_factory(spec.source, classes, root, head) if from_file else from_library(spec.source, classes)
-        state = _read_weights(spec, root)
-    if state is not None:
-        from paredown.models.loading.checkpoint import fit_state
-
-        fit_state(model, state, classes, head, str(spec.weights))
-    return model.eval()
+        random.seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(before)
+            np.random.set_state(numbers)
 
 
 def fingerprint_model(spec: ModelSpec, root: Path) -> str:
-    """sha256 over the spec, the weights file, and the factory's file or the library's version.
-
-    Other files that a factory's file imports or reads are not covered.
-    """
+    """sha256 over the spec, the weights file, and the factory's file with all files of the user's that it imports, or
+    the library's version. What a factory reads when it runs is not covered: see `fingerprint_built`."""
     parts = [spec.model_dump_json()]
-    if FILE.fullmatch(spec.source):
-        parts.append(digest_file(split_source(spec.source, root)[0]))
+    if is_code(spec.source):
+        source = find_source(spec.source, root)
+        parts.append(digest_sources(source.file, source.folders))
     else:
         parts.append(metadata.version(spec.source.partition("/")[0]))
     if spec.weights not in (None, "hub"):
         parts.append(_checked_digest(spec, weights_path(spec, root)))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def fingerprint_built(spec: ModelSpec, classes: int, root: Path) -> str:
+    """sha256 over the modules and tensors of the model that code of the user's builds, so that files which it reads
+    count too; empty for a library's model, which its version and its weights decide."""
+    if not is_code(spec.source):
+        return ""
+    from paredown.models.loading.built_model import digest_module
+
+    return digest_module(load_model(spec, classes, root, head="replace"))
 
 
 def weights_path(spec: ModelSpec, root: Path) -> Path:
@@ -70,14 +202,15 @@ def _checked_digest(spec: ModelSpec, path: Path) -> str:
     return digest
 
 
-def _read_weights(spec: ModelSpec, root: Path) -> "dict[str, Tensor] | None":
-    from paredown.models.loading.checkpoint import read_state
+def _read_weights(spec: ModelSpec, root: Path) -> "FoundState | None":
+    from paredown.models.loading.checkpoint import read_checkpoint
+    from paredown.models.loading.state_places import FoundState
 
     if spec.weights is None:
         return None
     if spec.weights == "hub":
-        return download_weights(spec.source)
+        return FoundState(download_weights(spec.source))
     path = weights_path(spec, root)
     if spec.sha256:
         _checked_digest(spec, path)
-    return read_state(path)
+    return read_checkpoint(path, spec.weights_key)

@@ -1,13 +1,16 @@
 """What a recipe says and what it names, by content: the model's code, its weights, the plugins and the images."""
 
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.files import digest_file
 from paredown.models.loading.model import weights_path
-from paredown.models.loading.spec import FILE
-from paredown.models.loading.user_code import split_source
+from paredown.models.loading.source_files import source_files
+from paredown.models.loading.spec import is_code
+from paredown.models.loading.user_code import find_source, import_folders
 from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import LockedInputs, LockedSplit, RecipeRecord
 from paredown.pipeline.recipe.recipe import Recipe
@@ -45,17 +48,30 @@ def collect_inputs(recipe: Recipe, cache: Path) -> LockedInputs:
 
 
 def file_digests(recipe: Recipe) -> dict[str, Any]:
-    """`model`, `weights` and `files` of `LockedInputs`: what the recipe names beside its images."""
+    """`model`, `weights` and `files` of `LockedInputs`: what the recipe names beside its images, and what that
+    imports."""
     spec, root = recipe.model, recipe.root
     held = spec.weights not in (None, "hub")
     named = [recipe.target.runtime, *recipe.target.compare, *(step.name for step in recipe.pipeline)]
     named += nested_texts([step.stage.model_dump(mode="json") for step in recipe.pipeline])
     plugins = {name: root / Path(name).expanduser() for name in named if name.endswith(".py")}
+    files = {**_imported_files(recipe, plugins.values()), **plugins}
     return {
-        "model": digest_file(split_source(spec.source, root)[0]) if FILE.fullmatch(spec.source) else None,
+        "model": digest_file(find_source(spec.source, root).file) if is_code(spec.source) else None,
         "weights": digest_file(weights_path(spec, root)) if held else None,
-        "files": {name: digest_file(file) for name, file in sorted(plugins.items()) if file.is_file()},
+        "files": {name: digest_file(file) for name, file in sorted(files.items()) if file.is_file()},
     }
+
+
+def _imported_files(recipe: Recipe, plugins: Iterable[Path]) -> dict[str, Path]:
+    """The user's files that the model's code and the plugins import, by their path from the recipe's folder."""
+    found: list[Path] = []
+    if is_code(recipe.model.source):
+        source = find_source(recipe.model.source, recipe.root)
+        found += source_files(source.file, source.folders)[1:]
+    for file in plugins:
+        found += source_files(file, import_folders(file))[1:] if file.is_file() else ()
+    return {os.path.relpath(file, recipe.root): file for file in found}
 
 
 def data_now(recipe: Recipe) -> str:

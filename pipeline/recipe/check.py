@@ -2,18 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
-from paredown.models.loading.model import fingerprint_model, load_model
+from paredown.models.loading.model import Head, LoadedModel, fingerprint_model, open_model
 from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target_runtime import target_runtime
-
-if TYPE_CHECKING:
-    from paredown.models.network.trace import Network
 
 
 def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Iterator[str]:
@@ -21,6 +17,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
 
     Decodes the images into `cache`, where a run finds them again.
     """
+    from paredown.models.network.trace import analyse_network
+
     yield f"stages: {' -> '.join(step.name for step in recipe.pipeline)}"
     yield f"plugins: {', '.join(_plugins(recipe)) or 'none'}"
     yield f"model's files: {fingerprint_model(recipe.model, recipe.root)[:12]}"
@@ -30,7 +28,9 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
     if data.facts:
         yield from data.facts.lines(recipe.data.framing)
-    network = _trace(recipe, len(data.classes))
+    loaded = _open_model(recipe, len(data.classes))
+    yield from loaded.notes
+    network = analyse_network(loaded.module, (3, recipe.data.image_size, recipe.data.image_size))
     yield f"model: {len(network.layers)} layers traced"
     for step in recipe.pipeline:
         if line := step.stage.check(network, recipe.root):
@@ -52,14 +52,11 @@ def _plugins(recipe: Recipe) -> list[str]:
     return [name for _, name in named]
 
 
-def _trace(recipe: Recipe, classes: int) -> "Network":
-    """The model's trace; loads the model as the first stage will."""
-    from paredown.models.network.trace import analyse_network
-
+def _open_model(recipe: Recipe, classes: int) -> LoadedModel:
+    """The model as the first stage will load it."""
     fitted = any(step.name == "fit" for step in recipe.pipeline)
-    module = load_model(recipe.model, classes, recipe.root, head="replace" if fitted else "keep")
-    side = recipe.data.image_size
-    return analyse_network(module, (3, side, side))
+    head: Head = "replace" if fitted else "keep"
+    return open_model(recipe.model, classes, recipe.root, head=head, side=recipe.data.image_size)
 
 
 def _warnings(recipe: Recipe) -> Iterator[str]:

@@ -11,9 +11,12 @@ from typing import Any
 
 import paredown.models
 import paredown.stages
-from paredown.models.data.opening import fingerprint_data
-from paredown.models.files import digest_file, digest_of
-from paredown.models.loading.model import fingerprint_model
+from paredown.models.data.opening import class_names_of, fingerprint_data
+from paredown.models.files import digest_of
+from paredown.models.loading.model import fingerprint_built, fingerprint_model
+from paredown.models.loading.source_files import digest_sources
+from paredown.models.loading.spec import is_code
+from paredown.models.loading.user_code import import_folders
 from paredown.models.spec import Spec
 from paredown.pipeline.recipe.recipe import PipelineStep, Recipe
 from paredown.stages import plugins
@@ -67,7 +70,13 @@ class ProductKeys:
 
     @cached_property
     def model(self) -> str:
-        return fingerprint_model(self.recipe.model, self.recipe.root)
+        """Of the model's files, and of what code of the user's builds, which may read others when it runs."""
+        recipe = self.recipe
+        files = fingerprint_model(recipe.model, recipe.root)
+        if not is_code(recipe.model.source):
+            return files
+        classes = len(class_names_of(recipe.data, recipe.root))
+        return f"{files} {fingerprint_built(recipe.model, classes, recipe.root)}"
 
     @cached_property
     def data(self) -> str:
@@ -82,9 +91,10 @@ class ProductKeys:
         return {module: version_of(module) for module in sorted(modules)} | {one.name: one.stamp() for one in sidecars}
 
     def plugin_digest(self, name: str) -> str | None:
-        """sha256 of a plugin that the recipe names by its path; None where there is no such file."""
+        """sha256 of a plugin that the recipe names by its path, with the user's files that it imports; None where there
+        is no such file."""
         path = self.recipe.root / Path(name).expanduser()
-        return digest_file(path) if path.is_file() else None
+        return digest_sources(path, import_folders(path)) if path.is_file() else None
 
 
 def engines_named(step: PipelineStep) -> set[str]:

@@ -6,22 +6,32 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from paredown.models.data.dataset import ImageData
-from paredown.models.loading.model import load_model
+from paredown.models.loading.model import Head, LoadedModel, open_model
+from paredown.models.loading.plain_modules import in_evaluation_mode
 from paredown.stages.base import State
 
 
 def load_teacher(state: State, data: ImageData) -> nn.Module:
-    """The untouched original in evaluation mode: as fitted by this run, or as the recipe's weights have it."""
-    fitted = state.products.get("original")
-    module = load_model(state.model, len(data.classes), state.root, head="replace" if fitted else "keep")
+    """The module of `open_teacher`."""
+    return open_teacher(state, data).module
+
+
+def open_teacher(state: State, data: ImageData) -> LoadedModel:
+    """The untouched original in evaluation mode: as fitted by this run, or as the recipe's weights have it; with what
+    there is to say of these weights."""
+    fitted, side = state.products.get("original"), state.data.image_size
+    head: Head = "replace" if fitted else "keep"
+    loaded = open_model(state.model, len(data.classes), state.root, head=head, side=side)
     if fitted:
-        load_weights(module, fitted / "weights.safetensors")
-    return module.eval()
+        load_weights(loaded.module, fitted / "weights.safetensors")
+    loaded.module.requires_grad_()  # what is pared down is trained again, whatever was frozen before
+    return LoadedModel(in_evaluation_mode(loaded.module), () if fitted else loaded.notes)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:
-    """Writes all parameters and buffers of a module as safetensors."""
-    save_file({name: value.contiguous().cpu() for name, value in module.state_dict().items()}, path)
+    """Writes all parameters and buffers of a module as safetensors, tied ones under each of their names."""
+    # The format refuses names that share memory.
+    save_file({name: value.detach().cpu().contiguous().clone() for name, value in module.state_dict().items()}, path)
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
