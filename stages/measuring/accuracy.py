@@ -13,6 +13,7 @@ from paredown.models.errors import InputError
 from paredown.models.onnx.answers import FileOutput, keep_output, output_with_scores, outputs_of
 from paredown.models.onnx.checked_file import open_checked
 from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.unsteady_nodes import unsteady_complaint
 from paredown.stages.base import State
 from paredown.stages.measuring.answers import Answers, accuracy
 from paredown.stages.measuring.target_runtime import runtime_of
@@ -42,8 +43,12 @@ class FileAnswers:
 
     @classmethod
     def read(cls, file: Path, classes: Sequence[str], output: str | None = None) -> "FileAnswers":
-        """Raises InputError, one line, where no output of the file, or not the named one, fits the classes."""
-        outputs = outputs_of(open_checked(file))
+        """Raises InputError, one line, where no output of the file, or not the named one, fits the classes, and where
+        its answers change from call to call."""
+        model = open_checked(file)
+        if complaint := unsteady_complaint(model):
+            raise InputError(f"{file}: {complaint}")
+        outputs = outputs_of(model)
         return cls(file, output_with_scores(outputs, str(file), len(classes), output), outputs, tuple(classes))
 
     def on(self, data: ImageData, split: Split, runtime: Runtime, load: Load) -> Answers:
