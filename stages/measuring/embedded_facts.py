@@ -55,8 +55,18 @@ def embedded_facts(
 
 def input_spec(state: State, data: ImageData) -> InputSpec:
     """How the model wants its images."""
-    shape = (state.target.batch, *state.image_shape)
-    return InputSpec(shape, "RGB", (0, 1), tuple(data.mean), tuple(data.std))
+    spec = state.data
+    return InputSpec(
+        (state.target.batch, *state.image_shape),
+        "RGB",
+        (0, 1),
+        tuple(data.mean),
+        tuple(data.std),
+        crop_mode=spec.crop_mode,
+        crop_pct=spec.crop_pct,
+        interpolation=spec.interpolation,
+        framing=str(spec.framing),
+    )
 
 
 def sites_by_transform(choice: Mapping[str, str]) -> dict[str, dict[str, tuple[str, ...]]]:

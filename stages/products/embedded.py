@@ -3,21 +3,33 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+_NOT_TOLD = "how it is scaled and cropped is not told (earlier versions took the largest centre square, bilinear)"
+
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How the model wants its images: pixels scaled to `range`, less `mean`, over `std`, per channel."""
+    """How the model wants its images: made square, pixels scaled to `range`, less `mean`, over `std`, per channel.
+
+    `framing` says in words how an image of any shape becomes the square; `crop_mode`, `crop_pct` and `interpolation`
+    say it as the recipe does, in the terms of timm. Earlier versions did not tell.
+    """
 
     shape: tuple[int, ...]
     channels: str
     range: tuple[float, float]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    crop_mode: str | None = None
+    crop_pct: float | None = None
+    interpolation: str | None = None
+    framing: str | None = None
 
     def __str__(self) -> str:
         shape, (low, high) = " x ".join(map(str, self.shape)), self.range
         mean, std = (", ".join(f"{value:g}" for value in one) for one in (self.mean, self.std))
-        return f"{shape}, {self.channels} in {low:g}..{high:g}, less {mean}, over {std}"
+        scaled = "/255" if (low, high) == (0, 1) else f"pixels to {low:g}..{high:g}"
+        steps = f"{self.framing or _NOT_TOLD}, {self.channels}, {scaled}, minus mean {mean}, divided by std {std}"
+        return f"{shape}, from an image: {steps}"
 
 
 @dataclass(frozen=True)

@@ -74,7 +74,8 @@ def test_an_artifact_says_what_it_is_and_its_manifest_how_good(artifact: Path) -
     for words in (
         "made by paredown 0.1.0, from net.py:net, weights net.pth",
         "recipe demo, sha256 abababababababab",
-        "input 1 x 3 x 24 x 24, RGB in 0..1, less 0.485, 0.456, 0.406",
+        "input 1 x 3 x 24 x 24, from an image: largest centre square, scaled to 24 x 24 px, bilinear with antialiasing",
+        "RGB, /255, minus mean 0.485, 0.456, 0.406, divided by std 0.229",
         "classes 3: ",
         "made for exact 1, threads 1, batch 1",
         "limits latency_p50 0.5x, size 0.6x",
@@ -154,6 +155,12 @@ def test_what_only_pretends_is_refused_in_one_line(other: Make, facts: dict[str,
     error = shown(other(facts)).exception
     assert isinstance(error, InputError)
     assert "what it says of itself was not written by paredown" in str(error) and "\n" not in str(error)
+
+
+def test_an_artifact_of_an_earlier_version_does_not_tell_how_images_are_framed(other: Make) -> None:
+    told = {"shape": [1, 3, 8, 8], "channels": "RGB", "range": [0, 1], "mean": [0, 0, 0], "std": [1, 1, 1]}
+    text = text_of(other({"model": {}, "input": told}))
+    assert "1 x 3 x 8 x 8, from an image: how it is scaled and cropped is not told" in text
 
 
 def test_little_said_is_little_shown(other: Make) -> None:

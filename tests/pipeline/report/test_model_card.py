@@ -45,7 +45,14 @@ def manifest(**instead: Any) -> Manifest:
     made = Manifest(
         paredown="0.1.0",
         recipe={"name": "demo", "sha256": "cd" * 32},
-        input=InputSpec((1, 3, 8, 8), "RGB", (0, 1), (0.5,) * 3, (0.25,) * 3),
+        input=InputSpec(
+            (1, 3, 8, 8),
+            "RGB",
+            (0, 1),
+            (0.5,) * 3,
+            (0.25,) * 3,
+            framing="short side to 9 px, bicubic, centre crop 8 x 8 px",
+        ),
         model=ModelOrigin("timm/a_b", "/home/me/secret/a.pth"),
         target=TargetRecord("onnxruntime"),
         checks=(
@@ -105,7 +112,8 @@ def test_it_holds_the_table_the_data_and_how_it_was_measured(folder: Folder) -> 
         "The one limit holds.",
         "from 180 timed runs in 9 rounds",
         "* licence: CC0",
-        r"| input | 1 x 3 x 8 x 8, RGB in 0..1, less 0.5, 0.5, 0.5, over 0.25, 0.25, 0.25 |",
+        "| input | 1 x 3 x 8 x 8, from an image: short side to 9 px, bicubic, centre crop 8 x 8 px, RGB, /255, "
+        "minus mean 0.5, 0.5, 0.5, divided by std 0.25, 0.25, 0.25 |",
         "2 epochs, best accuracy on validation 80.50 %",
         "sha256 of model.onnx: " + "ab" * 32,
         f"demo, sha256 {'cd' * 32}",

@@ -41,6 +41,10 @@ def test_it_tells_how_to_use_it_and_where_it_comes_from(artifact: Path, finished
     assert told["model"] == {"source": "net.py:net", "weights": "net.pth"}
     assert told["input"]["shape"] == [1, 3, 24, 24]
     assert told["input"]["mean"] == list(finished.data.mean)
+    assert told["input"]["framing"] == str(finished.data.framing)
+    assert (told["input"]["crop_mode"], told["input"]["crop_pct"]) == ("center", 1.0)
+    assert told["input"]["interpolation"] == "bilinear"
+    assert told["input"] == manifest["input"]
     assert told["classes"] == manifest["data"]["classes"]
     assert told["recipe"] == manifest["recipe"] == RECIPE
     assert told["limits"] == {"latency_p50": "0.5x", "size": "0.6x"}
