@@ -1,7 +1,7 @@
 """The command line: verbs and exit codes. Results go to stdout, everything else to stderr.
 
-Exit codes: 0 ok, 1 unexpected (a log file is named), 2 bad input, 3 a limit is not met (or the artifact of a lock came
-out otherwise), 4 something optional is not installed, 5 the machine refused (disk, lock), 130 stopped.
+Exit codes: 0 ok, 1 paredown's own fault (a log file is named), 2 bad input, 3 a limit is not met (or the artifact of a
+lock came out otherwise), 4 something optional is not installed, 5 the machine refused (disk, lock), 130 stopped.
 """
 
 import signal
@@ -13,11 +13,11 @@ import click
 from paredown.models.errors import InputError
 from paredown.pipeline.commands.check import check_verb
 from paredown.pipeline.commands.diff import diff_verb
-from paredown.pipeline.commands.exit_codes import run_guarded
+from paredown.pipeline.commands.exit_codes import run_guarded, show_tracebacks
 from paredown.pipeline.commands.gate import gate_verb
 from paredown.pipeline.commands.init import init_verb
 from paredown.pipeline.commands.list import list_verb
-from paredown.pipeline.commands.output import tell
+from paredown.pipeline.commands.output import TRACEBACK_OPTION, tell
 from paredown.pipeline.commands.run import plan_verb, report_verb, run_verb
 from paredown.pipeline.commands.runtime import runtime_verbs
 from paredown.pipeline.commands.show import show_verb
@@ -47,11 +47,14 @@ for _verb in (
     runtime_verbs,
 ):
     cli.add_command(_verb)
+for _verb in (cli, *cli.commands.values()):
+    _verb.params.append(TRACEBACK_OPTION)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The `paredown` command; ends the process with an exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    show_tracebacks(False)
     sys.exit(run_guarded(lambda: _click(argv)))
 
 

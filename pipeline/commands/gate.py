@@ -67,7 +67,7 @@ def gate_verb(
         request = GateRequest(model, baseline or _pinned(gates, budgets), gates, static=static, explain=why)
         return _check(request, form, save, inconclusive)
 
-    raise click.exceptions.Exit(run_guarded(action, unexpected=INVALID))
+    raise click.exceptions.Exit(run_guarded(action, own_fault=INVALID))
 
 
 def _refuse_together(alone: str, others: Mapping[str, object]) -> None:

@@ -9,10 +9,18 @@ from typing import Any
 import click
 
 from paredown.models.printable import harmless
+from paredown.pipeline.commands.exit_codes import show_tracebacks
 
 RECIPE_ARGUMENT = click.argument("recipe", type=click.Path(path_type=Path))
 OUT_OPTION = click.option(
     "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Folder of all runs."
+)
+TRACEBACK_OPTION = click.Option(
+    ["-v", "--verbose"],
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, option, given: show_tracebacks(True) if given else None,
+    help="Show where in the code a failure came from.",
 )
 
 

@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paredown.models.errors import InputError, LimitError, MachineError, MissingError
+from paredown.models.errors import InputError, LimitError, MachineError, MissingError, ParedownError
 from paredown.models.files import write_whole
+from paredown.models.loading.code_places import fault_of, user_place
 from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.machine_errors import REMOVED, machine_errors
 from paredown.pipeline.recipe.recipe import PipelineStep, Recipe
@@ -69,12 +70,39 @@ def run_pipeline(
         for i, step in enumerate(steps):
             prefixed = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
             made[step.stage.gives] = digest = keys.key_of(step, made)
-            product = _product(place, step, digest, _with_declared_products(step, state, prefixed), pipeline[i:])
+            with _named_failures(step, noted := NotedProgress(prefixed)):
+                product = _product(place, step, digest, _with_declared_products(step, state, noted), pipeline[i:])
             if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
             raise_refusal(product)
     return state
+
+
+class NotedProgress:
+    """Progress that remembers its last text."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self.text = progress, ""
+
+    def __call__(self, text: str, done: float, total: float) -> None:
+        self.text = text
+        self._progress(text, done, total)
+
+
+@contextmanager
+def _named_failures(step: PipelineStep, noted: NotedProgress) -> Iterator[None]:
+    """Raises what the user's code does wrong as InputError, with its place; other failures get a note that says which
+    stage failed while it did what."""
+    try:
+        yield
+    except ParedownError:
+        raise
+    except Exception as error:
+        if user_place(error):
+            raise InputError(f"{step.name}: {fault_of(error)}") from error
+        error.add_note(f"stage {step.name} failed after '{noted.text.removeprefix(f'{step.name}: ')}'")
+        raise
 
 
 def _product(place: RunPlace, step: PipelineStep, digest: str, state: State, rest: tuple[PipelineStep, ...]) -> Path:

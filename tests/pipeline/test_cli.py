@@ -108,7 +108,9 @@ def test_a_report_that_cannot_be_written_takes_nothing_else_along(
         ('raise MissingError("pip install x")', 4, "error: pip install x"),
         ("raise OSError(28, 'No space left')", 5, "the disk is full; finished products are kept"),
         ("raise KeyboardInterrupt", 130, "stopped; run the same command again to go on"),
-        ("1 / 0", 1, "unexpected ZeroDivisionError: division by zero; details are in runs/demo/paredown-"),
+        ("1 / 0", 2, "error: first.py: ZeroDivisionError: division by zero ("),
+        ("raise KeyError", 2, "error: first.py: KeyError ("),
+        ("import json; json.loads('{')", 2, "error: first.py: JSONDecodeError: Expecting property name"),
     ],
 )
 def test_exit_codes(call: Call, write_stage: Write, write_recipe: Write, body: str, code: int, last: str) -> None:
@@ -118,7 +120,33 @@ def test_exit_codes(call: Call, write_stage: Write, write_recipe: Write, body: s
     assert (got, out) == (code, "")
     assert last in err.splitlines()[-1]
     assert "Traceback" not in err
-    assert len(list(Path("runs/demo").glob("paredown-*.log"))) == (code == 1)
+    assert not list(Path("runs/demo").glob("paredown-*.log"))
+    if last.startswith("error: first.py"):
+        assert "(first.py:" in err.splitlines()[-1]
+
+
+def test_a_fault_of_our_own_names_the_stage_and_leaves_a_log(
+    call: Call, write_stage: Write, write_recipe: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paredown.pipeline.run.runner._run_stage", int)
+    write_stage("first", "")
+    write_recipe("- first.py")
+    code, out, err = call("run", "demo.yaml")
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last.startswith("error: stage first.py failed after 'starts': TypeError: ")
+    assert "; details are in runs/demo/paredown-" in last
+    (log,) = Path("runs/demo").glob("paredown-*.log")
+    assert "Traceback" in log.read_text()
+
+
+def test_verbose_shows_the_traceback_of_any_failure(call: Call, write_stage: Write, write_recipe: Write) -> None:
+    write_stage("first", "1 / 0")
+    write_recipe("- first.py")
+    for arguments in (("run", "demo.yaml", "-v"), ("-v", "run", "demo.yaml")):
+        code, _, err = call(*arguments)
+        assert code == 2 and "Traceback" in err
+    assert "Traceback" not in call("run", "demo.yaml")[2]
 
 
 def test_wrong_arguments_are_bad_input(call: Call) -> None:
