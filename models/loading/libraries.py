@@ -1,17 +1,28 @@
 """Models of timm and torchvision, and the weights that these libraries download."""
 
-from collections.abc import Sequence
+import http.client
+import socket
+import ssl
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from difflib import get_close_matches
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from paredown.models.errors import InputError, ParedownError
+from paredown.models.errors import InputError, ParedownError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+PATIENCE = 5.0
+"""Seconds within which a host must answer."""
+_TORCHVISION = "https://download.pytorch.org"
 
 
 @cache
@@ -72,16 +83,61 @@ def _from_torchvision(name: str, classes: int) -> "nn.Module":
 def download_weights(source: str) -> "dict[str, Tensor]":
     """The library's own pretrained weights by parameter name. Raises InputError where there are none to be had."""
     library, _, name = source.partition("/")
+    host = _hub() if library == "timm" else _TORCHVISION
+    unreachable = why_unreachable(host)
     try:
-        if library == "timm":
-            import timm
+        with _without_network() if unreachable else nullcontext():
+            if library == "timm":
+                import timm
 
-            return dict(timm.create_model(name, pretrained=True).state_dict())
-        models: Any = import_module("torchvision.models")
-        return dict(models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True))
+                return dict(timm.create_model(name, pretrained=True).state_dict())
+            models: Any = import_module("torchvision.models")
+            return dict(models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True))
     except Exception as error:
-        text = f"model '{source}': no pretrained weights to be had ({type(error).__name__}: {error})"
-        raise InputError(text) from error
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        if unreachable:
+            reason = f"{host} cannot be reached ({unreachable}), and they were not downloaded before"
+        raise InputError(f"model '{source}': no pretrained weights to be had: {reason}") from error
+
+
+def why_unreachable(host: str, patience: float = PATIENCE) -> str:
+    """Why a web address does not answer within `patience` seconds; empty where it does, whatever it answers."""
+    said: list[str] = []
+    asking = Thread(target=lambda: said.append(_asked(host, patience)), daemon=True)
+    asking.start()
+    asking.join(patience)  # finding the host's address has no time limit of its own
+    return said[0] if said else f"no answer within {patience:g} s"
+
+
+def _asked(host: str, patience: float) -> str:
+    try:
+        urllib.request.urlopen(urllib.request.Request(host, method="HEAD"), timeout=patience).close()
+    except (urllib.error.HTTPError, ssl.SSLError):
+        return ""
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return "" if isinstance(reason, ssl.SSLError) else str(reason) or type(error).__name__
+    return ""
+
+
+def _hub() -> str:
+    """Where timm downloads from."""
+    constants: Any = import_module("huggingface_hub.constants")
+    return str(constants.ENDPOINT)
+
+
+@contextmanager
+def _without_network() -> Iterator[None]:
+    """Only what lies on this disk is looked for: libraries try again and again for minutes otherwise."""
+    constants: Any = import_module("huggingface_hub.constants")
+    offline, patience = constants.HF_HUB_OFFLINE, socket.getdefaulttimeout()
+    constants.HF_HUB_OFFLINE = True
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+        socket.setdefaulttimeout(patience)
 
 
 def _unknown(library: str, name: str, names: Sequence[str]) -> InputError:
