@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic.json_schema import models_json_schema
 
+from paredown.models.data.split_names import SPLIT_NAMES
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.public.page import python_page
 from paredown.pipeline.recipe.recipe import DEFAULT, Recipe
@@ -30,6 +31,27 @@ Written by `python -m paredown.pipeline.reference`; do not edit. What `paredown 
 relative paths start from its folder. A limit is a factor of the baseline's own value (`1.05x`), an absolute value with
 its unit (`8 ms`, `900 KiB`, `2.5 M`), or a list of both, all of which must hold. [docs/ci.md](ci.md) has examples, and
 [docs/how-it-works.md](how-it-works.md) says how a verdict comes about.
+"""
+
+_SPLIT_FOLDERS = """### Folders of images
+
+A folder stands for one class, with all images in it and below. Split folders hold one folder per class each; they, and
+the keys of a function's datasets, may be called, in any letter case:
+
+| split | names |
+| --- | --- |"""
+
+_SPLIT_RULES = """
+A split that is not there is cut from `train` by the fractions of `data.splits`; where there is nothing else to test on,
+the split to validate on is the test split. `paredown check` prints which folder is which split, the classes in order with
+their counts, images that are in two splits (left out of the one that trains) or in two classes, and files that are not
+read. Folders whose name starts with `_` or `.` are passed over. Refused are folders of images beside the splits, classes
+that `train` does not have, and trees in which the folders of classes hold folders that could be classes or splits
+themselves: `data.classes: [cat, dog]` says which folders are meant.
+
+Classes are in the order of text, as in torchvision's `ImageFolder` (`0`, `1`, `10`, `2`); a model that was trained in
+another order needs `data.classes`. Datasets of a function have their own order (`classes`, `class_to_idx`); those of
+several splits are matched by name.
 """
 
 Schema = dict[str, Any]
@@ -80,10 +102,17 @@ def recipe_reference() -> str:
     text = [_INTRO, *_table(page, page)]
     for name, entry in parts.items():
         text += _section(f"## {name}", entry, page)
+        text += _split_folders() if name == "data" else []
     text += [f"## pipeline\n\nWithout this key a recipe runs {', '.join(f'`{name}`' for name in DEFAULT)}.\n"]
     for name, entry in stages.items():
         text += _section(f"### {name}", entry["anyOf"][0], page)
     return "\n".join(text)
+
+
+def _split_folders() -> list[str]:
+    """The table of names that are understood as splits."""
+    rows = [f"| `{split}` | {', '.join(f'`{name}`' for name in names)} |" for split, names in SPLIT_NAMES.items()]
+    return [_SPLIT_FOLDERS, *rows, _SPLIT_RULES]
 
 
 def gates_reference() -> str:

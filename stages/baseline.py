@@ -39,7 +39,7 @@ class Baseline(Stage):
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
         measure_evidence(path, state, scores_of(path, state, data), times).save(state.out)
-        write_notes(state.out, teacher.notes)
+        write_notes(state.out, [*data.notes, *teacher.notes])
 
 
 PLUGIN = Baseline

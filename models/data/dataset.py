@@ -1,8 +1,8 @@
 """Labelled images in four splits, and the batches that networks read and are trained on."""
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,7 +46,9 @@ class ImageData:
     """The four splits, and how the model wants its images: normalised by `mean` and `std` per channel.
 
     `dropped` images were left out because another split holds the same one. `fingerprint` covers the
-    contents, the spec and the seed. `facts` say what was decoded; None where an earlier version did it.
+    contents, the spec and the seed. `facts` say what was decoded; None where an earlier version did it. `origins` says
+    of every split that the data comes with what it is there; `notes` are lines that a person should read: what was left
+    out, leaks, labels that contradict each other.
     """
 
     train: Split
@@ -61,6 +63,8 @@ class ImageData:
     augment: Augment = "none"
     dropped: int = 0
     facts: ImageFacts | None = None
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -22,7 +22,8 @@ def images_from_npz(path: Path) -> ImageSource:
         raise InputError(f"{path}: images is {got}; allowed: uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3)")
     if labels.dtype.kind not in "iu" or labels.shape != images.shape[:1]:
         got = f"{labels.dtype} {labels.shape}"
-        raise InputError(f"{path}: labels is {got}; allowed: integers of shape ({len(images)},)")
+        fix = "; one-hot labels are written as labels.argmax(1)" if labels.ndim == 2 else ""
+        raise InputError(f"{path}: labels is {got}; allowed: integers of shape ({len(images)},){fix}")
     indices = labels.astype(np.int64)
     given = _named_classes(arrays["classes"], path) if "classes" in arrays else None
     pictures = images[..., 0] if images.shape[3:] == (1,) else images
@@ -33,6 +34,7 @@ def images_from_npz(path: Path) -> ImageSource:
         lambda position: Image.fromarray(pictures[position]),
         lambda position: f"{path}: image {position}",
         lambda: digest_file(path),
+        named=given is not None,
     )
 
 

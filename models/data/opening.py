@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.models.data.class_order import in_order, listed_classes, number_order_note
 from paredown.models.data.dataset import ImageData, Split
+from paredown.models.data.equal_images import equal_note, find_equal, load_equal, save_equal
 from paredown.models.data.image_arrays import images_from_npz
 from paredown.models.data.image_cache import fresh_folder, map_images, write_images
 from paredown.models.data.image_facts import ImageTraits, read_facts, summarised, write_facts
@@ -53,14 +56,24 @@ def class_names_of(spec: DataSpec, root: Path) -> tuple[str, ...]:
 def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[ImageSource, str]:
     """The images, not decoded yet, and their fingerprint. Raises InputError for what cannot be read."""
     try:
-        source = _open(spec.source, root)
+        source = _open(spec, root)
         parts = [FORMAT, spec.model_dump_json(), str(seed), *source.classes, source.digest()]
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
     return source, hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _open(source: str, root: Path) -> ImageSource:
+def _open(spec: DataSpec, root: Path) -> ImageSource:
+    """The images that a recipe names, their classes in the order that it says."""
+    listed, where = listed_classes(spec.classes, root), f"data '{spec.source}'"
+    images = _listed_images(spec.source, root, listed)
+    if len(images.classes) < 2:
+        raise InputError(f"{where}: one class only ({images.classes[0]}); a classifier needs two or more")
+    return in_order(images, listed, where) if listed else images
+
+
+def _listed_images(source: str, root: Path, listed: tuple[str, ...]) -> ImageSource:
+    """The images of a source; `listed` are the classes that the recipe names, which folders may need."""
     if source == "package:elpv_dataset":
         return images_from_elpv()
     if source.startswith("package:"):
@@ -68,13 +81,12 @@ def _open(source: str, root: Path) -> ImageSource:
     if ".py:" in source:
         from paredown.models.data.user_datasets import from_function
 
-        images = from_function(source, root)
-    else:
-        path = resolve_path(source, root)
-        images = images_from_npz(path) if path.suffix == ".npz" else images_from_folder(path)
-    if len(images.classes) < 2:
-        raise InputError(f"data '{source}': one class only ({images.classes[0]}); a classifier needs two or more")
-    return images
+        return from_function(source, root)
+    path = resolve_path(source, root)
+    if path.suffix == ".npz":
+        return images_from_npz(path)
+    images = images_from_folder(path, listed)
+    return images if listed else replace(images, notes=(*images.notes, *number_order_note(images.classes)))
 
 
 def _fill(folder: Path, spec: DataSpec, source: ImageSource, seed: int, progress: Progress) -> None:
@@ -89,8 +101,10 @@ def _fill(folder: Path, spec: DataSpec, source: ImageSource, seed: int, progress
     write_facts(summarised(traits, spec.framing), folder)
     ends = np.cumsum([len(part) for part in parts.values()])
     places = dict(zip(parts, np.split(np.arange(len(chosen)), ends[:-1]), strict=True))
-    labelled = LabelledImages(source.labels[chosen], contents, source.classes, f"data '{spec.source}'")
+    where = f"data '{spec.source}'"
+    labelled = LabelledImages(source.labels[chosen], contents, source.classes, where, source.unseen)
     splits = assign_splits(places, labelled, spec.splits.model_dump(), rng)
+    save_equal(list(find_equal(places, labelled.labels, contents)), chosen, folder)
     images = map_images(folder / "all.npy")
     for name, picked in splits.items():
         write_images(folder / f"{name}.npy", (images[i] for i in picked), len(picked), spec.image_size)
@@ -117,6 +131,8 @@ def _load(folder: Path, spec: DataSpec, source: ImageSource) -> ImageData:
         augment=spec.augment,
         facts=read_facts(folder),
         dropped=int(np.load(folder / "dropped.npy")),
+        origins=source.origins,
+        notes=(*source.notes, *(equal_note(found, source.name) for found in load_equal(folder))),
     )
 
 

@@ -4,7 +4,7 @@ import hashlib
 import itertools
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -32,7 +32,9 @@ class ImageSource:
 
     `labels` are indices into `classes`; `parts` are the positions of every split that the data comes with
     (`train` alone if it is not split); `read(i)` decodes image i and `name(i)` says
-    which it is; `digest()` covers all contents.
+    which it is; `digest()` covers all contents. `named` is whether the classes have names, or are numbers only;
+    `origins` says of every split that the data comes with what it is there, `notes` are lines on what was left out;
+    `unseen` are classes that the model has and the data lacks.
     """
 
     labels: NDArray[np.int64]
@@ -42,6 +44,10 @@ class ImageSource:
     name: Callable[[int], str]
     digest: Callable[[], str]
     licence: str = "not stated"
+    named: bool = True
+    origins: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    unseen: frozenset[str] = frozenset()
 
     def pixels(self, position: int, framing: Framing) -> tuple[NDArray[np.uint8], ImageTraits]:
         """Image `position` as (side, side, 3), and what it was. Raises InputError that names a broken image."""

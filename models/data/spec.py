@@ -1,8 +1,8 @@
 """What a recipe says of the images: where they are, how they are split, and how the model wants them."""
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from paredown.models.data.framing import CropMode, Framing, Interpolation
 from paredown.models.spec import Spec
@@ -28,13 +28,24 @@ class Splits(Spec):
         return self
 
 
+def _names(written: Any) -> Any:
+    """Numbers in a list of classes as text. Raises ValueError for what YAML took for something else than a name."""
+    if not isinstance(written, list | tuple):
+        return written
+    for name in written:
+        if not isinstance(name, str) and type(name) is not int:
+            raise ValueError(f"the class {name!r} is no text to YAML; write the name in quotes")
+    return tuple(map(str, written))
+
+
 class DataSpec(Spec):
     """The images that the model must be good at."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"crop_mode", "crop_pct", "interpolation"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"classes", "crop_mode", "crop_pct", "interpolation"})
 
     source: str = Field(
-        description="a folder with one folder per class, or with train/ and test/ (or val/) that hold those; "
+        description="a folder with one folder per class, or with split folders that hold those: train/, test/ and "
+        "perhaps val/ (other usual names are understood, see below); "
         "`path/to/file.py:function` that returns a torch dataset, or one per split's name; "
         "`path/to/file.npz` with images, labels and perhaps classes; `package:elpv_dataset`"
     )
@@ -51,6 +62,12 @@ class DataSpec(Spec):
         default="flip",
         description="of training images: `flip` mirrors left and right, `dihedral` takes all 8 symmetries; "
         "both shift by up to 1/16",
+    )
+    classes: Annotated[tuple[str, ...] | str | None, BeforeValidator(_names)] = Field(
+        default=None,
+        description="the classes in the order in which the model answers: a list, or the path of a file with one name "
+        "per line, a JSON list or a mapping such as id2label; it may name classes without images; left out: folders in "
+        "the order of text, otherwise the data's own order",
     )
     limit: int | None = Field(default=None, ge=1, description="use this many images, all classes in proportion")
     crop_mode: CropMode = Field(

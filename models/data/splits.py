@@ -1,6 +1,6 @@
 """Divides labelled images into splits: stratified by class, seeded, and without leaks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,12 +18,18 @@ SPLITS = ("train", "calibration", "validation", "test")
 @dataclass(frozen=True)
 class LabelledImages:
     """What is divided: `labels` (N,) are indices into `classes`, `contents` a digest of every image; complaints start
-    with `where`."""
+    with `where`. Of the classes those in `unseen` need no images."""
 
     labels: NDArray[np.int64]
     contents: Sequence[bytes]
     classes: Sequence[str]
     where: str
+    unseen: Collection[str] = ()
+
+    @property
+    def present(self) -> list[tuple[int, str]]:
+        """(index, name) of the classes that need images."""
+        return [(index, name) for index, name in enumerate(self.classes) if name not in self.unseen]
 
 
 def split_shares(total: int, weights: ArrayLike) -> NDArray[np.int64]:
@@ -61,7 +67,7 @@ def assign_splits(
     wanted = {name: fractions[name] for name in SPLITS if name not in splits or name == "train"}
     splits |= _cut(splits["train"], images, wanted, rng)
     for name in SPLITS:
-        for index, kind in enumerate(images.classes):
+        for index, kind in images.present:
             if not np.any(images.labels[splits[name]] == index):
                 raise InputError(f"{images.where}: class '{kind}' has no image in the split '{name}'")
     return {name: np.sort(splits[name]) for name in SPLITS}
@@ -86,11 +92,14 @@ def _cut(
     for position in positions.tolist():
         equal.setdefault(images.contents[position], []).append(position)
     splits: dict[str, list[int]] = {name: [] for name in fractions}
-    for index, kind in enumerate(images.classes):
+    for index, kind in images.present:
         of_class = [group for group in equal.values() if images.labels[group[0]] == index]
         if len(of_class) < len(fractions):
             text = f"class '{kind}' has {len(of_class)} different images for {len(fractions)} splits"
-            raise InputError(f"{images.where}: {text} ({', '.join(fractions)}): each needs one")
+            fix = "; classes that the model has and the data lacks are listed in data.classes"
+            if np.any(images.labels[positions] == index):
+                fix = "; images of several classes at once count for the first" if not of_class else ""
+            raise InputError(f"{images.where}: {text} ({', '.join(fractions)}): each needs one{fix}")
         shuffled = [of_class[i] for i in rng.permutation(len(of_class))]
         ends = np.cumsum(_at_least_one(split_shares(len(of_class), list(fractions.values()))))
         for name, start, end in zip(fractions, [0, *ends[:-1]], ends, strict=True):

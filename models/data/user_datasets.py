@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from paredown.models.data.dataset_labels import matched_classes, whole_label
 from paredown.models.data.sources import ImageSource, class_names, digest_text
+from paredown.models.data.split_names import ALLOWED, named_splits, split_of, with_test
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError
 from paredown.models.loading.libraries import quiet_torchvision
@@ -19,34 +21,40 @@ def from_function(source: str, root: Path) -> ImageSource:
     """The dataset, or the datasets by split's name, that `path/to/file.py:function` returns.
 
     Every item is (image, label): a PIL image or a tensor (3 or 1, H, W), uint8 or float in 0..1. A dataset's
-    `classes`, if it has them, name the classes. `val` is the validation split, and the test split where there
-    is no `test`. Every item is read once to learn the labels and to prove the contents.
+    `classes`, if it has them, name the classes; those of several datasets are matched by their names. Splits may have
+    the names of `SPLIT_NAMES`; `val` is the validation split, and the test split where there is no `test`. Every item
+    is read once to learn the labels and to prove the contents.
     """
-    parts = _datasets(source, root)
+    parts, origins = _datasets(source, root)
     items = [(name, dataset, i) for name, dataset in parts.items() for i in range(len(dataset))]
     _check_steady(source, items)
     entries = [_entry(source, *item) for item in items]
     labels = np.array([label for label, _ in entries], dtype=np.int64)
     names = np.array([name for name, _, _ in items])
-    given = getattr(parts["train"], "classes", None)
     digest = digest_text(f"{name} {label} {text}" for name, (label, text) in zip(names, entries, strict=True))
+
+    matched = matched_classes(parts, names, labels, f"data '{source}'")
 
     def describe(position: int) -> str:
         name, _, index = items[position]
         return f"{source}: {name} image {index}"
 
     return ImageSource(
-        labels,
-        class_names(given, labels, source),
+        matched.labels,
+        class_names(matched.classes, matched.labels, source),
         {name: np.flatnonzero(names == name) for name in parts},
         lambda position: _item(source, *items[position])[0],
         describe,
         lambda: digest,
+        named=matched.classes is not None,
+        origins={split: f"'{name}' of {source}" for split, name in origins.items()},
+        notes=matched.notes,
     )
 
 
-def _datasets(source: str, root: Path) -> dict[str, Any]:
-    """The datasets by split's name. Raises InputError where the function fails, or returns something else."""
+def _datasets(source: str, root: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The datasets by split's name, and what each was called. Raises InputError where the function fails, or returns
+    something else."""
     quiet_torchvision()  # the file may import it
     try:
         made = load_function(source, root)()
@@ -54,15 +62,27 @@ def _datasets(source: str, root: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise InputError(f"data '{source}' raised {type(error).__name__}: {error}") from error
-    parts = dict(made) if isinstance(made, Mapping) else {"train": made}
-    if "val" in parts:
-        parts["validation" if "test" in parts else "test"] = parts.pop("val")
-    if "train" not in parts or not set(parts) <= set(SPLITS):
-        raise InputError(f"data '{source}' returned {', '.join(parts)}; allowed: train and {', '.join(SPLITS[1:])}")
+    parts = {str(key): value for key, value in made.items()} if isinstance(made, Mapping) else {"train": made}
+    origins = _origins(parts, source)
     for dataset in parts.values():
         if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
             raise InputError(f"data '{source}' returned {type(dataset).__name__}, not a dataset with a length")
-    return parts
+    named = {split: parts[name] for split, name in origins.items()}
+    return named, (origins if isinstance(made, Mapping) else {})
+
+
+def _origins(parts: Mapping[str, Any], source: str) -> dict[str, str]:
+    """Split to the key that means it. Raises InputError for keys that mean none."""
+    keys = list(parts)
+    if unknown := [key for key in keys if split_of(key) is None]:
+        raise InputError(
+            f"data '{source}' returned {', '.join(keys)}; allowed: train and {', '.join(SPLITS[1:])}, "
+            f"also as {ALLOWED}; '{unknown[0]}' means none of them"
+        )
+    ordered = sorted(keys, key=lambda key: key not in SPLITS)  # as ever: fingerprints of data depend on the order
+    found = named_splits(ordered, f"data '{source}'")
+    # The split's own name is meant as it is written: then the test split is cut from train.
+    return found if "validation" in keys else with_test(found)
 
 
 def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image, int]:
@@ -70,7 +90,7 @@ def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image
     where = f"data '{source}': {name} item {index}"
     try:
         image, label = dataset[index]
-        return _picture(image), int(label)
+        return _picture(image), whole_label(label)
     except Exception as error:
         raise InputError(f"{where}: {type(error).__name__}: {error}") from error
 

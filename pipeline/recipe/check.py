@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
+from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import Head, LoadedModel, fingerprint_model, open_model
@@ -10,6 +13,9 @@ from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target_runtime import target_runtime
+
+MOST_CLASSES = 14
+"""Of those that check prints one line each."""
 
 
 def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Iterator[str]:
@@ -26,8 +32,11 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
     sizes = f"{len(data.train)} train, {len(data.calibration)} calibration, {len(data.validation)} validation"
     yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
+    yield from class_lines(data)
+    yield f"splits: {_origins(data)}"
     if data.facts:
         yield from data.facts.lines(recipe.data.framing)
+    yield from (f"warning: {line}" for line in data.notes)
     loaded = _open_model(recipe, len(data.classes))
     yield from loaded.notes
     network = analyse_network(loaded.module, (3, recipe.data.image_size, recipe.data.image_size))
@@ -37,6 +46,29 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
             yield f"{step.name}: {line}"
     yield f"limits: {', '.join(_limits(recipe))}"
     yield from _warnings(recipe)
+
+
+def class_lines(data: ImageData) -> Iterator[str]:
+    """The classes in the order in which the model answers, with the images of each split; long lists are cut."""
+    counts = np.stack([np.bincount(split.labels, minlength=len(data.classes)) for split in data.splits.values()], 1)
+    with_images = np.flatnonzero(counts.sum(1)).tolist()
+    some = "" if len(with_images) == len(data.classes) else f", of which {len(with_images)} have images"
+    yield f"classes: {len(data.classes)} in this order{some} ({' + '.join(data.splits)})"
+    shown = with_images if len(with_images) <= MOST_CLASSES else with_images[: MOST_CLASSES - 2]
+    for index in shown:
+        yield f"  {index} {data.classes[index]}: {' + '.join(map(str, counts[index]))}"
+    if len(shown) < len(with_images):
+        last = with_images[-1]
+        yield f"  ... and {len(with_images) - len(shown)} more, to {last} {data.classes[last]}"
+
+
+def _origins(data: ImageData) -> str:
+    """Where every split comes from: it is the user's own, or cut from what trains."""
+    if not data.origins:
+        return "all cut from the images"
+    cut = [split for split in data.splits if split not in data.origins]
+    given = ", ".join(f"{split} is {data.origins[split]}" for split in data.splits if split in data.origins)
+    return given + (f"; {', '.join(cut)} cut from train" if cut else "")
 
 
 def _plugins(recipe: Recipe) -> list[str]:

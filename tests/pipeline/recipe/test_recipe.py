@@ -97,7 +97,7 @@ def test_a_bound_resolves_against_the_baseline() -> None:
             "imagesize: 32",
             "2: data.image_size is missing: side in pixels of the square that the model sees\n"
             "2: data.imagesize is not known; did you mean 'image_size'? allowed: source, image_size, "
-            "mean, std, splits, augment, limit",
+            "mean, std, splits, augment, classes, limit",
         ),
         (
             "image_size: 32",
