@@ -43,11 +43,11 @@ the keys of a function's datasets, may be called, in any letter case:
 
 _SPLIT_RULES = """
 A split that is not there is cut from `train` by the fractions of `data.splits`; where there is nothing else to test on,
-the split to validate on is the test split. `paredown check` prints which folder is which split, the classes in order with
-their counts, images that are in two splits (left out of the one that trains) or in two classes, and files that are not
-read. Folders whose name starts with `_` or `.` are passed over. Refused are folders of images beside the splits, classes
-that `train` does not have, and trees in which the folders of classes hold folders that could be classes or splits
-themselves: `data.classes: [cat, dog]` says which folders are meant.
+the split to validate on is the test split. `paredown check` prints which folder is which split, the classes in order
+with their counts, images that are in two splits (left out of the one that trains) or in two classes, and files that are
+not read. Folders whose name starts with `_` or `.` are passed over. Refused are folders of images beside the splits,
+classes that `train` does not have, and trees in which the folders of classes hold folders that could be classes or
+splits themselves: `data.classes: [cat, dog]` says which folders are meant.
 
 Classes are in the order of text, as in torchvision's `ImageFolder` (`0`, `1`, `10`, `2`); a model that was trained in
 another order needs `data.classes`. Datasets of a function have their own order (`classes`, `class_to_idx`); those of

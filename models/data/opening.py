@@ -48,7 +48,7 @@ def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
 def class_names_of(spec: DataSpec, root: Path) -> tuple[str, ...]:
     """The names of the classes, in order, without decoding an image. Raises InputError for what cannot be read."""
     try:
-        return tuple(_open(spec.source, root).classes)
+        return tuple(_open(spec, root).classes)
     except OSError as error:
         raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
 
