@@ -61,7 +61,7 @@ def open_model(spec: ModelSpec, classes: int, root: Path, *, head: Head, side: i
 
 def _opened(spec: ModelSpec, classes: int, root: Path, head: Head, side: int | None) -> LoadedModel:
     from paredown.models.loading.checkpoint import fit_state
-    from paredown.models.loading.plain_modules import composed, in_evaluation_mode, make_permanent
+    from paredown.models.loading.plain_modules import composed, in_evaluation_mode, make_permanent, untie
 
     module, notes, classifier = _built(spec.source, classes, root, side), list[str](), None
     found = _read_weights(spec, root)
@@ -75,6 +75,9 @@ def _opened(spec: ModelSpec, classes: int, root: Path, head: Head, side: int | N
         state = found.state if in_parts else composed(found.state)
         notes += [*found.notes, *fit_state(module, state, classes, head, str(spec.weights), classifier)]
         made += make_permanent(module)
+    if shared := untie(module):
+        text = f"{shared[0]}{f' and {len(shared) - 1} more' if len(shared) > 1 else ''} shared their values"
+        notes.append(f"model '{spec.source}': {text}; each has its own from here on, and is pared down by itself")
     if made:
         notes.append(f"model '{spec.source}': made permanent in its weights: {', '.join(dict.fromkeys(made))}")
     return LoadedModel(in_evaluation_mode(module), tuple(notes))

@@ -110,6 +110,23 @@ def make_permanent(module: nn.Module) -> list[str]:
     return list(found)
 
 
+def untie(module: nn.Module) -> list[str]:
+    """Gives every layer parameters of its own, also where several share one; the names of those that did. The module
+    answers as before."""
+    owners, shared = dict[nn.Parameter, str](), list[str]()
+    for name, inner in module.named_modules():
+        for key, parameter in inner._parameters.items():
+            if parameter is None:
+                continue
+            place = f"{name}.{key}" if name else key
+            if parameter in owners:
+                inner._parameters[key] = nn.Parameter(parameter.detach().clone(), parameter.requires_grad)
+                shared.append(f"{place} and {owners[parameter]}")
+            else:
+                owners[parameter] = place
+    return shared
+
+
 def _parametrized(module: nn.Module) -> Iterator[tuple[str, str]]:
     """The names of tensors that are computed from others, and what computes them."""
     from torch.nn.utils import parametrize

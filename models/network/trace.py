@@ -15,7 +15,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
-from paredown.models.errors import InputError, first_line
+from paredown.models.errors import InputError
+from paredown.models.loading.code_places import fault_of
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer, read_layers
 from paredown.models.network.nodes import operator_name, pixel_count
@@ -57,7 +58,7 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
     try:
         return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
-        raise InputError(f"the model cannot be traced by torch.export at {shape}: {first_line(error)}") from error
+        raise InputError(f"the model cannot be traced by torch.export at {shape}: {fault_of(error)}") from error
 
 
 def functional_graph(program: ExportedProgram) -> GraphModule:

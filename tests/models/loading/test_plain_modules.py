@@ -186,3 +186,12 @@ def test_lazy_layers_get_their_shapes(root: Path) -> None:
     body = "def make(classes):\n    net = Net()\n    net.fc = nn.LazyLinear(classes)\n    return net"
     module = _opened(root, body).module
     assert module.get_submodule("fc").get_parameter("weight").shape == (4, 8)
+
+
+def test_tied_weights_are_told_and_become_separate(root: Path) -> None:
+    tie = "net.more = nn.Linear(8, 8)\n    net.more.weight = net.fc.weight"
+    body = f"def make():\n    net = Net(8)\n    {tie}\n    return net"
+    loaded = _opened(root, body, classes=8)
+    assert "more.weight and fc.weight shared their values; each has its own from here on" in loaded.notes[0]
+    first, second = (loaded.module.get_submodule(name).get_parameter("weight") for name in ("more", "fc"))
+    assert first is not second and torch.equal(first, second)
