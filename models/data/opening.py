@@ -20,6 +20,7 @@ from paredown.models.data.spec import DataSpec
 from paredown.models.data.splits import LabelledImages, assign_splits, split_shares, stratified
 from paredown.models.errors import InputError
 from paredown.models.files import resolve_path
+from paredown.models.loading.spec import is_code
 from paredown.models.progress import Progress, silent_progress
 
 FORMAT = "1"
@@ -78,7 +79,7 @@ def _listed_images(source: str, root: Path, listed: tuple[str, ...]) -> ImageSou
         return images_from_elpv()
     if source.startswith("package:"):
         raise InputError(f"data '{source}': the only data package known is package:elpv_dataset")
-    if ".py:" in source:
+    if ".py:" in source or (is_code(source) and not resolve_path(source, root).exists()):
         from paredown.models.data.user_datasets import from_function
 
         return from_function(source, root)

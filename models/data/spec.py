@@ -46,8 +46,8 @@ class DataSpec(Spec):
     source: str = Field(
         description="a folder with one folder per class, or with split folders that hold those: train/, test/ and "
         "perhaps val/ (other usual names are understood, see below); "
-        "`path/to/file.py:function` that returns a torch dataset, or one per split's name; "
-        "`path/to/file.npz` with images, labels and perhaps classes; `package:elpv_dataset`"
+        "`path/to/file.py:function` or `package.module:function` that returns a torch dataset, or one per split's "
+        "name; `path/to/file.npz` with images, labels and perhaps classes; `package:elpv_dataset`"
     )
     image_size: int = Field(ge=8, le=4096, description="side in pixels of the square that the model sees")
     mean: Channels = Field(

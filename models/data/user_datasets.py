@@ -13,6 +13,7 @@ from paredown.models.data.sources import ImageSource, class_names, digest_text
 from paredown.models.data.split_names import ALLOWED, named_splits, split_of, with_test
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError
+from paredown.models.loading.code_places import fault_of
 from paredown.models.loading.libraries import quiet_torchvision
 from paredown.models.loading.user_code import load_function
 
@@ -61,7 +62,7 @@ def _datasets(source: str, root: Path) -> tuple[dict[str, Any], dict[str, str]]:
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"data '{source}' raised {type(error).__name__}: {error}") from error
+        raise InputError(f"data '{source}' raised {fault_of(error)}") from error
     parts = {str(key): value for key, value in made.items()} if isinstance(made, Mapping) else {"train": made}
     origins = _origins(parts, source)
     for dataset in parts.values():
@@ -92,7 +93,7 @@ def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image
         image, label = dataset[index]
         return _picture(image), whole_label(label)
     except Exception as error:
-        raise InputError(f"{where}: {type(error).__name__}: {error}") from error
+        raise InputError(f"{where}: {fault_of(error)}") from error
 
 
 def _entry(source: str, name: str, dataset: Any, index: int) -> tuple[int, str]:

@@ -48,7 +48,11 @@ def _read(path: Path) -> Any:
             return load_file(path)
         with torch.serialization.safe_globals(_plain_values()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, RuntimeError) as error:
+        if "TorchScript" in str(error):
+            raise InputError(f"{path}: it is TorchScript, which holds code: save model.state_dict()") from error
+        if isinstance(error, RuntimeError):
+            raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
         named = re.search(r"GLOBAL ([\w.]+)|Trying to load unsupported GLOBAL ([\w.]+)", str(error))
         held = f" (it holds {named[1] or named[2]})" if named else ""
         text = f"corrupt, or holds more than tensors, which is never loaded: save model.state_dict(){held}"

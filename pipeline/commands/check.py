@@ -1,5 +1,7 @@
 """`paredown check`: checks a recipe before any work."""
 
+import contextlib
+import sys
 from pathlib import Path
 
 import click
@@ -16,7 +18,8 @@ def check_verb(recipe: Path, out: Path) -> None:
     from paredown.pipeline.recipe.check import check_recipe
     from paredown.pipeline.recipe.recipe import load_recipe
 
-    with show_progress() as progress:
+    stdout = sys.stdout
+    with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:  # the user's code may print
         for line in check_recipe(load_recipe(recipe), out / ".cache", progress):
-            click.echo(line)
+            click.echo(line, file=stdout)
     click.echo("ok")

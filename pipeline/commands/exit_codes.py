@@ -40,6 +40,11 @@ def run_guarded(action: Callable[[], int | None], logs: Path | None = None, own_
     except KeyboardInterrupt:
         _print_error("stopped; run the same command again to go on")
         return INTERRUPTED
+    except SystemExit as error:
+        if place := user_place(error):
+            _print_error(f"error: the code ends the program ({place})")
+            return InputError.exit_code
+        raise
     except Exception as error:
         if user_place(error):
             _print_error(f"error: {fault_of(error)}")

@@ -240,3 +240,14 @@ def other(): return {"train": Made(12), "validation": Made(24)}
     specs = {name: DataSpec(source=f"made.py:{name}", image_size=8) for name in ("three", "two", "other")}
     now = {name: fingerprint_data(spec, tmp_path, 0)[:12] for name, spec in specs.items()}
     assert now == {"three": "f0191deeee88", "two": "bd8359658d78", "other": "d99f76b09121"}
+
+
+def test_a_module_is_a_source_and_errors_carry_their_place(
+    made: Path, open_source: OpenSource, refusal_of: RefusalOf
+) -> None:
+    (made / "sets").mkdir()
+    (made / "sets" / "mine.py").write_text(
+        "import made\nfrom made import tensors\n\ndef broken(): return made.broken()\n"
+    )
+    assert f"RuntimeError: no disk ({made / 'made.py'}:" in refusal_of(made, "sets.mine:broken")
+    assert open_source(made, "sets.mine:tensors").classes == ("down", "up")
