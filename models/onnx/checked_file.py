@@ -16,6 +16,7 @@ from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto
 from paredown.models.errors import InputError, first_line
 from paredown.models.files import refuse_pointer
 from paredown.models.loading.gzip_container import LARGEST, ContainerError, unpacked_bytes
+from paredown.models.onnx.order import sort_model
 from paredown.models.onnx.tensors import BITS, MOST_SIZES, external_file, read_tensors, shape_text, type_name
 from paredown.models.onnx.walk import all_graphs, all_nodes, all_tensors, nodes_of
 from paredown.models.onnx.wire import RefusedError, check_wire
@@ -34,7 +35,8 @@ def open_checked(path: Path) -> ModelProto:
     """The model in `path` (`.onnx`, or `.onnx.gz` in a container) with its external data read into it.
 
     Checked are sizes, types and shapes of all tensors, that external data lies beside the file, that the graph is sound
-    (operators, order, names, functions that end), and that no value whose shape is known is larger than a model may be.
+    (operators, no cycles, names, functions that end), and that no value whose shape is known is larger than a model may
+    be.
     Raises InputError with one line that names the file. Takes memory of a few times the file's size.
     """
     refuse_pointer(path)
@@ -76,7 +78,7 @@ def read_content(path: Path) -> bytes:
 
 
 def parse_model(content: bytes) -> ModelProto:
-    """A serialized model. Raises RefusedError for what is none, and for one with too many parts."""
+    """A serialized model, its nodes in order. Raises RefusedError for what is none, and for one with too many parts."""
     check_wire(content)
     model = ModelProto()
     try:
@@ -85,6 +87,7 @@ def parse_model(content: bytes) -> ModelProto:
         raise RefusedError("it is no ONNX file, or a damaged one") from error
     if not model.HasField("graph"):
         raise RefusedError("it holds no graph, so it is no ONNX model")
+    sort_model(model)
     return model
 
 

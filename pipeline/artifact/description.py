@@ -46,6 +46,7 @@ def description_data(artifact: Artifact, facts: "ModelFacts") -> dict[str, Any]:
         "parameters": facts.parameters,
         "macs": facts.macs,
         "ops": dict(facts.ops),
+        "unquantized": [str(layer) for layer in facts.unquantized],
         "made_by_paredown": artifact.facts is not None,
         "essentials": artifact.facts and plain_data(artifact.facts),
         "evidence": artifact.manifest and _evidence(artifact.manifest),
@@ -69,6 +70,16 @@ def description_lines(artifact: Artifact, facts: "ModelFacts") -> Iterator[Fact]
         yield from _facts(artifact.facts)
     yield "graph", f"opset {facts.opset}, {facts.parameters:,} parameters, {_macs(facts)}"
     yield "operators", _counts(facts.ops)
+    yield from _precision(facts)
+
+
+def _precision(facts: "ModelFacts") -> Iterator[Fact]:
+    """Of files with int8: how much of it onnxruntime computes with integers here, and what not."""
+    able = [layer for layer in facts.layers if layer.precision]
+    left = facts.unquantized
+    if len(left) < len(able) or any(layer.why for layer in left):
+        words = f"{len(able) - len(left)} of {len(able)} layers as onnxruntime computes them on this CPU"
+        yield "int8", words + (f"; in float: {_listed([str(layer) for layer in left], ', ')}" if left else "")
 
 
 def _evidence(manifest: Manifest) -> dict[str, Any]:

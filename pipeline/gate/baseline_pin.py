@@ -8,7 +8,7 @@ from typing import Any
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, read_json, resolve_path, write_whole
-from paredown.models.onnx.facts import ModelFacts, model_facts
+from paredown.models.onnx.facts import ModelFacts, model_facts, rules_of
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.machine_errors import machine_errors
 
@@ -62,7 +62,7 @@ def update_baseline(gates: Gates, budgets: Path, model: Path) -> str:
         raise InputError(
             f"{budgets}: baseline: {path.name} should end with .gz where {model.name} does, and only there"
         )
-    facts = model_facts(model)
+    facts = model_facts(model, rules_of(gates.target.runtime))
     if facts.bytes != model.stat().st_size:
         raise InputError(f"{model} keeps weights in other files; a baseline must be one file")
     before = lock.read_text(encoding="utf-8") if lock.is_file() else ""

@@ -75,7 +75,9 @@ class Budgets(Spec):
     bytes: Budget = Field((), description="the file with all that belongs to it: 1.0x, 900 KiB or 4 MiB")
     parameters: Budget = Field((), description="trained numbers: 1.0x or 2.5 M")
     macs: Budget = Field((), description="multiply-adds of one inference: 1.0x or 100 M")
-    unquantized: Budget = Field((), description="operators that could compute in int8 and compute in float: 1.0x or 2")
+    unquantized: Budget = Field(
+        (), description="operators that could compute in int8 and that the runtime computes in float: 1.0x or 2"
+    )
     opset: Budget = Field((), description="version of ONNX's operators: 20")
     ops: Mapping[str, Limit] = Field({}, description="operator to how often it may be there: {Resize: 0, Clip: 1.0x}")
     operators: Annotated[tuple[str, ...], BeforeValidator(_listed)] | None = Field(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file, read_json
-from paredown.models.onnx.facts import ModelFacts, model_facts
+from paredown.models.onnx.facts import ModelFacts, model_facts, rules_of
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.breakdown import breakdown
 from paredown.pipeline.gate.budgets import MEASURED, Gates
@@ -47,9 +47,10 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
     """Every check of the budgets. Raises InputError for files or evidence that cannot be used."""
     start, gates = time.monotonic(), request.gates
     _refuse(request)
-    model, baseline = model_facts(request.model), model_facts(request.baseline) if request.baseline else None
-    checks, sample = list(static_checks(gates.budgets, model, baseline)), None
     runtime = None if request.static else target_runtime(gates.target, gates.root)
+    model = _facts_of(request.model, gates, runtime)
+    baseline = _facts_of(request.baseline, gates, runtime) if request.baseline else None
+    checks, sample = list(static_checks(gates.budgets, model, baseline)), None
     if runtime:
         # First what may be refused: measuring takes a while.
         quality = list(_quality(request, runtime, progress))
@@ -73,6 +74,12 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
 def _quality(request: GateRequest, runtime: Runtime, progress: Progress) -> Iterator[BudgetCheck]:
     if request.gates.budgets.quality:
         yield from quality_checks(request.gates, runtime, request.model, request.baseline, progress)
+
+
+def _facts_of(file: Path, gates: Gates, runtime: Runtime | None) -> ModelFacts:
+    """What the file holds; with a runtime, int8 is what that really computes with integers, where it tells."""
+    facts = model_facts(file, rules_of(gates.target.runtime))
+    return facts.as_executed(runtime.executed_operators(file)) if runtime and gates.budgets.unquantized else facts
 
 
 def _refuse(request: GateRequest) -> None:

@@ -1,6 +1,9 @@
-"""Checks of what can be read from the files: the same on every machine, and never inconclusive."""
+"""Checks of what can be read from the files: never inconclusive, and the same on every machine; only how many nodes
+compute in float goes by the kernels of this kind of CPU."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from paredown.models.errors import InputError
@@ -70,7 +73,16 @@ def _budget_check(name: str, limit: Limit, model: ModelFacts, baseline: ModelFac
     before, after = _value(baseline, name) if baseline else None, _value(model, name)
     unit, one_each = "B" if name == "bytes" else "", name == "unquantized"
     layers = _layers_with_more(MEASURES[name], None if one_each else unit, model, baseline)
-    return count_check(name, limit, unit, before, after, layers)
+    check = count_check(name, limit, unit, before, after, layers)
+    reasons = float_reasons(model) if one_each and check.verdict == "fail" else ""
+    return replace(check, because=f"{check.because}; {reasons}") if reasons else check
+
+
+def float_reasons(model: ModelFacts) -> str:
+    """Why nodes with rounded values are computed in float, with how many there are of each; empty where none are."""
+    counts = Counter(layer.why for layer in model.unquantized if layer.why)
+    listed = ", ".join(f"{why} ({count})" for why, count in counts.most_common())
+    return f"rounded, and yet computed in float on this CPU: {listed}" if listed else ""
 
 
 def _value(facts: ModelFacts, name: str) -> float:

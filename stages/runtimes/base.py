@@ -86,6 +86,11 @@ class Runtime(ABC):
         weights save time. And whether files in a container can be opened: `gzip`.
         """
 
+    def executed_operators(self, model: Path) -> Mapping[str, str]:
+        """First value of nodes of the file to the operator that is executed in their place, as far as the runtime
+        tells: where int8 is float is seen there. Raises InputError where it cannot load the file."""
+        return {}
+
     @abstractmethod
     def machine(self) -> dict[str, str]:
         """The fingerprint of what latencies here depend on: CPU, flags, cores, system."""

@@ -15,6 +15,7 @@ from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import ort_session
 from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming_the_file, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
+from paredown.stages.runtimes.support.ort_graph import executed_operators
 from paredown.stages.runtimes.support.ort_profile import node_durations
 from paredown.stages.runtimes.support.standalone import SessionError
 from paredown.stages.runtimes.support.timing import rounds_in_turns
@@ -82,6 +83,11 @@ class OnnxRuntime(ThisMachine, Runtime):
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 50 MiB of it are Python, numpy and onnxruntime."""
         return peak_memory(ort_session.__file__, NAME, model, load)
+
+    def executed_operators(self, model: Path) -> dict[str, str]:
+        """From the graph that onnxruntime makes of the file, before it changes layouts and with them names."""
+        with naming_the_file(model, NAME), TemporaryDirectory() as folder:
+            return executed_operators(model, Path(folder))
 
     def optimised(self, model: Path) -> list[tuple[str, str]]:
         """(op type, node name) of the graph that onnxruntime executes: shows what was fused."""

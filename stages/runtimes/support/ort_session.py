@@ -11,17 +11,21 @@ from paredown.stages.runtimes.support import standalone
 from paredown.stages.runtimes.support.standalone import SessionError
 
 
-def open_session(model: Path, threads: int, profile: Path | None = None, optimised: Path | None = None) -> Any:
+def open_session(
+    model: Path, threads: int, profile: Path | None = None, optimised: Path | None = None, layouts: bool = True
+) -> Any:
     """A CPU session as one deploys it: all optimisations, `threads` threads that sleep when idle.
 
-    `profile` is the prefix of the profiler's file, `optimised` the file for the optimised graph.
+    `profile` is the prefix of the profiler's file, `optimised` the file for the optimised graph; without `layouts` the
+    last optimisation is left out, which changes layouts and names.
     Raises SessionError where onnxruntime cannot load the file.
     """
     ort: Any = importlib.import_module("onnxruntime")
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    levels = ort.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if layouts else levels.ORT_ENABLE_EXTENDED
     options.log_severity_level = 4  # its errors are raised as well
     # Spinning threads of an idle session slow down the session that is being timed.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

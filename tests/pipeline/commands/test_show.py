@@ -206,3 +206,21 @@ def test_the_original_is_ours_but_no_artifact(finished: State) -> None:
 def test_long_lists_are_cut(other: Make) -> None:
     text = text_of(other({"model": {}, "classes": [f"c{i}" for i in range(1000)]}))
     assert "classes 1000: c0, c1, c2, c3, c4, c5, c6, c7, and 992 more" in text
+
+
+def test_int8_that_runs_in_float_is_told(other: Make, tmp_path: Path) -> None:
+    """A product whose activations are rounded to 16 bits."""
+    path = other()
+    model = onnx.load(path)
+    scale, zero = (numpy_helper.from_array(one, name) for one, name in ((np.float32(0.1), "s"), (np.uint16(0), "z")))
+    model.graph.initializer.extend([scale, zero])
+    nodes = [helper.make_node("QuantizeLinear", ["image", "s", "z"], ["q"], name="q")]
+    nodes += [helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"], name="d"), *model.graph.node]
+    nodes[-1].input[0] = "d"
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.opset_import[0].version = 21
+    onnx.save(model, path)
+    assert "int8 0 of 1 layers as onnxruntime computes them on this CPU; in float: head (Gemm, fp32: 16-bit" in text_of(
+        path
+    )

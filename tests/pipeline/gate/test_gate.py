@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from onnxruntime.quantization import quantize_static
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file
+from paredown.models.onnx.integer_rules import signed_kernels
 from paredown.models.progress import silent_progress
 from paredown.pipeline.gate.baseline_pin import pinned_baseline, update_baseline
 from paredown.pipeline.gate.budgets import Budgets, Gates
@@ -181,3 +183,25 @@ def test_a_budgets_file_without_a_baseline_cannot_be_updated(bench: Bench) -> No
     gates = Gates(budgets=Budgets.model_validate({"bytes": "1 MiB"}))
     with pytest.raises(InputError, match="names no baseline"):
         update_baseline(gates, bench.folder / "gates.yaml", bench.int8)
+
+
+class _Noise:
+    """Calibration images as onnxruntime's quantizer reads them."""
+
+    def __init__(self) -> None:
+        self.left = [np.random.default_rng(i).standard_normal((1, 3, 24, 24), np.float32) for i in range(2)]
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        return {"x": self.left.pop()} if self.left else None
+
+
+@pytest.mark.skipif(signed_kernels(), reason="signed activations are integers on this CPU")
+@pytest.mark.parametrize("static", [True, False])
+def test_int8_that_is_computed_in_float_is_named_and_explained(bench: Bench, static: bool) -> None:
+    quantize_static(bench.fp32, bench.signed, _Noise(), per_channel=True)  # its default: signed activations
+    keys = {"budgets": {"unquantized": 0}, "target": {"runtime": "onnxruntime"}}
+    (check,) = outcome(bench, bench.signed, static=static, **keys).checks
+    assert (check.verdict, check.after) == ("fail", 3)
+    assert "computed in float on this CPU: signed activations that more than one node reads (3)" in check.because
+    assert [layer.split(" (")[0] for layer in check.layers] == ["stem.0", "block.conv1", "add"]
+    assert outcome(bench, bench.int8, static=static, **keys).verdict == "pass"
