@@ -14,7 +14,7 @@ from paredown.models.onnx.edit import zero_shares
 from paredown.models.quantity import told_apart
 from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.accuracy import Answers, answers_of
+from paredown.stages.measuring.accuracy import Answers, logits_of
 from paredown.stages.measuring.model_files import write_model
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
@@ -51,14 +51,14 @@ class Export(Stage):
         graph = lowered.imitation(ranges)
         with torch.inference_mode():
             expected = np.concatenate([graph(torch.from_numpy(x)).numpy() for x, _ in data.batches(split, 32)])
-        answers = answers_of(path, data, split, state)
-        torch_answers = Answers(expected, answers.labels)
-        for whose, one in (("the trained network", torch_answers), ("the artifact", answers)):
-            if fault := one.not_finite("validation"):
+        got = logits_of(path, data, split, state)
+        trained, artifact = Answers(expected, split.labels), Answers(got, split.labels)
+        for whose, answers in (("the trained network", trained), ("the artifact", artifact)):
+            if fault := answers.not_finite("validation"):
                 raise LimitError(f"parity: {whose}: {fault}")
         parity = Parity(
-            agreement=answers.agreement(torch_answers),
-            mean_difference=float(np.abs(answers.logits - expected).mean()),
+            agreement=artifact.agreement(trained),
+            mean_difference=float(np.abs(got - expected).mean()),
             logit_spread=float(expected.std()),
             images=len(split),
             limit=self.agreement,

@@ -5,8 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
-from paredown.models.loading.model import open_model
-from paredown.stages.analysis.teacher import save_weights
+from paredown.stages.analysis.teacher import open_original, save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.products.training_curve import TrainingCurve
@@ -32,7 +31,7 @@ class Fit(Schedule, Stage):
 
     def run(self, state: State) -> None:
         data = state.open_data()
-        loaded = open_model(state.model, len(data.classes), state.root, head="replace", side=state.data.image_size)
+        loaded = open_original(state, data, head="replace")
         module = loaded.module
         notes = [*loaded.notes, *thawed(module)]
         task = TrainingTask("fit", data, self, supervised_loss, state.out, state.cache, state.seed, state.progress)

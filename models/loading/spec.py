@@ -40,6 +40,12 @@ class ModelSpec(Spec):
         pattern="^[0-9a-fA-F]{8,64}$",
         description="digest of the weights file, or its first 8 or more hex digits; checked before loading",
     )
+    output: str | int | None = Field(
+        default=None,
+        exclude_if=lambda output: output is None,
+        description="which of several values that the model returns are the logits: a key of a dictionary, the name of "
+        "an attribute (`logits`), or a place (`0`); left out: the only one, or the one called `logits`",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -77,6 +77,7 @@ def functional_graph(program: ExportedProgram) -> GraphModule:
         args, kwargs = map_arg(inputs, lambda old: copies[old])
         copies[node] = graph.create_node(node.op, _functional_target(node), args, kwargs, name=name)
         copies[node].meta = node.meta
+    graph.eliminate_dead_code()  # what only served outputs that are not the logits
     return GraphModule(traced, graph)
 
 

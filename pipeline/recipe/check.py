@@ -16,6 +16,8 @@ from paredown.stages.measuring.target_runtime import target_runtime
 
 MOST_CLASSES = 14
 """Of those that check prints one line each."""
+LOOKED_AT = 8
+"""Validation images whose logits must be finite."""
 
 
 def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Iterator[str]:
@@ -23,6 +25,9 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
 
     Decodes the images into `cache`, where a run finds them again.
     """
+    import torch
+
+    from paredown.models.network.answers import refuse_answers_that_are_not_finite, with_one_output
     from paredown.models.network.trace import analyse_network
 
     yield f"stages: {' -> '.join(step.name for step in recipe.pipeline)}"
@@ -39,7 +44,10 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     yield from (f"warning: {line}" for line in data.notes)
     loaded = _open_model(recipe, len(data.classes))
     yield from loaded.notes
-    network = analyse_network(loaded.module, (3, recipe.data.image_size, recipe.data.image_size))
+    shape = (3, recipe.data.image_size, recipe.data.image_size)
+    module = with_one_output(loaded.module, shape, len(data.classes), recipe.model.output)
+    network = analyse_network(module, shape)
+    refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
     yield f"model: {len(network.layers)} layers traced"
     for step in recipe.pipeline:
         if line := step.stage.check(network, recipe.root):

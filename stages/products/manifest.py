@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from paredown.stages.products.documents import read_document, write_document
+from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
 from paredown.stages.products.embedded import InputSpec
 from paredown.stages.products.evidence import Comparison, Evidence
 from paredown.stages.products.measure_check import MeasureCheck
@@ -24,6 +24,7 @@ class ModelOrigin:
     source: str
     weights: str | None = None
     sha256: str | None = None
+    output: str | int | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)

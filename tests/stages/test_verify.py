@@ -11,7 +11,7 @@ import pytest
 
 from paredown.models.errors import LimitError
 from paredown.stages.base import State
-from paredown.stages.limits import Bound, Limits
+from paredown.stages.limits import Bound, Limits, Target
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify, is_clear
@@ -99,3 +99,25 @@ def test_where_the_limit_is_near_verify_measures_longer(
     assert manifest["artifact"]["latency"]["rounds"] == rounds
     low, high = manifest["ratios"]["latency_p50_ends"]
     assert 0.47 <= low < 0.5 < high <= 0.53
+
+
+NOT_FINITE = """
+    def run(self, model, batches, threads):
+        given = super().run(model, batches, threads)
+        given[: 3 if "exported" in str(model) else 0] = np.nan
+        return given
+
+    def peak_memory("""
+
+
+@pytest.mark.parametrize("stage", ["export", "verify"])
+def test_an_artifact_whose_logits_are_not_finite_misses_its_limits(
+    finished: State, run: Any, tmp_path: Path, stage: str
+) -> None:
+    text = (finished.root / "exact.py").read_text()
+    assert "\n    def peak_memory(" in text
+    (tmp_path / "broken.py").write_text(text.replace("\n    def peak_memory(", NOT_FINITE, 1))
+    state = replace(finished, target=Target(runtime=str(tmp_path / "broken.py")))
+    with pytest.raises(LimitError, match=r"3 of \d+ validation images: logits are not finite \(NaN or infinite\)"):
+        run(state, stage, tmp_path, **({"rounds": 1, "runs": 1} if stage == "verify" else {}))
+    assert (tmp_path / "artifact" / "manifest.json").exists() == (stage == "verify")
