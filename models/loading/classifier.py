@@ -1,6 +1,6 @@
 """The classifier of a network: the layer whose outputs are the network's."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from paredown.models.errors import InputError
 from paredown.models.loading.code_places import fault_of
+from paredown.models.loading.returned import Key, main_tensor
 
 Head = nn.Linear | nn.Conv2d
 _HINTS = {
@@ -41,14 +42,15 @@ def classifier_heads(model: nn.Module) -> dict[str, Head]:
     }
 
 
-def find_classifier(model: nn.Module, side: int, where: str) -> str | None:
-    """The name of the layer whose outputs, perhaps pooled, reshaped or activated, are the model's; None where there is
-    no such layer, or more than one. Runs the model once; raises InputError where that fails."""
+def find_classifier(model: nn.Module, side: int, where: str, output: Key | None = None) -> str | None:
+    """The name of the layer whose outputs, perhaps pooled, reshaped or activated, are the model's, or those that it
+    returns at `output`; None where there is no such layer, or more than one. Runs the model once; raises InputError
+    where that fails."""
     made: list[tuple[Any, str]] = []
     heads = classifier_heads(model)
     hooks = [layer.register_forward_hook(_noting(name, made)) for name, layer in heads.items()]
     try:
-        answer = first_tensor(run_once(model, side, where))
+        answer = main_tensor(run_once(model, side, where), output)
     finally:
         for hook in hooks:
             hook.remove()
@@ -81,14 +83,6 @@ def _behind(node: Any, made: list[tuple[Any, str]]) -> Iterator[str]:
             yield names[-1]
         elif not node.name().startswith(_WEIGHTED):
             waiting += [before for before, _ in node.next_functions]
-
-
-def first_tensor(answer: Any) -> Tensor | None:
-    """The first tensor of what a module returns, which may lie in tuples and dicts."""
-    if isinstance(answer, Tensor):
-        return answer
-    parts = answer.values() if isinstance(answer, Mapping) else answer if isinstance(answer, list | tuple) else ()
-    return next((found for part in parts if (found := first_tensor(part)) is not None), None)
 
 
 def output_count(layer: Head) -> int:

@@ -68,9 +68,9 @@ def _opened(spec: ModelSpec, classes: int, root: Path, head: Head, side: int | N
     in_parts = found is not None and set(module.state_dict()) <= {*found.state}
     made = [] if in_parts else make_permanent(module)
     if is_code(spec.source):
-        classifier = _adapt_head(module, classes, head, spec.source, side)
+        classifier = _adapt_head(module, classes, head, spec, side)
     elif found is not None:
-        classifier = _classifier(module, spec.source, side)
+        classifier = _classifier(module, spec, side)
     if found is not None:
         state = found.state if in_parts else composed(found.state)
         notes += [*found.notes, *fit_state(module, state, classes, head, str(spec.weights), classifier)]
@@ -96,15 +96,15 @@ def _built(source: str, classes: int, root: Path, side: int | None) -> "nn.Modul
     return module
 
 
-def _adapt_head(module: "nn.Module", classes: int, head: Head, source: str, side: int | None) -> str | None:
+def _adapt_head(module: "nn.Module", classes: int, head: Head, spec: ModelSpec, side: int | None) -> str | None:
     """Gives a model that was not told the number of classes a head that has it, or refuses it; the classifier's name.
 
     The classifier is the layer whose outputs are the model's; where that cannot be told, the last one defined.
     """
     from paredown.models.loading.classifier import classifier_heads, classifier_name, output_count, resize_head
 
-    heads = classifier_heads(module)
-    name = _classifier(module, source, side)
+    heads, source = classifier_heads(module), spec.source
+    name = _classifier(module, spec, side)
     if name is None and classifier_name(module, classes) is None:
         name = next(reversed(heads), None)
     if name is None or output_count(heads[name]) == classes:
@@ -115,34 +115,37 @@ def _adapt_head(module: "nn.Module", classes: int, head: Head, source: str, side
     if not name:
         raise InputError(f"model '{source}' is one layer of {output_count(heads[name])} outputs, for {classes} classes")
     resize_head(module, name, classes)
-    _refuse_other_width(module, classes, source, name, side)
+    _refuse_other_width(module, classes, spec, name, side)
     return name
 
 
-def _classifier(module: "nn.Module", source: str, side: int | None) -> str | None:
+def _classifier(module: "nn.Module", spec: ModelSpec, side: int | None) -> str | None:
     """The layer whose outputs are the model's; None where none is. Raises InputError where it cannot run at `side`."""
     from paredown.models.loading.classifier import find_classifier
 
     if side is not None:
-        return find_classifier(module, side, f"model '{source}'")
+        return find_classifier(module, side, f"model '{spec.source}'", spec.output)
     for tried in _SIDES:
         try:
-            return find_classifier(module, tried, f"model '{source}'")
+            return find_classifier(module, tried, f"model '{spec.source}'", spec.output)
         except InputError:
             continue
     return None
 
 
-def _refuse_other_width(module: "nn.Module", classes: int, source: str, name: str, side: int | None) -> None:
-    from paredown.models.loading.classifier import first_tensor, run_once
+def _refuse_other_width(module: "nn.Module", classes: int, spec: ModelSpec, name: str, side: int | None) -> None:
+    """Refuses a head that does not make the model answer `classes` numbers; where its answer is not clear, that is seen
+    elsewhere (`models.network.answers`)."""
+    from paredown.models.loading.classifier import run_once
+    from paredown.models.loading.returned import main_tensor
 
     if side is None:
         return
-    answer = first_tensor(run_once(module, side, f"model '{source}', with {classes} outputs at '{name}',"))
-    if answer is None or answer.ndim < 2 or answer.shape[1] != classes:
-        got = "no tensor" if answer is None else str(tuple(answer.shape))
-        text = f"answers {got} with {classes} outputs at '{name}': let its factory take the number of classes"
-        raise InputError(f"model '{source}' {text}")
+    where = f"model '{spec.source}', with {classes} outputs at '{name}',"
+    answer = main_tensor(run_once(module, side, where), spec.output)
+    if answer is not None and (answer.ndim < 2 or answer.shape[1] != classes):
+        text = f"answers {tuple(answer.shape)} with {classes} outputs at '{name}'"
+        raise InputError(f"model '{spec.source}' {text}: let its factory take the number of classes")
 
 
 @contextmanager

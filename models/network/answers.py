@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
-from paredown.models.network.returned import Key, form_of, part_at, parts_of, returned_in_words
+from paredown.models.loading.returned import LOGITS, Key, form_of, part_at, parts_of, returned_in_words
 from paredown.models.network.shape import Shape, device_of
 
-LOGITS = "logits"
-"""What the libraries call the main one of several outputs."""
 IMAGES = 2
 """That a module is tried on."""
 

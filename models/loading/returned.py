@@ -9,6 +9,20 @@ from torch import Tensor
 Key = str | int
 """Of a mapping, the name of an attribute, or the place in a sequence."""
 
+LOGITS = "logits"
+"""What the libraries call the main one of several outputs."""
+
+
+def main_tensor(returned: Any, output: Key | None) -> Tensor | None:
+    """The logits in what a module returned: the one tensor, the one at `output`, the only one, or the one called
+    `logits`; None where that is not clear."""
+    if isinstance(returned, Tensor):
+        return returned
+    parts = parts_of(returned)
+    only = next(iter(parts.values())) if len(parts) == 1 else parts.get(LOGITS)
+    found = part_at(parts, output) if output is not None else only
+    return found if isinstance(found, Tensor) else None
+
 
 def parts_of(returned: Any) -> dict[Key, Any]:
     """What a module returned, by key, name or place, without what is None; empty for what has no parts."""
