@@ -53,9 +53,36 @@ def quiet_torchvision() -> object:
 def from_library(source: str, classes: int) -> "nn.Module":
     """The model of `timm/<name>` or `torchvision/<name>` with fresh weights. Raises InputError where there is none."""
     quiet_torchvision()
-    library, _, name = source.partition("/")
-    try:
+    with in_one_line(source):
+        find_library_model(source)
+        library, _, name = source.partition("/")
         return _from_timm(name, classes) if library == "timm" else _from_torchvision(name, classes)
+
+
+def find_library_model(source: str) -> None:
+    """Raises InputError, with names like it, where the library has no such classifier."""
+    library, _, name = source.partition("/")
+    if library == "timm":
+        import timm
+
+        if not timm.is_model(name):
+            raise _unknown("timm", name, timm.list_models())
+        try:
+            timm.get_pretrained_cfg(name)
+        except RuntimeError as error:  # the weights that the name has after its dot
+            raise _unknown("timm", name, timm.list_pretrained(f"{name.partition('.')[0]}.*")) from error
+    else:
+        models: Any = import_module("torchvision.models")
+        names = models.list_models(module=models)
+        if name not in names:
+            raise _unknown("torchvision", name, names)
+
+
+@contextmanager
+def in_one_line(source: str) -> Iterator[None]:
+    """Whatever a library raises in the block becomes an InputError that names the model."""
+    try:
+        yield
     except ParedownError:
         raise
     except Exception as error:
@@ -65,17 +92,12 @@ def from_library(source: str, classes: int) -> "nn.Module":
 def _from_timm(name: str, classes: int) -> "nn.Module":
     import timm
 
-    if not timm.is_model(name):
-        raise _unknown("timm", name, timm.list_models())
     model: nn.Module = timm.create_model(name, num_classes=classes)
     return model
 
 
 def _from_torchvision(name: str, classes: int) -> "nn.Module":
     models: Any = import_module("torchvision.models")
-    names = models.list_models(module=models)
-    if name not in names:
-        raise _unknown("torchvision", name, names)
     model: nn.Module = models.get_model(name, weights=None, num_classes=classes)
     return model
 

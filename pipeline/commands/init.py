@@ -11,8 +11,8 @@ from paredown.pipeline.commands.output import tell
 @click.argument("model")
 @click.argument("data")
 @click.option("-o", "--output", default="recipe.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--image-size", default=224, show_default=True, help="Side of the model's input in pixels.")
-def init_verb(model: str, data: str, output: Path, image_size: int) -> None:
+@click.option("--image-size", type=int, help="Side of the model's input in pixels (default: the library's, or 224).")
+def init_verb(model: str, data: str, output: Path, image_size: int | None) -> None:
     """Write a first recipe to edit.
 
     MODEL is timm/<name>, torchvision/<name> or path/to/file.py:factory; DATA is a folder of images with one

@@ -12,9 +12,11 @@ from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, tell
 @click.argument("model")
 @click.argument("data")
 @click.option("-o", "--output", default="recipe.yaml", show_default=True, type=click.Path(path_type=Path))
-@click.option("--image-size", default=224, show_default=True, help="Side of the model's input in pixels.")
+@click.option("--image-size", type=int, help="Side of the model's input in pixels (default: the library's, or 224).")
 @click.option("--sparsity", type=click.FloatRange(0, 0.999), help="Fraction of zeros that the weights came with.")
-def import_verb(source: Path, model: str, data: str, output: Path, image_size: int, sparsity: float | None) -> None:
+def import_verb(
+    source: Path, model: str, data: str, output: Path, image_size: int | None, sparsity: float | None
+) -> None:
     """Turn a SparseML recipe into a paredown recipe.
 
     SOURCE is a SparseML recipe (.yaml, or .md with YAML front matter); MODEL and DATA are those of `paredown init`.

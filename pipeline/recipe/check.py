@@ -10,6 +10,7 @@ from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import Head, LoadedModel, fingerprint_model, open_model
 from paredown.models.progress import Progress, silent_progress
+from paredown.pipeline.recipe.library_differences import library_differences
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target_runtime import target_runtime
@@ -42,6 +43,7 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     if data.facts:
         yield from data.facts.lines(recipe.data.framing)
     yield from (f"warning: {line}" for line in data.notes)
+    yield from library_differences(recipe)
     loaded = _open_model(recipe, len(data.classes))
     yield from loaded.notes
     shape = (3, recipe.data.image_size, recipe.data.image_size)

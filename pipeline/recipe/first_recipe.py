@@ -9,6 +9,8 @@ from pathlib import Path
 import yaml
 
 from paredown.models.errors import InputError
+from paredown.models.loading.library_settings import LibrarySettings, library_settings
+from paredown.models.loading.spec import MODULE
 from paredown.pipeline.recipe.recipe import DEFAULT, load_recipe
 
 _LIBRARIES = ("timm/", "torchvision/")
@@ -26,9 +28,7 @@ model:
 data:
   source: {data}
   image_size: {image_size}
-  # The pixel statistics that the model was trained with; these are ImageNet's.
-  mean: [0.485, 0.456, 0.406]
-  std: [0.229, 0.224, 0.225]
+{pixels}
   augment: flip  # none, flip or dihedral
 
 target:
@@ -47,6 +47,16 @@ pipeline:
 {stages}
 """
 
+_IMAGENET = """\
+  # How an image becomes the square: center crops it, squash scales it whatever its shape (torchvision's
+  # Resize((h, w))), border pads it. All as the model was trained.
+  # crop_mode: center
+  # crop_pct: 1.0
+  # interpolation: bilinear
+  # The pixel statistics that the model was trained with, of pixels in 0..1; these are ImageNet's.
+  mean: [0.485, 0.456, 0.406]
+  std: [0.229, 0.224, 0.225]"""
+
 _LIMITS = ("latency_p50: 0.5x", "size: 0.5x", "accuracy_drop: 1.0  # points")
 
 
@@ -62,12 +72,13 @@ class FirstRecipeLines:
 
 
 def write_recipe(
-    model: str, data: str, file: Path, image_size: int = 224, contents: FirstRecipeLines | None = None
+    model: str, data: str, file: Path, image_size: int | None = None, contents: FirstRecipeLines | None = None
 ) -> None:
     """Writes a commented recipe for `model` and `data`; relative paths are meant from the current folder.
 
-    A library's model starts from the library's weights and gets a `fit` stage, since its classes are rarely
-    the data's. Raises InputError where `file` exists, or where the recipe would not be valid.
+    A library's model starts from the library's weights, has its images made into the input as the library does, and
+    gets a `fit` stage, since its classes are rarely the data's. Without an `image_size` it is the library's, or 224.
+    Raises InputError where `file` exists, where the library has no such model, or where the recipe would not be valid.
     """
     write_new_file(recipe_text(model, data, file, image_size, contents or FirstRecipeLines()), file)
     try:
@@ -87,23 +98,50 @@ def write_new_file(text: str, file: Path) -> None:
         raise InputError(f"{file} exists already; remove it, or name another file with -o") from error
 
 
-def recipe_text(model: str, data: str, file: Path, image_size: int, contents: FirstRecipeLines) -> str:
+def recipe_text(model: str, data: str, file: Path, image_size: int | None, contents: FirstRecipeLines) -> str:
     """The text of such a recipe."""
-    library = model.startswith(_LIBRARIES)
-    names = ["fit", *DEFAULT] if library else list(DEFAULT)
-    from_library = "\n  weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
-    from_file = "\n  # weights: path/to/checkpoint.pth"
+    settings = library_settings(model) if model.startswith(_LIBRARIES) else None
+    names = ["fit", *DEFAULT] if settings else list(DEFAULT)
     return _PAGE.format(
         file=file,
-        model=_scalar(model if library else _from(file.parent, model)),
-        weights=from_library if library else from_file,
+        model=_scalar(model if settings or MODULE.fullmatch(model) else _from(file.parent, model)),
+        weights=f"\n  {_weights(settings)}",
         data=_scalar(data if data.startswith("package:") else _from(file.parent, data)),
-        image_size=image_size,
+        image_size=image_size or (_side(model, settings) if settings else 224),
+        pixels=_library_pixels(settings) if settings else _IMAGENET,
         heading="".join(f"# {line}\n" for line in contents.heading),
         target="".join(f"  {line}\n" for line in contents.target),
         limits="\n".join(f"  {line}" for line in contents.limits),
         stages="\n".join(_stage(name, contents.stages.get(name, ())) for name in names),
     )
+
+
+def _weights(settings: LibrarySettings | None) -> str:
+    if settings is None:
+        return "# weights: path/to/checkpoint.pth"
+    if not settings.weights:
+        return "# weights: path/to/checkpoint.pth  # the library has none for this model"
+    return "weights: hub  # downloads the library's pretrained weights; or the path of a checkpoint"
+
+
+def _side(model: str, settings: LibrarySettings) -> int:
+    """Raises InputError for the few models whose images are not square."""
+    if settings.height != settings.width:
+        got = f"model '{model}' has images of {settings.width} x {settings.height} pixels, and paredown's are square"
+        raise InputError(f"{got}; name the side with --image-size")
+    return settings.height
+
+
+def _library_pixels(settings: LibrarySettings) -> str:
+    comment = (
+        f"# As the library evaluates {settings.weights or 'this model'}; keep them while the weights are from there."
+    )
+    keys = (f"{key}: {_yaml(value)}" for key, value in settings.data_keys().items())
+    return "\n".join(f"  {line}" for line in (comment, *keys))
+
+
+def _yaml(value: str | float | tuple[float, ...]) -> str:
+    return f"[{', '.join(map(str, value))}]" if isinstance(value, tuple) else str(value)
 
 
 def _stage(name: str, options: Sequence[str]) -> str:

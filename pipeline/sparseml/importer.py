@@ -63,7 +63,7 @@ _SGD = "SparseML leaves the optimizer to you; paredown's is AdamW, for which 0.0
 
 
 def import_recipe(
-    source: Path, model: str, data: str, file: Path, image_size: int = 224, held: float | None = None
+    source: Path, model: str, data: str, file: Path, image_size: int | None = None, held: float | None = None
 ) -> tuple[str, ...]:
     """Writes `file`, a recipe for `model` and `data`, and returns a line for everything that has no counterpart.
 
