@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from paredown.models.errors import InputError
 from paredown.models.files import refuse_pointer
 from paredown.models.loading.classifier import classifier_name
-from paredown.models.loading.pickles import check_pickles
+from paredown.models.loading.pickles import check_pickles, is_zip
 from paredown.models.loading.state_names import names_of_model, without_wrappers
 from paredown.models.loading.state_places import FoundState, find_state
 
@@ -41,6 +42,7 @@ def _read(path: Path) -> Any:
     refuse_pointer(path)
     if path.suffix != ".safetensors":
         check_pickles(path)
+        _refuse_script(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
@@ -61,16 +63,30 @@ def _read(path: Path) -> Any:
         raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
 
 
+def _refuse_script(path: Path) -> None:
+    """Raises InputError for an archive of TorchScript, which holds code."""
+    if not is_zip(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        if any("/code/" in name for name in archive.namelist()):
+            text = "TorchScript, which holds code: save model.state_dict() of the module that it was made from"
+            raise InputError(f"{path}: it is {text}")
+
+
 def _plain_values() -> list[Any]:
-    """What training scripts save beside tensors, and holds nothing but values: numbers of numpy, parsed arguments."""
+    """What training scripts save beside tensors, and holds nothing but values: numbers of numpy, parsed arguments,
+    paths (those of another system too, in a form that exists here)."""
     import argparse
+    from pathlib import PurePosixPath, PureWindowsPath
 
     import numpy as np
 
     kinds = [type(np.dtype(kind)) for kind in ("bool", "int32", "int64", "float16", "float32", "float64")]
     scalar: Any = getattr(np, "_core", None) or np.core
     made = scalar.multiarray.scalar
-    return [argparse.Namespace, np.dtype, made, (made, "numpy.core.multiarray.scalar"), *kinds]
+    kept = {"PosixPath": PurePosixPath, "WindowsPath": PureWindowsPath}
+    paths = [(kind, f"{module}.{name}") for module in ("pathlib", "pathlib._local") for name, kind in kept.items()]
+    return [argparse.Namespace, np.dtype, made, (made, "numpy.core.multiarray.scalar"), *paths, *kinds]
 
 
 def fit_state(

@@ -17,7 +17,8 @@ _NEEDED = (
 
 def plain_module(module: nn.Module, source: str) -> nn.Module:
     """The module inside of wrappers (DataParallel, torch.compile, AveragedModel), on the CPU, in float32 and in
-    evaluation mode. Raises InputError for what holds no float weights that can be trained: TorchScript, int8."""
+    evaluation mode. Raises InputError for what holds no float weights that can be trained (TorchScript, int8), and for
+    batch norms without running statistics."""
     where = f"model '{source}'"
     module = _unwrapped(module)
     for name, inner in list(module.named_modules()):
@@ -72,6 +73,9 @@ def _refuse_strange(name: str, module: nn.Module, where: str) -> None:
         raise InputError(f"{where}: {place} {text}")
     if ".quantized" in kind.__module__ and kind.__module__.startswith("torch."):
         raise InputError(f"{where}: {place} is quantized ({kind.__name__}): return the float model")
+    if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None:
+        text = "has no running statistics: it would answer by the other images of a batch; let it track them"
+        raise InputError(f"{where}: {place} ({kind.__name__}) {text}")
     hidden = [method for method in _NEEDED if method in vars(module) and not callable(vars(module)[method])]
     if hidden:
         value = vars(module)[hidden[0]]

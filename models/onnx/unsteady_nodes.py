@@ -15,6 +15,7 @@ CHANCE = (
     "RandomUniform",
     "RandomUniformLike",
 )
+TRAINING = "in training mode"
 NAMED = 3
 """Nodes that a complaint lists."""
 NAME_LENGTH = 60
@@ -31,15 +32,15 @@ def unsteady_complaint(model: ModelProto) -> str:
     """One phrase that names the nodes; empty where there is none."""
     nodes = unsteady_nodes(model)
     more = f" and {len(nodes) - NAMED} more" if len(nodes) > NAMED else ""
-    named = f"{', '.join(nodes[:NAMED])}{more}"
-    return f"its answers change from call to call, by {named}; export it after model.eval()" if nodes else ""
+    hint = "; export it after model.eval()" if any(node.endswith(f"{TRAINING})") for node in nodes) else ""
+    return f"its answers change from call to call, by {', '.join(nodes[:NAMED])}{more}{hint}" if nodes else ""
 
 
 def _kind(node: NodeProto, stored: Mapping[str, TensorProto]) -> str:
     """What is unsteady about a node; empty where nothing is."""
     if node.op_type in CHANCE:
         return node.op_type
-    return f"{node.op_type} in training mode" if _trains(node, stored) else ""
+    return f"{node.op_type} {TRAINING}" if _trains(node, stored) else ""
 
 
 def _trains(node: NodeProto, stored: Mapping[str, TensorProto]) -> bool:

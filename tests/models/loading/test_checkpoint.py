@@ -1,6 +1,8 @@
+import argparse
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -49,6 +51,20 @@ def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path: Path, suffix: str) -> No
     path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
     with pytest.raises(InputError, match="git lfs pull"):
         read_state(path)
+
+
+def test_arguments_paths_and_numbers_of_a_training_script_do_not_hinder(tmp_path: Path) -> None:
+    parsed = argparse.Namespace(lr=0.1, data=tmp_path)
+    torch.save({"state_dict": _filled(2), "args": parsed, "best": np.float64(91.5)}, tmp_path / "w.pth")
+    assert all(torch.all(value == 2) for value in read_state(tmp_path / "w.pth").values())
+
+
+def test_torchscript_is_named_as_such(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    torch.jit.save(torch.jit.trace(_net().eval(), torch.zeros(1, 3, 8, 8)), tmp_path / "w.pt")
+    recwarn.clear()
+    with pytest.raises(InputError, match=r"w\.pt: it is TorchScript.*model\.state_dict"):
+        read_state(tmp_path / "w.pt")
+    assert not recwarn.list
 
 
 def test_checkpoints_that_hold_code_or_rubbish_are_refused(tmp_path: Path) -> None:

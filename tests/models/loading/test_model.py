@@ -37,6 +37,9 @@ def number(classes):
 def broken(classes):
     raise RuntimeError("no such thing")
 
+def by_batch(classes):
+    return nn.Sequential(net(classes), nn.BatchNorm1d(classes, track_running_stats=False))
+
 text = "not a function"
 """
 
@@ -133,6 +136,7 @@ def test_fresh_weights_ignore_and_spare_the_random_state(root: Path) -> None:
         ("net.py:text", "no function 'text'"),
         ("net.py:number", "returned int, not a torch.nn.Module"),
         ("net.py:broken", "raised RuntimeError: no such thing"),
+        ("net.py:by_batch", "'1' (BatchNorm1d) has no running statistics"),
         ("bad.py:net", "bad.py: SyntaxError"),
         ("timm/resnet19", "it has resnet18"),
         ("torchvision/mobilenet_v4", "it has mobilenet_v2"),
