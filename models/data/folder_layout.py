@@ -8,9 +8,11 @@ from pathlib import Path
 from paredown.models.data.split_names import ALLOWED, split_of
 from paredown.models.errors import InputError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 _TEXTS = {".txt", ".csv", ".json", ".xml", ".md", ".ini", ".db", ".yaml", ".yml", ".html"}
 """Files that nobody takes for images: they are passed over without a word."""
+_SYSTEM = {"__macosx", "@eadir", "#recycle", "$recycle.bin", "lost+found", "system volume information"}
+"""Folders, in lower case, that archives and disks fill with thumbnails, remains and what was deleted."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +26,35 @@ class ClassFolder:
 
 
 def folders_in(base: Path) -> dict[str, Path]:
-    """The folders in `base` by name, sorted; those whose name starts with . or _ are passed over."""
-    return {path.name: path for path in sorted(base.iterdir()) if path.is_dir() and path.name[0] not in "._"}
+    """The folders in `base` by name, sorted; those whose name starts with . or _, and those of systems, are passed
+    over."""
+    folders = (path for path in sorted(base.iterdir()) if path.is_dir())
+    return {path.name: path for path in folders if path.name[0] != "_" and not _is_hidden(path.name)}
+
+
+def _is_hidden(name: str) -> bool:
+    return name[0] == "." or name.lower() in _SYSTEM
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """All that lies anywhere below a folder, but for what is hidden and what hidden folders hold."""
+    for path in folder.rglob("*"):
+        if not any(map(_is_hidden, path.relative_to(folder).parts)):
+            yield path
 
 
 def list_class_folder(folder: Path) -> ClassFolder:
     """Everything below a class's folder. Raises InputError where it has files, and no image that can be read."""
     images: list[Path] = []
     unread: Counter[str] = Counter()
-    for path in folder.rglob("*"):
+    for path in _below(folder):
         suffix = path.suffix.lower()
-        if path.name[0] == "." or suffix in _TEXTS:
-            continue
-        if suffix in SUFFIXES:
+        if path.is_symlink() and path.is_dir():
+            unread["that are links to folders"] += 1
+        elif suffix in SUFFIXES:
             images.append(path)
+        elif suffix in _TEXTS:
+            continue
         elif path.is_file():
             unread[suffix or "without a suffix"] += 1
     if unread and not images:
@@ -62,7 +79,7 @@ def beside_note(base: Path) -> Iterator[str]:
 
 def holds_images(folder: Path) -> bool:
     """Whether an image lies in the folder or anywhere below."""
-    return any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
+    return any(path.suffix.lower() in SUFFIXES for path in _below(folder))
 
 
 def holds_class_folders(folder: Path) -> bool:

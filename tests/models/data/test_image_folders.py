@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from paredown.models.data.dataset import ImageData
@@ -63,3 +64,33 @@ def test_hidden_files_and_other_files_are_passed_over(tmp_path: Path, open_sourc
     data = open_source(tmp_path, "images")
     assert data.classes == ("a", "b")
     assert sum(map(len, (data.train, data.calibration, data.validation, data.test))) == 10
+
+
+@pytest.mark.parametrize(
+    "path", [".ipynb_checkpoints/0-checkpoint.png", "__MACOSX/._0.png", "@eaDir/0.png/SYNOPHOTO_THUMB_M.jpg"]
+)
+def test_what_hidden_folders_and_those_of_systems_hold_is_no_image(
+    tmp_path: Path, open_source: OpenSource, path: str
+) -> None:
+    base = _folder(tmp_path, a=5, b=5)
+    for hidden in (base / "a" / path, base / path):
+        hidden.parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8), (1, 2, 3)).save(hidden)
+    data = open_source(tmp_path, "images")
+    assert data.classes == ("a", "b")
+    assert sum(map(len, (data.train, data.calibration, data.validation, data.test))) == 10
+
+
+def test_linked_images_are_of_the_folder_with_the_link_and_linked_folders_are_told(
+    tmp_path: Path, open_source: OpenSource
+) -> None:
+    base = _folder(tmp_path, a=5, b=5)
+    (base / "b").rename(tmp_path / "elsewhere")
+    (base / "b").symlink_to(tmp_path / "elsewhere")
+    Image.new("RGB", (8, 8), (9, 8, 7)).save(tmp_path / "photo.jpg")
+    (base / "a" / "photo.jfif").symlink_to(tmp_path / "photo.jpg")
+    (base / "a" / "more").symlink_to(tmp_path / "elsewhere")
+    data = open_source(tmp_path, "images")
+    splits = (data.train, data.calibration, data.validation, data.test)
+    assert [sum(int((split.labels == label).sum()) for split in splits) for label in (0, 1)] == [6, 5]
+    assert any("1 files that are links to folders" in note for note in data.notes)
