@@ -131,6 +131,10 @@ def _module_file(module: str, source: str, root: Path) -> Path:
     try:
         with _running(_project((root,)), root / module):
             spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{module}.".startswith(f"{error.name}."):
+            raise InputError(f"'{source}': {fault_of(error)}, while looking for its module") from error
+        spec = None
     except Exception as error:
         raise InputError(f"'{source}': {fault_of(error)}, while looking for its module") from error
     if spec is None or not spec.origin or not is_file(Path(spec.origin)):

@@ -89,6 +89,7 @@ def test_a_module_is_a_source_beside_the_recipe_or_in_the_environment(
     write("elsewhere/known/parts.py", "two = 'changed'")
     assert _call("known.inside:net", tmp_path / "here") == "changed"
     assert "no module 'nets.none' in" in _refused("nets.none:net", tmp_path / "here")
+    assert "no module 'none.at.all' in" in _refused("none.at.all:net", tmp_path / "here")
     assert "small.py: no function 'gone' in it" in _refused("nets.small:gone", tmp_path / "here")
 
 
