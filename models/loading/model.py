@@ -180,14 +180,14 @@ def fingerprint_model(spec: ModelSpec, root: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def fingerprint_built(spec: ModelSpec, classes: int, root: Path) -> str:
+def fingerprint_built(spec: ModelSpec, classes: int, root: Path, side: int) -> str:
     """sha256 over the modules and tensors of the model that code of the user's builds, so that files which it reads
     count too; empty for a library's model, which its version and its weights decide."""
     if not is_code(spec.source):
         return ""
     from paredown.models.loading.built_model import digest_module
 
-    return digest_module(load_model(spec, classes, root, head="replace"))
+    return digest_module(load_model(spec, classes, root, head="replace", side=side))
 
 
 def weights_path(spec: ModelSpec, root: Path) -> Path:

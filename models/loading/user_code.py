@@ -1,7 +1,6 @@
 """Runs Python files and modules that a recipe names, once per content, and finds functions in them."""
 
 import ast
-import contextlib
 import functools
 import hashlib
 import importlib
@@ -10,6 +9,7 @@ import io
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -18,6 +18,7 @@ from typing import Any
 from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import is_file, resolve_path
 from paredown.models.loading.code_places import fault_of, user_place
+from paredown.models.loading.kept_settings import kept_settings
 from paredown.models.loading.moved_names import with_new_names
 from paredown.models.loading.user_imports import UserProject
 
@@ -162,14 +163,20 @@ def _compiled(text: bytes, path: str) -> CodeType:
     return code
 
 
-@contextlib.contextmanager
+@contextmanager
 def _running(project: UserProject, file: Path) -> Iterator[None]:
-    """For code of the user's: what is beside it can be imported, what it prints goes to stderr, and it is given no
-    arguments of paredown's. Raises InputError where it ends the program, as argparse does."""
+    """For code of the user's: what is beside it can be imported, what it prints goes to stderr, it is given no
+    arguments of paredown's, and what it sets for the whole process does not outlast it. Raises InputError where it ends
+    the program, as argparse does."""
     arguments, said = sys.argv, io.StringIO()
     sys.argv = [str(file)]
     try:
-        with project.active(), contextlib.redirect_stdout(sys.stderr), contextlib.redirect_stderr(said):
+        with (
+            project.active(),
+            redirect_stdout(sys.stderr),
+            redirect_stderr(said),
+            kept_settings(),
+        ):
             yield
     except SystemExit as error:
         last = said.getvalue().strip().rpartition("\n")[2]

@@ -5,7 +5,11 @@ names that the trace gives to values are the names that the ONNX exporter gives 
 qualified names, so a layer or a value of the one is there under its name in the other.
 """
 
+import io
+import logging
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import cast
 
@@ -56,9 +60,22 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
     """The module's trace with a free batch size. Raises InputError where torch.export cannot make one."""
     example = torch.zeros(2, *shape, device=device_of(module))
     try:
-        return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
+        with _quiet():
+            return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise InputError(f"the model cannot be traced by torch.export at {shape}: {fault_of(error)}") from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what torch writes about graphs that it cannot make, and what the user's code prints."""
+    disabled, nowhere = logging.root.manager.disable, io.StringIO()
+    logging.disable(logging.WARNING)
+    try:
+        with redirect_stdout(nowhere), redirect_stderr(nowhere):
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def functional_graph(program: ExportedProgram) -> GraphModule:

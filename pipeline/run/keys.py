@@ -76,7 +76,7 @@ class ProductKeys:
         if not is_code(recipe.model.source):
             return files
         classes = len(class_names_of(recipe.data, recipe.root))
-        return f"{files} {fingerprint_built(recipe.model, classes, recipe.root)}"
+        return f"{files} {fingerprint_built(recipe.model, classes, recipe.root, recipe.data.image_size)}"
 
     @cached_property
     def data(self) -> str:

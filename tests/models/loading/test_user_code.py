@@ -185,3 +185,16 @@ def test_errors_carry_the_innermost_place_of_the_user_s(write: Write, tmp_path: 
 
 def run_with(function: Callable[[], Any]) -> Any:
     return function()
+
+
+def test_what_code_sets_for_the_whole_process_does_not_outlast_it(write: Write, tmp_path: Path) -> None:
+    import torch
+
+    before = torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()
+    write(
+        "net.py",
+        "import os, torch\ntorch.set_grad_enabled(False)\n"
+        "def net():\n    torch.set_default_dtype(torch.float64)\n    os.chdir('/')\n    torch.set_num_threads(7)\n",
+    )
+    _call("net.py:net", tmp_path)
+    assert (torch.is_grad_enabled(), torch.get_default_dtype(), torch.get_num_threads(), Path.cwd()) == before
