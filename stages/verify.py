@@ -16,7 +16,7 @@ from paredown.models.onnx.edit import load_onnx, save_onnx, zero_shares
 from paredown.models.onnx.metadata import embed_metadata
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.accuracy import Answers, accuracy_scores, answers_of, not_finite, scores_of
+from paredown.stages.measuring.accuracy import Answers, FileAnswers, accuracy_scores, answers_of, not_finite, scores_of
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.measuring.model_evidence import compare_on_runtimes, measure_evidence
@@ -26,7 +26,14 @@ from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import EmbeddedFacts
 from paredown.stages.products.evidence import Comparison, Evidence
-from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
+from paredown.stages.products.manifest import (
+    DataRecord,
+    Manifest,
+    MeasureRatios,
+    ModelOrigin,
+    OutputRecord,
+    TargetRecord,
+)
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
 from paredown.stages.runtimes.base import Load, summarize_latency
@@ -152,6 +159,7 @@ def _manifest(state: State, data: ImageData, plan: Plan, parity: Parity, proof: 
         paredown=metadata.version("paredown"),
         recipe=state.recipe,
         input=input_spec(state, data),
+        output=_output(state, data),
         model=ModelOrigin(**state.model.model_dump(mode="json")),
         target=TargetRecord(**state.target.model_dump(mode="json")),
         limits=state.limits.model_dump(mode="json"),
@@ -168,6 +176,12 @@ def _manifest(state: State, data: ImageData, plan: Plan, parity: Parity, proof: 
             images=split_sizes(data),
         ),
     )
+
+
+def _output(state: State, data: ImageData) -> OutputRecord:
+    """What the shipped file answers."""
+    output = FileAnswers.read(stored_model(state.out), data.classes).output
+    return OutputRecord(output.name, output.kind, output.sizes)
 
 
 def _zeros(state: State, plan: Plan) -> dict[str, float]:

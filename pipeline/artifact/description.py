@@ -43,6 +43,7 @@ def description_data(artifact: Artifact, facts: "ModelFacts") -> dict[str, Any]:
         "opset": facts.opset,
         "inputs": _inputs(artifact.model),
         "outputs": [_value(one) for one in graph.output],
+        "answers": _answers(artifact),
         "parameters": facts.parameters,
         "macs": facts.macs,
         "ops": dict(facts.ops),
@@ -68,6 +69,7 @@ def description_lines(artifact: Artifact, facts: "ModelFacts") -> Iterator[Fact]
         yield "outputs", _listed([_value(one) for one in artifact.model.graph.output], "; ")
     else:
         yield from _facts(artifact.facts)
+    yield "answers", _answers(artifact)
     yield "graph", f"opset {facts.opset}, {facts.parameters:,} parameters, {_macs(facts)}"
     yield "operators", _counts(facts.ops)
     yield from _precision(facts)
@@ -80,6 +82,21 @@ def _precision(facts: "ModelFacts") -> Iterator[Fact]:
     if len(left) < len(able) or any(layer.why for layer in left):
         words = f"{len(able) - len(left)} of {len(able)} layers as onnxruntime computes them on this CPU"
         yield "int8", words + (f"; in float: {_listed([str(layer) for layer in left], ', ')}" if left else "")
+
+
+def _answers(artifact: Artifact) -> str:
+    """Which output holds a score per class, by the rules of the gate, or why none does; the classes of a file that does
+    not name them may be any number above one."""
+    from paredown.models.onnx.answers import listed_outputs, outputs_of
+
+    outputs, classes = outputs_of(artifact.model), len(artifact.facts.classes) if artifact.facts else None
+    fitting = [one for one in outputs if not one.misfit(classes or None)]
+    if not fitting:
+        reasons = (f"{one.name!r}: {one.misfit(classes or None)}" for one in outputs)
+        return f"no output holds one score per class: {_listed([*reasons], '; ')}"
+    if fitting == [*outputs[:1]]:
+        return f"{fitting[0]}: one score per class"
+    return f"one of {listed_outputs(fitting)}; accuracy and parity of a gate need the key `output`"
 
 
 def _evidence(manifest: Manifest) -> dict[str, Any]:
@@ -156,6 +173,8 @@ def _inputs(model: "ModelProto") -> list[str]:
 
 def _value(value: Any) -> str:
     """`x: 1 x 3 x 224 x 224`; sizes that are not fixed are names or ?."""
+    if not value.type.HasField("tensor_type"):
+        return f"{value.name}: {str(value.type.WhichOneof('value') or 'of no known type').removesuffix('_type')}"
     sizes = value.type.tensor_type.shape.dim
     return f"{value.name}: {' x '.join(str(size.dim_value or size.dim_param or '?') for size in sizes)}"
 

@@ -115,7 +115,8 @@ def _details(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "runtime", f"{target.runtime}, batch {target.batch}, threads {target.threads}"
     if manifest.input:
         yield "input", str(manifest.input)
-    yield "output", f"one logit for each of {len(manifest.data.classes)} classes, in the order of the manifest"
+    each = f"one logit for each of {len(manifest.data.classes)} classes, in the order of the manifest"
+    yield "output", f"{manifest.output}: {each}" if manifest.output else each
     yield "files", ", ".join(f"artifact/{name}" for name in sorted(manifest.shipped()))
 
 

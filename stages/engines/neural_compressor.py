@@ -156,8 +156,13 @@ def _run(model: GraphModule, images: Sequence[Tensor]) -> None:
 
 def _top1(model: GraphModule, batches: Labelled) -> float:
     with torch.no_grad():
-        right = torch.cat([model(images).argmax(1) == labels for images, labels in batches])
+        right = torch.cat([_right(model(images), labels) for images, labels in batches])
     return float(right.double().mean())
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Of every image whether its class is right; one whose logits are not all finite is not."""
+    return logits.isfinite().all(1) & (logits.argmax(1) == labels)
 
 
 @contextmanager

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
+from paredown.models.errors import InputError
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.solvers.problem import Choice
+
+RUINED = 100.0
+"""Nats that an image costs for which the changed network has no answer; a wrong one costs some 10."""
 
 
 class TeacherComparison:
@@ -17,10 +22,13 @@ class TeacherComparison:
     def __init__(self, space: PlanSpace, images: Tensor) -> None:
         self.space, self.images = space, images
         self.teacher = self._log_probabilities({})
+        if count := int((~self.teacher.isfinite().all(1)).sum()):
+            text = f"{count} of {len(images)} calibration images: logits are not finite (NaN or infinite)"
+            raise InputError(f"nothing can be compared with the original: {text}")
 
     def loss(self, choice: Choice) -> float:
         """KL(teacher, changed network) in nats, averaged over the images."""
-        return float(kl_div(self._log_probabilities(choice), self.teacher, reduction="batchmean", log_target=True))
+        return divergence(self._log_probabilities(choice), self.teacher)
 
     def _log_probabilities(self, choice: Choice) -> Tensor:
         own = self.space.network_of(choice)
@@ -30,6 +38,18 @@ class TeacherComparison:
                 graph = transform.imitate(own, choice, graph)
             with torch.no_grad():
                 return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
+
+
+def divergence(changed: Tensor, teacher: Tensor) -> float:
+    """KL divergence in nats of log probabilities (images, classes) from the teacher's, averaged over the images.
+
+    An image whose answer is not finite counts as `RUINED`: comparisons with NaN are false, so it would seem harmless.
+    """
+    loss = float(kl_div(changed, teacher, reduction="batchmean", log_target=True))
+    if isfinite(loss):
+        return loss
+    each = kl_div(changed, teacher, reduction="none", log_target=True).sum(1)
+    return float(torch.where(each.isfinite(), each, RUINED).mean())
 
 
 @contextmanager

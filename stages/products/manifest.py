@@ -49,6 +49,20 @@ class DataRecord:
 
 
 @dataclass(frozen=True)
+class OutputRecord:
+    """The artifact's one output, which holds one logit for each class in the order of `data.classes`: its name, element
+    type and shape (images, classes)."""
+
+    name: str
+    type: str
+    shape: tuple[int | str, ...] | None = None
+
+    def __str__(self) -> str:
+        shape = f", {' x '.join(map(str, self.shape))}" if self.shape else ""
+        return f"{self.name} ({self.type}{shape})"
+
+
+@dataclass(frozen=True)
 class MeasureRatios:
     """The artifact over the original; `latency_p50_ends` are the ends of the interval that holds the ratio of p50 99
     times in a hundred."""
@@ -74,6 +88,7 @@ class Manifest:
     model: ModelOrigin
     data: DataRecord
     input: InputSpec | None = None
+    output: OutputRecord | None = field(default=None, metadata=LEFT_OUT)
     target: TargetRecord
     limits: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None

@@ -34,6 +34,7 @@ def test_the_manifest_says_what_was_measured(finished: State) -> None:
     assert sizes["test"] == 48
     assert manifest["artifact"]["runtime"] == "exact 1"
     assert manifest["seed"] == 0
+    assert manifest["output"] == {"name": "logits", "type": "float", "shape": [1, 3]}
 
 
 def test_the_manifest_names_the_files_by_their_digest(finished: State) -> None:

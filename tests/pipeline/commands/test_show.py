@@ -224,3 +224,34 @@ def test_int8_that_runs_in_float_is_told(other: Make, tmp_path: Path) -> None:
     assert "int8 0 of 1 layers as onnxruntime computes them on this CPU; in float: head (Gemm, fp32: 16-bit" in text_of(
         path
     )
+
+
+def told_answers(path: Path, classes: int | None = None, *outputs: tuple[str, list[Any], int]) -> str:
+    """What is said of the answers of a file with these outputs beside `answer` (batch, 2)."""
+    model = network()
+    for name, sizes, kind in outputs:
+        model.graph.node.append(helper.make_node("Head", ["image"], [name], domain="own"))
+        model.graph.output.append(helper.make_tensor_value_info(name, kind, sizes))
+    model.opset_import.append(helper.make_opsetid("own", 1))
+    if classes:
+        embed_metadata(model, {"model": {"source": "net.py:net"}, "classes": [str(one) for one in range(classes)]})
+    onnx.save(model, path)
+    found = CliRunner().invoke(show_verb, [str(path), "--json"])
+    assert found.exit_code == 0, found.output
+    answers: str = json.loads(found.stdout)["answers"]
+    lines = " ".join(CliRunner().invoke(show_verb, [str(path)], env={"COLUMNS": "500"}).stdout.split())
+    assert f"answers {answers}" in lines
+    return answers
+
+
+def test_which_output_would_be_judged_is_told(tmp_path: Path) -> None:
+    path, ids = tmp_path / "model.onnx", ("id", ["batch", 1], TensorProto.INT64)
+    assert told_answers(path) == "'answer' (float, batch x 2): one score per class"
+    assert told_answers(path, None, ids) == "'answer' (float, batch x 2): one score per class"
+    assert told_answers(path, 2) == "'answer' (float, batch x 2): one score per class"
+    several = told_answers(path, None, ("features", ["batch", 9], TensorProto.FLOAT))
+    assert several.startswith("one of 'answer' (float, batch x 2), 'features' (float, batch x 9); ")
+    none = told_answers(path, 4, ids)
+    assert none == (
+        "no output holds one score per class: 'answer': it has 2 numbers per image; 'id': it is int64, not float"
+    )
