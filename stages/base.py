@@ -27,7 +27,8 @@ class State:
     `products` maps a product's name to the folder that holds it. `out` survives a kill: a stage that is
     started again finds there what it had written, and may go on from it. `compare` names runtimes on which the
     artifact is timed as well; it is no part of `target`, so that only the stage that times it there depends on it.
-    `recipe` has the recipe's `name` and `sha256`, of what it asks for and not of how that is written.
+    `recipe` has the recipe's `name` and `sha256`, of what it asks for and not of how that is written. In a rehearsal
+    there are only a `few` images in every split.
     """
 
     model: ModelSpec
@@ -42,6 +43,7 @@ class State:
     progress: Progress = silent_progress
     compare: tuple[str, ...] = ()
     recipe: Mapping[str, str] = field(default_factory=dict)
+    few: int | None = None
 
     def product(self, name: str) -> Path:
         """The folder of an earlier stage's product."""
@@ -61,7 +63,8 @@ class State:
 
     def open_data(self) -> ImageData:
         """The recipe's images, decoded and split; see `models.data.opening.open_data`."""
-        return open_data(self.data, self.root, self.cache, self.seed, self.progress)
+        data = open_data(self.data, self.root, self.cache, self.seed, self.progress)
+        return data if self.few is None else data.take(self.few, self.seed)
 
 
 class Stage(Spec):
@@ -91,6 +94,16 @@ class Stage(Spec):
         `network` is the traced model, `root` the recipe's folder.
         """
         return ""
+
+    def rehearse(self, state: State) -> bool:
+        """Does the part of `run` that is quick and that another network could make fail, and writes a product of the
+        same form from a few images; with clocks that measure next to nothing, and no limits.
+
+        `paredown check` and the start of a run do this with all stages in order, so that what fails for reasons of
+        structure fails there, and not after hours. False: there is no such part, and no product; later stages that
+        need it are not rehearsed either.
+        """
+        return False
 
     def also_needs(self, root: Path) -> tuple[str, ...]:
         """Products that these options need, beyond `needs`."""

@@ -27,5 +27,9 @@ class Compress(Stage):
         reestimate_batch_norm(module, data, self.batches, state.seed)
         save_weights(module, state.out / "weights.safetensors")
 
+    def rehearse(self, state: State) -> bool:
+        self.model_copy(update={"batches": 1}).run(state)
+        return True
+
 
 PLUGIN = Compress

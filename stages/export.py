@@ -1,5 +1,6 @@
 """The recovered network as one ONNX file, and how closely it agrees with the torch network that was trained."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from paredown.models.compression.sparsity import BLOCK
 from paredown.models.data.dataset import ImageData
-from paredown.models.errors import LimitError
+from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import zero_shares
 from paredown.models.quantity import told_apart
 from paredown.stages.analysis.teacher import load_weights
@@ -69,6 +70,14 @@ class Export(Stage):
             share, limit = told_apart(parity.agreement, self.agreement, lambda value, digits: f"{value:.{digits - 1}f}")
             agreed = f"{share} of {len(split)} images"
             raise LimitError(f"parity: artifact and torch agree on {agreed}; the limit is {limit}", keep=True)
+
+    def rehearse(self, state: State) -> bool:
+        """All of it, on a few images; a student that has not learnt yet agrees with its artifact less than others."""
+        self.model_copy(update={"agreement": 0.0}).run(state)
+        parity = Parity.load(state.out)
+        if not math.isfinite(parity.mean_difference):
+            raise InputError(f"the artifact's logits are {parity.mean_difference} away from those of the torch network")
+        return True
 
     def _trained(self, state: State, data: ImageData) -> LoweredStudent:
         """The folded student with its recovered weights, traced and exported anew."""

@@ -10,6 +10,7 @@ from paredown.stages.base import Stage, State
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
+from paredown.stages.training.learnt import check_learnt
 from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.task import TrainingTask, supervised_loss
@@ -42,6 +43,11 @@ class Fit(Schedule, Stage):
         TrainingCurve(tuple(curve)).save(state.out)
         write_notes(state.out, notes)
         (state.out / "fit.pt").unlink(missing_ok=True)
+
+    def rehearse(self, state: State) -> bool:
+        self.shortest().run(state)
+        check_learnt(state.out)
+        return True
 
 
 def thawed(module: nn.Module) -> list[str]:

@@ -77,20 +77,33 @@ class Library(Stage):
         return f"{len(places)} blocks, {count} replacements to try"
 
     def run(self, state: State) -> None:
+        self._train_all(state)
+
+    def rehearse(self, state: State) -> bool:
+        brief = self.model_copy(update={"images": 16, "steps": 1, "keep": 1, "merge": min(1, self.merge)})
+        brief._train_all(state, one_each=True)
+        return True
+
+    def _train_all(self, state: State, one_each: bool = False) -> None:
+        """Trains the replacements of every block; with `one_each` a single one per block, of another kind in turn."""
         data = state.open_data()
         original = load_teacher(state, data)
         spans = self._spans(analyse_network(original, state.image_shape))
         check_user_blocks(tuple(span.first for span in spans), self.named(), state.root)
         original.to(training_device())
         origin, sources = self._origin(original, data, state), self._sources(state.root)
-        cache = TrainedCache(state.cache / "replacements", origin, sources)
+        cache = TrainedCache((state.out if one_each else state.cache) / "replacements", origin, sources)
         images, one_at_a_time = self._images(data, state), Lock()
 
         def learnt(span: ReplacedSpan) -> tuple[TriedReplacements, dict[str, Tensor]]:
             with one_at_a_time:  # The original has one set of hooks, and torch one generator.
                 candidates, whole = span.candidates(self.named(), state.root, original), span.work(original)
                 features = record_features(original, span.first.name, span.last.name, images)
-            tried = self._halve(span, candidates, features, cache, whole)
+            untrained = _worth_training(span, candidates, whole)
+            if one_each and untrained:
+                name = list(untrained)[spans.index(span) * len(untrained) // len(spans)]
+                untrained = {name: untrained[name]}
+            tried = self._halve(span, candidates, features, cache, whole, untrained)
             return tried, _weights(span, candidates, tried.kept)
 
         alone, merged = dict[str, TriedReplacements](), dict[str, TriedReplacements]()
@@ -143,14 +156,11 @@ class Library(Stage):
         features: BlockFeatures,
         cache: TrainedCache,
         whole: ReplacementScore,
+        untrained: Mapping[str, ReplacementScore],
     ) -> TriedReplacements:
-        """Rounds of ever longer training, from which fewer and fewer candidates come out.
-
-        What does more work than the blocks themselves, the `whole`, is out before any training.
-        """
+        """Rounds of ever longer training of the `untrained`, from which fewer and fewer candidates come out."""
         training, held_out = features.split()
-        untrained = {name: measure_work(module, span.place, 0.0, 0) for name, module in candidates.items()}
-        scores = {name: score for name, score in untrained.items() if not whole.beats(score)}
+        scores = dict(untrained)
         fresh = {name: digest_module(candidates[name]) for name in scores}
         left, steps_so_far = list(scores), list[int]()
         for steps, survivors_left in self._rounds(span):
@@ -174,6 +184,14 @@ class Library(Stage):
             fit_last_layer(module, training)
         train_replacement(module, training, steps, self.lr, seed=steps)
         return relative_error(module, held_out)
+
+
+def _worth_training(
+    span: ReplacedSpan, candidates: Mapping[str, nn.Module], whole: ReplacementScore
+) -> dict[str, ReplacementScore]:
+    """The candidates with their work, untrained; without those that do more work than the blocks themselves."""
+    scores = {name: measure_work(module, span.place, 0.0, 0) for name, module in candidates.items()}
+    return {name: score for name, score in scores.items() if not whole.beats(score)}
 
 
 def _weights(span: ReplacedSpan, candidates: Mapping[str, nn.Module], kept: Sequence[str]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Finds the sites and their candidates, and measures on the target what candidates cost inside the whole network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -8,7 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
+from paredown.models.compression.sparsity import Sparsity
 from paredown.models.errors import InputError
+from paredown.models.network.layers import Layer
 from paredown.models.network.trace import Network
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
@@ -16,6 +18,7 @@ from paredown.stages.base import Stage, State
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.correction import refitted
+from paredown.stages.planning.extremes import extreme_plans, first_and_last_variants
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import random_choice
@@ -49,18 +52,36 @@ class ProfileStage(Stage):
     def run(self, state: State) -> None:
         named = load_transforms(self._named(), state.root)
         paying = {name: transform for name, transform in named.items() if transform_pays(name, transform, state)}
-        transforms, engine = tuple(paying.values()), engine_of_transforms(tuple(paying.values()), state.root)
-        prepared = prepare_model(state, self.images, self._blocks(state.root), engine, sparsities(transforms))
-        space = PlanSpace(prepared, transforms)
-        notes = [left_out_warning(prepared, name, named[name], state) for name in named if name not in paying]
-        if not space.sites:
-            nothing = f"{', '.join(named)} finds nothing in this model to change"
-            raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
+        space = self._space(state, tuple(paying.values()), sparsities(tuple(paying.values())))
+        notes = [left_out_warning(space.prepared, name, named[name], state) for name in named if name not in paying]
+        _refuse_nothing(space, named, notes)
         meter = PlanMeter(space, state)
-        profile = self._profile(meter, state)
+        self._save(paying, space, self._profile(meter, space.variants()), state)
+        write_notes(state.out, [*notes, *meter.notes("profile")])
+
+    def rehearse(self, state: State) -> bool:
+        """Prepares the model, lowers the extreme plans and lets the runtime run them, and profiles a few variants."""
+        named = load_transforms(self._named(), state.root)
+        paying = {name: transform for name, transform in named.items() if transform_pays(name, transform, state)}
+        brief, offered = self.model_copy(update={"images": state.few, "plans": 1}), sparsities(tuple(paying.values()))
+        space = brief._space(state, tuple(paying.values()), lambda layer: offered(layer)[-1:])
+        _refuse_nothing(space, named, [])
+        meter = PlanMeter(space, state, rounds=1, runs=1)
+        for plan in extreme_plans(space):
+            meter.lower(plan)
+        self._save(paying, space, brief._profile(meter, first_and_last_variants(space)), state)
+        return True
+
+    def _space(
+        self, state: State, transforms: tuple[Transform, ...], offered: Callable[[Layer], Sequence[Sparsity]]
+    ) -> PlanSpace:
+        """All plans over the model, which is prepared now; `offered` says to what its layers are pruned for that."""
+        engine = engine_of_transforms(transforms, state.root)
+        return PlanSpace(prepare_model(state, self.images, self._blocks(state.root), engine, offered), transforms)
+
+    def _save(self, paying: Collection[str], space: PlanSpace, profile: CostProfile, state: State) -> None:
         options = {name: dict(self._named()[name]) for name in paying}
         ProfiledSites(options, candidate_names(space.open_sites), profile).save(state.out)
-        write_notes(state.out, [*notes, *meter.notes("profile")])
 
     def check(self, network: Network, root: Path) -> str:
         """Raises where a transform or its engine cannot be used, or what it pins is not in the model. Layers of
@@ -82,8 +103,9 @@ class ProfileStage(Stage):
         """Whether the network is prepared with the replacements of blocks that `library` has left."""
         return "library" in self.also_needs(root)
 
-    def _profile(self, meter: PlanMeter, state: State) -> CostProfile:
-        space, every = meter.space, meter.space.variants()
+    def _profile(self, meter: PlanMeter, every: Sequence[Choice]) -> CostProfile:
+        """The cost model, fitted to what the runtime says of `every` variant."""
+        space, state = meter.space, meter.state
         # Zeros that are not skipped take as long as weights.
         skipped = meter.runtime.supports("sparse")
         variants = every if skipped else [v for v in every if not sparse_layers(space.transforms, v)]
@@ -117,6 +139,13 @@ class ProfileStage(Stage):
             if lacks := sorted(wanted - kernels.keys()):
                 refusal = "; ".join(meter.notes("profile"))
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
+
+
+def _refuse_nothing(space: PlanSpace, named: Iterable[str], notes: Sequence[str]) -> None:
+    """Raises InputError where no transform finds a site."""
+    if not space.sites:
+        nothing = f"{', '.join(named)} finds nothing in this model to change"
+        raise InputError("; ".join([f"profile.transforms: {nothing}", *notes]))
 
 
 def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str, float]]:

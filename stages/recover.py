@@ -17,6 +17,7 @@ from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.distillation import Distillation, LossWeights, Points, feature_points
+from paredown.stages.training.learnt import check_learnt
 from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.student import (
@@ -74,6 +75,13 @@ class Recover(Stage):
         TrainingCurve(tuple(curve)).save(state.out)
         for checkpoint in state.out.glob("*.pt"):
             checkpoint.unlink()
+
+    def rehearse(self, state: State) -> bool:
+        """One training step in float, and one with int8 imitated."""
+        shortest = {"distil": self.distil.shortest(), "quantize": self.quantize.shortest()}
+        self.model_copy(update={**shortest, "gradual": min(self.gradual, shortest["distil"].epochs)}).run(state)
+        check_learnt(state.out)
+        return True
 
     def _student(self, data: ImageData, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""

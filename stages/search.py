@@ -7,10 +7,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from paredown.models.errors import LimitError
+from paredown.models.errors import InputError, LimitError
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
+from paredown.stages.planning.extremes import extreme_plans
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import search_limits
@@ -23,7 +24,7 @@ from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan, SiteCandidates
 from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.base import Solver
-from paredown.stages.solvers.problem import Problem, Solution
+from paredown.stages.solvers.problem import Problem, Solution, validate_problem
 
 
 class Search(Stage):
@@ -84,6 +85,28 @@ class Search(Stage):
         write_notes(state.out, loop.meter.notes("search"))
         if refusal:
             raise LimitError(refusal, keep=True)
+
+    def rehearse(self, state: State) -> bool:
+        """States the problem, and writes an extreme plan: the last one that the runtime can run."""
+        space, profile = load_plan_space(state), load_profile(state)
+        solver: Solver = make_named("solvers", self.solver, "search.solver", state.root)
+        meter = PlanMeter(space, state, rounds=1, runs=1)
+        losses = ExpectedLosses.load(state.product("sensitivity")).losses
+        problem = SearchLoop(self.loop_options(), meter, solver, losses, {}).problem(profile)
+        validate_problem(problem)
+        plans = reversed(list(extreme_plans(space)))
+        choice = next((plan for plan in plans if meter.attempt(plan)), None)
+        if choice is None:
+            raise InputError("; ".join(meter.notes("search")))
+        Plan(
+            replayed=True,
+            choice=choice,
+            sites=_sites(problem),
+            quantization=space.prepared.tuned.decisions,
+            layers=plan_table.planned_layers(space, profile, choice),
+            blocks=plan_table.planned_blocks(space, profile, losses, choice),
+        ).save(state.out)
+        return True
 
     def loop_options(self) -> SearchOptions:
         """The options of the loop of solving and measuring."""

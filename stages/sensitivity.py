@@ -1,5 +1,6 @@
 """How much each candidate hurts: the change of the teacher's output when it alone is made, without training."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -7,7 +8,9 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from paredown.models.errors import InputError
 from paredown.stages.base import Stage, State
+from paredown.stages.planning.extremes import extreme_plans
 from paredown.stages.planning.loss_model import LossFit, fit_loss_model
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.planning.sites import random_choice, without_absent_sites
@@ -48,6 +51,18 @@ class Sensitivity(Stage):
         fitted, plans = self._whole_plans(judge, sites, singles, state)
         losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}
         ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, plans).save(state.out)
+
+    def rehearse(self, state: State) -> bool:
+        """Imitates the extreme plans; what it writes of single candidates is made up, the harsher the larger."""
+        data, space = state.open_data(), load_plan_space(state)
+        judge = TeacherComparison(space, torch.from_numpy(next(data.batches(data.calibration, 32))[0]))
+        for plan in extreme_plans(space):
+            if not math.isfinite(loss := judge.loss(plan)):
+                raise InputError(f"with every change made at once the network's answers are {loss} from the original's")
+        losses = {site.name: {c.name: 1e-3 * i for i, c in enumerate(site.candidates)} for site in space.sites}
+        fitted = fit_loss_model(space.sites, losses, [], [])
+        ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, 0).save(state.out)
+        return True
 
     def _singles(self, judge: TeacherComparison, sites: Sequence[Site], state: State) -> Losses:
         """Site to candidate to the nats that it costs alone: its loss with the picks that it cannot be without (its

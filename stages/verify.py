@@ -102,6 +102,10 @@ class Verify(Stage):
         if faults := [*filter(None, [not_finite(answers)]), *missed]:
             raise LimitError("; ".join(faults), keep=True)
 
+    def rehearse(self, state: State) -> bool:
+        self.model_copy(update={"rounds": 2, "runs": 2}).run(state)
+        return True
+
     def _times(self, state: State, pair: Sequence[Path]) -> list[Rounds]:
         """Of both models; where `rounds` leave open whether p50 holds its limit, of two or three times as many."""
         runtime, times = runtime_of(state), list[Rounds]([[], []])

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -70,6 +70,12 @@ class ImageData:
     def splits(self) -> dict[str, Split]:
         """The four splits by their names."""
         return dict(zip(SPLITS, (self.train, self.calibration, self.validation, self.test), strict=True))
+
+    def take(self, n: int, seed: int) -> "ImageData":
+        """At most `n` images of every split, as `Split.take` takes them; under a fingerprint of their own."""
+        train, calibration, validation, test = (split.take(n, seed) for split in self.splits.values())
+        few = replace(self, train=train, calibration=calibration, validation=validation, test=test)
+        return replace(few, fingerprint=f"{self.fingerprint}-{n}")
 
     def normalise(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, H, W, 3) pixels as the model's input (N, 3, H, W)."""

@@ -17,9 +17,12 @@ def check_verb(recipe: Path, out: Path) -> None:
     from paredown.pipeline.commands.progress_bars import show_progress
     from paredown.pipeline.recipe.check import check_recipe
     from paredown.pipeline.recipe.recipe import load_recipe
+    from paredown.pipeline.run.rehearsal import rehearse
 
-    stdout = sys.stdout
+    stdout, loaded, cache = sys.stdout, load_recipe(recipe), out / ".cache"
     with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:  # the user's code may print
-        for line in check_recipe(load_recipe(recipe), out / ".cache", progress):
+        for line in check_recipe(loaded, cache, progress):
+            click.echo(line, file=stdout)
+        for line in rehearse(loaded, cache, progress).lines():
             click.echo(line, file=stdout)
     click.echo("ok")

@@ -18,13 +18,16 @@ def load_recipe(file: str | Path) -> Recipe:
 
 
 def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress) -> CheckResult:
-    """What can be known about a recipe before any work: its parts are there, and its model can be traced.
+    """What can be known about a recipe before any work: its parts are there, its model can be traced, and all stages
+    come through a rehearsal: the cheap part of their work, on a few images.
 
     Images are decoded into `<out>/.cache`, where a run finds them. Raises for the first thing that does not hold.
     """
     from paredown.pipeline.recipe.check import check_recipe
+    from paredown.pipeline.run.rehearsal import rehearse
 
-    lines = list(check_recipe(_loaded(recipe), Path(out) / ".cache", progress))
+    loaded, cache = _loaded(recipe), Path(out) / ".cache"
+    lines = [*check_recipe(loaded, cache, progress), *rehearse(loaded, cache, progress).lines()]
     warnings = [line for line in lines if line.startswith("warning: ")]
     return CheckResult(
         lines=tuple(line for line in lines if line not in warnings),

@@ -13,6 +13,7 @@ from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.report.closing_table import closing_table_of
 from paredown.pipeline.report.model_card import write_card
 from paredown.pipeline.report.report import render_report
+from paredown.pipeline.run.rehearsal import rehearse_once
 from paredown.pipeline.run.run_folder import as_damage, read_run_folder
 from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run_pipeline
 
@@ -21,7 +22,12 @@ def run_stages(
     recipe: Recipe, out: Path, progress: Progress, until: str | None = None, overrides: LockOverrides | None = None
 ) -> str:
     """Runs the stages, up to and with the one named `until`; returns the line with which a limit ended the run, empty
-    where none did. Products are shown in `out/<recipe's name>/`."""
+    where none did. Products are shown in `out/<recipe's name>/`.
+
+    Stages rehearse first, once per recipe; not those that a lock decides, which came through before.
+    """
+    if overrides is None:
+        rehearse_once(recipe, out / ".cache", progress)
     try:
         run_pipeline(recipe, out, until, progress, overrides)
     except LimitError as error:

@@ -1,6 +1,7 @@
 """How long and how fast to train, and the learning rate of every step."""
 
 import math
+from typing import Self
 
 from pydantic import Field
 
@@ -18,6 +19,10 @@ class Schedule(Spec):
     weight_decay: float = Field(0.02, ge=0, description="of convolutions and linear layers")
     ema: float = Field(0.97, ge=0, lt=1, description="decay per step of the averaged weights that are kept")
     bf16: bool | None = Field(None, description="train in bf16; left out: where it is faster, measured once")
+
+    def shortest(self) -> Self:
+        """The same for one epoch at most, and without measuring whether bf16 is faster: for a rehearsal."""
+        return self.model_copy(update={"epochs": min(1, self.epochs), "bf16": bool(self.bf16)})
 
 
 def learning_rate_share(step: int, steps: int) -> float:

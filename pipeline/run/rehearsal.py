@@ -1,0 +1,99 @@
+"""A rehearsal: all stages do the cheap part of their work, so that what cannot come through fails before long work."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from paredown.models.errors import InputError, LimitError, ParedownError
+from paredown.models.loading.code_places import fault_of
+from paredown.models.progress import Progress, silent_progress
+from paredown.pipeline.machine_errors import machine_errors
+from paredown.pipeline.recipe.recipe import CardDetails, PipelineStep, Recipe
+from paredown.pipeline.run.keys import ProductKeys
+from paredown.stages.base import State
+from paredown.stages.limits import Limits
+
+IMAGES, PIXELS = 8, 224 * 224
+"""Images of every split that a rehearsal takes, and the size up to which it takes that many: larger ones need more
+memory in a training step."""
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """The stages of a recipe that went through their rehearsal, and those that have none."""
+
+    rehearsed: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
+    def lines(self) -> Iterator[str]:
+        """What `paredown check` says of it."""
+        if self.rehearsed:
+            yield f"rehearsed: {', '.join(self.rehearsed)}"
+        if self.left_out:
+            yield f"not rehearsed: {', '.join(self.left_out)}"
+
+
+def rehearse(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Rehearsal:
+    """Lets every stage rehearse, in order, on a few of the recipe's images; writes nothing but into `cache`.
+
+    Raises InputError, with the stage's name, for whatever would make a stage of a run fail.
+    """
+    done, left_out, products = list[str](), list[str](), dict[str, Path]()
+    cache.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=cache, prefix="rehearsal-") as folder:
+        for index, step in enumerate(recipe.pipeline):
+            progress(f"rehearsal: {step.name}", index, len(recipe.pipeline))
+            out = Path(folder) / step.stage.gives
+            out.mkdir()
+            if _goes_through(step, _state(recipe, cache, out, products)):
+                products[step.stage.gives] = out
+                done.append(step.name)
+            else:
+                left_out.append(step.name)
+        progress("rehearsal: done", 1, 1)
+    mark = _mark(recipe, cache)
+    mark.parent.mkdir(exist_ok=True)
+    mark.touch()
+    return Rehearsal(tuple(done), tuple(left_out))
+
+
+def rehearse_once(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> None:
+    """`rehearse`, unless one of the very same model, data, target and stages came through before; limits do not matter
+    to it. Under torchrun there is none: `paredown check` is for one process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) <= 1 and not _mark(recipe, cache).exists():
+        rehearse(recipe, cache, progress)
+
+
+def _goes_through(step: PipelineStep, state: State) -> bool:
+    """Whether a stage has a rehearsal, and all that it needs for it. Raises InputError where it fails."""
+    stage = step.stage
+    if any(need not in state.products for need in (*stage.needs, *stage.also_needs(state.root))):
+        return False
+    try:
+        with machine_errors(state.out):
+            return stage.rehearse(state)
+    except (InputError, LimitError) as error:
+        said = str(error)
+        named = said if said.startswith((f"{step.name}:", f"{step.name}.")) else f"{step.name} would fail: {said}"
+        raise InputError(named) from error
+    except ParedownError:
+        raise
+    except Exception as error:
+        raise InputError(f"{step.name} would fail: {fault_of(error)}") from error
+
+
+def _state(recipe: Recipe, cache: Path, out: Path, products: dict[str, Path]) -> State:
+    fields = {**recipe.state_fields(), "limits": Limits()}
+    few = max(2, min(IMAGES, IMAGES * PIXELS // recipe.data.image_size**2))
+    return State(**fields, cache=cache, out=out, products=dict(products), few=few)
+
+
+def _mark(recipe: Recipe, cache: Path) -> Path:
+    """The file that says that a rehearsal came through."""
+    alike = {"limits": Limits(), "front": (), "name": "rehearsal", "card": CardDetails()}
+    keys, made = ProductKeys(recipe.model_copy(update=alike)), dict[str, str]()
+    for step in recipe.pipeline:
+        made[step.stage.gives] = keys.key_of(step, made)
+    return cache / "rehearsed" / made[recipe.pipeline[-1].stage.gives]
