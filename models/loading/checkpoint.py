@@ -107,7 +107,7 @@ def fit_state(
     own = model.state_dict()
     named = names_of_model(state, list(own), where)
     name = classifier if classifier is not None else classifier_name(model, classes)
-    fitting = _state_for_head(own, named.state, name, head, where)
+    fitting = _state_for_head(own, _with_tied(own, named.state), name, head, where)
     problems = {
         "missing": [key for key in own if key not in fitting and not key.endswith("num_batches_tracked")],
         "unexpected": [key for key in fitting if key not in own],
@@ -127,6 +127,17 @@ def fit_state(
         raise InputError(f"{where}: these weights do not fit the model: {'; '.join(texts)}")
     model.load_state_dict(dict(fitting), strict=False)
     return list(named.notes)
+
+
+def _with_tied(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The state; with tensors that the model ties to others under each of their names: some formats keep one."""
+    places = {_memory(own[key]): key for key in own if key in state}
+    tied = {key: places[_memory(value)] for key, value in own.items() if key not in state and _memory(value) in places}
+    return {**state, **{key: state[other] for key, other in tied.items()}}
+
+
+def _memory(tensor: Tensor) -> tuple[int, tuple[int, ...]]:
+    return tensor.data_ptr(), tuple(tensor.shape)
 
 
 def _state_for_head(

@@ -122,12 +122,14 @@ def _adapt_head(module: "nn.Module", classes: int, head: Head, spec: ModelSpec, 
 def _classifier(module: "nn.Module", spec: ModelSpec, side: int | None) -> str | None:
     """The layer whose outputs are the model's; None where none is. Raises InputError where it cannot run at `side`."""
     from paredown.models.loading.classifier import find_classifier
+    from paredown.models.loading.plain_modules import copied
 
+    tried_on, where = copied(module, spec.source), f"model '{spec.source}'"
     if side is not None:
-        return find_classifier(module, side, f"model '{spec.source}'", spec.output)
+        return find_classifier(tried_on, side, where, spec.output)
     for tried in _SIDES:
         try:
-            return find_classifier(module, tried, f"model '{spec.source}'", spec.output)
+            return find_classifier(tried_on, tried, where, spec.output)
         except InputError:
             continue
     return None
@@ -137,12 +139,13 @@ def _refuse_other_width(module: "nn.Module", classes: int, spec: ModelSpec, name
     """Refuses a head that does not make the model answer `classes` numbers; where its answer is not clear, that is seen
     elsewhere (`models.network.answers`)."""
     from paredown.models.loading.classifier import run_once
+    from paredown.models.loading.plain_modules import copied
     from paredown.models.loading.returned import main_tensor
 
     if side is None:
         return
     where = f"model '{spec.source}', with {classes} outputs at '{name}',"
-    answer = main_tensor(run_once(module, side, where), spec.output)
+    answer = main_tensor(run_once(copied(module, spec.source), side, where), spec.output)
     if answer is not None and (answer.ndim < 2 or answer.shape[1] != classes):
         text = f"answers {tuple(answer.shape)} with {classes} outputs at '{name}'"
         raise InputError(f"model '{spec.source}' {text}: let its factory take the number of classes")

@@ -1,11 +1,13 @@
 """Modules as people hold them (wrapped, compiled, pruned, reparametrized, in half precision), made plain."""
 
+import copy
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
+from paredown.models.loading.code_places import fault_of
 
 _NEEDED = (
     *("train", "eval", "to", "requires_grad_", "zero_grad", "state_dict", "load_state_dict"),
@@ -86,6 +88,40 @@ def _refuse_strange(name: str, module: nn.Module, where: str) -> None:
 def is_lazy(module: nn.Module) -> bool:
     """Whether some parameters have no shape before the module has been run once."""
     return any(nn.parameter.is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers()))
+
+
+def copied(module: nn.Module, source: str) -> nn.Module:
+    """A copy, so that the module itself keeps nothing of what is tried with it. Raises InputError that names an
+    attribute which cannot be copied. While weights are computed at every call it is the module itself."""
+    if _computes_weights(module):
+        return module
+    try:
+        return copy.deepcopy(module)
+    except Exception as error:
+        held = ((name, key, value) for name, inner in module.named_modules() for key, value in vars(inner).items())
+        attributes = [f"{name}.{key}" if name else key for name, key, value in held if _resists_copying(key, value)]
+        where = f" (attribute {attributes[0]})" if attributes else ""
+        raise InputError(f"model '{source}' cannot be copied{where}: {fault_of(error)}") from error
+
+
+def _resists_copying(key: str, value: object) -> bool:
+    if key == "_modules":
+        return False
+    try:
+        copy.deepcopy(value)
+    except Exception:
+        return True
+    return False
+
+
+def _computes_weights(module: nn.Module) -> bool:
+    from torch.nn.utils import parametrize, prune
+    from torch.nn.utils.spectral_norm import SpectralNorm
+    from torch.nn.utils.weight_norm import WeightNorm
+
+    kinds = (WeightNorm, SpectralNorm, prune.BasePruningMethod)
+    hooks = (hook for inner in module.modules() for hook in inner._forward_pre_hooks.values())
+    return any(isinstance(hook, kinds) for hook in hooks) or any(map(parametrize.is_parametrized, module.modules()))
 
 
 def make_permanent(module: nn.Module) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from paredown.models.errors import InputError
+from paredown.models.loading.state_names import without_wrappers
 
 USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights", "module", "model_state")
 """Names under which training scripts save the weights, beside an optimizer's state and others."""
@@ -55,8 +56,8 @@ def _chosen(places: Mapping[str, Mapping[str, Any]], key: str, where: str) -> Fo
         return FoundState(*_tensors(places, key, where))
     for name in sorted(places, key=len, reverse=True):
         start = f"{key.removeprefix(f'{name}.') if name else key}."
-        if key.startswith(f"{name}." if name else "") and any(one.startswith(start) for one in places[name]):
-            state = _tensors(places, name, where)[0]
+        state = without_wrappers(_tensors(places, name, where)[0])
+        if key.startswith(f"{name}." if name else "") and any(one.startswith(start) for one in state):
             return FoundState({one.removeprefix(start): t for one, t in state.items() if one.startswith(start)}, key)
     offered = ", ".join(name or "(no key)" for name in places) or "none"
     raise InputError(f"{where}: no weights under weights_key '{key}'; there are: {offered}")

@@ -1,5 +1,6 @@
 """Modules as people hold them, loaded through a recipe's source."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +187,28 @@ def test_lazy_layers_get_their_shapes(root: Path) -> None:
     body = "def make(classes):\n    net = Net()\n    net.fc = nn.LazyLinear(classes)\n    return net"
     module = _opened(root, body).module
     assert module.get_submodule("fc").get_parameter("weight").shape == (4, 8)
+
+
+def test_what_a_model_keeps_of_its_last_call_does_not_stay_in_it(root: Path) -> None:
+    forward = "self.kept = self.conv(x)\n        return super().forward(x)"
+    body = f"class Keeps(Net):\n    def forward(self, x):\n        {forward}"
+    module = _opened(root, f"{body}\n\ndef make(): return Keeps()").module
+    assert "kept" not in vars(module)
+    copy.deepcopy(module)
+
+
+def test_a_model_that_cannot_be_copied_is_refused_with_the_attribute(root: Path) -> None:
+    body = "def make():\n    import threading\n    net = Net()\n    net.conv.lock = threading.Lock()\n    return net"
+    assert "cannot be copied (attribute conv.lock): TypeError: cannot pickle" in _refused(root, body)
+
+
+def test_tied_weights_that_a_file_holds_once_fill_both(root: Path) -> None:
+    tie = "net.more = nn.Linear(8, 8)\n    net.more.weight = net.fc.weight"
+    body = f"def make():\n    net = Net(8)\n    {tie}\n    return net"
+    state = _opened(root, body, classes=8).module.state_dict()
+    torch.save({key: value + 1 for key, value in state.items() if key != "more.weight"}, root / "once.pth")
+    loaded = _opened(root, body, classes=8, weights="once.pth").module.state_dict()
+    assert torch.equal(loaded["more.weight"], state["fc.weight"] + 1)
 
 
 def test_tied_weights_are_told_and_become_separate(root: Path) -> None:

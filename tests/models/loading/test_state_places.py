@@ -135,7 +135,7 @@ def test_of_several_none_is_guessed(tmp_path: Path) -> None:
     assert "no weights under weights_key 'other'; there are: student, teacher" in text
     two = {"state_dict": _filled(2), "best_state_dict": _filled(3)}
     assert "several sets of weights (state_dict, best_state_dict)" in _refused(two, tmp_path)
-    within = {"state_dict": _filled(2, "student.") | _filled(3, "teacher.")}
+    within = {"state_dict": _filled(2, "module.student.") | _filled(3, "module.teacher.")}
     assert "several sets of weights (student, teacher)" in _refused(within, tmp_path)
     assert _value(_opened(within, tmp_path, weights_key="state_dict.teacher")) == 3
     deep = {"ema": {"shadow": _filled(2), "start": _filled(3)}}
