@@ -8,17 +8,23 @@ from typing import TYPE_CHECKING, Any
 from paredown.models.errors import InputError, ParedownError
 from paredown.models.loading.code_places import fault_of
 from paredown.models.loading.libraries import quiet_torchvision
-from paredown.models.loading.user_code import load_function
+from paredown.models.loading.user_code import find_source, load_function, load_object
 
 if TYPE_CHECKING:
     from torch import nn
 
 
 def from_factory(source: str, classes: int, root: Path) -> "nn.Module":
-    """What `path/to/file.py:factory` or `package.module:factory` returns. Raises InputError for what is no model."""
+    """What `path/to/file.py:factory` or `package.module:factory` returns; a copy where it is a module already. Raises
+    InputError for what is no model."""
     from torch import nn
 
+    from paredown.models.loading.plain_modules import copied
+
     quiet_torchvision()  # the file may import it
+    made = load_object(find_source(source, root), root)
+    if isinstance(made, nn.Module):
+        return copied(made, source)
     factory = load_function(source, root)
     try:
         model = _call(factory, classes, source)

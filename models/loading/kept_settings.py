@@ -1,10 +1,13 @@
-"""Settings of the whole process that code of the user's may change: they are put back after it."""
+"""Settings and random state of the whole process that code of the user's may change: they are put back after it."""
 
 import os
+import random
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
 
 
 @contextmanager
@@ -24,6 +27,24 @@ def kept_settings() -> Iterator[None]:
             torch.set_grad_enabled(gradients)
             torch.set_default_dtype(kind)
             torch.set_num_threads(threads or torch.get_num_threads())
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """Everything random is drawn from one seed in here, and as if nothing had been drawn after it."""
+    before, numbers, torch = random.getstate(), np.random.get_state(), _torch()
+    random.seed(0)
+    np.random.seed(0)
+    try:
+        if torch is None:
+            yield
+        else:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                yield
+    finally:
+        random.setstate(before)
+        np.random.set_state(numbers)
 
 
 def _torch() -> Any:

@@ -1,9 +1,6 @@
 """Loads the model that the recipe names: from timm, torchvision or code of the user's."""
 
 import hashlib
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -13,6 +10,7 @@ from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import digest_file, is_file, package_folder, resolve_path
 from paredown.models.loading.code_places import fault_of
 from paredown.models.loading.factory import from_factory
+from paredown.models.loading.kept_settings import own_random_state
 from paredown.models.loading.libraries import download_weights, from_library
 from paredown.models.loading.source_files import digest_sources
 from paredown.models.loading.spec import PACKAGED, ModelSpec, is_code
@@ -50,7 +48,9 @@ def open_model(spec: ModelSpec, classes: int, root: Path, *, head: Head, side: i
     where `weights` is `hub`. Raises InputError for everything in the recipe that does not fit, with the place in the
     user's code where that fails.
     """
-    with _own_random_state():
+    import torch  # noqa: F401  # before its random state is put aside
+
+    with own_random_state():
         try:
             return _opened(spec, classes, root, head, side)
         except ParedownError:
@@ -149,24 +149,6 @@ def _refuse_other_width(module: "nn.Module", classes: int, spec: ModelSpec, name
     if answer is not None and (answer.ndim < 2 or answer.shape[1] != classes):
         text = f"answers {tuple(answer.shape)} with {classes} outputs at '{name}'"
         raise InputError(f"model '{spec.source}' {text}: let its factory take the number of classes")
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    """Everything random is drawn from one seed in here, and as if nothing had been drawn after it."""
-    import numpy as np
-    import torch
-
-    before, numbers = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        random.seed(0)
-        np.random.seed(0)
-        try:
-            yield
-        finally:
-            random.setstate(before)
-            np.random.set_state(numbers)
 
 
 def fingerprint_model(spec: ModelSpec, root: Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from paredown.models.errors import InputError, ParedownError
 from paredown.models.files import is_file, resolve_path
 from paredown.models.loading.code_places import fault_of, user_place
-from paredown.models.loading.kept_settings import kept_settings
+from paredown.models.loading.kept_settings import kept_settings, own_random_state
 from paredown.models.loading.moved_names import with_new_names
 from paredown.models.loading.user_imports import UserProject
 
@@ -56,9 +56,7 @@ def load_function(source: str, root: Path) -> Callable[..., Any]:
     """The function (or class) of `path/to/file.py:function` or `package.module:function`; when it is called, the
     modules beside its file can be imported. A call raises InputError where it ends the program."""
     found = find_source(source, root)
-    project = _project(found.folders)
-    module = _run_module(found, project) if found.module else run_file(found.file, NOT_RUN, root)
-    function = vars(module).get(found.name)
+    project, function = _project(found.folders), load_object(found, root)
     if not callable(function):
         raise InputError(f"{found.file}: no function '{found.name}' in it")
 
@@ -68,6 +66,13 @@ def load_function(source: str, root: Path) -> Callable[..., Any]:
             return function(*arguments, **named)
 
     return called
+
+
+def load_object(found: FunctionSource, root: Path) -> Any:
+    """What a source names, a function or not; None where its file has nothing of that name."""
+    project = _project(found.folders)
+    module = _run_module(found, project) if found.module else run_file(found.file, NOT_RUN, root)
+    return vars(module).get(found.name)
 
 
 def run_file(path: Path, complaint: str = NOT_IMPORTED, root: Path | None = None) -> ModuleType:
@@ -88,7 +93,7 @@ def run_file(path: Path, complaint: str = NOT_IMPORTED, root: Path | None = None
     module.__file__, module.__package__ = str(path), _package(path, project)
     project.add_file(module)
     try:
-        with _running(project, path):
+        with own_random_state(), _running(project, path):
             exec(_compiled(text, str(path)), vars(module))
     except Exception as error:
         del sys.modules[name]
@@ -145,7 +150,7 @@ def _module_file(module: str, source: str, root: Path) -> Path:
 
 def _run_module(found: FunctionSource, project: UserProject) -> ModuleType:
     try:
-        with _running(project, found.file):
+        with own_random_state(), _running(project, found.file):
             return importlib.import_module(found.module)
     except Exception as error:
         raise _refused(error, found.file, NOT_RUN) from error

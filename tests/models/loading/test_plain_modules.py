@@ -218,3 +218,14 @@ def test_tied_weights_are_told_and_become_separate(root: Path) -> None:
     assert "more.weight and fc.weight shared their values; each has its own from here on" in loaded.notes[0]
     first, second = (loaded.module.get_submodule(name).get_parameter("weight") for name in ("more", "fc"))
     assert first is not second and torch.equal(first, second)
+
+
+def test_a_module_that_is_there_already_is_copied_and_the_same_in_every_process(root: Path) -> None:
+    body = "import numpy as np\nnet = Net()\nnet.fc.bias.data.fill_(np.random.rand())\nmake = net"
+    first = _opened(root, body).module
+    with torch.no_grad():
+        first.get_submodule("fc").get_parameter("bias").fill_(7)
+    second = _opened(root, body).module.get_submodule("fc").get_parameter("bias")
+    (root / "again").mkdir()
+    third = _opened(root / "again", body).module.get_submodule("fc").get_parameter("bias")
+    assert torch.equal(second, third) and not torch.any(second == 7)
