@@ -48,7 +48,7 @@ def quantized(engine: Engine, state: State, data: ImageData) -> tuple[Path, str]
 
     side, images = state.data.image_size, calibration_batches(data)
     network = analyse_network(load_teacher(state, data), (3, side, side))
-    model = export_onnx(network.module, network.shape, state.target.batch)
+    model = export_onnx(network.module, network.shape, state.target.batch, network.graph)
     tuned = engine.tune(network, images, labelled)
     int8 = tuple(name for name in quantizable_nodes(model) if name not in tuned.refused)
     lowered = LoweredStudent(network, model, int8, runtime_of(state).weight_bits())

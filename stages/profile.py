@@ -134,8 +134,8 @@ class ProfileStage(Stage):
 
     def _check_kernels(self, meter: PlanMeter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
         """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
-        wanted = {"fp32"} | {"int8" for transform in meter.space.transforms if transform.FEATURE == "int8"}
         for layer, kernels in fitted.items():
+            wanted = meter.space.precisions_of(meter.space.prepared.network.layer(layer))
             if lacks := sorted(wanted - kernels.keys()):
                 refusal = "; ".join(meter.notes("profile"))
                 raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")

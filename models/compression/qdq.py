@@ -14,6 +14,7 @@ from onnx import ModelProto, NodeProto, helper
 from paredown.models.compression.scales import Range, activation_scale, weight_scales
 from paredown.models.onnx.edit import (
     FUSED,
+    PASSING,
     WEIGHTED,
     constant_arrays,
     consumers_of_values,
@@ -22,7 +23,6 @@ from paredown.models.onnx.edit import (
     set_weight,
 )
 
-PASSING = ("Reshape", "Flatten", "Identity", "MaxPool", "Squeeze")
 FOLLOWING = ("GlobalAveragePool", "AveragePool", "Mul", "Sigmoid", "Concat")
 UNIT_RANGE = ("Sigmoid", "HardSigmoid")
 
@@ -34,33 +34,77 @@ def quantizable_nodes(model: ModelProto) -> list[str]:
     return [n.name for n in model.graph.node if n.op_type in WEIGHTED or n.name in joins]
 
 
-def quantized_values(model: ModelProto, int8: Collection[str]) -> dict[str, str]:
-    """Every value that is quantized when the nodes in `int8` are, mapped to the value whose range it takes."""
+def calibrated_nodes(model: ModelProto, ranges: Collection[str]) -> list[str]:
+    """The quantizable nodes for which the values in `ranges` are enough: they read and compute nothing else.
+
+    What the exporter computes otherwise than the trace has no value there that could be calibrated: a layer beside it
+    stays in float.
+    """
+    made, readers, constant = producers_of_values(model), consumers_of_values(model), set(constant_arrays(model))
+    returned = {value.name for value in model.graph.output}
+    quantizable = set(quantizable_nodes(model))
+
+    def known(value: str) -> bool:
+        return value in returned or _has_range(_origin(value, made, constant), made, ranges)
+
+    return [
+        node.name
+        for node in model.graph.node
+        if node.name in quantizable
+        and _own_parameters(node, constant, readers)
+        and all(known(value) for value in (*_data_inputs(node, constant), fused_output_value(node, readers)))
+    ]
+
+
+def _own_parameters(node: NodeProto, constant: Collection[str], readers: Mapping[str, list[NodeProto]]) -> bool:
+    """Whether the weight and bias of a layer are stored, and no other node reads them."""
+    parameters = [value for value in node.input[1:] if value] if node.op_type in WEIGHTED else []
+    return all(value in constant and len(readers[value]) == 1 for value in parameters)
+
+
+def _has_range(value: str, made: Mapping[str, NodeProto], ranges: Collection[str]) -> bool:
+    return value in ranges or (value in made and made[value].op_type in UNIT_RANGE)
+
+
+def _origin(value: str, made: Mapping[str, NodeProto], constant: Collection[str]) -> str:
+    """The value whose range a value takes: what was reshaped to it."""
+    while value in made and made[value].op_type in PASSING and (data := _data_inputs(made[value], constant)):
+        value = data[0]
+    return value
+
+
+def quantized_values(model: ModelProto, int8: Collection[str], ranges: Collection[str] | None = None) -> dict[str, str]:
+    """Every value that is quantized when the nodes in `int8` are, mapped to the value whose range it takes.
+
+    With `ranges`, what has no range there and is read by no int8 node stays in float.
+    """
     readers, constant = consumers_of_values(model), set(constant_arrays(model))
+    made = producers_of_values(model)
     returned = {value.name for value in model.graph.output}
     wanted = {v for n in model.graph.node if n.name in int8 for v in _data_inputs(n, constant)}
     origins: dict[str, str] = {value.name: value.name for value in model.graph.input if value.name in wanted}
-    outputs = {fused_output_value(n, readers) for n in model.graph.node if n.name in int8}
+    own = wanted | {fused_output_value(n, readers) for n in model.graph.node if n.name in int8}
+
+    def known(value: str) -> bool:
+        return ranges is None or _has_range(value, made, ranges)
+
     for node in model.graph.node:
         data, value = _data_inputs(node, constant), node.output[0]
         if value in returned:
             continue
-        if node.op_type in PASSING and data[0] in origins:
+        if node.op_type in PASSING and data and data[0] in origins:
             origins[value] = origins[data[0]]
-        elif value in outputs or value in wanted or _follows(node, data, origins, readers):
+        elif value in own or (known(value) and _follows(node, data, origins, readers)):
             origins[value] = value
-    return _with_sources(model, origins, wanted, constant)
+    return _with_sources(made, origins, wanted, constant)
 
 
 def _with_sources(
-    model: ModelProto, origins: dict[str, str], wanted: Collection[str], constant: Collection[str]
+    made: Mapping[str, NodeProto], origins: dict[str, str], wanted: Collection[str], constant: Collection[str]
 ) -> dict[str, str]:
     """Reshaped inputs of int8 nodes take the range of what they reshape, even where that stays in float."""
-    made = producers_of_values(model)
     for value in wanted:
-        origin = value
-        while origin in made and made[origin].op_type in PASSING:
-            origin = _data_inputs(made[origin], constant)[0]
+        origin = _origin(value, made, constant)
         origins[value] = origins.get(origin, origin)
     return origins
 
@@ -84,10 +128,10 @@ def _data_inputs(node: NodeProto, constant: Collection[str]) -> list[str]:
 
 
 def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Range], bits: int) -> ModelProto:
-    """The model with the nodes in `int8` in QDQ form, weights with `bits`; `ranges` has every origin in
-    `quantized_values`. Raises KeyError where one is missing."""
+    """The model with the nodes in `int8` in QDQ form, weights with `bits`; `ranges` has what these read and compute.
+    Raises KeyError where one is missing."""
     model = copy_of_model(model)
-    values = quantized_values(model, int8)
+    values = quantized_values(model, int8, ranges)
     scales = {value: activation_scale(_range(origin, model, ranges)) for value, origin in values.items()}
     _quantize_weights(model, int8, scales, bits)
     nodes: list[NodeProto] = []
@@ -95,7 +139,7 @@ def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Ra
         nodes += _pair(model, value, scales)
     for node in _redirected(model.graph.node, scales):
         nodes.append(node)
-        nodes += _pair(model, node.output[0], scales)
+        nodes += [part for value in node.output for part in _pair(model, value, scales)]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     _guard_lone_floats(model)

@@ -69,8 +69,17 @@ def attach_replacements(module: nn.Module, replacements: Replacements) -> nn.Mod
 
 
 def _branching(self: nn.Module, x: Tensor) -> Tensor:
-    joined: Tensor = self.either(type(self).forward(self, x), *(module(x) for module in self.instead.values()))  # type: ignore[operator]
+    kept = type(self).forward(_without_branches(self), x)
+    joined: Tensor = self.either(kept, *(module(x) for module in self.instead.values()))  # type: ignore[operator]
     return joined
+
+
+def _without_branches(block: nn.Module) -> nn.Module:
+    """The block as it was, its modules shared: one that runs all of its children in turn would run the branches too."""
+    bare = copy.copy(block)
+    children = {name: child for name, child in block.named_children() if name not in ("instead", "either")}
+    bare.__dict__["_modules"] = children
+    return bare
 
 
 def pick_branch(module: nn.Module, replacements: Replacements, picks: Picks) -> nn.Module:
@@ -131,7 +140,9 @@ def select_branches(network: Network, branches: tuple[Branch, ...], picks: Picks
         nodes[branch.join] = picked
     fresh.eliminate_dead_code()
     graph = GraphModule(network.graph, fresh)
-    return Network(network.module, graph, read_layers(graph, network.module), network.shape)
+    names = {layer.name for layer in network.layers if layer.op != "add"}  # a layer shared with a branch that is gone
+    layers = [layer for layer in read_layers(graph, network.module) if layer.op == "add" or layer.name in names]
+    return Network(network.module, graph, tuple(layers), network.shape, network.fixed)
 
 
 def select_branches_onnx(model: ModelProto, branches: tuple[Branch, ...], picks: Picks) -> ModelProto:

@@ -1,103 +1,101 @@
-"""Batch norm: folded into the convolution before it, and its statistics estimated anew.
+"""Batch norm: made part of the layer before it or a layer of its own, and its statistics estimated anew.
 
 Runtimes fold it anyway; here it is done while layers can still be changed.
 """
 
 import copy
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections import OrderedDict
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
+from paredown.models.network.norm_places import norm_places
 from paredown.models.network.shape import Shape, device_of
 
 
 def fold_batch_norm(module: nn.Module, shape: Shape) -> nn.Module:
-    """A copy in evaluation mode with every batch norm that directly follows a convolution folded into it."""
-    folded = copy.deepcopy(module).eval()
-    for conv, norm in batch_norm_pairs(folded, shape):
-        _fold(folded, conv, norm)
-    return folded
+    """A copy in evaluation mode in which batch norms are parts of layers.
+
+    One that directly follows a convolution or linear layer is folded into it; any other one on maps becomes a depthwise
+    1x1 convolution under its name. Left as they are: those that are called several times, and others on (N, C). Where
+    the copy would compute something else (code that reads a norm's own numbers), less is folded.
+    """
+    plain, images = copy.deepcopy(module).eval(), _noise(module, shape)
+    places = norm_places(plain, shape)
+    attempts = [_folded(plain, places.pairs, places.alone), _folded(plain, places.pairs, ())]
+    return next((one for one in attempts if _computes_alike(one, plain, images)), attempts[-1])
 
 
 def batch_norm_pairs(module: nn.Module, shape: Shape) -> list[tuple[str, str]]:
-    """(convolution, batch norm) names where the norm, and nothing else, reads what the convolution computes.
+    """(layer, batch norm) names where the norm, and nothing else, reads what the convolution or linear layer computes.
 
     The module is run once, in the mode that it is in. A layer that is called several times is in no pair.
     """
-    calls = _Calls()
-    hooks = [m.register_forward_hook(calls.convolved(n)) for n, m in module.named_modules() if isinstance(m, nn.Conv2d)]
-    norms = [(n, m) for n, m in module.named_modules() if isinstance(m, nn.BatchNorm2d) and m.running_mean is not None]
-    hooks += [m.register_forward_pre_hook(calls.normed(n)) for n, m in norms]
-    with torch.no_grad(), calls:
-        module(torch.zeros(1, *shape, device=device_of(module)))
-    for hook in hooks:
-        hook.remove()
-    return calls.pairs()
+    return list(norm_places(module, shape).pairs)
 
 
-class _Calls(TorchFunctionMode):
-    """Notes which convolution made a tensor, which norm reads it, and how often anything reads it.
-
-    Hooks alone do not see a second reader (the shortcut of a pre-activation block), nor an activation that works in
-    place between the two.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.made: dict[int, tuple[str, Tensor]] = {}
-        self.reads, self.uses = Counter[int](), Counter[str]()
-        self.pairs_by_id: list[tuple[int, str]] = []
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if isinstance(result, Tensor):
-            read = {id(value) for value in tree_leaves((args, kwargs)) if isinstance(value, Tensor)}
-            self.reads.update(read & self.made.keys())
-        return result
-
-    def convolved(self, name: str) -> Callable[..., None]:
-        def note(_module: nn.Module, _args: Any, output: Tensor) -> None:
-            self.made[id(output)] = (name, output)  # held, so that its id stays its own
-            self.uses[name] += 1
-
-        return note
-
-    def normed(self, name: str) -> Callable[..., None]:
-        def note(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            self.uses[name] += 1
-            if args and id(args[0]) in self.made:
-                self.pairs_by_id.append((id(args[0]), name))
-
-        return note
-
-    def pairs(self) -> list[tuple[str, str]]:
-        """(convolution, batch norm) names, both called once and nothing else reading what is between them."""
-        named = [(self.made[key][0], norm) for key, norm in self.pairs_by_id if self.reads[key] == 1]
-        return [(conv, norm) for conv, norm in named if self.uses[conv] == self.uses[norm] == 1]
+def _noise(module: nn.Module, shape: Shape) -> Tensor:
+    return torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)).to(device_of(module))
 
 
-def _fold(module: nn.Module, conv_name: str, norm_name: str) -> None:
-    conv, norm = module.get_submodule(conv_name), module.get_submodule(norm_name)
-    assert isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+def _computes_alike(one: nn.Module, other: nn.Module, images: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            pairs = zip(tree_leaves(one(images)), tree_leaves(other(images)), strict=True)
+            return all(_close(a, b) for a, b in pairs if isinstance(a, Tensor))
+    except Exception:  # the network's own code, which may not take what became of a norm
+        return False
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    return torch.allclose(a, b, rtol=0.0, atol=1e-3 * float(b.abs().nan_to_num().max()), equal_nan=True)
+
+
+def _folded(plain: nn.Module, pairs: Iterable[tuple[str, str]], alone: Iterable[str]) -> nn.Module:
+    folded = copy.deepcopy(plain)
+    for layer, norm in pairs:
+        _fold(folded, layer, norm)
+    for name in alone:
+        folded.set_submodule(name, _as_convolution(folded.get_submodule(name)))
+    return folded
+
+
+def _fold(module: nn.Module, layer_name: str, norm_name: str) -> None:
+    layer, norm = module.get_submodule(layer_name), module.get_submodule(norm_name)
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
+    gain, shift, mean = _affine(norm)
+    bias = layer.bias if layer.bias is not None else torch.zeros_like(mean)
+    layer.weight = nn.Parameter((layer.weight * gain.reshape(-1, *[1] * (layer.weight.ndim - 1))).detach())
+    layer.bias = nn.Parameter((shift + (bias - mean) * gain).detach())
+    module.set_submodule(norm_name, _after_norm(norm) or nn.Identity())
+
+
+def _as_convolution(norm: nn.Module) -> nn.Module:
+    """A batch norm on maps as a depthwise 1x1 convolution, with the activation that the norm may have inside."""
+    gain, shift, mean = _affine(norm)
+    count = len(gain)
+    layer = nn.Conv2d(count, count, 1, groups=count, device=gain.device, dtype=gain.dtype)
+    layer.weight = nn.Parameter(gain.reshape(-1, 1, 1, 1).detach())
+    layer.bias = nn.Parameter((shift - mean * gain).detach())
+    after = _after_norm(norm)
+    return nn.Sequential(OrderedDict(norm=layer, after=after)) if after is not None else layer
+
+
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor, Tensor]:
+    """(gain, shift, mean), each (channels,): the norm computes (x - mean) gain + shift."""
+    assert isinstance(norm, nn.modules.batchnorm._BatchNorm)
     mean, var, eps = norm.running_mean, norm.running_var, norm.eps
     assert mean is not None and var is not None
     gain = (norm.weight if norm.weight is not None else torch.ones_like(mean)) / torch.sqrt(var + eps)
-    bias = conv.bias if conv.bias is not None else torch.zeros_like(mean)
-    shift = norm.bias if norm.bias is not None else torch.zeros_like(mean)
-    conv.weight = nn.Parameter((conv.weight * gain.reshape(-1, 1, 1, 1)).detach())
-    conv.bias = nn.Parameter((shift + (bias - mean) * gain).detach())
-    module.set_submodule(norm_name, _after_norm(norm))
+    return gain, norm.bias if norm.bias is not None else torch.zeros_like(mean), mean
 
 
-def _after_norm(norm: nn.Module) -> nn.Module:
+def _after_norm(norm: nn.Module) -> nn.Module | None:
     """What is left of a batch norm module once its affine part is folded: timm's have their activation inside."""
     inner = [getattr(norm, key) for key in ("drop", "act") if isinstance(getattr(norm, key, None), nn.Module)]
-    return nn.Sequential(*inner) if inner else nn.Identity()
+    return nn.Sequential(*inner) if inner else None
 
 
 def reestimate_statistics(module: nn.Module, batches: Iterable[Tensor]) -> None:

@@ -1,14 +1,14 @@
 """The blocks of a network: modules that take one feature map and return one, so that another could stand there."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
 from torch import nn
 from torch.fx import Node
 
-from paredown.models.network.nodes import operator_name
+from paredown.models.network.nodes import module_paths, operator_name
 from paredown.models.network.shape import Shape
 from paredown.models.network.trace import Network
 
@@ -77,7 +77,7 @@ def find_blocks(network: Network) -> tuple[Place, ...]:
 
     Left out: plain containers, and modules that do not take one feature map to one, at a whole stride.
     """
-    paths = dict.fromkeys(path for node in network.graph.graph.nodes for path in _stack(node) if path)
+    paths = dict.fromkeys(path for node in network.graph.graph.nodes for path in module_paths(node) if path)
     blocks: dict[str, Place] = {}
     for path in sorted(paths, key=lambda p: p.count(".")):
         inside = any(path.startswith(f"{outer}.") for outer in blocks)
@@ -90,7 +90,7 @@ def find_blocks(network: Network) -> tuple[Place, ...]:
 
 def _nodes(network: Network, path: str) -> list[Node]:
     """What the code of a module, and of the modules in it, computes."""
-    return [node for node in network.graph.graph.nodes if path in _stack(node)]
+    return [node for node in network.graph.graph.nodes if path in module_paths(node)]
 
 
 def _place(path: str, nodes: list[Node]) -> Place | None:
@@ -124,8 +124,3 @@ def _whole_stride(before: Shape, after: Shape) -> bool:
     """Height and width shrink by the same whole factor, as padded convolutions shrink them."""
     stride = -(-before[1] // after[1])
     return all(-(-old // stride) == new for old, new in zip(before[1:], after[1:], strict=True))
-
-
-def _stack(node: Node) -> Iterator[str]:
-    """The paths of the modules whose code made a node, outermost first."""
-    return (str(path) for path, _ in node.meta.get("nn_module_stack", {}).values())

@@ -1,12 +1,12 @@
 """The layers of a traced network: convolutions, linear layers and joins, with what they read and their sizes."""
 
-from collections.abc import Iterator
+from collections import Counter
 from dataclasses import dataclass
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 
-from paredown.models.errors import InputError
 from paredown.models.network.nodes import (
     fused_output_node,
     module_attribute,
@@ -61,24 +61,83 @@ class ChannelGroup:
 def read_layers(graph: GraphModule, module: nn.Module) -> tuple[Layer, ...]:
     """The layers of a traced network in the order of execution; `module` holds their modules by name.
 
-    Raises InputError where a weight is that of another kind of module than Conv2d and Linear.
+    Layers are calls of a Conv2d, and of a Linear module on (N, C), that is called once with its own weight and bias;
+    and additions of two computed maps or vectors. All else stays as it is: see `fixed_layers.py`.
     """
-    return tuple(_layers(graph, module))
+    plain = plain_layers(graph, module)
+    return tuple(
+        _weighted(node, plain[node], module) if node in plain else _join(node)
+        for node in graph.graph.nodes
+        if node in plain or _joins(node)
+    )
 
 
-def _layers(graph: GraphModule, module: nn.Module) -> Iterator[Layer]:
-    for node in graph.graph.nodes:
-        if operator_name(node) in ("conv2d", "linear"):
-            yield _weighted(node, module)
-        elif operator_name(node) == "add" and all(isinstance(arg, Node) for arg in node.args[:2]):
-            yield _join(node)
+def is_weighted(node: Node) -> bool:
+    return operator_name(node) in ("conv2d", "linear")
 
 
-def _weighted(node: Node, module: nn.Module) -> Layer:
-    name = module_attribute(node.args[1]).rpartition(".")[0]
-    layer, read = module.get_submodule(name), source_node(node.args[0])
+def weight_module(node: Node) -> str:
+    """The path of the module whose `weight` a convolution or linear node reads; empty where that is computed."""
+    path, _, name = module_attribute(node.args[1]).rpartition(".")
+    return path if name == "weight" else ""
+
+
+def plain_layers(graph: GraphModule, module: nn.Module) -> dict[Node, str]:
+    """The nodes that are calls of a Conv2d or Linear module as it is, once for every image, with its name."""
+    weighted = [node for node in graph.graph.nodes if is_weighted(node)]
+    uses = Counter(id(_attribute(module, node.args[1])) for node in weighted)
+    images = next(node for node in graph.graph.nodes if node.op == "placeholder")
+    return {
+        node: weight_module(node)
+        for node in weighted
+        if uses[id(_attribute(module, node.args[1]))] == 1
+        and str(_shape(node)[0]) == str(_shape(images)[0])  # else its rows are tokens or windows of images
+        and _is_plain(node, module)
+    }
+
+
+def _is_plain(node: Node, module: nn.Module) -> bool:
+    """Whether a convolution or linear node computes what its module alone says, on (N, C, H, W) or (N, C)."""
+    name = weight_module(node)
+    layer = module.get_submodule(name) if name else None
     if not isinstance(layer, nn.Conv2d | nn.Linear):
-        raise InputError(f"the weight of '{node.name}' is not that of a Conv2d or Linear module, which layers must be")
+        return False
+    operator, axes = ("conv2d", 4) if isinstance(layer, nn.Conv2d) else ("linear", 2)
+    bias = module_attribute(node.args[2]) if len(node.args) > 2 else ""
+    channels_in, channels_out, _, _ = _sizes(layer)
+    return (
+        operator_name(node) == operator
+        and bias == (f"{name}.bias" if layer.bias is not None else "")
+        and len(_shape(node)) == axes
+        and (_shape(node.args[0])[1], _shape(node)[1]) == (channels_in, channels_out)
+    )
+
+
+def _shape(node: object) -> torch.Size:
+    """The shape of what a node computes, its batch size a symbol."""
+    assert isinstance(node, Node)
+    shape: torch.Size = node.meta["val"].shape
+    return shape
+
+
+def _attribute(module: nn.Module, node: object) -> object:
+    """The parameter that a node reads; the node itself where that is computed."""
+    path, _, name = module_attribute(node).rpartition(".")
+    return getattr(module.get_submodule(path), name, node) if name else node
+
+
+def _joins(node: Node) -> bool:
+    """Whether a node adds two computed values of one shape per image, maps or vectors."""
+    computed = [arg for arg in node.args[:2] if isinstance(arg, Node) and arg.op in ("call_function", "placeholder")]
+    if operator_name(node) != "add" or len(computed) < 2:
+        return False
+    values = [arg.meta.get("val") for arg in computed]
+    return all(isinstance(value, Tensor) for value in values) and node.meta["val"].ndim in (2, 4)
+
+
+def _weighted(node: Node, name: str, module: nn.Module) -> Layer:
+    layer, read = module.get_submodule(name), source_node(node.args[0])
+    assert isinstance(layer, nn.Conv2d | nn.Linear)
     channels_in, channels_out, kernel, groups = _sizes(layer)
     return Layer(
         name=name,

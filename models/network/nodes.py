@@ -2,6 +2,9 @@
 
 from torch.fx import Node
 
+NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
+"""What torch.export names as the module of nodes that it made itself, such as the size of a batch."""
+
 FUSED = {"relu", "hardtanh", "clamp"}
 """Activations that runtimes compute inside the layer before them."""
 
@@ -36,8 +39,16 @@ def source_node(value: object) -> Node:
 
 def module_of(node: Node) -> str:
     """The path of the module whose code made a node; empty for the outermost one."""
-    stack = list(node.meta.get("nn_module_stack", {}).values())
-    return str(stack[-1][0]) if stack else ""
+    return next(reversed(module_paths(node)), "")
+
+
+def module_paths(node: Node) -> tuple[str, ...]:
+    """The paths of the modules whose code made a node, outermost first.
+
+    torch.export writes `block@1` for the second call of `block`, and a name of its own for nodes that no module made.
+    """
+    paths = (str(path) for path, _ in node.meta.get("nn_module_stack", {}).values())
+    return tuple(path.partition("@")[0] for path in paths if path != NO_MODULE)
 
 
 def pixel_count(node: Node) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
@@ -22,6 +22,7 @@ from torch.fx.node import Target, map_arg
 from paredown.models.errors import InputError
 from paredown.models.loading.code_places import fault_of
 from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.network.fixed_layers import FixedLayer, read_fixed_layers
 from paredown.models.network.layers import Layer, read_layers
 from paredown.models.network.nodes import operator_name, pixel_count
 from paredown.models.network.shape import Shape, device_of
@@ -30,12 +31,14 @@ from paredown.models.network.weak_cache import remembered_per_object
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """A folded network in evaluation mode, its trace, and its layers in the order of execution."""
+    """A folded network in evaluation mode, its trace, and its layers in the order of execution; the `fixed` ones are
+    none of them, and stay as they are."""
 
     module: nn.Module
     graph: GraphModule
     layers: tuple[Layer, ...]
     shape: Shape
+    fixed: tuple[FixedLayer, ...] = ()
 
     def layer(self, name: str) -> Layer:
         """Raises StopIteration for a name that no layer has."""
@@ -45,15 +48,15 @@ class Network:
 def analyse_network(module: nn.Module, shape: Shape) -> Network:
     """The folded, traced network of a classifier that reads images of `shape`; the given module is left untouched.
 
-    Raises InputError where torch.export cannot trace the module, or where a layer is called more than once.
+    Raises InputError where torch.export cannot trace the module, or where it has no layer that could be changed.
     """
     folded = fold_batch_norm(module, shape)
     graph = functional_graph(trace_module(folded, shape))
-    layers = read_layers(graph, folded)
-    twice = [name for name, calls in Counter(layer.name for layer in layers).items() if calls > 1]
-    if twice:
-        raise InputError(f"the model calls its layer '{twice[0]}' more than once; every layer must be called once")
-    return Network(folded, graph, layers, shape)
+    layers, fixed = read_layers(graph, folded), read_fixed_layers(graph, folded)
+    if all(layer.op == "add" for layer in layers):
+        others = f"; there are {', '.join(map(str, fixed[:3]))}" if fixed else ""
+        raise InputError(f"the model has no Conv2d, and no Linear on (N, C), that could be changed{others}")
+    return Network(folded, graph, layers, shape, fixed)
 
 
 def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
@@ -130,9 +133,20 @@ def _functional_target(node: Node) -> Target:
 @remembered_per_object
 def channel_source(network: Network, value: str) -> str:
     """The weighted layer that made the channels of a value, through joins along what they read first; empty where
-    several made them together."""
-    weighted = {item.value: item.name for item in network.layers if item.op != "add"}
-    node = next(n for n in network.graph.graph.nodes if n.name == value)
+    several made them together, or what is between changes their number."""
+    weighted = {item.value: item for item in network.layers if item.op != "add"}
+    first = node = next((n for n in network.graph.graph.nodes if n.name == value), None)
+    if first is None or node is None:
+        return ""
     while node.name not in weighted and node.op == "call_function" and operator_name(node) != "cat":
+        if not node.all_input_nodes:
+            return ""
         node = node.all_input_nodes[0]
-    return weighted.get(node.name, "")
+    made = weighted.get(node.name)
+    return made.name if made is not None and _channels(first) == made.channels_out else ""
+
+
+def _channels(node: Node) -> int:
+    """The size of a value's second axis; 0 where it has none."""
+    value = node.meta.get("val")
+    return int(value.shape[1]) if isinstance(value, Tensor) and value.ndim > 1 else 0

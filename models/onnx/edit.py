@@ -17,6 +17,8 @@ LEVEL = 6
 WEIGHTED = ("Conv", "Gemm")
 FUSED = ("Relu", "Clip")
 """Activations that runtimes compute inside the layer before them."""
+PASSING = ("Reshape", "Flatten", "Identity", "MaxPool", "Squeeze")
+"""Operators whose output has the range of their input."""
 
 
 def save_onnx(model: ModelProto, path: Path) -> None:
@@ -65,6 +67,18 @@ def weighted_nodes(model: ModelProto) -> Iterator[tuple[str, NodeProto]]:
     for node in model.graph.node:
         if node.op_type in WEIGHTED:
             yield node.name, node
+
+
+def layers_with_own_weights(model: ModelProto) -> frozenset[str]:
+    """The Convs and Gemms whose weight is stored under their name, and their bias too, for nobody else: only these can
+    be changed."""
+    stored, readers = {item.name for item in model.graph.initializer}, consumers_of_values(model)
+    return frozenset(
+        name
+        for name, node in weighted_nodes(model)
+        if node.input[1] == f"{name}.weight"
+        and all(value in stored and len(readers[value]) == 1 for value in node.input[1:] if value)
+    )
 
 
 def stored_weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:

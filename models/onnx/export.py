@@ -11,19 +11,23 @@ import onnx
 import torch
 from onnx import ModelProto
 from torch import nn
+from torch.fx import GraphModule
 
 from paredown.models.errors import InputError, first_line
 from paredown.models.network.shape import Shape
-from paredown.models.onnx.edit import WEIGHTED, constant_arrays, set_weight, value_shapes
+from paredown.models.network.trace import functional_graph, trace_module
+from paredown.models.onnx.edit import constant_arrays, set_weight, value_shapes
+from paredown.models.onnx.value_names import name_as_traced, name_nodes
 
 OPSET = 20
 
 
-def export_onnx(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
+def export_onnx(module: nn.Module, shape: Shape, batch: int = 1, graph: GraphModule | None = None) -> ModelProto:
     """A folded module as ONNX with a static batch; input `x`, output `logits`.
 
-    Every Conv and Gemm node is named by its torch module, every other node by the value it computes.
-    Raises InputError where the exporter cannot express the module.
+    Every Conv and Gemm node is named by its torch module, every other node by the value it computes. What has the name
+    of a value in the module's trace is that value: `graph` is the trace where there is one already.
+    Raises InputError where the exporter cannot express the module, or torch.export cannot trace it.
     """
     example = torch.zeros(batch, *shape)
     try:
@@ -44,9 +48,11 @@ def export_onnx(module: nn.Module, shape: Shape, batch: int = 1) -> ModelProto:
     model = program.model_proto
     _pool_globally(model)
     _free_channels(model)
-    _name_nodes(model)
+    name_nodes(model)
     _strip(model)
-    return onnx.shape_inference.infer_shapes(model)
+    model = onnx.shape_inference.infer_shapes(model)
+    name_as_traced(model, graph or functional_graph(trace_module(module, shape)))
+    return model
 
 
 def _pool_globally(model: ModelProto) -> None:
@@ -69,12 +75,6 @@ def _free_channels(model: ModelProto) -> None:
         target = constants.get(node.input[1]) if node.op_type == "Reshape" else None
         if target is not None and len(target) == 2 and all(int(size) > 0 for size in target):
             set_weight(model, node.input[1], np.array([target[0], -1], target.dtype))
-
-
-def _name_nodes(model: ModelProto) -> None:
-    for node in model.graph.node:
-        parameter = node.input[1] if node.op_type in WEIGHTED else ""
-        node.name = parameter.removesuffix(".weight") if parameter.endswith(".weight") else node.output[0]
 
 
 def _strip(model: ModelProto) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import onnx
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from paredown.models.compression.channel_compensation import second_moments
-from paredown.models.compression.channel_groups import channel_groups
+from paredown.models.compression.channel_groups import agreeing_groups, find_channel_groups
 from paredown.models.compression.channel_importance import rank_channels
+from paredown.models.compression.narrow_onnx import narrows_alike
 from paredown.models.compression.pruned_weights import load_pruned, prune_layers, save_pruned
 from paredown.models.compression.qdq import quantizable_nodes, quantized_values
 from paredown.models.compression.sparsity import Sparsity
@@ -21,6 +22,7 @@ from paredown.models.network.layers import Layer
 from paredown.models.network.trace import analyse_network
 from paredown.models.onnx.edit import save_onnx
 from paredown.models.onnx.export import export_onnx
+from paredown.stages.analysis.changeable import layers_with_weights
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.analysis.replacements import load_replacements
@@ -104,7 +106,7 @@ def load_prepared_model(state: State) -> PreparedModel:
     data = state.open_data()
     file = state.product("profile") / "supernet.onnx" if saved.blocks else _baseline(state)
     return replace(
-        _traced(state, data, saved.blocks),
+        _traced(state, data, saved.blocks)[1],
         model=onnx.load(file),
         groups=saved.groups,
         channel_ranking=saved.order,
@@ -127,31 +129,42 @@ def _baseline(state: State) -> Path:
 def _traced_with_groups(state: State, data: ImageData, blocks: bool) -> PreparedModel:
     """The network with its ONNX graph and its groups of channels, not yet calibrated. Finding the groups takes a while,
     and so does exporting the supernet; the original was exported by the baseline."""
-    prepared = _traced(state, data, blocks)
-    network = prepared.network
+    unfolded, prepared = _traced(state, data, blocks)
+    network, batch = prepared.network, state.target.batch
+    model = export_onnx(network.module, network.shape, batch, network.graph) if blocks else onnx.load(_baseline(state))
+    return with_channel_groups(replace(prepared, model=model), unfolded)
+
+
+def with_channel_groups(prepared: PreparedModel, unfolded: nn.Module) -> PreparedModel:
+    """The exported model with its groups of channels; `unfolded` is the module with its batch norms, in which they must
+    be narrowed too."""
+    network, layers = prepared.network, layers_with_weights(prepared)
     head = [layer.name for layer in network.layers if layer.op != "add"][-1]
-    return replace(
-        prepared,
-        model=export_onnx(network.module, network.shape, state.target.batch) if blocks else onnx.load(_baseline(state)),
-        groups=channel_groups(network.module, network.shape, keep=[head]),
-    )
+    found = find_channel_groups(network.module, network.shape, [head], layers)
+    agreed = agreeing_groups(found.groups, lambda some: narrows_alike(network, unfolded, prepared.model, some))
+    unlike = {group.name: "sizes that are written into the network" for group in found.groups if group not in agreed}
+    return replace(prepared, groups=agreed, refused_groups={**found.refused, **unlike})
 
 
-def _traced(state: State, data: ImageData, blocks: bool) -> PreparedModel:
-    """The network with its replacements, and what the runtime is good at: all that is quick to find again."""
+def _traced(state: State, data: ImageData, blocks: bool) -> tuple[nn.Module, PreparedModel]:
+    """The original with its replacements; and its network, with what the runtime is good at: all that is quick to find
+    again."""
     runtime, original = runtime_of(state), load_teacher(state, data)
     replacements = load_replacements(state, original) if blocks else {}
-    network = analyse_network(attach_replacements(original, replacements), state.image_shape)
-    return replace(
+    unfolded = attach_replacements(original, replacements)
+    network = analyse_network(unfolded, state.image_shape)
+    prepared = replace(
         PreparedModel.traced_only(network),
         weight_bits=runtime.weight_bits(),
         width_multiple=runtime.width_multiple(),
         branches=find_branches(network.graph, network.module),
         replacements=replacements,
     )
+    return unfolded, prepared
 
 
 def _quantizable_values(prepared: PreparedModel) -> set[str]:
     """The values that may be quantized in some plan: what layers compute, and what int8 layers would read."""
     made = {name for layer in prepared.network.layers for name in (layer.value, layer.output)}
-    return made | set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values())
+    traced = {node.name for node in prepared.network.graph.graph.nodes}
+    return made | traced & set(quantized_values(prepared.model, quantizable_nodes(prepared.model)).values())

@@ -22,7 +22,8 @@ class PreparedModel:
     `model` is the folded network as ONNX; `channel_ranking` lists every group's channels, the most important first;
     `ranges` holds the calibrated range of every value that could be quantized, under the names that torch and ONNX
     share; `moments` are those of what layers read that could lose channels; `pruned` holds the weights of layers that
-    could become sparse; `tuned` is what the engine of int8 decided.
+    could become sparse; `tuned` is what the engine of int8 decided;
+    `refused_groups` has the first layer of each group that cannot be narrowed, with the reason, until it is saved.
     The `weight_bits` of int8 and the `width_multiple` of fast channel counts are the runtime's. Where blocks can be
     replaced the network is a supernet with all its `branches`, until `network_of_plan` cuts a plan's own network out.
     """
@@ -39,6 +40,7 @@ class PreparedModel:
     moments: Moments = field(default_factory=dict)
     pruned: PrunedWeights = field(default_factory=dict)
     tuned: TunedQuantization = field(default_factory=TunedQuantization)
+    refused_groups: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def traced_only(cls, network: Network) -> "PreparedModel":

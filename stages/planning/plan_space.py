@@ -67,6 +67,12 @@ class PlanSpace:
         names = (name for transform in self.transforms for name in transform.touching(self.prepared, layer))
         return tuple(dict.fromkeys(names))
 
+    def precisions_of(self, layer: Layer) -> set[str]:
+        """The precisions that a layer can have in some plan."""
+        touching = set(self.sites_touching(layer))
+        picks = ({site.name: c.name} for site in self.sites if site.name in touching for c in site.candidates)
+        return {self.form_of(layer, choice).precision for choice in ({}, *picks)}
+
     def lower(self, choice: Choice) -> ModelProto:
         """The plan in the portable ONNX graph, with the weights as they are."""
         own = self.network_of(choice)

@@ -62,7 +62,7 @@ class LoweredStudent:
     @classmethod
     def of(cls, module: nn.Module, state: State) -> "LoweredStudent":
         network = analyse_network(module, state.image_shape)
-        model = export_onnx(network.module, network.shape, state.target.batch)
+        model = export_onnx(network.module, network.shape, state.target.batch, network.graph)
         # Matched by their order: what the trace calls an addition depends on those before it, in blocks since replaced.
         pairs = zip(network.layers, Plan.load(state.product("plan")).layers, strict=True)
         int8 = tuple(layer.name for layer, planned in pairs if planned.bits == 8)

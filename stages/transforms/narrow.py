@@ -7,17 +7,17 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto
 from pydantic import Field
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.channel_compensation import compensated_weight
 from paredown.models.compression.channel_groups import remove_channels, zero_channels
+from paredown.models.compression.narrow_onnx import groups_of_layer, narrow_onnx
 from paredown.models.network.layers import ChannelGroup, Layer
 from paredown.models.network.trace import channel_source
 from paredown.models.network.weak_cache import remembered_per_object
-from paredown.models.onnx.edit import constant_arrays, copy_of_model, set_weight, weighted_nodes
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.base import OTHERWISE, LayerNumbers, Transform
@@ -81,50 +81,12 @@ class Narrow(Transform):
         return graph
 
     def lower(self, prepared: PreparedModel, choice: Choice, model: ModelProto) -> ModelProto:
-        model, constants = copy_of_model(model), constant_arrays(model)
-        for name, node in weighted_nodes(model):
-            self._slice(prepared, choice, model, node, constants, prepared.network.layer(name))
-        for node in model.graph.node:
-            if node.op_type == "PRelu":
-                self._slice_slopes(prepared, choice, model, node, constants)
-        del model.graph.value_info[:]
-        return model
+        kept = {group.name: channels_that_stay(prepared, group, choice) for group in prepared.groups}
 
-    def _slice(
-        self,
-        prepared: PreparedModel,
-        choice: Choice,
-        model: ModelProto,
-        node: NodeProto,
-        constants: Mapping[str, np.ndarray],
-        layer: Layer,
-    ) -> None:
-        (inner, outer), weight = _sides(prepared, layer), constants[node.input[1]]
-        if outer:
-            weight = weight[channels_that_stay(prepared, outer, choice)]
-        if inner and not layer.depthwise:
-            weight = _compensated(prepared, layer.name, inner, choice, torch.tensor(weight)).numpy()
-            weight = weight[:, channels_that_stay(prepared, inner, choice)]
-        set_weight(model, node.input[1], weight)
-        if outer and len(node.input) > 2:
-            set_weight(model, node.input[2], constants[node.input[2]][channels_that_stay(prepared, outer, choice)])
-        for attribute in node.attribute:
-            if attribute.name == "group" and layer.depthwise:
-                attribute.i = len(weight)
+        def weigh(name: str, group: ChannelGroup, weight: np.ndarray) -> np.ndarray:
+            return _compensated(prepared, name, group, choice, torch.tensor(weight)).numpy()
 
-    def _slice_slopes(
-        self,
-        prepared: PreparedModel,
-        choice: Choice,
-        model: ModelProto,
-        node: NodeProto,
-        constants: Mapping[str, np.ndarray],
-    ) -> None:
-        """Of a PRelu with a slope per channel those of the channels that stay."""
-        group, slopes = _making(prepared, channel_source(prepared.network, node.input[0])), constants[node.input[1]]
-        if group and slopes.size == group.width:
-            axis = slopes.shape.index(group.width)
-            set_weight(model, node.input[1], slopes.take(channels_that_stay(prepared, group, choice), axis))
+        return narrow_onnx(model, prepared.network, prepared.groups, kept, weigh)
 
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         module = copy.deepcopy(module)
@@ -187,14 +149,8 @@ def _sides(prepared: PreparedModel, layer: Layer) -> tuple[ChannelGroup | None, 
     """The groups of the channels that a layer reads and makes."""
     if layer.op == "add":
         name = channel_source(prepared.network, layer.inputs[0])
-        return (_making(prepared, name),) * 2
-    reading = next((group for group in prepared.groups if layer.name in group.inputs), None)
-    making = _making(prepared, layer.name)
-    return (making, making) if layer.depthwise else (reading, making)
-
-
-def _making(prepared: PreparedModel, name: str) -> ChannelGroup | None:
-    return next((group for group in prepared.groups if name in group.outputs), None)
+        return (next((group for group in prepared.groups if name in group.outputs), None),) * 2
+    return groups_of_layer(prepared.groups, layer)
 
 
 def _nearest(site: Site, level: float) -> str:

@@ -12,7 +12,9 @@ from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import insert_qdq, quantized_values
+from paredown.models.errors import InputError
 from paredown.models.network.layers import Layer
+from paredown.stages.analysis.changeable import layers_that_quantize
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.engines.base import Engine
 from paredown.stages.plugins import make_named
@@ -40,29 +42,32 @@ class Quantize(Transform):
 
     def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
         candidates = (Candidate(FLOAT), Candidate(INT8))
-        return tuple(Site(PREFIX + layer.name, candidates) for layer in prepared.network.layers)
+        return tuple(Site(PREFIX + name, candidates) for name in _layers(prepared))
 
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """What the recipe says of layers, and those that the engine refuses."""
         listed = matched_layers([layer.name for layer in prepared.network.layers], self.layers, "quantize.layers")
+        for name in self.layers.keys() & listed.keys() - layers_that_quantize(prepared):
+            if listed[name] == INT8:
+                raise InputError(f"quantize.layers: {name} cannot be int8: the exported file computes it otherwise")
         return {
             PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **listed}.items()
         }
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
-        return (PREFIX + layer.name,)
+        return (PREFIX + layer.name,) if layer.name in layers_that_quantize(prepared) else ()
 
     def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         return replace(form, bits=8) if choice.get(PREFIX + layer.name) == INT8 else form
 
     def uniform(self, prepared: PreparedModel) -> tuple[Choice, ...]:
-        return ({PREFIX + layer.name: INT8 for layer in prepared.network.layers},)
+        return ({PREFIX + name: INT8 for name in _layers(prepared)},)
 
     def imitate(self, prepared: PreparedModel, choice: Choice, graph: GraphModule) -> GraphModule:
         chosen = int8_layers(choice)
         if not chosen:
             return graph
-        origins = set(quantized_values(prepared.model, chosen).values())
+        origins = set(quantized_values(prepared.model, chosen, prepared.ranges).values())
         ranges = {value: prepared.ranges[value] for value in origins if value in prepared.ranges}
         return imitate_int8(graph, ranges, chosen, prepared.weight_bits)
 
@@ -85,6 +90,12 @@ class Quantize(Transform):
     @classmethod
     def describe(cls, unchanged: str, picked: str) -> LayerNumbers:
         return LayerNumbers(bits=8 if picked == INT8 else 32)
+
+
+def _layers(prepared: PreparedModel) -> list[str]:
+    """The layers that can be int8, in order."""
+    possible = layers_that_quantize(prepared)
+    return [layer.name for layer in prepared.network.layers if layer.name in possible]
 
 
 def int8_layers(choice: Choice) -> list[str]:

@@ -22,6 +22,7 @@ from paredown.models.errors import InputError
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.layers import Layer
 from paredown.models.onnx.edit import constant_arrays, copy_of_model, layer_weight, set_weight, weighted_nodes
+from paredown.stages.analysis.changeable import layers_with_weights
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.runtimes.base import Runtime
 from paredown.stages.solvers.problem import Candidate, Choice, Site
@@ -99,6 +100,10 @@ class Sparsify(Transform):
         sparsities = [Sparsity.parse(n) for n in named] if pinned in (None, DENSE) else [self._sparsity_of(pinned)]
         return tuple(sorted((s for s in dict.fromkeys(sparsities) if layer.channels_in % s.group == 0), key=_level))
 
+    def _offers_in(self, prepared: PreparedModel, layer: Layer) -> tuple[Sparsity, ...]:
+        """The same, but nothing for a layer that the exported file computes otherwise."""
+        return self.offers(layer) if layer.name in layers_with_weights(prepared) else ()
+
     def _sparsity_of(self, level: float | str | None) -> Sparsity:
         """What the recipe says of a layer; a level alone has the first pattern that comes with one."""
         pattern = next((p for p in self.patterns if not parsed_n_of_m(p)), "unstructured")
@@ -112,7 +117,7 @@ class Sparsify(Transform):
         layers = {layer.name: layer for layer in prepared.network.layers if layer.op != "add"}
         pinned = {}
         for name, level in matched_layers(list(layers), self.layers, "sparsify.layers").items():
-            offers = [DENSE, *map(str, self.offers(layers[name]))]
+            offers = [DENSE, *map(str, self._offers_in(prepared, layers[name]))]
             wanted = DENSE if level == DENSE else str(self._sparsity_of(level))
             if wanted in offers:
                 pinned[PREFIX + name] = wanted
@@ -121,7 +126,7 @@ class Sparsify(Transform):
         return pinned
 
     def sites(self, prepared: PreparedModel) -> tuple[Site, ...]:
-        offered = ((layer, self.offers(layer)) for layer in prepared.network.layers)
+        offered = ((layer, self._offers_in(prepared, layer)) for layer in prepared.network.layers)
         return tuple(
             Site(
                 PREFIX + layer.name,
@@ -133,7 +138,7 @@ class Sparsify(Transform):
         )
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
-        return (PREFIX + layer.name,) if self.offers(layer) else ()
+        return (PREFIX + layer.name,) if self._offers_in(prepared, layer) else ()
 
     def form(self, prepared: PreparedModel, layer: Layer, form: LayerForm, choice: Choice) -> LayerForm:
         """Narrowed to channels that the pattern does not divide, it stays dense."""

@@ -67,6 +67,77 @@ class FreeWeight(Net):
         return torch.nn.functional.conv2d(x, self.a.weight * 2)
 
 
+class NoLayers(FreeWeight):
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.body(x).mean((2, 3))
+
+
+class Attentive(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.a(x).flatten(2).transpose(1, 2)
+        return (tokens + self.attention(tokens, tokens, tokens)[0]).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+class ChannelsLast(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(8, 8)
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.a(x).permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Transposed(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(8, 8, 2, 2)
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.up(self.a(x))
+
+
+class StandardConv(nn.Conv2d):
+    """Its weight has mean 0 and variance 1 over what each channel reads."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean, std = self.weight.mean((1, 2, 3), keepdim=True), self.weight.std((1, 2, 3), keepdim=True)
+        return self._conv_forward(x, (self.weight - mean) / std, self.bias)
+
+
+class Standardised(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.standard = StandardConv(8, 8, 3, padding=1)
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.standard(self.a(x))
+
+
+class StandardisedThenNorm(Standardised):
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.standard(self.a(x)))
+
+
+class NumbersOfTheNorm(Net):
+    """Reads the norm's own weight, which is another one once the norm is a convolution."""
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.act(self.a(x))) * self.norm.weight.reshape(1, -1, 1, 1)
+
+
+class LinearThenNorm(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden, self.vector = nn.Linear(8, 8), nn.BatchNorm1d(8)
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.fc(self.vector(self.hidden(self.a(x).mean((2, 3)))))
+
+
 class Gated(Net):
     """A squeeze-and-excitation gate, a concatenation and an addition."""
 
@@ -80,7 +151,13 @@ class Gated(Net):
         return self.last(torch.cat([gated, self.b(x)], 1)) + gated
 
 
-@pytest.mark.parametrize("kind", [Net, PreActivation, NormAfterActivation, SharedNorm])
+NORMED = [
+    *(Net, PreActivation, NormAfterActivation, SharedNorm),
+    *(StandardisedThenNorm, NumbersOfTheNorm, LinearThenNorm),
+]
+
+
+@pytest.mark.parametrize("kind", NORMED)
 def test_folding_changes_no_answer(kind: type[Net], tools: Any) -> None:
     module = tools.warmed(kind(), SHAPE)
     images = torch.randn(4, *SHAPE)
@@ -88,8 +165,28 @@ def test_folding_changes_no_answer(kind: type[Net], tools: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "left"),
+    [(PreActivation, []), (NormAfterActivation, []), (SharedNorm, ["norm"]), (NumbersOfTheNorm, ["norm"])],
+)
+def test_any_other_norm_on_maps_becomes_a_layer_if_its_numbers_are_its_own(
+    kind: type[Net], left: list[str], tools: Any
+) -> None:
+    folded = fold_batch_norm(tools.warmed(kind(), SHAPE), SHAPE)
+    norms = [name for name, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)]
+    assert norms == left
+    assert left or isinstance(folded.norm, nn.Conv2d)
+
+
+@pytest.mark.parametrize(
     ("kind", "pairs"),
-    [(Net, [("a", "norm")]), (PreActivation, []), (NormAfterActivation, []), (SharedNorm, [])],
+    [
+        (Net, [("a", "norm")]),
+        (PreActivation, []),
+        (NormAfterActivation, []),
+        (SharedNorm, []),
+        (StandardisedThenNorm, []),
+        (LinearThenNorm, [("hidden", "vector")]),
+    ],
 )
 def test_only_a_norm_that_alone_reads_a_convolution_is_folded(kind: type[Net], pairs: list[tuple[str, str]]) -> None:
     module = kind().eval()
@@ -155,10 +252,12 @@ def test_channels_behind_gates_and_concatenations() -> None:
 @pytest.mark.parametrize(
     ("kind", "said"),
     [
-        (SharedLayer, "calls its layer 'b' more than once"),
         (TwoOutputs, "returns 2 values"),
         (Branching, "cannot be traced by torch.export"),
-        (FreeWeight, "the weight of 'conv2d' is not that of"),
+        (
+            NoLayers,
+            "that could be changed; there are conv2d with a computed weight",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(kind: type[Net], said: str) -> None:
@@ -167,8 +266,24 @@ def test_what_cannot_be_read_is_one_line(kind: type[Net], said: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_leftover_norm_is_exported_right(tools: Any, tmp_path: Any) -> None:
-    """The exporter sees a norm that could not be folded."""
+@pytest.mark.parametrize(
+    ("kind", "layers", "fixed"),
+    [
+        (SharedLayer, ["a", "fc"], ["b (Conv2d, shared or called otherwise)"]),
+        (FreeWeight, ["fc"], ["conv2d with a computed weight"]),
+        (Attentive, ["a", "fc"], ["attention (MultiheadAttention)"]),
+        (ChannelsLast, ["a", "fc"], ["last (Linear on 4 axes)"]),
+        (Transposed, ["a", "fc"], ["up (ConvTranspose2d)"]),
+        (Standardised, ["a", "fc"], ["standard (StandardConv)"]),
+    ],
+)
+def test_one_odd_layer_stays_as_it_is_and_the_rest_are_layers(kind: type[Net], layers: list[str], fixed: str) -> None:
+    network = analyse_network(kind().eval(), SHAPE)
+    assert [layer.name for layer in network.layers if layer.op != "add"] == layers
+    assert [str(layer) for layer in network.fixed] == fixed
+
+
+def test_a_norm_that_does_not_fold_is_a_layer_and_exported_right(tools: Any, tmp_path: Any) -> None:
     import onnxruntime
 
     module = tools.warmed(PreActivation(), SHAPE)
@@ -176,4 +291,4 @@ def test_a_leftover_norm_is_exported_right(tools: Any, tmp_path: Any) -> None:
     session = onnxruntime.InferenceSession(export_onnx(network.module, SHAPE).SerializeToString())
     image = torch.randn(1, *SHAPE)
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"x": image.numpy()})[0]), module(image).detach())
-    assert [layer.name for layer in network.layers] == ["a", "b", "add", "fc"]
+    assert [layer.name for layer in network.layers] == ["a", "norm", "b", "add", "fc"]
