@@ -12,6 +12,7 @@ from paredown.models.compression.sparsity import Sparsity
 from paredown.models.errors import InputError
 from paredown.models.network.layers import Layer
 from paredown.models.network.trace import Network
+from paredown.stages.analysis.changeable import classifier_of
 from paredown.stages.analysis.prepare import prepare_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import Stage, State
@@ -88,6 +89,7 @@ class ProfileStage(Stage):
         replacements are not known yet: with these, pins are looked up when the stage runs."""
         transforms = load_transforms(self._named(), root)
         engine_of_transforms(tuple(transforms.values()), root)
+        classifier_of(network)
         bare = PreparedModel.traced_only(network)
         pins = [] if self._blocks(root) else [site for one in transforms.values() for site in one.pinned(bare)]
         return f"{', '.join(transforms)}" + (f"; {len(pins)} sites pinned" if pins else "")

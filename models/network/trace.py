@@ -48,14 +48,11 @@ class Network:
 def analyse_network(module: nn.Module, shape: Shape) -> Network:
     """The folded, traced network of a classifier that reads images of `shape`; the given module is left untouched.
 
-    Raises InputError where torch.export cannot trace the module, or where it has no layer that could be changed.
+    Raises InputError where torch.export cannot trace the module.
     """
     folded = fold_batch_norm(module, shape)
     graph = functional_graph(trace_module(folded, shape))
     layers, fixed = read_layers(graph, folded), read_fixed_layers(graph, folded)
-    if all(layer.op == "add" for layer in layers):
-        others = f"; there are {', '.join(map(str, fixed[:3]))}" if fixed else ""
-        raise InputError(f"the model has no Conv2d, and no Linear on (N, C), that could be changed{others}")
     return Network(folded, graph, layers, shape, fixed)
 
 

@@ -5,10 +5,21 @@ from numpy.typing import NDArray
 from torch import nn
 
 from paredown.models.compression.qdq import calibrated_nodes
+from paredown.models.errors import InputError
+from paredown.models.network.trace import Network
 from paredown.models.network.weak_cache import remembered_per_object
 from paredown.models.onnx.edit import constant_arrays, layers_with_own_weights
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
+
+
+def classifier_of(network: Network) -> str:
+    """The last layer with weights, whose channels are the classes. Raises InputError for a network without any."""
+    weighted = [layer.name for layer in network.layers if layer.op != "add"]
+    if not weighted:
+        others = f"; there are {', '.join(map(str, network.fixed[:3]))}" if network.fixed else ""
+        raise InputError(f"the model has no Conv2d, and no Linear on (N, C), that could be changed{others}")
+    return weighted[-1]
 
 
 @remembered_per_object

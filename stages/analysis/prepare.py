@@ -22,7 +22,7 @@ from paredown.models.network.layers import Layer
 from paredown.models.network.trace import analyse_network
 from paredown.models.onnx.edit import save_onnx
 from paredown.models.onnx.export import export_onnx
-from paredown.stages.analysis.changeable import layers_with_weights
+from paredown.stages.analysis.changeable import classifier_of, layers_with_weights
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.analysis.replacements import load_replacements
@@ -139,8 +139,7 @@ def with_channel_groups(prepared: PreparedModel, unfolded: nn.Module) -> Prepare
     """The exported model with its groups of channels; `unfolded` is the module with its batch norms, in which they must
     be narrowed too."""
     network, layers = prepared.network, layers_with_weights(prepared)
-    head = [layer.name for layer in network.layers if layer.op != "add"][-1]
-    found = find_channel_groups(network.module, network.shape, [head], layers)
+    found = find_channel_groups(network.module, network.shape, [classifier_of(network)], layers)
     agreed = agreeing_groups(found.groups, lambda some: narrows_alike(network, unfolded, prepared.model, some))
     unlike = {group.name: "sizes that are written into the network" for group in found.groups if group not in agreed}
     return replace(prepared, groups=agreed, refused_groups={**found.refused, **unlike})

@@ -67,11 +67,6 @@ class FreeWeight(Net):
         return torch.nn.functional.conv2d(x, self.a.weight * 2)
 
 
-class NoLayers(FreeWeight):
-    def forward(self, x: torch.Tensor) -> Any:
-        return self.body(x).mean((2, 3))
-
-
 class Attentive(Net):
     def __init__(self) -> None:
         super().__init__()
@@ -254,10 +249,6 @@ def test_channels_behind_gates_and_concatenations() -> None:
     [
         (TwoOutputs, "returns 2 values"),
         (Branching, "cannot be traced by torch.export"),
-        (
-            NoLayers,
-            "that could be changed; there are conv2d with a computed weight",
-        ),
     ],
 )
 def test_what_cannot_be_read_is_one_line(kind: type[Net], said: str) -> None:
