@@ -151,9 +151,9 @@ def make_permanent(module: nn.Module) -> list[str]:
 
 
 def untie(module: nn.Module) -> list[str]:
-    """Gives every layer parameters of its own, also where several share one; the names of those that did. The module
-    answers as before."""
-    owners, shared = dict[nn.Parameter, str](), list[str]()
+    """Gives every layer parameters of its own, and every place a module of its own, where several share one; the names
+    of those that did. The module answers as before."""
+    owners, shared = dict[nn.Parameter, str](), _separate_modules(module)
     for name, inner in module.named_modules():
         for key, parameter in inner._parameters.items():
             if parameter is None:
@@ -164,6 +164,19 @@ def untie(module: nn.Module) -> list[str]:
                 shared.append(f"{place} and {owners[parameter]}")
             else:
                 owners[parameter] = place
+    return shared
+
+
+def _separate_modules(module: nn.Module) -> list[str]:
+    """Puts a copy of a module with weights wherever it is held another time."""
+    first, shared = dict[nn.Module, str](), list[str]()
+    for name, inner in list(module.named_modules(remove_duplicate=False)):
+        if any(name.startswith(f"{place.partition(' ')[0]}.") for place in shared):
+            continue  # inside of a copy
+        if inner in first and inner.state_dict():
+            module.set_submodule(name, copy.deepcopy(inner))
+            shared.append(f"{name} and {first[inner]}")
+        first.setdefault(inner, name)
     return shared
 
 

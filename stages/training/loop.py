@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from paredown.models.compression.sparsity_masks import reapply_masks
 from paredown.models.data.dataset import ImageData, Split
+from paredown.models.errors import InputError
 from paredown.stages.products.training_curve import TrainingEpoch
 from paredown.stages.training.autocast import bf16_pays, remembered_answer
 from paredown.stages.training.device import computes_on, rank_and_size, training_device
@@ -113,7 +114,7 @@ class _TrainingRun:
         with torch.autocast(device.type, torch.bfloat16, enabled=self.bf16):
             loss = self.task.loss(self.wrapped, images, labels)
         self.optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        with_gradient(loss).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.module.parameters(), 5.0)
         self.optimizer.step()
         reapply_masks(self.module, self.masks)
@@ -126,7 +127,7 @@ class _TrainingRun:
         probe = copy.deepcopy(self.module)
 
         def step() -> None:
-            self.task.loss(probe, images, labels).backward()  # type: ignore[no-untyped-call]
+            with_gradient(self.task.loss(probe, images, labels)).backward()  # type: ignore[no-untyped-call]
 
         question = f"{self.task.phase} {tuple(images.shape)} {self.module}"
         answer = self.rank == 0 and remembered_answer(self.task.cache / "bf16", question, lambda: bf16_pays(step))
@@ -185,6 +186,14 @@ class _TrainingRun:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.best, self.epoch, self.step, self.bf16 = (saved[k] for k in ("best", "epoch", "step", "bf16"))
         self.curve = [TrainingEpoch(**entry) for entry in saved["curve"]]
+
+
+def with_gradient(loss: Tensor) -> Tensor:
+    """The loss; raises InputError where nothing can be learnt from it."""
+    if not loss.requires_grad:
+        why = "its answers have no gradient, as under torch.no_grad or after detach()"
+        raise InputError(f"the model cannot be trained: {why}")
+    return loss
 
 
 def _parameters(module: nn.Module, schedule: Schedule) -> list[dict[str, Any]]:

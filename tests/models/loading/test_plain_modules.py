@@ -229,3 +229,11 @@ def test_a_module_that_is_there_already_is_copied_and_the_same_in_every_process(
     (root / "again").mkdir()
     third = _opened(root / "again", body).module.get_submodule("fc").get_parameter("bias")
     assert torch.equal(second, third) and not torch.any(second == 7)
+
+
+def test_a_module_that_is_held_or_called_twice_becomes_two(root: Path) -> None:
+    held = "def make():\n    net = Net()\n    net.other = net.stage = nn.Sequential(nn.Conv2d(8, 8, 1))\n    return net"
+    loaded = _opened(root, held)
+    assert "stage and other shared their values" in loaded.notes[0]
+    assert loaded.module.get_submodule("other.0") is not loaded.module.get_submodule("stage.0")
+    assert not _opened(root, "def make():\n    net = Net()\n    net.a = net.b = nn.ReLU()\n    return net").notes
