@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 CropMode = Literal["center", "squash", "border"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "lanczos", "box", "hamming"]
+Exif = Literal["ignore", "apply"]
 Size = tuple[int, int]
 """Width and height in pixels."""
 
@@ -20,7 +21,8 @@ MOST_SCALED = 100_000_000
 class Framing:
     """What is done to an image until it is `side` pixels wide and high.
 
-    `mean` is the colour, of 0..1 per channel, that `border` pads with.
+    `mean` is the colour, of 0..1 per channel, that `border` pads with. `exif` says whether an image is turned first as
+    its EXIF data say.
     """
 
     side: int
@@ -28,6 +30,7 @@ class Framing:
     crop_pct: float = 1.0
     interpolation: Interpolation = "bilinear"
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    exif: Exif = "ignore"
 
     @property
     def scaled_side(self) -> int:
@@ -65,6 +68,10 @@ class Framing:
 
     def __str__(self) -> str:
         """What to do with an image, in the words of somebody who feeds the model elsewhere."""
+        turned = "turned as its EXIF data say, " if self.exif == "apply" else ""
+        return f"{turned}{self._square_in_words()}"
+
+    def _square_in_words(self) -> str:
         square, how = f"{self.side} x {self.side} px", _in_words(self.interpolation)
         if self.cuts_first:
             return f"largest centre square, scaled to {square}, {how}"

@@ -18,7 +18,7 @@ SEVERAL_FRAMES, DEEP = "several frames", "16 bits"
 """Keys of Pillow's `info` under which `open_image` notes what is no longer to be seen of a decoded image."""
 
 CONVERSIONS: Mapping[str, str] = {
-    "rotated": "have an EXIF rotation: it is not applied, as in torchvision and timm",
+    "rotated": "have an EXIF rotation: it is not applied, as in torchvision and timm (exif: apply does)",
     "alpha": "have an alpha channel (transparency): it is dropped, and the colours beneath it are seen",
     "frames": "have several frames: the first one is used",
     "deep": "have 16 bits per channel: the upper 8 are used",
@@ -27,6 +27,7 @@ CONVERSIONS: Mapping[str, str] = {
     "grey": "are grey: the same value is in all three channels",
     "other": "have another colour space than RGB: converted",
 }
+APPLIED = "have an EXIF rotation: they are turned"
 MUCH_CUT, MUCH_LARGER = 0.5, 2.0
 """One is warned from this share of a typical image's area that is cut off, and from this enlargement of its sides."""
 
@@ -55,7 +56,8 @@ class ImageFacts(Record):
         cut = f"; {100 * self.cut_off:.0f} % of {typical} is cut off" if self.cut_off >= 0.005 else ""
         yield f"input: {framing}{cut}"
         for name, count in self.conversions.items():
-            yield f"pixels: {count} of {self.images} images {CONVERSIONS[name]}"
+            words = APPLIED if name == "rotated" and framing.exif == "apply" else CONVERSIONS[name]
+            yield f"pixels: {count} of {self.images} images {words}"
         if self.cut_off >= MUCH_CUT:
             yield f"warning: {100 * self.cut_off:.0f} % of {typical} is cut off; crop_mode squash and border keep all"
         if self.enlarged >= MUCH_LARGER:
@@ -65,7 +67,7 @@ class ImageFacts(Record):
 def traits_of(image: Image.Image) -> ImageTraits:
     """What an image is, before anything is done to it."""
     seen = {
-        "rotated": _is_rotated(image),
+        "rotated": is_rotated(image),
         "alpha": "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"),
         "frames": SEVERAL_FRAMES in image.info,
         "deep": DEEP in image.info,
@@ -77,7 +79,8 @@ def traits_of(image: Image.Image) -> ImageTraits:
     return ImageTraits(image.size, tuple(name for name, is_so in seen.items() if is_so))
 
 
-def _is_rotated(image: Image.Image) -> bool:
+def is_rotated(image: Image.Image) -> bool:
+    """Whether the image's EXIF data say that it is to be turned or mirrored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -10,10 +10,10 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, ImageOps
 
 from paredown.models.data.framing import Framing, framed
-from paredown.models.data.image_facts import DEEP, SEVERAL_FRAMES, ImageTraits, traits_of
+from paredown.models.data.image_facts import DEEP, SEVERAL_FRAMES, ImageTraits, is_rotated, traits_of
 from paredown.models.data.splits import Positions
 from paredown.models.errors import InputError
 from paredown.models.files import refuse_pointer
@@ -103,6 +103,8 @@ def square_image(image: Image.Image, framing: Framing) -> NDArray[np.uint8]:
         raise ValueError(f"mode {image.mode}: more than 8 bits per channel; save it with 8")
     if "transparency" in image.info:
         image = image.convert("RGBA")
+    if framing.exif == "apply" and is_rotated(image):
+        image = ImageOps.exif_transpose(image)
     return np.asarray(framed(image.convert("RGB"), framing))
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from paredown.models.data.framing import CropMode, Framing, Interpolation
+from paredown.models.data.framing import CropMode, Exif, Framing, Interpolation
 from paredown.models.spec import Spec
 
 Augment = Literal["none", "flip", "dihedral"]
@@ -41,7 +41,7 @@ def _names(written: Any) -> Any:
 class DataSpec(Spec):
     """The images that the model must be good at."""
 
-    ADDED: ClassVar[frozenset[str]] = frozenset({"classes", "crop_mode", "crop_pct", "interpolation"})
+    ADDED: ClassVar[frozenset[str]] = frozenset({"classes", "crop_mode", "crop_pct", "interpolation", "exif"})
 
     source: str = Field(
         description="a folder with one folder per class, or with split folders that hold those: train/, test/ and "
@@ -84,11 +84,16 @@ class DataSpec(Spec):
     interpolation: Interpolation = Field(
         default="bilinear", description="with which Pillow scales; all but `nearest` are antialiased"
     )
+    exif: Exif = Field(
+        default="ignore",
+        description="whether images are turned as their EXIF data say (`apply`), as OpenCV reads them; torchvision, "
+        "timm and Pillow `ignore` it",
+    )
 
     @property
     def framing(self) -> Framing:
         """How an image becomes the square."""
-        return Framing(self.image_size, self.crop_mode, self.crop_pct, self.interpolation, self.mean)
+        return Framing(self.image_size, self.crop_mode, self.crop_pct, self.interpolation, self.mean, self.exif)
 
     @field_validator("mean", "std")
     @classmethod

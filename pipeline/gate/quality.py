@@ -1,6 +1,7 @@
 """Checks that need images: accuracy, how often the model answers as its baseline does, and that it answers at all."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from paredown.models.onnx.checked_file import open_checked
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.outcome import BudgetCheck
+from paredown.pipeline.gate.told_input import input_difference
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
 from paredown.stages.runtimes.base import Load, Runtime
 
@@ -37,7 +39,9 @@ def quality_checks(
     after, before = answers[0], answers[1] if baseline else None
     if before and before.unanswered and not after.unanswered:
         raise InputError(f"{baseline}: {before.not_finite('test')}; such a baseline says nothing of the model")
-    yield from answer_checks(gates, after, before, data.classes)
+    note = input_difference(model, gates.data)
+    for check in answer_checks(gates, after, before, data.classes):
+        yield replace(check, because=f"{check.because}; {note}") if note else check
 
 
 def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:

@@ -65,6 +65,7 @@ def input_spec(state: State, data: ImageData) -> InputSpec:
         crop_mode=spec.crop_mode,
         crop_pct=spec.crop_pct,
         interpolation=spec.interpolation,
+        exif=spec.exif,
         framing=str(spec.framing),
     )
 

@@ -10,8 +10,8 @@ _NOT_TOLD = "how it is scaled and cropped is not told (earlier versions took the
 class InputSpec:
     """How the model wants its images: made square, pixels scaled to `range`, less `mean`, over `std`, per channel.
 
-    `framing` says in words how an image of any shape becomes the square; `crop_mode`, `crop_pct` and `interpolation`
-    say it as the recipe does, in the terms of timm. Earlier versions did not tell.
+    `framing` says in words how an image of any shape becomes the square; `crop_mode`, `crop_pct`, `interpolation`
+    and `exif` say it as the recipe does, in the terms of timm. Earlier versions did not tell.
     """
 
     shape: tuple[int, ...]
@@ -22,6 +22,7 @@ class InputSpec:
     crop_mode: str | None = None
     crop_pct: float | None = None
     interpolation: str | None = None
+    exif: str | None = None
     framing: str | None = None
 
     def __str__(self) -> str:

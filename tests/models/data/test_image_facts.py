@@ -139,3 +139,23 @@ def test_images_that_are_much_too_small_are_told() -> None:
         "warning: a typical image (32 x 32 px) is enlarged 7.0 times"
     )
     assert len([*summarised(small, Framing(48)).lines(Framing(48))]) == 1
+
+
+def test_images_are_turned_only_where_one_asks_for_it(root: Path) -> None:
+    turned = Image.new("RGB", (12, 12), "red")
+    turned.paste("blue", (0, 0, 6, 12))  # blue on the left; turned it is on top
+    for kind in ("cat", "dog"):
+        for file in (root / "pets" / kind).iterdir():
+            file.unlink()
+        for i in range(4):
+            turned.paste((60 * i, ord(kind[0]), 0), (9, 9, 12, 12))
+            turned.save(root / "pets" / kind / f"{i}.png", exif=rotated())
+    ignored, applied = opened(root), opened(root, exif="apply")
+    assert ignored.test.images[0, :2, [0, 6], 2].tolist() == [[255, 255], [0, 0]]
+    assert applied.test.images[0, :2, [0, 6], 2].tolist() == [[255, 255], [255, 255]]
+    assert applied.facts is not None
+    assert ignored.facts is not None
+    framing = Framing(8, exif="apply")
+    assert "pixels: 8 of 8 images have an EXIF rotation: they are turned" in applied.facts.lines(framing)
+    assert str(framing).startswith("turned as its EXIF data say, largest centre square")
+    assert any("it is not applied" in line for line in ignored.facts.lines(Framing(8)))
