@@ -22,6 +22,7 @@ from torch.fx.node import Target, map_arg
 from paredown.models.errors import InputError
 from paredown.models.loading.code_places import fault_of
 from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.network.chance import refuse_chance
 from paredown.models.network.fixed_layers import FixedLayer, read_fixed_layers
 from paredown.models.network.layers import Layer, read_layers
 from paredown.models.network.nodes import operator_name, pixel_count
@@ -48,10 +49,12 @@ class Network:
 def analyse_network(module: nn.Module, shape: Shape) -> Network:
     """The folded, traced network of a classifier that reads images of `shape`; the given module is left untouched.
 
-    Raises InputError where torch.export cannot trace the module.
+    Raises InputError where torch.export cannot trace the module, and where it draws random numbers.
     """
     folded = fold_batch_norm(module, shape)
-    graph = functional_graph(trace_module(folded, shape))
+    program = trace_module(folded, shape)
+    refuse_chance(program.graph)
+    graph = functional_graph(program)
     layers, fixed = read_layers(graph, folded), read_fixed_layers(graph, folded)
     return Network(folded, graph, layers, shape, fixed)
 
