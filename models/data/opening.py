@@ -46,12 +46,10 @@ def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
     return _identify(spec, root, seed)[1]
 
 
-def class_names_of(spec: DataSpec, root: Path) -> tuple[str, ...]:
-    """The names of the classes, in order, without decoding an image. Raises InputError for what cannot be read."""
-    try:
-        return tuple(_open(spec, root).classes)
-    except OSError as error:
-        raise InputError(f"{error.filename}: cannot be read ({error.strerror})") from error
+def identify_data(spec: DataSpec, root: Path, seed: int) -> tuple[tuple[str, ...], str]:
+    """The names of the classes, in order, and the fingerprint; the images are read once, and not decoded."""
+    source, fingerprint = _identify(spec, root, seed)
+    return tuple(source.classes), fingerprint
 
 
 def _identify(spec: DataSpec, root: Path, seed: int) -> tuple[ImageSource, str]:

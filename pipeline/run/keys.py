@@ -11,7 +11,7 @@ from typing import Any
 
 import paredown.models
 import paredown.stages
-from paredown.models.data.opening import class_names_of, fingerprint_data
+from paredown.models.data.opening import identify_data
 from paredown.models.files import digest_of
 from paredown.models.loading.model import fingerprint_built, fingerprint_model
 from paredown.models.loading.source_files import digest_sources
@@ -75,12 +75,17 @@ class ProductKeys:
         files = fingerprint_model(recipe.model, recipe.root)
         if not is_code(recipe.model.source):
             return files
-        classes = len(class_names_of(recipe.data, recipe.root))
-        return f"{files} {fingerprint_built(recipe.model, classes, recipe.root, recipe.data.image_size)}"
+        classes, side = len(self._identified[0]), recipe.data.image_size
+        return f"{files} {fingerprint_built(recipe.model, classes, recipe.root, side)}"
+
+    @property
+    def data(self) -> str:
+        return self._identified[1]
 
     @cached_property
-    def data(self) -> str:
-        return fingerprint_data(self.recipe.data, self.recipe.root, self.recipe.seed)
+    def _identified(self) -> tuple[tuple[str, ...], str]:
+        """The classes of the data, and its fingerprint."""
+        return identify_data(self.recipe.data, self.recipe.root, self.recipe.seed)
 
     def installed(self, kind: plugins.Kind, names: Iterable[str]) -> dict[str, object]:
         """The versions of the optional packages below runtimes or engines, also in their sidecars; others are in every

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from paredown.models.data.dataset import ImageData
+from paredown.models.errors import InputError
 from paredown.stages.training.autocast import remembered_answer
 from paredown.stages.training.loop import module_accuracy, train_network
 from paredown.stages.training.schedule import Schedule
@@ -168,3 +169,12 @@ def test_a_schedule_that_says_so_asks_no_clock(task: TrainingTask, monkeypatch: 
         (task.folder / "phase.pt").unlink(missing_ok=True)
         (epoch,) = train_network(small(), replace(task, schedule=Schedule(epochs=1, bf16=bf16)))
         assert (epoch.bf16, epoch.device, epoch.threads, epoch.processes) == (bf16, "cpu", 1, 1)
+
+
+def test_a_model_whose_answers_have_no_gradient_is_refused(task: TrainingTask) -> None:
+    class Detached(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x).detach()  # type: ignore[no-any-return]
+
+    with pytest.raises(InputError, match="cannot be trained: its answers have no gradient"):
+        train_network(Detached(*small().children()), task)
