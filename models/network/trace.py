@@ -19,8 +19,8 @@ from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
 
-from paredown.models.errors import InputError
-from paredown.models.loading.code_places import fault_of
+from paredown.models.errors import InputError, first_line
+from paredown.models.loading.code_places import fault_of, user_place
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.chance import refuse_chance
 from paredown.models.network.fixed_layers import FixedLayer, read_fixed_layers
@@ -66,7 +66,13 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
         with _quiet():
             return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
-        raise InputError(f"the model cannot be traced by torch.export at {shape}: {fault_of(error)}") from error
+        raise InputError(f"the model cannot be traced by torch.export at {shape}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    if "data-dependent" not in str(error):
+        return fault_of(error)
+    return f"its code branches on values that it computes ({user_place(error) or first_line(error)})"
 
 
 @contextmanager

@@ -1,10 +1,10 @@
 """Exports a folded network to ONNX, once; `onnx.edit` changes it from there."""
 
-import contextlib
 import io
 import logging
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import numpy as np
 import onnx
@@ -13,7 +13,8 @@ from onnx import ModelProto
 from torch import nn
 from torch.fx import GraphModule
 
-from paredown.models.errors import InputError, first_line
+from paredown.models.errors import InputError
+from paredown.models.loading.code_places import fault_of
 from paredown.models.network.shape import Shape
 from paredown.models.network.trace import functional_graph, trace_module
 from paredown.models.onnx.edit import constant_arrays, set_weight, value_shapes
@@ -29,6 +30,7 @@ def export_onnx(module: nn.Module, shape: Shape, batch: int = 1, graph: GraphMod
     of a value in the module's trace is that value: `graph` is the trace where there is one already.
     Raises InputError where the exporter cannot express the module, or torch.export cannot trace it.
     """
+    graph = graph or functional_graph(trace_module(module, shape))  # first: it says where the user's code is at fault
     example = torch.zeros(batch, *shape)
     try:
         with _quiet():
@@ -43,7 +45,7 @@ def export_onnx(module: nn.Module, shape: Shape, batch: int = 1, graph: GraphMod
                 output_names=["logits"],
             )
     except Exception as error:
-        raise InputError(f"the model cannot be exported to ONNX: {first_line(error)}") from error
+        raise InputError(f"the model cannot be exported to ONNX: {_reason(error)}") from error
     assert program is not None
     model = program.model_proto
     _pool_globally(model)
@@ -51,8 +53,15 @@ def export_onnx(module: nn.Module, shape: Shape, batch: int = 1, graph: GraphMod
     name_nodes(model)
     _strip(model)
     model = onnx.shape_inference.infer_shapes(model)
-    name_as_traced(model, graph or functional_graph(trace_module(module, shape)))
+    name_as_traced(model, graph)
     return model
+
+
+def _reason(error: BaseException) -> str:
+    """What the exporter stumbled over: it wraps that in advice, and in colours for terminals."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return fault_of(error)
 
 
 def _pool_globally(model: ModelProto) -> None:
@@ -96,12 +105,13 @@ def _strip(model: ModelProto) -> None:
     model.opset_import.extend(keep)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter prints and warns about its own workings; a person can do nothing about it."""
+    nowhere = io.StringIO()
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:
