@@ -46,7 +46,7 @@ def told_apart(one: float, other: float, written: Callable[[float, int], str], d
 
     Else the line of a limit that is missed by little says that 90.00 % is under 90.00 %.
     """
-    for count in range(digits, MOST_DIGITS):
+    for count in range(digits, MOST_DIGITS + 1):
         texts = written(one, count), written(other, count)
         if texts[0] != texts[1] or one == other:
             break

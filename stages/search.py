@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from paredown.models.errors import InputError, LimitError
+from paredown.models.quantity import told_apart
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
@@ -117,10 +118,10 @@ def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:
     if not solution.least:
         proof = "the solver found no plan that meets the limits, which proves nothing"
         return f"{proof}; the nearest plan reaches {_reached(solution, limits)}"
-    parts = [
-        f"{name} can reach {least:.3g} {UNITS[name]} at best, the limit leaves {limits[name]:.3g}"
-        for name, least in solution.least.items()
-    ]
+    parts = []
+    for name, least in solution.least.items():
+        reach, limit = told_apart(least, limits[name], lambda value, digits: f"{value:.{digits}g}", digits=3)
+        parts.append(f"{name} can reach {reach} {UNITS[name]} at best, the limit leaves {limit}")
     together = (
         ""
         if any(solution.least[n] > limits[n] for n in solution.least)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from paredown.pipeline.artifact.artifact import Artifact
     from paredown.pipeline.artifact.description import Fact
     from paredown.stages.products.manifest import Manifest
+    from paredown.stages.products.measure_check import MeasureCheck
 
 
 @click.command("show")
@@ -84,8 +85,18 @@ def _checks(manifest: "Manifest") -> Any:
 
     table = Table("evidence", "before", "after", "limit", "", box=None, pad_edge=False)
     for check in manifest.checks:
-        numbers = ("" if value is None else f"{value:.4g}" for value in (check.before, check.after, check.limit))
+        numbers = ("" if check.before is None else f"{check.before:.4g}", *_after_and_limit(check))
         verdict = {True: "holds", False: "MISSED", None: ""}[check.holds]
         cells = (f"{check.name} ({check.unit})", *numbers, verdict)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
+
+
+def _after_and_limit(check: "MeasureCheck") -> tuple[str, str]:
+    """Both as text; of a limit that is missed they differ."""
+    from paredown.models.quantity import told_apart
+
+    if check.holds is False and check.after is not None and check.limit is not None:
+        return told_apart(check.after, check.limit, lambda value, digits: f"{value:.{digits}g}")
+    after, limit = ("" if value is None else f"{value:.4g}" for value in (check.after, check.limit))
+    return after, limit

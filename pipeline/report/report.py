@@ -7,6 +7,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from paredown.models.files import write_whole
+from paredown.models.quantity import told_apart
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
 from paredown.pipeline.report.bars import gauge_chart
@@ -122,9 +123,10 @@ def _note(run: RunFolder) -> str:
 def _miss(row: MeasureCheck) -> str:
     assert row.after is not None and row.limit is not None
     side = "under its floor" if row.unit == "%" else "over its limit"
-    name, after, limit = row.name[0].upper() + row.name[1:], short_number(row.after), short_number(row.limit)
-    numbers = f"{name} is {after} {row.unit}, {side} of {limit} {row.unit}"
-    return f"{numbers}." if row.unit == "%" else f"{numbers} by {100 * (row.after / row.limit - 1):.1f} %."
+    after, limit = told_apart(row.after, row.limit, short_number)
+    numbers = f"{row.name[0].upper()}{row.name[1:]} is {after} {row.unit}, {side} of {limit} {row.unit}"
+    share = 100 * (row.after / row.limit - 1)
+    return f"{numbers}." if row.unit == "%" else f"{numbers} by {share:{'.1f' if share >= 0.05 else '.1g'}} %."
 
 
 def headline_numbers(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:

@@ -113,9 +113,9 @@ def upright_label(scale: AxisScale, value: float, ends: Point, label: str, class
     return svg_line((x, top), (x, bottom), f"rule {class_}") + named
 
 
-def short_number(value: float) -> str:
+def short_number(value: float, digits: int = 4) -> str:
     """A number with up to four significant digits and no exponent where it can be read without one."""
     if value and not 1e-4 <= abs(value) < 1e6:
-        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
-    rounded = float(f"{value:.4g}")
-    return f"{rounded:.6f}".rstrip("0").rstrip(".") if abs(rounded) < 1e6 else f"{rounded:g}"
+        return f"{value:.{digits - 4}e}".replace("e-0", "e-").replace("e+0", "e")
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:.{digits + 2}f}".rstrip("0").rstrip(".") if abs(rounded) < 1e6 else f"{rounded:g}"

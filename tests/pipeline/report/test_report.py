@@ -207,6 +207,8 @@ def test_a_missed_limit_is_the_headline(folder: Folder) -> None:
     page = _page(folder(artifact=_manifest(p50=2.5)))
     assert "1 of 3 limits missed: latency p50" in page.words
     assert "Latency p50 is 2.5 ms, over its limit of 2 ms by 25.0 %." in page.words
+    barely = _page(folder(artifact=_manifest(p50=2.0002)))
+    assert "Latency p50 is 2.0002 ms, over its limit of 2 ms by 0.01 %." in barely.words
     assert next(row for row in page.rows if row[0] == "latency p50 ms")[4] == "✗ missed"
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.measuring.limit_checks import limit_checks
+from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.products.evidence import Evidence, LatencyEvidence
 
 
@@ -60,3 +60,10 @@ def test_without_a_limit_there_is_no_verdict() -> None:
     verdicts = {check.name: check.holds for check in limit_checks(none, BEFORE, AFTER, 2.0)}
     assert verdicts.pop("size") is True
     assert set(verdicts.values()) == {None}
+
+
+def test_a_limit_that_is_missed_by_little_is_written_so_that_it_shows() -> None:
+    after = made(p50=99, p95=6, size=2.0000001, memory=70, points=88.9996)
+    missed = [missed_limit(check) for check in limit_checks(ALL, BEFORE, after, 0.5) if check.holds is False]
+    assert missed[0] == "size 2.0000001 MiB is over its limit of 2 MiB"
+    assert missed[1].startswith("test accuracy 88.9996 % is under its floor of 89.0000 %;")
