@@ -1,16 +1,16 @@
-"""Applies the plan to the user's own module, and lets its batch norms see the new activations."""
+"""Applies the plan to the user's own module, and lets its batch norms see the new activations, where that helps."""
 
 from typing import ClassVar
 
 from pydantic import Field
 
-from paredown.stages.analysis.teacher import save_weights
+from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.training.student import apply_plan, reestimate_batch_norm
+from paredown.stages.training.student import apply_plan, settle_batch_norm
 
 
 class Compress(Stage):
-    """Surgery on the original, then batch-norm statistics estimated again."""
+    """Surgery on the original, then batch-norm statistics estimated again where they fit worse than new ones."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile", "plan")
     uses: ClassVar[tuple[str, ...]] = ("original", "library")
@@ -24,7 +24,7 @@ class Compress(Stage):
         state.progress("compress: surgery", 0, 2)
         module = apply_plan(state, data)
         state.progress("compress: batch norm", 1, 2)
-        reestimate_batch_norm(module, data, self.batches, state.seed)
+        settle_batch_norm(module, load_teacher(state, data), data, self.batches, state.seed)
         save_weights(module, state.out / "weights.safetensors")
 
     def rehearse(self, state: State) -> bool:

@@ -12,6 +12,7 @@ from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.learnt import check_learnt
 from paredown.stages.training.loop import train_network
+from paredown.stages.training.outcome import rising_notes
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.training.task import TrainingTask, supervised_loss
 
@@ -41,6 +42,7 @@ class Fit(Schedule, Stage):
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
         TrainingCurve(tuple(curve)).save(state.out)
+        write_notes(state.out, rising_notes(curve, len(data.validation)))
         write_notes(state.out, notes)
         (state.out / "fit.pt").unlink(missing_ok=True)
 

@@ -20,6 +20,7 @@ from paredown.stages.training.distillation import Distillation, LossWeights, Poi
 from paredown.stages.training.learnt import check_learnt
 from paredown.stages.training.loop import train_network
 from paredown.stages.training.schedule import Schedule
+from paredown.stages.training.statistics import BATCHES
 from paredown.stages.training.student import (
     LoweredStudent,
     apply_plan,
@@ -27,7 +28,7 @@ from paredown.stages.training.student import (
     load_compressed,
     planned_engine,
     planned_zeros,
-    reestimate_batch_norm,
+    settle_batch_norm,
 )
 from paredown.stages.training.task import Loss, TrainingTask
 from paredown.stages.transforms.loading import profiled_transforms
@@ -62,7 +63,8 @@ class Recover(Stage):
 
     def run(self, state: State) -> None:
         data = state.open_data()
-        teacher, student = load_teacher(state, data), self._student(data, state)
+        teacher = load_teacher(state, data)
+        student = self._student(teacher, data, state)
         curve = self._distil(teacher, student, data, state)
         lowered = LoweredStudent.of(student, state)
         ranges = lowered.ranges(planned_engine(state), calibration_batches(data))
@@ -83,21 +85,19 @@ class Recover(Stage):
         check_learnt(state.out)
         return True
 
-    def _student(self, data: ImageData, state: State) -> nn.Module:
+    def _student(self, teacher: nn.Module, data: ImageData, state: State) -> nn.Module:
         """What `compress` left; before sparsity that is still to grow, the same without it."""
         if not (self.gradual and planned_zeros(state)):
             return load_compressed(state, data)
         module = apply_plan(state, data, dense=True)
-        reestimate_batch_norm(module, data, 16, state.seed)
+        settle_batch_norm(module, teacher, data, BATCHES, state.seed)
         return module
 
     def _distil(self, teacher: nn.Module, student: nn.Module, data: ImageData, state: State) -> list[TrainingEpoch]:
-        """Train in float, in place, and let the batch norms see the activations once more."""
+        """Train in float, in place."""
         points = self._points(teacher, state) if self.features else {}
         with closing(self._loss(teacher, student, points)) as loss:
-            curve = train_network(student, self._task("distil", data, loss, state))
-        reestimate_batch_norm(student, data, 16, state.seed)
-        return curve
+            return train_network(student, self._task("distil", data, loss, state))
 
     def _points(self, teacher: nn.Module, state: State) -> Points:
         choice = Plan.load(state.product("plan")).choice

@@ -13,6 +13,7 @@ from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.training_curve import TrainingEpoch
+from paredown.stages.training.outcome import where_best
 
 Legend = tuple[tuple[str, str], ...]
 """(class of the swatch, what it stands for)."""
@@ -96,7 +97,7 @@ def _curves(run: RunFolder) -> ReportSection:
         return ReportSection(name, title, lack or "No training curves: the recipe trains for no epoch.")
     baseline = run.baseline.accuracy.get("validation") if run.baseline else None
     chart = curve_chart(epochs, baseline)
-    best = [f"{phase} {max(values):.2f}" for phase, values in _by_phase(epochs).items()]
+    best = [f"{phase} {max(values):.2f} ({where_best(values)})" for phase, values in _by_phase(epochs).items()]
     says = [f"Best accuracy on validation by phase, in points: {', '.join(best)}. Every phase keeps its best epoch."]
     after = run.manifest.artifact.accuracy.get("validation") if run.manifest else None
     if after is not None and baseline is not None:

@@ -17,11 +17,16 @@ from paredown.stages.products.training_curve import TrainingEpoch
 from paredown.stages.training.autocast import bf16_pays, remembered_answer
 from paredown.stages.training.device import computes_on, rank_and_size, training_device
 from paredown.stages.training.schedule import Schedule, learning_rate_share
+from paredown.stages.training.statistics import has_statistics, reestimate_batch_norm
 from paredown.stages.training.task import TrainingTask
 
 
 def train_network(module: nn.Module, task: TrainingTask) -> list[TrainingEpoch]:
-    """Train in place; the module ends with the averaged weights of its best epoch on validation.
+    """Train in place; the module ends with the best that it had on validation after any epoch.
+
+    After each epoch those are tried that training leaves: the averaged weights, with their averaged statistics of batch
+    norms and with statistics estimated for them, and the weights of the last step. Averages of statistics belong to no
+    weights, least of all early in training.
 
     Zeros of the task's masks stay zero throughout; an epoch counts as best only once they are all there. Every
     epoch ends in a checkpoint `<phase>.pt` in the task's folder. A call that finds one goes on from it and ends
@@ -76,9 +81,9 @@ class _TrainingRun:
         """Trains over all images once, and adds a point to the curve."""
         start = time.monotonic()
         loss = self._pass_over_images(epoch)
-        points = module_accuracy(self.average, self.task.data, self.task.data.validation)
+        weights, points = self._best_of_epoch()
         seconds = time.monotonic() - start
-        self._keep_if_best(epoch, points)
+        self._keep_if_best(epoch, points, weights)
         on = computes_on()
         self.curve.append(TrainingEpoch(self.task.phase, epoch + 1, loss, points, seconds, bool(self.bf16), **on))
         self.epoch = epoch + 1
@@ -98,11 +103,23 @@ class _TrainingRun:
             self.task.progress(f"{self.task.phase}: epoch {epoch + 1}/{schedule.epochs}", done, schedule.epochs)
         return total / self.steps
 
-    def _keep_if_best(self, epoch: int, points: float) -> None:
-        """Keeps the averaged weights where none before, of an epoch with all its zeros, are better on validation."""
+    def _best_of_epoch(self) -> tuple[dict[str, Tensor], float]:
+        """The weights that are best on validation of those that training leaves now, and their points."""
+        tried = [self.average, self.module]
+        if has_statistics(self.average):
+            settled = copy.deepcopy(self.average)
+            reestimate_batch_norm(settled, self.task.data)
+            tried = [settled, *tried]
+        data = self.task.data
+        points = [module_accuracy(one, data, data.validation) for one in tried]
+        best = points.index(max(points))
+        return tried[best].state_dict(), points[best]
+
+    def _keep_if_best(self, epoch: int, points: float, weights: dict[str, Tensor]) -> None:
+        """Keeps the weights where none before, of an epoch with all its zeros, are better on validation."""
         before = [past.accuracy for past in self.curve if self.task.masks.settled(past.epoch - 1)]
         if self.task.masks.settled(epoch) and points >= max(before, default=0.0):
-            self.best = copy.deepcopy(self.average.state_dict())
+            self.best = copy.deepcopy(weights)
 
     def _step(self, images: Tensor, labels: Tensor) -> float:
         device = training_device()

@@ -27,7 +27,8 @@ from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
 from paredown.stages.recover import Recover
 from paredown.stages.training.schedule import Schedule
-from paredown.stages.training.student import LoweredStudent, load_compressed, reestimate_batch_norm
+from paredown.stages.training.statistics import reestimate_batch_norm
+from paredown.stages.training.student import LoweredStudent, load_compressed, settle_batch_norm
 from paredown.stages.transforms.quantize import int8_layers
 
 SHORT = Schedule(epochs=1, lr=1e-3)
@@ -66,7 +67,8 @@ def test_batch_norm_sees_the_new_activations(net: nn.Module, data: ImageData) ->
         net.get_parameter("stem.0.weight").mul_(3)
     momentum = [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)]
     reestimate_batch_norm(net, data, 2, seed=0)
-    images = [x for x, _, _ in itertools.islice(data.training_batches(32, 0, 0), 2)]
+    plain = replace(data, augment="none")
+    images = [x for x, _, _ in itertools.islice(plain.training_batches(32, 0, 0), 2)]
     with torch.no_grad():
         made = [net.get_submodule("stem.0")(x) for x in images]
     norm = net.get_submodule("stem.1")
@@ -77,6 +79,29 @@ def test_batch_norm_sees_the_new_activations(net: nn.Module, data: ImageData) ->
     torch.testing.assert_close(norm.running_var, torch.stack(variances).mean(0))
     assert [m.momentum for m in net.modules() if isinstance(m, nn.BatchNorm2d)] == momentum
     assert not any(m.training for m in net.modules())
+
+
+def test_statistics_stay_where_nothing_changed(net: nn.Module, data: ImageData) -> None:
+    """The original's own fit better than new ones, whatever images they are of."""
+    same = copy.deepcopy(net.eval())
+    settle_batch_norm(same, net, data, 2, seed=0)
+    held = net.state_dict()
+    assert all(torch.equal(value, held[name]) for name, value in same.state_dict().items())
+    reestimate_batch_norm(same, data, 2, seed=0)
+    assert not all(torch.equal(value, held[name]) for name, value in same.state_dict().items())
+
+
+def test_statistics_are_new_only_where_answers_come_nearer(net: nn.Module, data: ImageData) -> None:
+    """Weights that became three times as large need new statistics; a new bias of the answers does not."""
+    for name, nearer in (("stem.0.weight", True), ("fc.bias", False)):
+        reestimate_batch_norm(net, data)  # so that the teacher's fit these images
+        changed = copy.deepcopy(net)
+        with torch.no_grad():
+            changed.get_parameter(name).mul_(3)
+        before = copy.deepcopy(changed.state_dict())
+        settle_batch_norm(changed, net, data, 2, seed=0)
+        state = changed.state_dict()
+        assert torch.equal(state["stem.1.running_var"], before["stem.1.running_var"]) != nearer, name
 
 
 def test_recovered_weights_are_folded_and_changed(finished: State) -> None:

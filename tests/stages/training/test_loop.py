@@ -178,3 +178,30 @@ def test_a_model_whose_answers_have_no_gradient_is_refused(task: TrainingTask) -
 
     with pytest.raises(InputError, match="cannot be trained: its answers have no gradient"):
         train_network(Detached(*small().children()), task)
+
+
+def test_what_is_handed_on_is_the_best_that_there_is(task: TrainingTask) -> None:
+    """Statistics that lag behind their weights: a momentum so small that they stay where they began."""
+    module = small()
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1e-4
+    schedule = Schedule(epochs=6, lr=0.02, ema=0.8)
+    (task.folder / "lagging").mkdir()
+    curve = train_network(module, replace(task, schedule=schedule, folder=task.folder / "lagging"))
+    assert module_accuracy(module, task.data, task.data.validation) == max(epoch.accuracy for epoch in curve)
+    plain = small()
+    expected = max(epoch.accuracy for epoch in train_network(plain, replace(task, schedule=schedule)))
+    assert max(epoch.accuracy for epoch in curve) > 0.9 * expected
+    assert not torch.allclose(module[1].running_var, torch.ones(8), atol=0.01)
+
+
+def test_weights_of_the_last_step_are_kept_where_their_average_is_worse(
+    task: TrainingTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paredown.stages.training.loop._TrainingRun._update_average", lambda _: None)
+    module = small()
+    untrained = module_accuracy(module, task.data, task.data.validation)
+    curve = train_network(module, replace(task, schedule=Schedule(epochs=8, lr=0.02)))
+    assert module_accuracy(module, task.data, task.data.validation) == max(epoch.accuracy for epoch in curve)
+    assert max(epoch.accuracy for epoch in curve) > untrained + 20
