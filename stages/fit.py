@@ -42,8 +42,7 @@ class Fit(Schedule, Stage):
             return  # rank 0 writes for all
         save_weights(module, state.out / "weights.safetensors")
         TrainingCurve(tuple(curve)).save(state.out)
-        write_notes(state.out, rising_notes(curve, len(data.validation)))
-        write_notes(state.out, notes)
+        write_notes(state.out, [*notes, *rising_notes(curve, len(data.validation))])
         (state.out / "fit.pt").unlink(missing_ok=True)
 
     def rehearse(self, state: State) -> bool:
