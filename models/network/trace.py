@@ -70,9 +70,11 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
 
 
 def _reason(error: Exception) -> str:
-    if "data-dependent" not in str(error):
-        return fault_of(error)
-    return f"its code branches on values that it computes ({user_place(error) or first_line(error)})"
+    if "data-dependent" in str(error):
+        return f"its code branches on values that it computes ({user_place(error) or first_line(error)})"
+    if "Constraints violated (batch)" in str(error):
+        return "its code fixes the number of images in a batch, as len(x) and view(1, -1) do; x.shape[0] leaves it free"
+    return fault_of(error)
 
 
 @contextmanager

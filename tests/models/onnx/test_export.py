@@ -26,6 +26,11 @@ class Branching(Net):
         return x * 2 if x.mean() > 0 else x
 
 
+class Fixed(Net):
+    def change(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), -1).reshape(len(x), *x.shape[1:])
+
+
 class Unknown(Net):
     def change(self, x: Tensor) -> Tensor:
         return torch.special.bessel_j0(x)
@@ -33,8 +38,12 @@ class Unknown(Net):
 
 @pytest.mark.parametrize(
     ("net", "reason"),
-    [(Branching(), r"branches on values that it computes \(.*test_export\.py:\d+\)"), (Unknown(), "bessel_j0")],
-    ids=["branching", "unknown operator"],
+    [
+        (Branching(), r"branches on values that it computes \(.*test_export\.py:\d+\)"),
+        (Fixed(), "fixes the number of images in a batch"),
+        (Unknown(), "bessel_j0"),
+    ],
+    ids=["branching", "fixed batch", "unknown operator"],
 )
 def test_what_cannot_be_exported_is_one_line(net: Net, reason: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError, match=reason) as caught:
