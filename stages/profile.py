@@ -67,6 +67,7 @@ class ProfileStage(Stage):
         brief, offered = self.model_copy(update={"images": state.few, "plans": 1}), sparsities(tuple(paying.values()))
         space = brief._space(state, tuple(paying.values()), lambda layer: offered(layer)[-1:])
         _refuse_nothing(space, named, [])
+        write_notes(state.out, [f"{name}: {one.coverage(space.prepared)}" for name, one in paying.items()])
         meter = PlanMeter(space, state, rounds=1, runs=1)
         for plan in extreme_plans(space):
             meter.lower(plan)

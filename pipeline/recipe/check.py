@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,8 +16,13 @@ from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
 from paredown.stages.measuring.target_runtime import target_runtime
 
+if TYPE_CHECKING:
+    from paredown.models.network.trace import Network
+
 MOST_CLASSES = 14
 """Of those that check prints one line each."""
+SHOWN = 4
+"""Layers that are named where some stay as they are."""
 LOOKED_AT = 8
 """Validation images whose logits must be finite."""
 
@@ -50,7 +56,7 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     module = with_one_output(loaded.module, shape, len(data.classes), recipe.model.output)
     network = analyse_network(module, shape)
     refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
-    yield f"model: {len(network.layers)} layers traced"
+    yield f"model: {_layers(network)}"
     for step in recipe.pipeline:
         if line := step.stage.check(network, recipe.root):
             yield f"{step.name}: {line}"
@@ -70,6 +76,14 @@ def class_lines(data: ImageData) -> Iterator[str]:
     if len(shown) < len(with_images):
         last = with_images[-1]
         yield f"  ... and {len(with_images) - len(shown)} more, to {last} {data.classes[last]}"
+
+
+def _layers(network: "Network") -> str:
+    """How many layers could be changed, and which stay as they are."""
+    fixed = [str(layer) for layer in network.fixed]
+    more = f", and {len(fixed) - SHOWN} more" if len(fixed) > SHOWN else ""
+    said = f"{sum(layer.op != 'add' for layer in network.layers)} layers traced"
+    return said + (f"; as they are, in fp32, stay {', '.join(fixed[:SHOWN])}{more}" if fixed else "")
 
 
 def _origins(data: ImageData) -> str:

@@ -14,6 +14,7 @@ from paredown.pipeline.recipe.recipe import CardDetails, PipelineStep, Recipe
 from paredown.pipeline.run.keys import ProductKeys
 from paredown.stages.base import State
 from paredown.stages.limits import Limits
+from paredown.stages.products.product_files import read_notes
 
 IMAGES, PIXELS = 8, 224 * 224
 """Images of every split that a rehearsal takes, and the size up to which it takes that many: larger ones need more
@@ -22,13 +23,16 @@ memory in a training step."""
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """The stages of a recipe that went through their rehearsal, and those that have none."""
+    """The stages of a recipe that went through their rehearsal, and those that have none; `notes` are what they found
+    out, such as what each transform can change."""
 
     rehearsed: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> Iterator[str]:
         """What `paredown check` says of it."""
+        yield from self.notes
         if self.rehearsed:
             yield f"rehearsed: {', '.join(self.rehearsed)}"
         if self.left_out:
@@ -52,11 +56,12 @@ def rehearse(recipe: Recipe, cache: Path, progress: Progress = silent_progress) 
                 done.append(step.name)
             else:
                 left_out.append(step.name)
+        notes = read_notes(Path(folder))
         progress("rehearsal: done", 1, 1)
     mark = _mark(recipe, cache)
     mark.parent.mkdir(exist_ok=True)
     mark.touch()
-    return Rehearsal(tuple(done), tuple(left_out))
+    return Rehearsal(tuple(done), tuple(left_out), notes)
 
 
 def rehearse_once(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> None:

@@ -81,6 +81,13 @@ class Transform(Spec):
     def apply(self, prepared: PreparedModel, choice: Choice, module: nn.Module) -> nn.Module:
         """The choice made in the user's own module, before it is trained."""
 
+    def coverage(self, prepared: PreparedModel) -> str:
+        """What it can change here, in a few words for `paredown check`: by default how many layers it touches,
+        of all convolutions, linear layers and layers that stay as they are."""
+        weighted = [layer for layer in prepared.network.layers if layer.op != "add"]
+        touched = sum(bool(self.touching(prepared, layer)) for layer in weighted)
+        return f"{touched} of {len(weighted) + len(prepared.network.fixed)} layers"
+
     def pinned(self, prepared: PreparedModel) -> Mapping[str, str]:
         """Sites that are not for the search to choose, with the candidate that each must have."""
         return {}

@@ -1,6 +1,7 @@
 """`narrow`: fewer channels, by groups of layers that share them, in widths that the runtime computes fast."""
 
 import copy
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar
@@ -55,6 +56,16 @@ class Narrow(Transform):
         )
         rounded = {max(multiple, round(group.width * level / multiple) * multiple) for level in self.levels}
         return (group.width, *sorted((width for width in rounded if width < group.width), reverse=True))
+
+    def coverage(self, prepared: PreparedModel) -> str:
+        """The groups, the layers whose channels they are, and why other groups stay whole."""
+        kinds = Counter(prepared.refused_groups.values())
+        whole = ", ".join(f"{count} {reason}" for reason, count in kinds.most_common())
+        groups = [group for group in prepared.groups if len(self.widths(prepared, group)) > 1]
+        made = sum(len(group.outputs) for group in groups)
+        every = sum(layer.op != "add" for layer in prepared.network.layers) + len(prepared.network.fixed)
+        found = f"{len(groups)} channel group{'s' * (len(groups) != 1)}, {made} of {every} layers" if groups else "none"
+        return found + (f"; groups that stay whole: {whole}" if whole else "")
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         names = dict.fromkeys(g.name for g in _sides(prepared, layer) if g and len(self.widths(prepared, g)) > 1)

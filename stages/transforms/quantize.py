@@ -24,6 +24,8 @@ from paredown.stages.transforms.layer_patterns import matched_layers
 
 PREFIX = "quantize:"
 FLOAT, INT8 = "fp32", "int8"
+SHOWN = 4
+"""Layers that are named where some cannot be int8."""
 
 
 class Quantize(Transform):
@@ -53,6 +55,14 @@ class Quantize(Transform):
         return {
             PREFIX + name: bits for name, bits in {**dict.fromkeys(prepared.tuned.refused, FLOAT), **listed}.items()
         }
+
+    def coverage(self, prepared: PreparedModel) -> str:
+        """The layers that can be int8, and those that cannot."""
+        weighted = [layer.name for layer in prepared.network.layers if layer.op != "add"]
+        float_only = [name for name in weighted if name not in layers_that_quantize(prepared)]
+        left = [*map(str, prepared.network.fixed), *float_only]
+        more = f", and {len(left) - SHOWN} more" if len(left) > SHOWN else ""
+        return super().coverage(prepared) + (f"; fp32: {', '.join(left[:SHOWN])}{more}" if left else "")
 
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         return (PREFIX + layer.name,) if layer.name in layers_that_quantize(prepared) else ()

@@ -47,6 +47,12 @@ class Resize(Transform):
         smaller = sorted((side for side in rounded if side < whole), reverse=True)
         return (whole, *(side for side in smaller if _taken(prepared, side)))
 
+    def coverage(self, prepared: PreparedModel) -> str:
+        """The sides of the input that the network takes."""
+        whole, *smaller = self.sides(prepared)
+        sides = ", ".join(map(str, smaller)) or "none: it computes otherwise at other sizes"
+        return f"input of {whole} px to {sides}" if smaller else sides
+
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         plain = LayerForm(layer.channels_in, layer.channels_out)
         resized = ({SITE: str(side)} for side in self.sides(prepared))

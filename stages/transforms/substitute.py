@@ -39,6 +39,11 @@ class Substitute(Transform):
             for first, branch, last in zip(before, prepared.branches, behind, strict=False)
         )
 
+    def coverage(self, prepared: PreparedModel) -> str:
+        """The blocks and their replacements."""
+        offers = [name for branch in prepared.branches for name in branch.values if name not in (KEEP, ABSORBED)]
+        return f"{len(prepared.branches)} blocks, {len(offers)} replacements"
+
     def touching(self, prepared: PreparedModel, layer: Layer) -> tuple[str, ...]:
         """Nothing: a replacement decides which layers there are, not what they look like."""
         return ()

@@ -189,3 +189,12 @@ def test_a_network_without_any_layer_is_refused_in_one_line() -> None:
     network = analyse_network(nn.Sequential(Odd(3, 3, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), SHAPE)
     with pytest.raises(InputError, match=r"no Conv2d, and no Linear .* there are 0 \(Odd\)$"):
         classifier_of(network)
+
+
+def test_every_transform_says_what_it_covers(tools: Any) -> None:
+    _, odd = prepared_of("attention", tools)
+    _, whole = prepared_of("group norm", tools)
+    assert Quantize().coverage(odd) == "3 of 4 layers; fp32: odd.0 (MultiheadAttention)"
+    assert Narrow().coverage(odd).startswith("1 channel group, 1 of 4 layers; groups that stay whole: 1 ")
+    assert Narrow().coverage(whole) == "2 channel groups, 2 of 4 layers; groups that stay whole: 1 GroupNorm"
+    assert Sparsify().coverage(odd) == "2 of 4 layers"
