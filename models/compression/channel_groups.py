@@ -72,6 +72,8 @@ def agreeing_groups(
 def remove_channels(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:
     """A copy of the module whose named layers, and whatever hangs together with them, have only the `kept` channels."""
     pruned = copy.deepcopy(module)
+    if all(_width(pruned.get_submodule(name)) <= len(stay) for name, stay in kept.items()):
+        return pruned  # torch-pruning cannot follow every network, and need not where nothing goes
     graph, frozen = _dependencies(pruned, shape), {n for n, p in module.named_parameters() if not p.requires_grad}
     for name, stay in kept.items():
         layer = pruned.get_submodule(name)

@@ -198,3 +198,21 @@ def test_every_transform_says_what_it_covers(tools: Any) -> None:
     assert Narrow().coverage(odd).startswith("1 channel group, 1 of 4 layers; groups that stay whole: 1 ")
     assert Narrow().coverage(whole) == "2 channel groups, 2 of 4 layers; groups that stay whole: 1 GroupNorm"
     assert Sparsify().coverage(odd) == "2 of 4 layers"
+
+
+def test_a_network_that_torch_pruning_cannot_follow_keeps_its_channels(
+    tools: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It divides by zero in the shuffles of shufflenet_v2_x0_5."""
+    module, prepared = prepared_of("split", tools)
+
+    def stumble(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("integer division or modulo by zero")
+
+    monkeypatch.setattr("torch_pruning.DependencyGraph.build_dependency", stumble)
+    bare = with_channel_groups(prepared, module)
+    assert not bare.groups and list(bare.refused_groups) == ["all"]
+    assert Narrow().coverage(bare).startswith("none; groups that stay whole: 1 torch-pruning cannot follow the network")
+    images = torch.randn(2, *SHAPE)
+    with torch.no_grad():
+        torch.testing.assert_close(Narrow().apply(bare, {}, module)(images), module(images))
