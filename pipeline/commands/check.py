@@ -15,14 +15,11 @@ from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT
 def check_verb(recipe: Path, out: Path) -> None:
     """Check a recipe before any work."""
     from paredown.pipeline.commands.progress_bars import show_progress
-    from paredown.pipeline.recipe.check import check_recipe
     from paredown.pipeline.recipe.recipe import load_recipe
-    from paredown.pipeline.run.rehearsal import rehearse
+    from paredown.pipeline.run.rehearsal import check_and_rehearse
 
     stdout, loaded, cache = sys.stdout, load_recipe(recipe), out / ".cache"
     with contextlib.redirect_stdout(sys.stderr), show_progress() as progress:  # the user's code may print
-        for line in check_recipe(loaded, cache, progress):
-            click.echo(line, file=stdout)
-        for line in rehearse(loaded, cache, progress).lines():
+        for line in check_and_rehearse(loaded, cache, progress):
             click.echo(line, file=stdout)
     click.echo("ok")

@@ -23,11 +23,10 @@ def check(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progr
 
     Images are decoded into `<out>/.cache`, where a run finds them. Raises for the first thing that does not hold.
     """
-    from paredown.pipeline.recipe.check import check_recipe
-    from paredown.pipeline.run.rehearsal import rehearse
+    from paredown.pipeline.run.rehearsal import check_and_rehearse
 
     loaded, cache = _loaded(recipe), Path(out) / ".cache"
-    lines = [*check_recipe(loaded, cache, progress), *rehearse(loaded, cache, progress).lines()]
+    lines = list(check_and_rehearse(loaded, cache, progress))
     warnings = [line for line in lines if line.startswith("warning: ")]
     return CheckResult(
         lines=tuple(line for line in lines if line not in warnings),

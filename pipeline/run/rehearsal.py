@@ -10,6 +10,7 @@ from paredown.models.errors import InputError, LimitError, ParedownError
 from paredown.models.loading.code_places import fault_of
 from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.machine_errors import machine_errors
+from paredown.pipeline.recipe.check import check_recipe
 from paredown.pipeline.recipe.recipe import CardDetails, PipelineStep, Recipe
 from paredown.pipeline.run.keys import ProductKeys
 from paredown.stages.base import State
@@ -37,6 +38,15 @@ class Rehearsal:
             yield f"rehearsed: {', '.join(self.rehearsed)}"
         if self.left_out:
             yield f"not rehearsed: {', '.join(self.left_out)}"
+
+
+def check_and_rehearse(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Iterator[str]:
+    """Lines of `check_recipe`, then those of the rehearsal that were not among them. Raises what both raise."""
+    told = set[str]()
+    for line in check_recipe(recipe, cache, progress):
+        told.add(line.removeprefix("warning: "))
+        yield line
+    yield from (line for line in rehearse(recipe, cache, progress).lines() if line not in told)
 
 
 def rehearse(recipe: Recipe, cache: Path, progress: Progress = silent_progress) -> Rehearsal:

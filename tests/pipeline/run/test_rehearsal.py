@@ -10,7 +10,7 @@ import pytest
 from paredown.models.errors import InputError
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import rehearsal
-from paredown.pipeline.run.rehearsal import rehearse, rehearse_once
+from paredown.pipeline.run.rehearsal import Rehearsal, check_and_rehearse, rehearse, rehearse_once
 
 Write = Callable[..., Path]
 
@@ -136,3 +136,11 @@ def test_large_images_are_taken_in_smaller_number(recipe: Path) -> None:
         large = load_recipe(recipe).model_copy(update={"data": data})
         few[side] = rehearsal._state(large, Path(), Path(), {}).few
     assert few == {64: 8, 448: 2, 2000: 2}
+
+
+def test_what_the_check_has_warned_of_is_not_told_again(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Rehearsal(("baseline",), notes=("two images are equal", "narrow: 1 channel group"))
+    monkeypatch.setattr(rehearsal, "check_recipe", lambda *_: iter(["warning: two images are equal", "limits: size"]))
+    monkeypatch.setattr(rehearsal, "rehearse", lambda *_: found)
+    lines = ["warning: two images are equal", "limits: size", "narrow: 1 channel group", "rehearsed: baseline"]
+    assert list(check_and_rehearse(load_recipe(recipe), recipe.parent)) == lines
