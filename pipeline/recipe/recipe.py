@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema
+from pydantic import ConfigDict, Field, SkipValidation, WithJsonSchema, field_validator
 
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError, MissingError
@@ -49,12 +49,18 @@ class CardDetails(Spec):
     ethics: str | None = Field(default=None, description="whom errors could harm, and what is done about it")
 
 
+_NAME = r'^[^\s.~/\\:*?"<>|\x00-\x1f\x7f-\x9f-][^/\\:*?"<>|\x00-\x1f\x7f-\x9f]{0,99}$'
+_MOST_BYTES = 200
+"""Of a name in UTF-8: file systems allow 255 with what is added to it."""
+
+
 class Recipe(Spec):
     """A recipe, read and checked. `root` is the folder that the recipe's relative paths start from."""
 
     name: str = Field(
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$",
-        description="name of the run's folder: letters, digits, . _ - (default: the file's name)",
+        pattern=_NAME,
+        description="name of the run's folder: up to 100 letters, digits, spaces and other characters, but none of "
+        "/ \\ : * ? \" < > | and at its start no . - or ~ (default: the file's name)",
     )
     seed: int = Field(0, ge=0, le=2**32 - 1, description="seed of every random choice")
     model: ModelSpec = Field(description="the model to pare down")
@@ -70,6 +76,15 @@ class Recipe(Spec):
     )
     card: CardDetails = Field(CardDetails(), description="what the model card says of use, licence and owner")
     root: Path
+
+    @field_validator("name")
+    @classmethod
+    def _can_be_a_folder(cls, name: str) -> str:
+        if not name.isprintable() or name != name.strip() or name.endswith("."):
+            raise ValueError("allowed are characters that can be printed, and at the end no space and no dot")
+        if len(name.encode()) > _MOST_BYTES:
+            raise ValueError(f"it has {len(name.encode())} bytes in UTF-8; allowed are {_MOST_BYTES}")
+        return name
 
     def state_fields(self) -> dict[str, Any]:
         """The fields of the stages' `State` that come from the recipe."""
@@ -95,7 +110,7 @@ def load_recipe(file: Path | str) -> Recipe:
     root = document.file.parent
     steps, faults_of_steps = _steps(document, root)
     faults += faults_of_steps
-    written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem)}
+    written |= {"pipeline": steps, "root": root, "name": written.get("name", document.file.stem.strip())}
     recipe, more = parse_spec(Recipe, written, document, ())
     faults += more + (_faults_of(recipe) if recipe and not faults else [])
     if faults or recipe is None:

@@ -260,11 +260,46 @@ def test_files_that_are_no_recipe(tmp_path: Path) -> None:
 
 
 def test_a_name_that_no_folder_can_have(good: Path) -> None:
-    bad = good.with_name("my recipe.yaml")
+    bad = good.with_name("what?.yaml")
     bad.write_text(good.read_text())
     assert "1: name should match pattern" in complaint(bad)
     bad.write_text("name: mine\n" + good.read_text())
     assert load_recipe(bad).name == "mine"
+
+
+@pytest.mark.parametrize(
+    "name", ["my recipe", "Küche é", "猫と犬", "a (2), #1 50% & [x] 'q'", "_draft", "1", "naïve-v1.2 final", "🐈"]
+)
+def test_a_file_s_name_may_have_spaces_and_any_letters(good: Path, name: str) -> None:
+    file = good.with_name(f"{name}.yaml")
+    file.write_text(good.read_text())
+    recipe = load_recipe(file)
+    assert recipe.name == name
+    file.write_text(f'name: "{name}"\n{good.read_text()}')
+    assert load_recipe(file).name == name
+    assert recipe.digest() == load_recipe(good).digest()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", "name should match pattern"),
+        (" x", "name should match pattern"),
+        ("-x", "name should match pattern"),
+        ("a/b", "name should match pattern"),
+        ("a\\\\b", "name should match pattern"),
+        ("a\\tb", "name should match pattern"),
+        ("x.", "at the end no space and no dot"),
+        ("x ", "at the end no space and no dot"),
+        ("a\\u202eb", "allowed are characters that can be printed"),
+        ("a\\u2028b", "allowed are characters that can be printed"),
+        ("猫" * 67, "it has 201 bytes in UTF-8; allowed are 200"),
+        ("x" * 101, "name should match pattern"),
+    ],
+)
+def test_names_that_could_do_harm_are_refused(good: Path, name: str, text: str) -> None:
+    good.write_text(f'name: "{name}"\n{good.read_text()}')
+    assert text in complaint(good)
 
 
 def test_an_option_with_a_nested_line(good: Path) -> None:
