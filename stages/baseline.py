@@ -1,5 +1,6 @@
 """The original, exported with batch norm folded and measured on the target: what everything is compared with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,7 +15,8 @@ from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.teacher import open_teacher
 from paredown.stages.base import Stage, State
-from paredown.stages.measuring.accuracy import logits_of, scores_of
+from paredown.stages.measuring.accuracy import Answers, accuracy_scores, answers_of, finite_answers, logits_of
+from paredown.stages.measuring.doubts import doubts, is_weak
 from paredown.stages.measuring.model_evidence import measure_evidence
 from paredown.stages.measuring.model_files import stored_model, write_model
 from paredown.stages.measuring.target_runtime import runtime_of
@@ -23,6 +25,8 @@ from paredown.stages.runtimes.base import Load
 
 PRECISION = 0.1
 """The share of the largest logit by which a runtime may be off: some compute in bfloat16 where the machine can."""
+TRAINING_IMAGES = 256
+"""On which a weak original is tried, to see whether it once was better."""
 
 
 class Baseline(Stage):
@@ -47,14 +51,25 @@ class Baseline(Stage):
         state.progress("baseline: latency", 1, 3)
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
-        measure_evidence(path, state, scores_of(path, state, data), times).save(state.out)
-        write_notes(state.out, [*data.notes, *teacher.notes])
+        answers = finite_answers(path, state, data)
+        measure_evidence(path, state, accuracy_scores(answers), times).save(state.out)
+        write_notes(state.out, [*data.notes, *teacher.notes, *_doubts(path, answers, data, state)])
 
     def rehearse(self, state: State) -> bool:
         self.model_copy(update={"rounds": 1, "runs": 1}).run(state)
         data = state.open_data()
         check_agreement(open_teacher(state, data).module, stored_model(state.out), data, state)
         return True
+
+
+def _doubts(model: Path, answers: Mapping[str, Answers], data: ImageData, state: State) -> list[str]:
+    """What is odd about the original's answers. Only where they are weak is it asked what it answers in training."""
+    training = None
+    if any(is_weak(one) for one in answers.values()):
+        training = answers_of(model, data, data.train.take(TRAINING_IMAGES, state.seed), state)
+    return [
+        f"the original: {line}" for split, one in answers.items() for line in doubts(one, data.classes, split, training)
+    ]
 
 
 def check_agreement(module: nn.Module, file: Path, data: ImageData, state: State) -> None:

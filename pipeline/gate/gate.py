@@ -13,7 +13,7 @@ from paredown.pipeline.gate.breakdown import breakdown
 from paredown.pipeline.gate.budgets import MEASURED, Gates
 from paredown.pipeline.gate.layer_pairs import layers_that_slowed
 from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
-from paredown.pipeline.gate.quality import quality_checks
+from paredown.pipeline.gate.quality import QualityEvidence, quality_checks
 from paredown.pipeline.gate.static import shortened_list, static_checks
 from paredown.pipeline.gate.timed import TimedModels, timed_checks
 from paredown.stages.measuring.paired_ratio import PairedRatio
@@ -50,13 +50,13 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
     runtime = None if request.static else target_runtime(gates.target, gates.root)
     model = _facts_of(request.model, gates, runtime)
     baseline = _facts_of(request.baseline, gates, runtime) if request.baseline else None
-    checks, sample = list(static_checks(gates.budgets, model, baseline)), None
+    checks, sample, quality = list(static_checks(gates.budgets, model, baseline)), None, QualityEvidence()
     if runtime:
         # First what may be refused: measuring takes a while.
-        quality = list(_quality(request, runtime, progress))
+        quality = _quality(request, runtime, progress)
         models = TimedModels(runtime, request.model, request.baseline or request.model)
         timed, sample = timed_checks(gates, models, progress)
-        checks += [*timed, *quality]
+        checks += [*timed, *quality.checks]
     times = _node_times(request, runtime, progress) if runtime and (request.explain or _too_slow(checks)) else {}
     return GateOutcome(
         model=str(request.model),
@@ -65,15 +65,16 @@ def run_gate(request: GateRequest, progress: Progress) -> GateOutcome:
         checks=tuple(_with_slow_layers(check, model, baseline, times) for check in checks),
         machine=runtime.machine() if runtime else {},
         runtime=runtime.version() if runtime else "",
-        facts=tuple(_facts(request, sample)),
+        facts=(*quality.facts, *_facts(request, sample)),
         tables=breakdown(model, baseline, times or None) if request.explain else (),
         seconds=time.monotonic() - start,
     )
 
 
-def _quality(request: GateRequest, runtime: Runtime, progress: Progress) -> Iterator[BudgetCheck]:
-    if request.gates.budgets.quality:
-        yield from quality_checks(request.gates, runtime, request.model, request.baseline, progress)
+def _quality(request: GateRequest, runtime: Runtime, progress: Progress) -> QualityEvidence:
+    if not request.gates.budgets.quality:
+        return QualityEvidence()
+    return quality_checks(request.gates, runtime, request.model, request.baseline, progress)
 
 
 def _facts_of(file: Path, gates: Gates, runtime: Runtime | None) -> ModelFacts:

@@ -1,7 +1,7 @@
 """Checks that need images: accuracy, how often the model answers as its baseline does, and that it answers at all."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,12 +15,21 @@ from paredown.pipeline.gate.budgets import Gates
 from paredown.pipeline.gate.outcome import BudgetCheck
 from paredown.pipeline.gate.told_input import input_difference
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
+from paredown.stages.measuring.doubts import doubts
 from paredown.stages.runtimes.base import Load, Runtime
+
+
+@dataclass(frozen=True)
+class QualityEvidence:
+    """Checks of what the models answered, and lines on what is odd about the answers or the images."""
+
+    checks: tuple[BudgetCheck, ...] = ()
+    facts: tuple[str, ...] = ()
 
 
 def quality_checks(
     gates: Gates, runtime: Runtime, model: Path, baseline: Path | None, progress: Progress
-) -> Iterator[BudgetCheck]:
+) -> QualityEvidence:
     """Checks on the test split, which is the same one for the same seed; nothing is drawn or trained here.
 
     Raises InputError for a file whose outputs do not fit the classes of the images, before anything is run, and for a
@@ -39,9 +48,12 @@ def quality_checks(
     after, before = answers[0], answers[1] if baseline else None
     if before and before.unanswered and not after.unanswered:
         raise InputError(f"{baseline}: {before.not_finite('test')}; such a baseline says nothing of the model")
-    note = input_difference(model, gates.data)
-    for check in answer_checks(gates, after, before, data.classes):
-        yield replace(check, because=f"{check.because}; {note}") if note else check
+    checks = answer_checks(gates, after, before, data.classes)
+    if note := input_difference(model, gates.data):
+        checks = (replace(check, because=f"{check.because}; {note}") for check in checks)
+    odd = {"baseline": before, "model": after}
+    lines = [f"{name}: {line}" for name, one in odd.items() if one for line in doubts(one, data.classes, "test")]
+    return QualityEvidence(tuple(checks), tuple(f"warning: {line}" for line in (*data.notes, *lines)))
 
 
 def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:

@@ -36,6 +36,7 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
 
     from paredown.models.network.answers import refuse_answers_that_are_not_finite, with_one_output
     from paredown.models.network.trace import analyse_network
+    from paredown.pipeline.recipe.first_answers import answer_doubts
 
     yield f"stages: {' -> '.join(step.name for step in recipe.pipeline)}"
     yield f"plugins: {', '.join(_plugins(recipe)) or 'none'}"
@@ -57,6 +58,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     network = analyse_network(module, shape)
     refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
     yield f"model: {_layers(network)}"
+    if not any(step.name == "fit" for step in recipe.pipeline):  # that one trains it first
+        yield from (f"warning: the model: {line}" for line in answer_doubts(module, data, recipe.seed))
     for step in recipe.pipeline:
         if line := step.stage.check(network, recipe.root):
             yield f"{step.name}: {line}"

@@ -26,6 +26,7 @@ __all__ = [
     "accuracy",
     "accuracy_scores",
     "answers_of",
+    "finite_answers",
     "logits_of",
     "not_finite",
     "scores_of",
@@ -89,10 +90,17 @@ def scores_of(
     model: Path, state: State, data: ImageData, splits: Sequence[str] = ("validation", "test")
 ) -> AccuracyScores:
     """A model file's accuracy on the named splits. Raises InputError where its logits are not finite."""
+    return accuracy_scores(finite_answers(model, state, data, splits))
+
+
+def finite_answers(
+    model: Path, state: State, data: ImageData, splits: Sequence[str] = ("validation", "test")
+) -> dict[str, Answers]:
+    """What a model file answers on the named splits. Raises InputError where its logits are not finite."""
     answers = {name: answers_of(model, data, data.splits[name], state) for name in splits}
     if faults := not_finite(answers):
         raise InputError(f"the model cannot be scored: {faults}")
-    return accuracy_scores(answers)
+    return answers
 
 
 def accuracy_scores(answers: Mapping[str, Answers]) -> AccuracyScores:

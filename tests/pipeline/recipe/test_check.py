@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.errors import InputError, MissingError
-from paredown.pipeline.recipe.check import check_recipe
+from paredown.pipeline.recipe.check import check_recipe, class_lines
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.stages.plugins import lookup
 
@@ -139,3 +141,85 @@ def test_what_quantize_cannot_use(recipe: Path, options: str, line: str) -> None
 
 def test_pinned_layers_are_counted(recipe: Path) -> None:
     assert lines(profiled(recipe, "{quantize: {layers: {'.*': fp32}}}"))["profile"] == "quantize; 2 sites pinned"
+
+
+PICTURES = """
+import torch
+
+class Colours(torch.nn.Module):
+    \"\"\"Right on every image: its class is the brightest channel.\"\"\"
+
+    def __init__(self, order):
+        super().__init__()
+        self.order = order
+        self.pick = torch.nn.Linear(3, 3, bias=False)
+        self.pick.weight.data = torch.eye(3)[order]
+
+    def forward(self, x):
+        return self.pick(x.mean((2, 3)))
+
+def right(): return Colours([0, 1, 2])
+def turned(): return Colours([1, 2, 0])
+def blind():
+    model = Colours([0, 1, 2])
+    model.pick.weight.data.zero_()
+    return model
+"""
+
+
+def coloured(tmp_path: Path, model: str, pipeline: str = "baseline") -> list[str]:
+    """What check says of a model in PICTURES, on folders 1, 2 and 10 of red, green and blue images."""
+    (tmp_path / "pictures.py").write_text(PICTURES)
+    for channel, kind in enumerate(("1", "10", "2")):
+        folder = tmp_path / "colours" / kind
+        folder.mkdir(parents=True)
+        for i in range(60):
+            pixels = np.random.default_rng(100 * channel + i).integers(0, 60, (16, 16, 3), dtype=np.uint8)
+            pixels[..., channel] += 150
+            Image.fromarray(pixels).save(folder / f"{i}.png")
+    recipe = tmp_path / "colours.yaml"
+    recipe.write_text(
+        f"model: {{source: pictures.py:{model}}}\ndata: {{source: colours, image_size: 16}}\n"
+        f"limits: {{size: 0.9x}}\npipeline: [{pipeline}]\n"
+    )
+    return list(check_recipe(load_recipe(recipe), tmp_path / "cache"))
+
+
+def test_classes_are_told_in_order_with_their_counts(tmp_path: Path) -> None:
+    said = coloured(tmp_path, "right")
+    at = said.index("classes: 3 in this order (train + calibration + validation + test)")
+    assert said[at + 1 : at + 4] == ["  0 1: 33 + 3 + 9 + 15", "  1 10: 33 + 3 + 9 + 15", "  2 2: 33 + 3 + 9 + 15"]
+    assert said[at + 4] == "splits: all cut from the images"
+    (warned,) = [line for line in said if line.startswith("warning: ")]
+    assert "in the order of text (1, 10, 2), as" in warned
+
+
+def test_a_long_list_of_classes_is_shortened() -> None:
+    labels = np.repeat(np.arange(0, 100, 2), 2)
+    split = Split(np.zeros((100, 1, 1, 3), np.uint8), labels)
+    names = tuple(f"c{i}" for i in range(100))
+    zero = (0.0, 0.0, 0.0)
+    data = ImageData(split, split, split, split, names, zero, (1.0, 1.0, 1.0), "", "")
+    said = list(class_lines(data))
+    assert said[0] == "classes: 100 in this order, of which 50 have images (train + calibration + validation + test)"
+    assert said[1:3] == ["  0 c0: 2 + 2 + 2 + 2", "  2 c2: 2 + 2 + 2 + 2"]
+    assert len(said) == 14 and said[-1] == "  ... and 38 more, to 98 c98"
+
+
+@pytest.mark.parametrize(
+    ("model", "texts"),
+    [
+        ("turned", ["near chance: 0.00 % of 27 validation images", "'1' are answered '2', '10' are answered '1'"]),
+        ("blind", ["constant: 100.00 % of 27 validation images are answered '1'"]),
+        ("right", []),
+    ],
+)
+def test_a_model_that_answers_oddly_is_warned_of(tmp_path: Path, model: str, texts: list[str]) -> None:
+    said = [line for line in coloured(tmp_path, model) if line.startswith("warning: the model: ")]
+    assert len(said) == len(texts)
+    assert all(text in line for text, line in zip(texts, said, strict=True)), said
+
+
+def test_a_model_that_fit_trains_first_may_answer_anything(tmp_path: Path) -> None:
+    said = coloured(tmp_path, "turned", "fit, baseline")
+    assert not [line for line in said if line.startswith("warning: the model: ")]
