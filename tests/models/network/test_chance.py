@@ -32,7 +32,9 @@ def _noise_in_training(x: Tensor, training: bool) -> Tensor:
     return x + torch.randn_like(x) if training else x
 
 
-@pytest.mark.parametrize(("change", "operator"), [(_noise, "randn_like"), (_drop_path, "bernoulli")], ids=["noise", "drop_path"])
+@pytest.mark.parametrize(
+    ("change", "operator"), [(_noise, "randn_like"), (_drop_path, "bernoulli")], ids=["noise", "drop_path"]
+)
 def test_random_numbers_in_evaluation_are_refused_with_their_place(
     change: Callable[[Tensor, bool], Tensor], operator: str
 ) -> None:
