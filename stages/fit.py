@@ -7,7 +7,7 @@ from torch import nn
 
 from paredown.stages.analysis.teacher import open_original, save_weights
 from paredown.stages.base import Stage, State
-from paredown.stages.products.product_files import write_notes
+from paredown.stages.products.product_files import NOTES, write_notes
 from paredown.stages.products.training_curve import TrainingCurve
 from paredown.stages.training.device import rank_and_size
 from paredown.stages.training.learnt import check_learnt
@@ -48,6 +48,7 @@ class Fit(Schedule, Stage):
     def rehearse(self, state: State) -> bool:
         self.shortest().run(state)
         check_learnt(state.out)
+        (state.out / NOTES).unlink(missing_ok=True)  # of an epoch that is none
         return True
 
 
