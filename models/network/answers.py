@@ -90,14 +90,22 @@ def _without_training_heads(module: nn.Module, shape: Shape, trained: Any) -> An
     parts = {name: part for name, part in module.named_children() if next(part.parameters(), None) is not None}
     evaluated = _called(module, shape, parts, training=False)
     only = [name for name in _called(module, shape, parts, training=True) if name not in evaluated]
-    for name in only:
-        setattr(module, name, None)
-    fewer = _tried(module, shape, training=True) if only else trained
-    if isinstance(fewer, _Failed):
+    for instead in (None, _Passing()) if only else ():
+        for name in only:
+            setattr(module, name, instead)
+        fewer = _tried(module, shape, training=True)
+        if not isinstance(fewer, _Failed):
+            return fewer
         for name in only:
             setattr(module, name, parts[name])
-        return trained
-    return fewer
+    return trained
+
+
+class _Passing(nn.Module):
+    """Stands where the module's code calls a head without asking whether there is one."""
+
+    def forward(self, first: Any, *_others: Any, **_named: Any) -> Any:
+        return first
 
 
 def _called(module: nn.Module, shape: Shape, parts: Mapping[str, nn.Module], training: bool) -> list[str]:
