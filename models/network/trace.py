@@ -52,21 +52,24 @@ def analyse_network(module: nn.Module, shape: Shape) -> Network:
     Raises InputError where torch.export cannot trace the module, and where it draws random numbers.
     """
     folded = fold_batch_norm(module, shape)
-    program = trace_module(folded, shape)
-    refuse_chance(program.graph)
-    graph = functional_graph(program)
+    graph = functional_graph(trace_module(folded, shape))
     layers, fixed = read_layers(graph, folded), read_fixed_layers(graph, folded)
     return Network(folded, graph, layers, shape, fixed)
 
 
 def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
-    """The module's trace with a free batch size. Raises InputError where torch.export cannot make one."""
+    """The module's trace with a free batch size.
+
+    Raises InputError where torch.export cannot make one, and where the module draws random numbers.
+    """
     example = torch.zeros(2, *shape, device=device_of(module))
     try:
         with _quiet():
-            return torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
+            program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise InputError(f"the model cannot be traced by torch.export at {shape}: {_reason(error)}") from error
+    refuse_chance(program.graph)
+    return program
 
 
 def _reason(error: Exception) -> str:
