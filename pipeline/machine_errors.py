@@ -1,11 +1,13 @@
-"""What the machine refuses (a full disk, permissions, memory) as MachineErrors of one line."""
+"""What the machine refuses (a full disk, permissions, memory) as MachineErrors of one line; and what else fails while a
+recipe is checked as InputErrors of one line."""
 
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from paredown.models.errors import MachineError, ParedownError
+from paredown.models.errors import InputError, MachineError, ParedownError
+from paredown.models.loading.code_places import fault_of
 
 REMOVED = "it was removed while the run was going on"
 
@@ -42,6 +44,19 @@ def machine_errors(where: Path) -> Iterator[None]:
             file = getattr(error, "filename", None) or where
             raise MachineError(f"{file}: {reason}; finished products are kept") from error
         raise
+
+
+@contextmanager
+def input_errors(what: str, where: Path) -> Iterator[None]:
+    """Turns any failure that has no line yet into an InputError: `what` failed, the error's type and text, and the
+    place in the user's code if it came out of that; what the machine refuses stays a MachineError."""
+    try:
+        with machine_errors(where):
+            yield
+    except ParedownError:
+        raise
+    except Exception as error:
+        raise InputError(f"{what}: {fault_of(error)}") from error
 
 
 def _refusal(error: BaseException | None) -> str | None:

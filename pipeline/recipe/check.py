@@ -11,6 +11,7 @@ from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.errors import MissingError
 from paredown.models.loading.model import Head, LoadedModel, fingerprint_model, open_model
 from paredown.models.progress import Progress, silent_progress
+from paredown.pipeline.machine_errors import input_errors
 from paredown.pipeline.recipe.library_differences import library_differences
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
@@ -42,7 +43,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     yield f"plugins: {', '.join(_plugins(recipe)) or 'none'}"
     yield f"model's files: {fingerprint_model(recipe.model, recipe.root)[:12]}"
     yield f"data's files: {fingerprint_data(recipe.data, recipe.root, recipe.seed)[:12]}"
-    data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
+    with input_errors("the images cannot be read", cache):
+        data = open_data(recipe.data, recipe.root, cache, recipe.seed, progress)
     sizes = f"{len(data.train)} train, {len(data.calibration)} calibration, {len(data.validation)} validation"
     yield f"images: {sizes}, {len(data.test)} test, {len(data.classes)} classes"
     yield from class_lines(data)
@@ -51,17 +53,23 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
         yield from data.facts.lines(recipe.data.framing)
     yield from (f"warning: {line}" for line in data.notes)
     yield from library_differences(recipe)
-    loaded = _open_model(recipe, len(data.classes))
+    with input_errors("the model cannot be built", cache):
+        loaded = _open_model(recipe, len(data.classes))
     yield from loaded.notes
     shape = (3, recipe.data.image_size, recipe.data.image_size)
-    module = with_one_output(loaded.module, shape, len(data.classes), recipe.model.output)
-    network = analyse_network(module, shape)
-    refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
+    with input_errors("the model cannot be traced", cache):
+        module = with_one_output(loaded.module, shape, len(data.classes), recipe.model.output)
+        network = analyse_network(module, shape)
+        refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
     yield f"model: {_layers(network)}"
     if not any(step.name == "fit" for step in recipe.pipeline):  # that one trains it first
-        yield from (f"warning: the model: {line}" for line in answer_doubts(module, data, recipe.seed))
+        with input_errors("the model cannot answer the images", cache):
+            doubts = list(answer_doubts(module, data, recipe.seed))
+        yield from (f"warning: the model: {line}" for line in doubts)
     for step in recipe.pipeline:
-        if line := step.stage.check(network, recipe.root):
+        with input_errors(f"{step.name} cannot be used", recipe.root):
+            line = step.stage.check(network, recipe.root)
+        if line:
             yield f"{step.name}: {line}"
     yield f"limits: {', '.join(_limits(recipe))}"
     yield from _warnings(recipe)

@@ -2,14 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from paredown.models.errors import InputError, LimitError, ParedownError
-from paredown.models.loading.code_places import fault_of
+from paredown.models.errors import InputError, LimitError
 from paredown.models.progress import Progress, silent_progress
-from paredown.pipeline.machine_errors import machine_errors
+from paredown.pipeline.machine_errors import input_errors
 from paredown.pipeline.recipe.check import check_recipe
 from paredown.pipeline.recipe.recipe import CardDetails, PipelineStep, Recipe
 from paredown.pipeline.run.keys import ProductKeys
@@ -54,9 +54,12 @@ def rehearse(recipe: Recipe, cache: Path, progress: Progress = silent_progress) 
 
     Raises InputError, with the stage's name, for whatever would make a stage of a run fail.
     """
+    from paredown.stages.analysis.prepare import forget_prepared_model
+
     done, left_out, products = list[str](), list[str](), dict[str, Path]()
     cache.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=cache, prefix="rehearsal-") as folder:
+    with TemporaryDirectory(dir=cache, prefix="rehearsal-") as folder, ExitStack() as stack:
+        stack.callback(forget_prepared_model)
         for index, step in enumerate(recipe.pipeline):
             progress(f"rehearsal: {step.name}", index, len(recipe.pipeline))
             out = Path(folder) / step.stage.gives
@@ -87,16 +90,13 @@ def _goes_through(step: PipelineStep, state: State) -> bool:
     if any(need not in state.products for need in (*stage.needs, *stage.also_needs(state.root))):
         return False
     try:
-        with machine_errors(state.out):
+        with input_errors(f"{step.name} would fail", state.out):
             return stage.rehearse(state)
     except (InputError, LimitError) as error:
         said = str(error)
-        named = said if said.startswith((f"{step.name}:", f"{step.name}.")) else f"{step.name} would fail: {said}"
+        own = (f"{step.name}:", f"{step.name}.", f"{step.name} would fail:")
+        named = said if said.startswith(own) else f"{step.name} would fail: {said}"
         raise InputError(named) from error
-    except ParedownError:
-        raise
-    except Exception as error:
-        raise InputError(f"{step.name} would fail: {fault_of(error)}") from error
 
 
 def _state(recipe: Recipe, cache: Path, out: Path, products: dict[str, Path]) -> State:

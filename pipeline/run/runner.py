@@ -56,6 +56,8 @@ def run_pipeline(
     """Runs the stages in order, up to and with the one named `until`, and returns the state with their products, which
     `folder/<recipe's name>/` shows. Raises the stages' ParedownErrors; the next call goes on where this one ended.
     """
+    from paredown.stages.analysis.prepare import forget_prepared_model
+
     keep_pages()
     pipeline = overrides.pipeline if overrides else recipe.pipeline
     steps, keys = _steps_until(pipeline, until), ProductKeys(recipe, overrides.threads if overrides else None)
@@ -63,6 +65,7 @@ def run_pipeline(
     place = RunPlace(ProductStore(folder / ".store"), folder / recipe.name)
     state = _first_state(recipe, folder, progress)
     with ExitStack() as stack:
+        stack.callback(forget_prepared_model)
         if is_rank_zero():
             stack.enter_context(place.store.lock())
             unpublish_stale(place, pipeline)

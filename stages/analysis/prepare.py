@@ -100,8 +100,38 @@ def _save(prepared: PreparedModel, folder: Path, blocks: bool) -> None:
     save_pruned(prepared.pruned, folder / "pruned.safetensors")
 
 
+_last: dict[tuple[object, ...], PreparedModel] = {}
+"""The prepared model that was loaded last: one stage after the other asks for the same one, and nothing changes it."""
+
+
 def load_prepared_model(state: State) -> PreparedModel:
-    """The prepared model as the stage `profile` calibrated it."""
+    """The prepared model as the stage `profile` calibrated it; the one that was loaded last is not traced again."""
+    key = _made_of(state)
+    if key not in _last:
+        forget_prepared_model()
+        _last[key] = _read_prepared_model(state)
+    return _last[key]
+
+
+def forget_prepared_model() -> None:
+    """Lets go of the prepared model that was loaded last, which takes as much memory as some copies of the weights."""
+    _last.clear()
+
+
+def _made_of(state: State) -> tuple[object, ...]:
+    """What decides a prepared model. A product's folder is named by a digest of all that decides it, the user's code
+    and weights included; when it was written tells apart what was made in the same folder, one after the other."""
+    folders = [state.products.get(name) for name in ("original", "baseline", "library", "profile")]
+    written = (state.product("profile") / Calibration.FILE).stat()
+    return (
+        *(folder and folder.resolve() for folder in folders),
+        (written.st_mtime_ns, written.st_ino, written.st_size),
+        *(state.model.model_dump_json(), state.data.model_dump_json(), state.target.model_dump_json()),
+        *(state.root, state.seed, state.few),
+    )
+
+
+def _read_prepared_model(state: State) -> PreparedModel:
     saved = Calibration.load(state.product("profile"))
     data = state.open_data()
     file = state.product("profile") / "supernet.onnx" if saved.blocks else _baseline(state)

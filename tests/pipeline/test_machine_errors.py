@@ -1,4 +1,4 @@
-"""What the machine refuses, as one line."""
+"""What the machine refuses, and what else fails while a recipe is checked, as one line."""
 
 import errno
 import os
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.errors import InputError, MachineError
-from paredown.pipeline.machine_errors import machine_errors
+from paredown.models.errors import InputError, MachineError, MissingError
+from paredown.pipeline.machine_errors import input_errors, machine_errors
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,17 @@ def test_other_failures_pass(error: Exception) -> None:
     with pytest.raises(type(error)) as caught, machine_errors(Path("where")):
         raise error
     assert caught.value is error
+
+
+def test_what_has_no_line_becomes_one() -> None:
+    with pytest.raises(InputError) as caught, input_errors("the model cannot be traced", Path("where")):
+        raise RuntimeError("cannot find\nthe axis")
+    line = str(caught.value)
+    assert line.startswith("the model cannot be traced: RuntimeError: cannot find (") and "\n" not in line
+    with pytest.raises(MachineError, match="disk is full"), input_errors("no", Path("where")):
+        raise OSError(errno.ENOSPC, "x")
+
+
+def test_what_has_a_line_keeps_it() -> None:
+    with pytest.raises(MissingError, match=r"^install it$"), input_errors("no", Path("where")):
+        raise MissingError("install it")

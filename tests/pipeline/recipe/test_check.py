@@ -94,6 +94,29 @@ def test_a_model_with_other_classes(recipe: Path) -> None:
         lines(recipe)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("import torch", "import torch\nlen(3)", r"TypeError: object of type 'int' has no len\(\) \(.*net\.py:3\)"),
+        ("    layers =", "    torch.nn.Linear('8')\n    layers =", r"^model 'net\.py:make' raised .*net\.py:5\)$"),
+        ("Conv2d(3, 8, 3)", "Conv2d(4, 8, 3)", r"^[^\n]*expected input\[[^\n]*$"),
+        ("torch.nn.ReLU()", "torch.nn.LSTM(30, 30)", r"^[^\n]+$"),
+    ],
+)
+def test_whatever_a_model_does_wrong_is_one_line(recipe: Path, old: str, new: str, line: str) -> None:
+    net = recipe.parent / "net.py"
+    net.write_text(NET.replace(old, new, 1))
+    with pytest.raises(InputError, match=line):
+        lines(recipe)
+
+
+def test_a_stage_whose_check_fails_is_named(recipe: Path) -> None:
+    with (recipe.parent / "first.py").open("a") as stage:
+        stage.write("\nFirst = PLUGIN\nFirst.check = lambda self, network, root: network.nothing\n")
+    with pytest.raises(InputError, match=r"^first\.py cannot be used: AttributeError: .*first\.py:\d+\)$"):
+        lines(recipe)
+
+
 def test_what_a_stage_says_of_the_model_is_told(recipe: Path) -> None:
     recipe.write_text(recipe.read_text().replace("- first.py", "- library: {blocks: [basic]}"))
     with pytest.raises(InputError, match="library: the model has no block that could be replaced"):

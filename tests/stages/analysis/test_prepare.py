@@ -1,7 +1,11 @@
 """What is calibrated once, and read again by later stages."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
 from paredown.models.network.trace import analyse_network
-from paredown.stages.analysis.prepare import load_prepared_model
+from paredown.stages.analysis.prepare import forget_prepared_model, load_prepared_model
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.products.calibration import Calibration
@@ -24,3 +28,24 @@ def test_a_traced_network_alone_has_layers_and_nothing_calibrated(prepared: Prep
     bare = PreparedModel.traced_only(analyse_network(prepared.network.module, prepared.network.shape))
     assert [layer.name for layer in bare.network.layers] == [layer.name for layer in prepared.network.layers]
     assert not bare.ranges and not bare.groups and not bare.model.graph.node
+
+
+def test_the_prepared_model_of_the_last_stage_is_not_traced_again(planned: State) -> None:
+    first = load_prepared_model(planned)
+    assert load_prepared_model(replace(planned, out=planned.out / "next")) is first
+    forget_prepared_model()
+    assert load_prepared_model(planned) is not first
+
+
+def test_a_profile_or_model_that_changed_is_read_again(planned: State, tmp_path: Path) -> None:
+    """Also one that was written anew into the same folder."""
+    folder = shutil.copytree(planned.product("profile"), tmp_path / "profile")
+    state = planned.with_product("profile", folder)
+    first = load_prepared_model(state)
+    saved = Calibration.load(folder)
+    value = next(iter(saved.ranges))
+    replace(saved, ranges={**saved.ranges, value: (-7.0, 7.0)}).save(folder)
+    second = load_prepared_model(state)
+    assert first.ranges[value] != second.ranges[value] == (-7.0, 7.0)
+    assert load_prepared_model(replace(state, seed=state.seed + 1)) is not second
+    assert load_prepared_model(planned).ranges == first.ranges
