@@ -25,13 +25,19 @@ if TYPE_CHECKING:
 @OUT_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print the closing table as JSON.")
 @click.option("--locked", is_flag=True, help="Make the artifact of the recipe's lock again, without searching.")
-def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool) -> None:
+@click.option("--no-rehearsal", is_flag=True, help="Start the first stage at once, even if `check` refuses the recipe.")
+def run_verb(recipe: Path, out: Path, as_json: bool, locked: bool, no_rehearsal: bool) -> None:
     """Run a recipe, or go on with it."""
     from paredown.pipeline.recipe.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    way = _run_locked if locked else _run_front if loaded.front else _run_one
-    _guarded(functools.partial(way, loaded, recipe, out, as_json), out / loaded.name)
+    if locked:
+        action = functools.partial(_run_locked, loaded, recipe, out, as_json)
+    else:
+        action = functools.partial(
+            _run_front if loaded.front else _run_one, loaded, recipe, out, as_json, not no_rehearsal
+        )
+    _guarded(action, out / loaded.name)
 
 
 @click.command("plan")
@@ -70,13 +76,13 @@ def _guarded(action: Callable[[], None], logs: Path) -> None:
         raise click.exceptions.Exit(code)
 
 
-def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool, rehearsal: bool) -> None:
     """Runs a recipe, prints the closing table, and says where report, model card and lock are."""
     from paredown.pipeline.public.runs import raise_failure, run_to_end
     from paredown.pipeline.run.runner import is_rank_zero
 
     with _progress() as progress:
-        result = run_to_end(recipe, out, progress, file)
+        result = run_to_end(recipe, out, progress, file, rehearsal=rehearsal)
     _tell_warnings(result.notes)
     if is_rank_zero() and (result.checks or not result.failure):
         show_rows([asdict(check) for check in result.checks], as_json)
@@ -85,7 +91,7 @@ def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     _raise_refusals([result.refusal])
 
 
-def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
+def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool, rehearsal: bool) -> None:
     """Finishes a model for every limit of the front, whatever becomes of the others, and compares them."""
     from paredown.pipeline.public.runs import raise_failure, run_to_end
     from paredown.pipeline.recipe.recipe import expand_front
@@ -93,7 +99,8 @@ def _run_front(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     models, refusals = expand_front(recipe), list[str]()
     for model in models:
         with _progress() as progress:
-            result = run_to_end(model, out, progress, file, suffix=model.name.removeprefix(recipe.name))
+            suffix = model.name.removeprefix(recipe.name)
+            result = run_to_end(model, out, progress, file, suffix, rehearsal)
         _tell_warnings(result.notes)
         _tell_places(result)
         raise_failure(result)

@@ -54,25 +54,36 @@ def plan(recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progre
 
 
 def run(
-    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress, *, locked: bool = False
+    recipe: str | Path | Recipe,
+    out: str | Path = "runs",
+    progress: Progress = silent_progress,
+    *,
+    locked: bool = False,
+    rehearsal: bool = True,
 ) -> RunResult:
     """Runs a recipe, or goes on with it, and writes report, model card and, beside a recipe that is a file, its lock.
 
     With `locked` the artifact of the recipe's lock is made again without searching: `result.refusal` says what differs.
+    Without `rehearsal` the first stage starts at once, also where `check` refuses the recipe.
     """
     loaded = _without_front(_loaded(recipe), "run")
     if locked:
         (result,) = _locked(loaded, _file_of(recipe), Path(out), progress)
         return result
-    return _to_end(loaded, recipe, Path(out), progress)
+    return _to_end(loaded, recipe, Path(out), progress, rehearsal=rehearsal)
 
 
 def run_front(
-    recipe: str | Path | Recipe, out: str | Path = "runs", progress: Progress = silent_progress, *, locked: bool = False
+    recipe: str | Path | Recipe,
+    out: str | Path = "runs",
+    progress: Progress = silent_progress,
+    *,
+    locked: bool = False,
+    rehearsal: bool = True,
 ) -> tuple[RunResult, ...]:
     """Runs a recipe once per limit of its `front`, whatever becomes of the others; the results in that order.
 
-    With `locked` the artifacts of the models' locks are made again.
+    With `locked` the artifacts of the models' locks are made again. `rehearsal` is that of `run`.
     """
     loaded = _loaded(recipe)
     if not loaded.front:
@@ -80,7 +91,9 @@ def run_front(
     if locked:
         return _locked(loaded, _file_of(recipe), Path(out), progress)
     models = expand_front(loaded)
-    return tuple(_to_end(model, recipe, Path(out), progress, model.name[len(loaded.name) :]) for model in models)
+    return tuple(
+        _to_end(model, recipe, Path(out), progress, model.name[len(loaded.name) :], rehearsal) for model in models
+    )
 
 
 def gate(
@@ -136,10 +149,17 @@ def _without_front(recipe: Recipe, call: str) -> Recipe:
     return recipe
 
 
-def _to_end(recipe: Recipe, file: str | Path | Recipe, out: Path, progress: Progress, suffix: str = "") -> RunResult:
+def _to_end(
+    recipe: Recipe,
+    file: str | Path | Recipe,
+    out: Path,
+    progress: Progress,
+    suffix: str = "",
+    rehearsal: bool = True,
+) -> RunResult:
     from paredown.pipeline.public.runs import raise_failure, run_to_end
 
-    result = run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix)
+    result = run_to_end(recipe, out, progress, None if isinstance(file, Recipe) else Path(file), suffix, rehearsal)
     raise_failure(result)
     return result
 

@@ -19,14 +19,20 @@ from paredown.pipeline.run.runner import LockOverrides, is_rank_zero, run_pipeli
 
 
 def run_stages(
-    recipe: Recipe, out: Path, progress: Progress, until: str | None = None, overrides: LockOverrides | None = None
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+    until: str | None = None,
+    overrides: LockOverrides | None = None,
+    rehearsal: bool = True,
 ) -> str:
     """Runs the stages, up to and with the one named `until`; returns the line with which a limit ended the run, empty
     where none did. Products are shown in `out/<recipe's name>/`.
 
-    Stages rehearse first, once per recipe; not those that a lock decides, which came through before.
+    Stages rehearse first, once per recipe, unless `rehearsal` is False; not those that a lock decides, which came
+    through before.
     """
-    if overrides is None:
+    if rehearsal and overrides is None:
         rehearse_once(recipe, out / ".cache", progress)
     try:
         run_pipeline(recipe, out, until, progress, overrides)
@@ -36,10 +42,16 @@ def run_stages(
 
 
 def run_to_end(
-    recipe: Recipe, out: Path, progress: Progress, lock_file: Path | None = None, suffix: str = ""
+    recipe: Recipe,
+    out: Path,
+    progress: Progress,
+    lock_file: Path | None = None,
+    suffix: str = "",
+    rehearsal: bool = True,
 ) -> RunResult:
     """Runs all stages and writes what a finished run leaves, see `finish_run`; also of a run that a limit ended."""
-    return finish_run(recipe, out / recipe.name, run_stages(recipe, out, progress), lock_file, suffix)
+    refusal = run_stages(recipe, out, progress, rehearsal=rehearsal)
+    return finish_run(recipe, out / recipe.name, refusal, lock_file, suffix)
 
 
 def run_locked(one: LockedRun, out: Path, progress: Progress) -> RunResult:

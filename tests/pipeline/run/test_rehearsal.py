@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from paredown.models.errors import InputError
+from paredown.models.progress import silent_progress
+from paredown.pipeline.public.runs import run_stages
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import rehearsal
 from paredown.pipeline.run.rehearsal import Rehearsal, check_and_rehearse, rehearse, rehearse_once
@@ -127,6 +129,20 @@ def test_a_run_rehearses_once_per_recipe(recipe: Path, monkeypatch: pytest.Monke
     rewritten(recipe, "epochs: 90", "epochs: 80", recipe.name)
     rehearse_once(load_recipe(recipe), recipe.parent / "cache")
     assert len(count) == 18
+
+
+def test_a_run_may_do_without(write_stage: Write, write_recipe: Write, tmp_path: Path) -> None:
+    """For the case that a refusal is wrong."""
+    write_stage("first", extra="def rehearse(self, state): raise ValueError('not today')")
+    images = np.zeros((20, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "images.npz", images=images, labels=np.arange(20) % 2)
+    (tmp_path / "net.py").write_text("")
+    file = rewritten(write_recipe("- first.py"), "source: images", "source: images.npz", "demo.yaml")
+    with pytest.raises(InputError, match=r"^first\.py would fail: ValueError: not today"):
+        run_stages(load_recipe(file), tmp_path / "runs", silent_progress)
+    assert not (tmp_path / "ran.txt").exists()
+    run_stages(load_recipe(file), tmp_path / "runs", silent_progress, rehearsal=False)
+    assert (tmp_path / "ran.txt").exists()
 
 
 def test_large_images_are_taken_in_smaller_number(recipe: Path) -> None:
