@@ -267,7 +267,11 @@ phase and a plan that takes the harshest candidate everywhere. That says what pa
 
 * groups and blocks: where channels can go, and what can be replaced;
 * layers: convolutions, linear layers and additions that are left under the plan; narrower and int8: how many of these;
-* seconds on one thread, and the most MiB that `check` or `run` held at once.
+* seconds on one thread, and the most MiB that `check` or `run` held at once. Two networks at a time shared two cores
+  with other work: on a machine of its own a network takes a third to a half of that. Most of the MiB are for training.
+
+A network that is refused is refused by `check`, in the line that is shown. `FAILED` is one that `check` accepts and
+that fails later.
 
 {said} of {len(outcomes)}.
 

@@ -106,11 +106,14 @@ class PlanSpace:
         }
 
     def variants(self) -> list[Choice]:
-        """The unchanged network, and every combination of the transforms' uniform choices; sparse layers are seen at
-        their whole width only."""
+        """The unchanged network, and every combination of the transforms' uniform choices, without those that come to
+        the same layers as one before; sparse layers are seen at their whole width only."""
         options: list[Sequence[Choice]] = [({}, *transform.uniform(self.prepared)) for transform in self.transforms]
         every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
-        return [choice for choice in every if not self._sparse_and_smaller(choice)]
+        seen = dict[tuple[tuple[Layer, LayerForm], ...], Choice]()
+        for choice in every:
+            seen.setdefault(tuple(self.forms(choice)), choice)
+        return [choice for choice in seen.values() if not self._sparse_and_smaller(choice)]
 
     def _sparse_and_smaller(self, choice: Choice) -> bool:
         forms = self.forms(choice)

@@ -78,3 +78,11 @@ def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> Non
         expected *= 1 + len(transform.uniform(space.prepared))
     assert len({json.dumps(choice, sort_keys=True) for choice in variants}) == len(variants) == expected
     assert all(set(choice) <= {s.name for s in space.sites} for choice in variants)
+
+
+def test_variants_that_come_to_the_same_are_one(prepared: PreparedModel) -> None:
+    """With one level, three quarters, a half and a quarter of the channels are all the nearest of two widths."""
+    narrow = Narrow(levels=(0.5,), round_to=8)
+    variants = PlanSpace(prepared, (narrow,)).variants()
+    assert len(narrow.uniform(prepared)) == 3 and len(variants) == 2 and variants[0] == {}
+    assert {site.candidates[-1].name for site in narrow.sites(prepared)} == set(variants[1].values())
