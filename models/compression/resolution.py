@@ -17,10 +17,13 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 from torch.nn.functional import interpolate
 
+from paredown.models.compression.channel_groups import alike
+from paredown.models.errors import InputError
 from paredown.models.network.nodes import operator_name
 from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
 from paredown.models.onnx.edit import copy_of_model, set_weight, value_shapes
+from paredown.models.onnx.run import run_onnx
 
 SHRUNK = "shrunk"
 """The value in ONNX that the network reads in place of its input."""
@@ -105,7 +108,21 @@ def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
         return False
     same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
     both = written.keys() & sizes.keys() - {model.graph.input[0].name}
-    return same and all(written[name][1:] == sizes[name][1:] for name in both)
+    fits = same and all(written[name][1:] == sizes[name][1:] for name in both)
+    return fits and _exported_alike(network, model, side)
+
+
+def _exported_alike(network: Network, model: ModelProto, side: int) -> bool:
+    """Whether the graph behind a shrunk image computes what the module does: sizes that are written into it, such as
+    those of padding, need not show in any shape."""
+    images = torch.randn(*value_shapes(model)[model.graph.input[0].name], generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = network.module(shrink_image(images, (side, side)))
+    try:
+        (computed,) = run_onnx(shrink_onnx(model, side), images.numpy()).values()
+    except InputError:  # onnxruntime refuses what does not fit together
+        return False
+    return alike(torch.tensor(computed), expected, 1e-3)
 
 
 def _pools_adaptively(node: Node) -> bool:

@@ -162,6 +162,21 @@ def test_a_changed_block_of_ones_own_is_trained_anew(state: State, tmp_path: Pat
     assert len(set(trained)) == len(trained) >= 4, "nothing was taken for the other"
 
 
+def test_a_network_that_asks_for_the_size_of_its_batch_gets_replacements(state: State, tmp_path: Path) -> None:
+    """`x.size(0)` is a node of the trace that no module made."""
+    root = tmp_path / "root"
+    shutil.copytree(state.root, root, symlinks=True)
+    text = (root / "net.py").read_text()
+    (root / "net.py").write_text(
+        text.replace("return self.fc(", "x = ").replace(
+            ".flatten(1))", "\n        return self.fc(x.view(x.size(0), -1))"
+        )
+    )
+    found = replacements(run(replace(state, root=root, cache=tmp_path / "cache"), tmp_path))
+    assert list(found) == ["block"]
+    assert found["block"]
+
+
 def test_a_damaged_file_is_trained_again(state: State, tmp_path: Path, trained: list[str]) -> None:
     own = replace(state, cache=tmp_path / "cache")
     run(own, tmp_path)

@@ -31,6 +31,29 @@ class Shuffled(nn.Module):
         return out
 
 
+class ShuffledHalves(nn.Module):
+    """As in ShuffleNet: half of the channels pass by, and both halves are shuffled; three times, which is
+    more than torch-pruning takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.fc = nn.Conv2d(3, 8, 3, padding=1), nn.Linear(8, 2)
+        self.units = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(4, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1, groups=4), nn.Conv2d(4, 4, 1))
+            for _ in range(3)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for unit in self.units:
+            left, right = x.chunk(2, 1)
+            x = torch.cat([left, torch.relu(unit(right))], 1)
+            n, c, h, w = x.shape
+            x = x.view(n, 2, c // 2, h, w).transpose(1, 2).contiguous().view(n, c, h, w)
+        out: torch.Tensor = self.fc(x.mean((2, 3)))
+        return out
+
+
 class Grouped(nn.Module):
     """A grouped convolution, and a depthwise one that doubles its channels."""
 
@@ -130,6 +153,15 @@ def test_all_channels_kept_is_the_same_module(net: nn.Module, tools: Any) -> Non
 def test_a_shuffle_that_cannot_be_followed_is_left_alone() -> None:
     network = analyse_network(Shuffled().eval(), SHAPE)
     assert set(named(channel_groups(network.module, SHAPE, ["fc"]))) == {"b", "c"}
+
+
+def test_groups_beside_a_shuffle_that_stops_the_dependency_graph_are_found() -> None:
+    network = analyse_network(ShuffledHalves().eval(), SHAPE)
+    found = channel_groups(network.module, SHAPE, ["fc"])
+    assert set(named(found)) == {"units.0.0", "units.1.0", "units.2.0"}
+    narrowed = remove_channels(network.module, SHAPE, {group.name: [1, 2] for group in found})
+    assert narrowed.get_submodule("units.1.2").groups == 2
+    assert narrowed(torch.zeros(1, *SHAPE)).shape == (1, 2)
 
 
 def test_grouped_and_doubling_convolutions_are_left_alone() -> None:

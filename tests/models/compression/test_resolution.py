@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -17,7 +18,7 @@ from paredown.models.compression.resolution import (
     shrink_trace,
 )
 from paredown.models.network.trace import analyse_network
-from paredown.models.onnx.edit import value_shapes
+from paredown.models.onnx.edit import constant_arrays, set_weight, value_shapes
 from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 
@@ -104,3 +105,10 @@ def test_what_only_averages_takes_any_size() -> None:
     network = analyse_network(Ends("mean"), (3, 24, 24))
     model = export_onnx(network.module, network.shape)
     assert all(computes_alike(network, model, side) for side in (8, 16, 20))
+
+
+def test_a_file_that_computes_otherwise_than_the_module_is_refused_whatever_its_shapes() -> None:
+    network = analyse_network(Ends("mean"), (3, 24, 24))
+    model = export_onnx(network.module, network.shape)
+    set_weight(model, "conv.bias", constant_arrays(model)["conv.bias"] + np.float32(0.1))
+    assert not computes_alike(network, model, 16)
