@@ -25,7 +25,9 @@ FEW_MOVED = 10
 MOST_CLASSES = 2000
 """Up to which another order of them is looked for."""
 
-_CAUSES = "usual causes: other mean and std, crop_mode or image_size than in training, classes in another order"
+_CAUSES = (
+    "usual causes: mean and std, crop_mode or image_size unlike in training, channels as BGR, classes in another order"
+)
 
 
 def doubts(answers: Answers, classes: Sequence[str], split: str, training: Answers | None = None) -> list[str]:
