@@ -22,6 +22,7 @@ import pytest
 from paredown.models.onnx.edit import load_onnx, zero_shares
 from paredown.pipeline.cli import main
 from paredown.pipeline.run.product_record import RECORD
+from paredown.stages.products.product_files import NOTES
 
 STAGES = {
     "fit": "epochs: 2, batch: 16",
@@ -127,7 +128,7 @@ def test_a_run_ends_well_and_says_where_things_are(shown: Path, first: Ended, fo
 @pytest.mark.parametrize("product", PRODUCTS)
 def test_it_leaves_the_products_that_are_documented(shown: Path, product: str) -> None:
     files = [file.name for file in (shown / product).iterdir()]
-    assert set(files) - {RECORD} == PRODUCTS[product]
+    assert set(files) - {RECORD, NOTES} == PRODUCTS[product]
     assert len({name.casefold() for name in files}) == len(files), "they can be copied to where case does not count"
 
 
