@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from paredown.models.data.sources import ImageSource, checked_names
+from paredown.models.data.sources import ImageSource, checked_names, class_names
 from paredown.models.errors import InputError
 from paredown.models.files import read_text, resolve_path
 
@@ -43,7 +43,7 @@ def _checked(names: tuple[str, ...], where: str) -> tuple[str, ...]:
 
 
 def _read_names(file: Path) -> tuple[str, ...]:
-    text = read_text(file, _LONGEST)
+    text = read_text(file, _LONGEST).removeprefix("\ufeff")  # editors on Windows start a file with it
     if not text.lstrip().startswith(("[", "{")):
         return tuple(line.strip() for line in text.splitlines() if line.strip())
     try:
@@ -80,6 +80,8 @@ def in_order(source: ImageSource, classes: tuple[str, ...], where: str) -> Image
     Classes are matched by their names; the numbers of a source that has no names stand for positions.
     Raises InputError where a class of the source is not among them.
     """
+    if not source.named and source.inner_names:
+        source = replace(source, classes=class_names(source.inner_names, source.labels, where), named=True)
     missing = [name for name in source.classes if name not in set(classes)]
     if not missing:
         places = {name: place for place, name in enumerate(classes)}

@@ -28,10 +28,12 @@ def whole_label(label: Any) -> int:
 
 @dataclass(frozen=True)
 class MatchedClasses:
-    """`labels` (N,) as positions in `classes`, None where the datasets name none; `notes` for a person."""
+    """`labels` (N,) as positions in `classes`, None where the datasets name none; `inner` are the names that only what
+    they wrap has; `notes` for a person."""
 
     labels: NDArray[np.int64]
     classes: Sequence[str] | None
+    inner: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -41,20 +43,20 @@ def matched_classes(
     """The labels of datasets by split's name, with those of all splits in the order of the classes of `train`.
 
     `splits` (N,) is the split of each label. Names come from a dataset's `classes` or `class_to_idx`, also below a
-    `Subset`. Raises InputError where a split has images of a class that `train` does not name.
+    `Subset` or a `ConcatDataset`. Raises InputError where a split has images of a class that `train` does not name.
     """
     given = _listed(getattr(parts["train"], "classes", None)) or None
     named = {split: names for split, dataset in parts.items() if (names := _names(dataset, where))}
-    notes = tuple(_one_sided(parts, named, where))
+    notes, inner = tuple(_one_sided(parts, named, where)), () if given else tuple(named.get("train", ()))
     if "train" not in named or all(names == named["train"] for names in named.values()):
-        return MatchedClasses(labels, given, notes)
+        return MatchedClasses(labels, given, inner, notes)
     matched = labels.copy()
     for split, names in named.items():
         chosen = splits == split
         matched[chosen] = _moved(labels[chosen], names, named["train"], f"{where}: {split}")
     if all(names[: len(named["train"])] == named["train"] for names in named.values()):
-        return MatchedClasses(matched, given, notes)
-    return MatchedClasses(matched, named["train"], notes)
+        return MatchedClasses(matched, given, inner, notes)
+    return MatchedClasses(matched, named["train"], notes=notes)
 
 
 def _names(dataset: Any, where: str) -> list[str]:
@@ -66,8 +68,19 @@ def _names(dataset: Any, where: str) -> list[str]:
             raise InputError(f"{where}: a dataset's {few} have another order; allowed: the same")
         if listed or numbers:
             return listed or numbers
+        if isinstance(joined := getattr(dataset, "datasets", None), list | tuple):
+            return _names_of_all(joined, where)
         dataset = getattr(dataset, "dataset", None)
     return []
+
+
+def _names_of_all(joined: Sequence[Any], where: str) -> list[str]:
+    """The names of datasets that are read as one: their labels must mean the same."""
+    found = [names for dataset in joined if (names := _names(dataset, where))]
+    if other := next((names for names in found if names != found[0]), None):
+        few = f"{', '.join(found[0][:4])}, ... and {', '.join(other[:4])}, ..."
+        raise InputError(f"{where}: datasets that are joined to one name other classes ({few}); allowed: the same")
+    return found[0] if found else []
 
 
 def _listed(names: Any) -> list[str]:

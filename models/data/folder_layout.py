@@ -132,7 +132,7 @@ def _refuse_inner_splits(folder: Path, inner: Iterable[tuple[str, ...]]) -> None
             )
 
 
-_WANTED = "one folder per class, or split folders with those"
+_WANTED = "one folder per class, or split folders (train, val, test and their usual other names) with those"
 
 
 def allowed_splits() -> str:

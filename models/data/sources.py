@@ -34,7 +34,8 @@ class ImageSource:
     (`train` alone if it is not split); `read(i)` decodes image i and `name(i)` says
     which it is; `digest()` covers all contents. `named` is whether the classes have names, or are numbers only;
     `origins` says of every split that the data comes with what it is there, `notes` are lines on what was left out;
-    `unseen` are classes that the model has and the data lacks.
+    `unseen` are classes that the model has and the data lacks; `inner_names` are names of the numbers that lie
+    inside of what a function returned: they count where a recipe lists classes.
     """
 
     labels: NDArray[np.int64]
@@ -48,6 +49,7 @@ class ImageSource:
     origins: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     unseen: frozenset[str] = frozenset()
+    inner_names: tuple[str, ...] = ()
 
     def pixels(self, position: int, framing: Framing) -> tuple[NDArray[np.uint8], ImageTraits]:
         """Image `position` as (side, side, 3), and what it was. Raises InputError that names a broken image."""

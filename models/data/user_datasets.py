@@ -50,6 +50,7 @@ def from_function(source: str, root: Path) -> ImageSource:
         named=matched.classes is not None,
         origins={split: f"'{name}' of {source}" for split, name in origins.items()},
         notes=matched.notes,
+        inner_names=matched.inner,
     )
 
 
@@ -90,10 +91,21 @@ def _item(source: str, name: str, dataset: Any, index: int) -> tuple[Image.Image
     """One image and its label. Raises InputError that names the item where the dataset gives something else."""
     where = f"data '{source}': {name} item {index}"
     try:
-        image, label = dataset[index]
+        image, label = _pair(dataset[index])
         return _picture(image), whole_label(label)
     except Exception as error:
         raise InputError(f"{where}: {fault_of(error)}") from error
+
+
+def _pair(item: Any) -> tuple[Any, Any]:
+    """An item's image and label. Raises ValueError for an item of another form."""
+    allowed = "allowed: a pair (image, label)"
+    if isinstance(item, Mapping | str):
+        raise ValueError(f"the item is {type(item).__name__}; {allowed}")
+    values = tuple(item)
+    if len(values) != 2:
+        raise ValueError(f"the item has {len(values)} values; {allowed}")
+    return values[0], values[1]
 
 
 def _entry(source: str, name: str, dataset: Any, index: int) -> tuple[int, str]:

@@ -6,14 +6,16 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
-from scipy.stats import binom
 
 from paredown.stages.measuring.answers import Answers
 
-GUESSING = 0.01
-"""Where guessing is right as often in more than this share of all cases, a model cannot be told from it."""
-WEAK = 0.2
+GUESSING = 1.64
+"""Standard deviations over what guessing has on average, under which a model cannot be told from it: 5 % of all guesses
+are over that."""
+WEAK = 0.15
 """Accuracy over chance as a share of what it could be (Cohen's kappa, 1960), under which something is likely wrong."""
+MUCH_MORE = 5
+"""So many times what guessing has is not called little better than guessing."""
 FEW_IMAGES = 20
 """With fewer images than these nothing is said."""
 CONSTANT = 0.95
@@ -52,9 +54,15 @@ def is_weak(answers: Answers) -> bool:
 
 def _chance(answers: Answers) -> float:
     """How often guesses are right that answer each class as often as the model does, 0 to 1."""
-    kinds, images = answers.logits.shape[1], len(answers.labels)
-    answered = np.bincount(answers.classes[answers.finite], minlength=kinds)
-    return float(answered @ np.bincount(answers.labels, minlength=kinds)) / images**2
+    answered, real = _counts(answers)
+    return float(answered @ real) / len(answers.labels) ** 2
+
+
+def _counts(answers: Answers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of every class how often it was answered, and how many images are of it, (classes,) each."""
+    kinds = answers.logits.shape[1]
+    answered = np.bincount(answers.classes[answers.finite], minlength=kinds).astype(np.float64)
+    return answered, np.bincount(answers.labels, minlength=kinds).astype(np.float64)
 
 
 def _over_chance(answers: Answers) -> float:
@@ -64,14 +72,28 @@ def _over_chance(answers: Answers) -> float:
 
 
 def _near_chance(answers: Answers, split: str) -> Iterator[str]:
-    images, right, chance = len(answers.labels), int((answers.classes == answers.labels).sum()), _chance(answers)
-    guessed = float(binom.sf(right - 1, images, chance)) > GUESSING
-    if guessed or _over_chance(answers) < WEAK:
-        told = "cannot be told from guessing" if guessed else "is little better than guessing"
-        yield (
-            f"near chance: {answers.accuracy:.2f} % of {images} {split} images are right, which {told} "
-            f"({100 * chance:.2f} %)"
-        )
+    images, chance = len(answers.labels), _chance(answers)
+    shown = f"{answers.accuracy:.2f} % of {images} {split} images are right"
+    if _may_be_guessed(answers):
+        yield f"near chance: {shown}, which cannot be told from guessing ({100 * chance:.2f} %)"
+    elif _over_chance(answers) < WEAK:
+        little = answers.accuracy / 100 < MUCH_MORE * chance
+        words = f"is little better than guessing ({100 * chance:.2f} %)" if little else "is little"
+        yield f"near chance: {shown}, which {words}"
+
+
+def _may_be_guessed(answers: Answers) -> bool:
+    """Whether the same answers, dealt out to the images at random, would be right as often.
+
+    How often those are right has a mean and a variance in closed form (Fleiss, Cohen and Everitt 1969), which also hold
+    where nearly all images are of one class.
+    """
+    answered, real = _counts(answers)
+    n = len(answers.labels)
+    by_chance = float(answered @ real)
+    variance = by_chance**2 + n**2 * by_chance - n * float((answered * real) @ (answered + real))
+    most = by_chance / n + GUESSING * math.sqrt(max(variance, 0.0) / (n**2 * (n - 1)))
+    return int((answers.classes == answers.labels).sum()) - 0.5 < most
 
 
 def _constant(answers: Answers, classes: Sequence[str], split: str) -> Iterator[str]:

@@ -77,6 +77,8 @@ def test_a_list_fixes_the_order(root: Path) -> None:
     ("name", "text"),
     [
         ("names.txt", "".join(f"{i}\n" for i in range(12))),
+        ("windows.txt", "\ufeff" + "".join(f"{i}\r\n" for i in range(12))),
+        ("windows.json", "\ufeff" + json.dumps([str(i) for i in range(12)])),
         ("list.json", json.dumps([str(i) for i in range(12)])),
         ("id2label.json", json.dumps({str(i): str(i) for i in reversed(range(12))})),
         ("config.json", json.dumps({"model_type": "x", "id2label": {i: str(i) for i in range(12)}})),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from paredown.models.data.dataset import ImageData
-from paredown.models.data.opening import fingerprint_data
+from paredown.models.data.opening import fingerprint_data, open_data
 from paredown.models.data.spec import DataSpec
 
 OpenSource = Callable[..., ImageData]
@@ -129,6 +129,14 @@ class Subset:
     def __getitem__(self, index):
         return self.dataset[index]
 
+class ConcatDataset:
+    def __init__(self, *datasets):
+        self.datasets = list(datasets)
+    def __len__(self):
+        return sum(map(len, self.datasets))
+    def __getitem__(self, index):
+        return self.datasets[index // 24][index % 24]
+
 TRAIN = ["ant", "bee", "cat"]
 def plain(): return {"train": Named(0, TRAIN), "test": Named(100, TRAIN)}
 def turned(): return {"train": Named(0, TRAIN), "test": Named(100, ["cat", "ant", "bee"])}
@@ -138,6 +146,11 @@ def numbered():
     numbers = dict(bee=0, cat=1, ant=2)
     return {"train": Named(0, TRAIN), "test": Named(100, [], list(numbers), class_to_idx=numbers)}
 def spelled(): return {"train": Named(0, TRAIN), "test": Named(100, ["Ant", "bee", "cat"])}
+def joined():
+    both = ConcatDataset(Named(0, TRAIN), Named(50, TRAIN))
+    return {"train": both, "test": Subset(Named(100, ["cat", "bee", "ant"]))}
+def alone(): return Subset(Named(0, ["cat", "ant", "bee"]))
+def at_odds(): return ConcatDataset(Named(0, TRAIN), Subset(Named(50, ["cat", "ant", "bee"])))
 def fewer(): return {"train": Named(0, TRAIN), "test": Named(100, ["cat", "bee"])}
 def without(): return {"train": Named(0, TRAIN), "test": Named(100, [], TRAIN)}
 def torn(): return {"train": Named(0, TRAIN, class_to_idx=dict(bee=0, cat=1, ant=2)), "test": Named(100, TRAIN)}
@@ -151,13 +164,34 @@ def named(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["plain", "turned", "valid", "wrapped", "numbered", "without"])
+@pytest.mark.parametrize("name", ["plain", "turned", "valid", "wrapped", "joined", "numbered", "without"])
 def test_classes_are_matched_by_name_over_all_splits(named: Path, name: str, open_source: OpenSource) -> None:
     data = open_source(named, f"named.py:{name}")
     assert data.classes == ("ant", "bee", "cat")
     for split in data.splits.values():
         assert split.labels.tolist() == split.images[:, 0, 0, 0].tolist()
         assert sorted(set(split.labels)) == [0, 1, 2]
+
+
+def test_listed_classes_go_by_the_names_that_a_subset_hides(named: Path) -> None:
+    listed = ("bee", "dog", "cat", "ant")
+    spec = DataSpec(source="named.py:alone", image_size=8, classes=listed)
+    for split in open_data(spec, named, named / "cache", 0).splits.values():
+        shown = [("ant", "bee", "cat")[number] for number in split.images[:, 0, 0, 0]]
+        assert [listed[label] for label in split.labels] == shown
+
+
+@pytest.mark.parametrize(
+    ("item", "text"),
+    [
+        ("(image, 1, 'a.png')", "the item has 3 values; allowed: a pair (image, label)"),
+        ("{'image': image, 'label': 1}", "the item is dict; allowed: a pair (image, label)"),
+    ],
+)
+def test_items_of_another_form_are_refused(tmp_path: Path, item: str, text: str, refusal_of: RefusalOf) -> None:
+    code = f"import numpy as np\nimage = np.zeros((3, 8, 8), np.uint8)\ndef get(): return [{item}] * 4\n"
+    (tmp_path / "made.py").write_text(code)
+    assert text in refusal_of(tmp_path, "made.py:get")
 
 
 def test_a_split_without_names_is_told(named: Path, open_source: OpenSource) -> None:
@@ -181,6 +215,7 @@ def test_splits_of_a_function_have_their_usual_names(named: Path, open_source: O
     [
         ("spelled", "test: has images of the class 'Ant', which train does not name; its classes are ant, bee, cat"),
         ("fewer", "class 'ant' has no image in the split 'test'"),
+        ("at_odds", "that are joined to one name other classes (ant, bee, cat, ... and cat, ant, bee, ...)"),
         ("torn", "classes (ant, bee, cat, ...) and class_to_idx (bee, cat, ant, ...) have another order"),
         ("twice", "val and valid both mean the split 'validation'"),
     ],

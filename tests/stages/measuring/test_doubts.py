@@ -54,6 +54,17 @@ def test_a_model_that_is_hardly_better_than_guessing() -> None:
     assert "is little better than guessing (2" in line and not rest
 
 
+@pytest.mark.parametrize("found", [4, 9, 20])
+def test_few_of_a_rare_class_that_are_found_without_a_false_alarm_are_no_guessing(found: int) -> None:
+    labels = np.repeat([0, 1], [600, 24])
+    assert doubts(_answers(np.repeat([0, 1], [624 - found, found]), labels, 2), ("good", "bad"), "test") == []
+
+
+def test_many_times_more_than_guessing_is_not_said_to_be_guessing() -> None:
+    (line,) = doubts(_right(0.1, 1000, 4000), _names(1000), "test")
+    assert "of 4000 test images are right, which is little; usual causes" in line
+
+
 def test_one_answer_for_all_is_near_chance_also_where_it_is_mostly_right() -> None:
     labels = np.where(np.arange(200) % 5 == 0, 1, 0)
     (line,) = doubts(_answers(np.zeros(200, np.int64), labels, 2), ("good", "bad"), "test")
