@@ -5,6 +5,7 @@ the only form that onnxruntime computes fast. A layer that is int8 has quantized
 its fused activation); what follows without weights (pooling, gates, reshapes) stays in int8 where its inputs are.
 """
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
@@ -22,9 +23,12 @@ from paredown.models.onnx.edit import (
     producers_of_values,
     set_weight,
 )
+from paredown.models.onnx.shapes import shapes_and_types
 
 FOLLOWING = ("GlobalAveragePool", "AveragePool", "Mul", "Sigmoid", "Concat")
 UNIT_RANGE = ("Sigmoid", "HardSigmoid")
+FINEST = 255
+"""Steps of a mean in one of what it averages, divided by its pixels: onnxruntime takes less than 256."""
 
 
 def quantizable_nodes(model: ModelProto) -> list[str]:
@@ -133,6 +137,7 @@ def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Ra
     model = copy_of_model(model)
     values = quantized_values(model, int8, ranges)
     scales = {value: activation_scale(_range(origin, model, ranges)) for value, origin in values.items()}
+    scales |= _coarser_means(model, values, scales)
     _quantize_weights(model, int8, scales, bits)
     nodes: list[NodeProto] = []
     for value in (item.name for item in model.graph.input):
@@ -144,6 +149,21 @@ def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Ra
     model.graph.node.extend(nodes)
     _guard_lone_floats(model)
     return model
+
+
+def _coarser_means(
+    model: ModelProto, values: Mapping[str, str], scales: Mapping[str, tuple[np.float32, int]]
+) -> dict[str, tuple[np.float32, int]]:
+    """Scales that are to be coarser, of means in steps so much finer than those of what they average that onnxruntime
+    refuses the file: as where both were calibrated in different networks, or in one that is hardly trained."""
+    pools = [n for n in model.graph.node if n.op_type == "GlobalAveragePool" and n.output[0] in scales]
+    fine = [n for n in pools if n.input[0] in scales and scales[n.input[0]][0] > FINEST * scales[n.output[0]][0]]
+    shapes, coarser = shapes_and_types(model)[0] if fine else {}, dict[str, tuple[np.float32, int]]()
+    for node in fine:
+        step, zero = scales[node.output[0]]
+        least = np.float32(scales[node.input[0]][0] / (FINEST * math.prod(shapes.get(node.input[0], ())[2:])))
+        coarser |= {value: (max(step, least), zero) for value, origin in values.items() if origin == node.output[0]}
+    return coarser
 
 
 def _range(value: str, model: ModelProto, ranges: Mapping[str, Range]) -> Range:

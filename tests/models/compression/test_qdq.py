@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
+from paredown.models.compression.scales import activation_scale
 from paredown.models.onnx.edit import constant_arrays, copy_of_model, save_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
@@ -104,3 +105,16 @@ def test_a_guarded_layer_computes_the_same(prepared: PreparedModel, tmp_path: Pa
     image = {"x": torch.randn(1, *tools.shape).numpy()}
     answers = [onnxruntime.InferenceSession(m.SerializeToString(), options).run(None, image)[0] for m in (model, plain)]
     assert np.array_equal(*answers)
+
+
+def test_a_mean_in_far_finer_steps_than_its_input_runs(prepared: PreparedModel, tmp_path: Path, tools: Any) -> None:
+    """onnxruntime refuses steps 256 times as fine, as ranges of hardly trained networks ask for."""
+    pool = next(node for node in prepared.model.graph.node if node.op_type == "GlobalAveragePool")
+    units = quantizable_nodes(prepared.model)
+    plain = dict(prepared.ranges)
+    absurd = {**plain, pool.input[0]: (0.0, 1e5), pool.output[0]: (-1e-3, 1e-3)}
+    save_onnx(insert_qdq(prepared.model, units, absurd, 7), tmp_path / "model.onnx")
+    assert OnnxRuntime().run(tmp_path / "model.onnx", [np.zeros((1, *tools.shape), np.float32)], 1).shape == (1, 3)
+    as_before = constant_arrays(insert_qdq(prepared.model, units, plain, 7))
+    scale, _ = activation_scale(plain[pool.output[0]])
+    assert as_before[f"{pool.output[0]}.scale"] == scale
