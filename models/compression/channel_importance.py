@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.logits import logits_behind
 from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
 
@@ -45,7 +46,8 @@ def _gate_gradients(network: Network, values: set[str], images: Tensor, labels: 
         seen[name] = value
 
     with torch.enable_grad():
-        loss = cross_entropy(watch_values(network.graph, images, keep, values), labels, reduction="sum")
+        logits = logits_behind(lambda read: watch_values(network.graph, read, keep, values), images)
+        loss = cross_entropy(logits, labels, reduction="sum")
         loss.backward()  # type: ignore[no-untyped-call]
     network.graph.zero_grad()
     return {name: _per_channel(x.detach() * x.grad) for name, x in seen.items() if x.grad is not None}

@@ -14,6 +14,8 @@ from paredown.models.network.shape import Shape, device_of
 
 IMAGES = 2
 """That a module is tried on."""
+TOGETHER = 1e-2
+"""The share of the largest logit by which rounding may change answers with the size of a batch."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ def refuse_answers_that_are_not_finite(module: nn.Module, images: Tensor) -> Non
     if count := int((~finite).sum()):
         text = f"{count} of the first {len(finite)} validation images: logits are not finite (NaN or infinite)"
         raise InputError(f"the model cannot be scored: {text}; its weights may hold such numbers")
+
+
+def refuse_answers_that_depend_on_the_batch(module: nn.Module, images: Tensor) -> None:
+    """Raises InputError where a module in evaluation mode answers otherwise to the first of several images (N, 3, H, W)
+    than to that image alone."""
+    with torch.no_grad():
+        together, alone = module(images)[:1], module(images[:1])
+    if not torch.allclose(together, alone, rtol=0.0, atol=TOGETHER * float(together.abs().max())):
+        text = "what the model answers to an image depends on the other images of its batch"
+        raise InputError(f"{text}, as a softmax over axis 0 does; allowed is an answer to each image alone")
 
 
 class _Failed:

@@ -36,6 +36,7 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     import torch
 
     from paredown.models.network.answers import refuse_answers_that_are_not_finite, with_one_output
+    from paredown.models.network.logits import form_of_answers
     from paredown.models.network.trace import analyse_network
     from paredown.pipeline.recipe.first_answers import answer_doubts
 
@@ -57,11 +58,15 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
         loaded = _open_model(recipe, len(data.classes))
     yield from loaded.notes
     shape = (3, recipe.data.image_size, recipe.data.image_size)
+    images = torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0])
     with input_errors("the model cannot be traced", cache):
         module = with_one_output(loaded.module, shape, len(data.classes), recipe.model.output)
         network = analyse_network(module, shape)
-        refuse_answers_that_are_not_finite(module, torch.from_numpy(next(data.batches(data.validation, LOOKED_AT))[0]))
+        refuse_answers_that_are_not_finite(module, images)
+        form = form_of_answers(module, images)
     yield f"model: {_layers(network)}"
+    if form:
+        yield f"answers: {form}"
     if not any(step.name == "fit" for step in recipe.pipeline):  # that one trains it first
         with input_errors("the model cannot answer the images", cache):
             doubts = list(answer_doubts(module, data, recipe.seed))

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
 from paredown.models.errors import InputError
+from paredown.models.network.logits import logits_behind
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.solvers.problem import Choice
 
@@ -37,7 +38,8 @@ class TeacherComparison:
             for transform in self.space.transforms:
                 graph = transform.imitate(own, choice, graph)
             with torch.no_grad():
-                return log_softmax(torch.cat([graph(batch) for batch in torch.split(self.images, 16)]), dim=1)
+                logits = [logits_behind(graph, batch) for batch in torch.split(self.images, 16)]
+                return log_softmax(torch.cat(logits), dim=1)
 
 
 def divergence(changed: Tensor, teacher: Tensor) -> float:

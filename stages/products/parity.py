@@ -10,7 +10,8 @@ from paredown.stages.products.documents import read_document, write_document
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     """On `images` validation images: the share with the same answer (`agreement`) and the least that is asked
-    (`limit`), the mean difference of a logit, and the standard deviation of torch's logits."""
+    (`limit`), the mean difference of a logit, and the standard deviation of torch's logits; where the model
+    answers with probabilities, both are of these."""
 
     FILE: ClassVar[str] = "parity.json"
 

@@ -15,6 +15,7 @@ from paredown.models.compression.resolution import shrink_image
 from paredown.models.compression.supernet import KEEP
 from paredown.models.network.batch_norm import batch_norm_pairs
 from paredown.models.network.layers import ChannelGroup
+from paredown.models.network.logits import logits_behind
 from paredown.models.network.trace import channel_source
 from paredown.stages.analysis.plan_network import is_merged, picks_of
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -93,8 +94,8 @@ class Distillation:
 
     def __call__(self, student: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         with torch.no_grad():
-            answer = self.teacher(images)
-        logits, w = student(images), self.weights
+            answer = logits_behind(self.teacher, images)
+        logits, w = logits_behind(student, images), self.weights
         loss = w.logits * softened_loss(logits, answer, w.temperature) + w.labels * cross_entropy(logits, labels)
         return loss + w.features * self._feature_loss() if self.points else loss
 

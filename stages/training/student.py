@@ -15,6 +15,7 @@ from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.data.dataset import ImageData
 from paredown.models.network.batch_norm import fold_batch_norm
+from paredown.models.network.logits import logits_behind
 from paredown.models.network.trace import Network, analyse_network
 from paredown.models.onnx.export import export_onnx
 from paredown.stages.analysis.plan_network import network_of_plan
@@ -122,7 +123,7 @@ def _nearness(module: nn.Module, teacher: nn.Module, data: ImageData) -> tuple[f
     same, apart = 0, 0.0
     with torch.no_grad():
         for images, _ in data.batches(data.validation.take(NEARNESS, 0), 64):
-            own, wanted = (one.eval()(torch.from_numpy(images)) for one in (module, teacher))
+            own, wanted = (logits_behind(one.eval(), torch.from_numpy(images)) for one in (module, teacher))
             same += int((own.argmax(1) == wanted.argmax(1)).sum())
             apart += abs(float(softened_loss(own, wanted, 1.0))) * len(images)
     count = min(NEARNESS, len(data.validation))

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from paredown.models.compression.sparsity_masks import SparsityMasks
 from paredown.models.data.dataset import ImageData
+from paredown.models.network.logits import logits_behind
 from paredown.models.progress import Progress
 from paredown.stages.training.schedule import Schedule
 
@@ -34,4 +35,4 @@ class TrainingTask:
 
 def supervised_loss(module: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy with a little label smoothing."""
-    return cross_entropy(module(images), labels, label_smoothing=0.05)
+    return cross_entropy(logits_behind(module, images), labels, label_smoothing=0.05)

@@ -13,7 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from paredown.models.errors import InputError
-from paredown.models.network.answers import refuse_answers_that_are_not_finite, with_one_output
+from paredown.models.network.answers import (
+    refuse_answers_that_are_not_finite,
+    refuse_answers_that_depend_on_the_batch,
+    with_one_output,
+)
 from paredown.models.network.trace import analyse_network
 from paredown.models.onnx.export import export_onnx
 
@@ -259,3 +263,19 @@ def test_logits_of_real_images_must_be_finite() -> None:
     images[3] = float("inf")
     with pytest.raises(InputError, match="1 of the first 5 validation images: logits are not finite"):
         refuse_answers_that_are_not_finite(module, images)
+
+
+def softmax_over_the_batch(logits: Tensor, _a: Tensor, _f: Tensor, _t: bool) -> Any:
+    return logits.softmax(0)
+
+
+def less_the_batchs_mean(logits: Tensor, _a: Tensor, _f: Tensor, _t: bool) -> Any:
+    return logits - logits.mean(0)
+
+
+def test_an_image_has_one_answer_whatever_else_is_in_its_batch() -> None:
+    images = torch.randn(5, *SHAPE)
+    refuse_answers_that_depend_on_the_batch(network(single), images)
+    for returns in (softmax_over_the_batch, less_the_batchs_mean):
+        with pytest.raises(InputError, match="depends on the other images of its batch"):
+            refuse_answers_that_depend_on_the_batch(network(returns), images)

@@ -246,3 +246,16 @@ def test_a_model_that_answers_oddly_is_warned_of(tmp_path: Path, model: str, tex
 def test_a_model_that_fit_trains_first_may_answer_anything(tmp_path: Path) -> None:
     said = coloured(tmp_path, "turned", "fit, baseline")
     assert not [line for line in said if line.startswith("warning: the model: ")]
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("torch.nn.Softmax(1)", "made by a softmax inside; training and comparing use what goes into it"),
+        ("torch.nn.Sigmoid()", "made by a sigmoid inside; training and comparing use what goes into it"),
+    ],
+)
+def test_what_makes_answers_of_logits_is_told(recipe: Path, end: str, expected: str) -> None:
+    assert "answers" not in lines(recipe)
+    (recipe.parent / "net.py").write_text(NET.replace("Linear(8, classes))", f"Linear(8, classes), {end})"))
+    assert lines(recipe)["answers"] == expected

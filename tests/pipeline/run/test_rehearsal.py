@@ -102,6 +102,16 @@ def test_a_runtime_that_computes_something_else(recipe: Path) -> None:
     assert refusal(recipe).startswith("baseline would fail: exported, its logits are up to ")
 
 
+def test_a_softmax_over_the_images_of_a_batch(recipe: Path) -> None:
+    rewritten(
+        recipe,
+        "return self.fc(nn.functional.adaptive_avg_pool2d(x, 1).flatten(1))",
+        "return self.fc(x.mean((2, 3))).softmax(0)",
+    )
+    text = "baseline would fail: what the model answers to an image depends on the other images of its batch"
+    assert refusal(recipe) == f"{text}, as a softmax over axis 0 does; allowed is an answer to each image alone"
+
+
 def test_a_stage_of_the_users_has_no_rehearsal(recipe: Path, write_stage: Write) -> None:
     write_stage("own", needs=("artifact",))
     recipe.write_text(recipe.read_text() + "  - own.py\n")
