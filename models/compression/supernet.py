@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, GraphModule, Node
 
 from paredown.models.network.layers import read_layers
-from paredown.models.network.nodes import module_of
+from paredown.models.network.nodes import module_of, remove_dead_nodes
 from paredown.models.network.trace import Network
 
 KEEP = "keep"
@@ -51,7 +51,8 @@ class Replacement(nn.Module):
         super().__init__()
         self.instead = nn.ModuleDict({name: module})
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *_: object, **_named: object) -> Tensor:
+        """Of what the block is called with, only the feature map counts: a block that read more is none."""
         for module in self.instead.values():
             x = module(x)
         return x
@@ -68,8 +69,9 @@ def attach_replacements(module: nn.Module, replacements: Replacements) -> nn.Mod
     return module.eval()
 
 
-def _branching(self: nn.Module, x: Tensor) -> Tensor:
-    kept = type(self).forward(_without_branches(self), x)
+def _branching(self: nn.Module, x: Tensor, *more: object, **named: object) -> Tensor:
+    """`more` is what some blocks are called with beside the feature map: an option, or the same map once more."""
+    kept = type(self).forward(_without_branches(self), x, *more, **named)
     joined: Tensor = self.either(kept, *(module(x) for module in self.instead.values()))  # type: ignore[operator]
     return joined
 
@@ -138,7 +140,7 @@ def select_branches(network: Network, branches: tuple[Branch, ...], picks: Picks
         picked = nodes[branch.values[picks.get(branch.block, KEEP)]]
         nodes[branch.join].replace_all_uses_with(picked)
         nodes[branch.join] = picked
-    fresh.eliminate_dead_code()
+    remove_dead_nodes(fresh)
     graph = GraphModule(network.graph, fresh)
     names = {layer.name for layer in network.layers if layer.op != "add"}  # a layer shared with a branch that is gone
     layers = [layer for layer in read_layers(graph, network.module) if layer.op == "add" or layer.name in names]

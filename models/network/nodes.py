@@ -1,6 +1,6 @@
 """What single nodes of a traced graph say: their operator, what they read, and the size of what they compute."""
 
-from torch.fx import Node
+from torch.fx import Graph, Node
 
 NO_MODULE = "_empty_nn_module_stack_from_metadata_hook"
 """What torch.export names as the module of nodes that it made itself, such as the size of a batch."""
@@ -55,3 +55,8 @@ def pixel_count(node: Node) -> int:
     """Height times width of the feature map that a node computes; 1 for what is no map."""
     shape = node.meta["val"].shape
     return int(shape[2]) * int(shape[3]) if len(shape) == 4 else 1
+
+
+def remove_dead_nodes(graph: Graph) -> None:
+    """Takes away what nothing reads, in place, also dropouts: torch.fx keeps them, as they draw when they are on."""
+    graph.eliminate_dead_code(is_impure_node=lambda node: node.op in ("placeholder", "output"))

@@ -25,7 +25,7 @@ from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.chance import refuse_chance
 from paredown.models.network.fixed_layers import FixedLayer, read_fixed_layers
 from paredown.models.network.layers import Layer, read_layers
-from paredown.models.network.nodes import operator_name, pixel_count
+from paredown.models.network.nodes import operator_name, pixel_count, remove_dead_nodes
 from paredown.models.network.shape import Shape, device_of
 from paredown.models.network.weak_cache import remembered_per_object
 
@@ -108,7 +108,7 @@ def functional_graph(program: ExportedProgram) -> GraphModule:
         args, kwargs = map_arg(inputs, lambda old: copies[old])
         copies[node] = graph.create_node(node.op, _functional_target(node), args, kwargs, name=name)
         copies[node].meta = node.meta
-    graph.eliminate_dead_code()  # what only served outputs that are not the logits
+    remove_dead_nodes(graph)  # what only served outputs that are not the logits
     return GraphModule(traced, graph)
 
 
