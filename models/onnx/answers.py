@@ -152,8 +152,15 @@ def _named(outputs: Sequence[FileOutput], where: str, picked: str) -> FileOutput
 
 def _fitting(output: FileOutput, where: str, classes: int) -> FileOutput:
     if why := output.misfit(classes):
-        raise InputError(f"{where}: its output {output} cannot be judged: {why}; allowed is {_allowed(classes)}")
+        fix = "; of one probability p of the second class two are made: 1 - p and p" if _is_one(output, classes) else ""
+        raise InputError(f"{where}: its output {output} cannot be judged: {why}; allowed is {_allowed(classes)}{fix}")
     return output
+
+
+def _is_one(output: FileOutput, classes: int) -> bool:
+    """Whether it may be one probability per image, which says it all of two classes."""
+    one = output.sizes is not None and (len(output.sizes) < 2 or output.columns == 1)
+    return output.is_float and classes == 2 and one
 
 
 def _allowed(classes: int) -> str:

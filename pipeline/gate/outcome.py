@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive", "not comparable"]
 
+WARNING = "warning: "
+"""Starts the facts that a person should see whatever the verdict is."""
+
 PASS, FAIL, INVALID, INCONCLUSIVE = 0, 1, 2, 3
 """Exit codes. INVALID: bad input or evidence that cannot be trusted, so that there is no verdict."""
 
@@ -56,6 +59,11 @@ class GateOutcome:
     @property
     def verdict(self) -> Verdict:
         return combined_verdict(check.verdict for check in self.checks)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The facts that are warnings, without that word."""
+        return tuple(fact.removeprefix(WARNING) for fact in self.facts if fact.startswith(WARNING))
 
 
 @dataclass(frozen=True)

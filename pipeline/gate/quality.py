@@ -12,7 +12,7 @@ from paredown.models.onnx.answers import listed_outputs, outputs_of
 from paredown.models.onnx.checked_file import open_checked
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.budgets import Gates
-from paredown.pipeline.gate.outcome import BudgetCheck
+from paredown.pipeline.gate.outcome import WARNING, BudgetCheck
 from paredown.pipeline.gate.told_input import input_difference
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
 from paredown.stages.measuring.doubts import doubts
@@ -53,7 +53,7 @@ def quality_checks(
         checks = (replace(check, because=f"{check.because}; {note}") for check in checks)
     odd = {"baseline": before, "model": after}
     lines = [f"{name}: {line}" for name, one in odd.items() if one for line in doubts(one, data.classes, "test")]
-    return QualityEvidence(tuple(checks), tuple(f"warning: {line}" for line in (*data.notes, *lines)))
+    return QualityEvidence(tuple(checks), tuple(f"{WARNING}{line}" for line in (*data.notes, *lines)))
 
 
 def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:

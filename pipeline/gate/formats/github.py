@@ -15,11 +15,14 @@ MOST = 10
 
 
 def as_github_commands(outcome: GateOutcome) -> str:
-    """The table in a group of the log, then an error per check that fails, a warning per undecided one, or a notice."""
+    """The table in a group of the log, then an error per check that fails, a warning per undecided one and per line that
+    warns, or a notice."""
     lines = ["::group::paredown gate", *as_table(outcome).splitlines(), "::endgroup::"]
     failed = [check for check in outcome.checks if check.verdict == "fail"]
     open_ = [check for check in outcome.checks if check.verdict in ("inconclusive", "not comparable")]
     lines += [*_listed("error", failed), *_listed("warning", open_)]
+    room = MOST - min(len(open_), MOST)
+    lines += [workflow_command("warning", "gate: warning", printable(line, 1000)) for line in outcome.warnings[:room]]
     if not failed and not open_:
         lines.append(workflow_command("notice", "gate: pass", headline(outcome)))
     return "\n".join(lines) + "\n"

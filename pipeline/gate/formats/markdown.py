@@ -16,7 +16,7 @@ from paredown.pipeline.gate.formats.wording import (
     value_cell,
     value_with_unit,
 )
-from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome, OutcomeTable
+from paredown.pipeline.gate.outcome import WARNING, BudgetCheck, GateOutcome, OutcomeTable
 
 COMMENT = 65_536
 """Characters that GitHub takes in a comment."""
@@ -80,8 +80,10 @@ def _blocks(outcome: GateOutcome, most: DetailLimits) -> Iterator[str]:
     )
     if reasons := [f"* {escaped_markdown(check_sentence(check))}" for check in shown if check.verdict != "pass"]:
         yield "\n".join(reasons)
+    if warnings := [f"* **warning**: {escaped_markdown(line)}" for line in outcome.warnings[: most.facts]]:
+        yield "\n".join(warnings)
     facts = list(_facts(outcome))
-    left_out = len(shown) < len(outcome.checks) or len(facts) > most.facts
+    left_out = len(shown) < len(outcome.checks) or len(facts) > most.facts or len(outcome.warnings) > most.facts
     yield _folded("How it was measured", "\n".join(f"* {escaped_markdown(fact)}" for fact in facts[: most.facts]))
     for one in outcome.tables:
         left_out |= len(one.rows) > most.rows
@@ -101,7 +103,7 @@ def _chosen(checks: Sequence[BudgetCheck], most: int) -> Sequence[BudgetCheck]:
 
 
 def _facts(outcome: GateOutcome) -> Iterator[str]:
-    yield from outcome.facts
+    yield from (fact for fact in outcome.facts if not fact.startswith(WARNING))
     if outcome.runtime:
         yield f"runtime: {outcome.runtime}"
         yield f"machine: {machine_in_words(outcome.machine)}"

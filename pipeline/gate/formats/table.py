@@ -22,7 +22,7 @@ from paredown.pipeline.gate.formats.wording import (
     value_cell,
     value_with_unit,
 )
-from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome, OutcomeTable, Verdict
+from paredown.pipeline.gate.outcome import WARNING, BudgetCheck, GateOutcome, OutcomeTable, Verdict
 
 STYLES: dict[Verdict, str] = {"pass": "green", "fail": "bold red"}
 UNDECIDED = "yellow"
@@ -42,7 +42,7 @@ def as_table(outcome: GateOutcome) -> str:
         console.print(Padding(_listed(one), (1, 0, 0, 0)))
     console.print()
     for line in _facts(outcome):
-        console.print(Text(line, style="dim"))
+        console.print(Text(line, style=UNDECIDED if line.startswith(WARNING) else "dim"))
     console.print(Text(headline(outcome), style=_style(outcome.verdict)))
     return without_commands("\n".join(line.rstrip() for line in file.getvalue().splitlines())) + "\n"
 

@@ -65,6 +65,14 @@ def test_one_output_that_does_not_fit_is_refused(output: ValueInfoProto, why: st
     assert text.endswith("allowed is float, batch x 4: one score for each of the data's 4 classes")
 
 
+@pytest.mark.parametrize("sizes", [["n"], ["n", 1]])
+def test_one_probability_of_two_classes_is_refused_with_what_can_be_done(sizes: Sizes) -> None:
+    hint = "; of one probability p of the second class two are made: 1 - p and p"
+    assert refusal(tensor("p", sizes), classes=2).endswith(hint)
+    assert hint not in refusal(tensor("p", sizes))
+    assert hint not in refusal(tensor("id", sizes, TensorProto.INT64), classes=2)
+
+
 def test_sequences_and_maps_are_refused_by_name() -> None:
     element = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n", 4])
     listed = helper.make_value_info("listed", helper.make_sequence_type_proto(element))

@@ -164,6 +164,16 @@ def test_github_gets_one_notice_of_a_pass() -> None:
     assert notice == ("notice", {"title": "gate: pass"}, "pass: m.onnx holds its one check against b.onnx")
 
 
+@pytest.mark.parametrize("verdict", ["pass", "fail"])
+def test_a_warning_is_an_annotation_and_is_not_folded_away(verdict: Verdict) -> None:
+    warned = outcome(check(verdict=verdict), facts=("warning: model: near chance: 3 % are right", "how it was timed"))
+    found = commands(FORMATS["github"](warned))
+    assert ("warning", {"title": "gate: warning"}, "model: near chance: 3 % are right") in found
+    before, _, folded = FORMATS["markdown"](warned).partition("<details>")
+    assert "**warning**: model: near chance: 3 % are right" in before
+    assert "near chance" not in folded and "how it was timed" in folded
+
+
 @pytest.mark.parametrize(("suffix", "start"), [(".json", "{"), (".xml", "<?xml"), (".md", "### Gate")])
 def test_a_file_is_written_in_the_form_of_its_suffix(suffix: str, start: str, tmp_path: Path) -> None:
     path = tmp_path / f"gate{suffix}"
