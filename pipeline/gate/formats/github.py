@@ -15,8 +15,8 @@ MOST = 10
 
 
 def as_github_commands(outcome: GateOutcome) -> str:
-    """The table in a group of the log, then an error per check that fails, a warning per undecided one and per line that
-    warns, or a notice."""
+    """The table in a group of the log, then an error per check that fails, a warning per undecided one and per line
+    that warns, or a notice."""
     lines = ["::group::paredown gate", *as_table(outcome).splitlines(), "::endgroup::"]
     failed = [check for check in outcome.checks if check.verdict == "fail"]
     open_ = [check for check in outcome.checks if check.verdict in ("inconclusive", "not comparable")]

@@ -32,8 +32,8 @@ def input_shape(inputs: Sequence[Input], batch: int | None = None) -> tuple[int,
     Raises SessionError where the file takes anything else than `batch` float images of a fixed size.
     """
     given = ", ".join(f"{name} {kind} {list(shape)}" for name, kind, shape in inputs)
-    wanted = f"one {FLOAT} [{f'{batch} (target.batch)' if batch else 'batch'}, channels, height, width], all but the batch fixed"
-    error = SessionError(f"it takes {given}; allowed is {wanted}")
+    wanted = f"one {FLOAT} [{f'{batch} (target.batch)' if batch else 'batch'}, channels, height, width]"
+    error = SessionError(f"it takes {given}; allowed is {wanted}, all but the batch fixed")
     if len(inputs) != 1 or inputs[0][1] != FLOAT or len(inputs[0][2]) != 4:
         raise error
     first, *rest = inputs[0][2]
