@@ -23,8 +23,9 @@ def dependency_graph(module: nn.Module, shape: Shape) -> tp.DependencyGraph:
             graph.build_dependency(module.eval(), example_inputs=example, verbose=False)
     except ArithmeticError:  # it divides numbers of channels, and a shuffle may leave it none; all but this is there
         _leave_out_unmapped(graph)
-    for parameter in frozen:
-        parameter.requires_grad_(False)
+    finally:
+        for parameter in frozen:
+            parameter.requires_grad_(False)
     return graph
 
 

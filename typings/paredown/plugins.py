@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from paredown.models.network.trace import Network
     from paredown.models.progress import Progress
     from paredown.models.spec import Spec
+    from paredown.stages.analysis.changeable import layers_that_quantize, layers_with_weights
     from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
     from paredown.stages.base import Stage, State
     from paredown.stages.blocks.base import Block, Kernel, ResidualBlock, conv_unit
@@ -115,6 +116,8 @@ __all__ = [
     "holds_limits",
     "is_far",
     "is_plan",
+    "layers_that_quantize",
+    "layers_with_weights",
     "limit_excess",
     "logits_of",
     "observe_ranges",
@@ -155,6 +158,10 @@ __getattr__, __dir__ = lazy_attributes(
         "paredown.models.network.trace": ("Network",),
         "paredown.models.progress": ("Progress",),
         "paredown.models.spec": ("Spec",),
+        "paredown.stages.analysis.changeable": (
+            "layers_that_quantize",
+            "layers_with_weights",
+        ),
         "paredown.stages.analysis.prepared_model": (
             "LayerForm",
             "PreparedModel",

@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from paredown.models.compression.channel_groups import channel_groups, remove_channels, zero_channels
+from paredown.models.compression.channel_groups import (
+    channel_groups,
+    find_channel_groups,
+    remove_channels,
+    zero_channels,
+)
 from paredown.models.network.layers import ChannelGroup
 from paredown.models.network.trace import analyse_network
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -182,6 +187,29 @@ def test_frozen_parameters_stay_frozen(net: nn.Module, tools: Any) -> None:
     pruned = remove_channels(net, tools.shape, {"block.conv1": range(8)})
     for module in (net, pruned):
         assert sorted(n for n, p in module.named_parameters() if not p.requires_grad) == sorted(frozen)
+
+
+class Unfollowed(nn.Module):
+    """It refuses to compute with gradients, by which torch-pruning would follow it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled():
+            raise RuntimeError("without gradients only")
+        out: torch.Tensor = self.fc(torch.relu(self.a(x)).mean((2, 3)))
+        return out
+
+
+def test_a_network_that_cannot_be_followed_keeps_its_channels_and_what_is_frozen() -> None:
+    module = Unfollowed().eval()
+    module.a.weight.requires_grad_(False)
+    found = find_channel_groups(module, SHAPE, ["fc"])
+    assert found.groups == ()
+    assert found.refused == {"all": "torch-pruning cannot follow the network: without gradients only"}
+    assert not module.a.weight.requires_grad
 
 
 def test_a_classifier_that_reads_several_pixels_side_by_side_leaves_its_channels_alone() -> None:
