@@ -9,6 +9,7 @@ from torch import nn
 from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity_masks import SparsityMasks
 from paredown.models.data.dataset import ImageData
+from paredown.models.loading.tensors import load_tensors
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import Stage, State
@@ -112,7 +113,7 @@ class Recover(Stage):
             curve = train_network(imitation, self._task("quantize", data, loss, state))
         trained = dict(imitation.named_parameters())
         named = (name for name, _ in lowered.network.module.named_parameters() if name in trained)  # others are unused
-        lowered.network.module.load_state_dict({name: trained[name].detach() for name in named}, strict=False)
+        load_tensors(lowered.network.module, {name: trained[name].detach() for name in named}, strict=False)
         return curve
 
     def _loss(self, teacher: nn.Module, student: nn.Module, points: Points) -> Distillation:

@@ -16,6 +16,7 @@ from paredown.models.loading.classifier import classifier_name
 from paredown.models.loading.pickles import check_pickles, is_zip
 from paredown.models.loading.state_names import names_of_model, without_wrappers
 from paredown.models.loading.state_places import FoundState, find_state
+from paredown.models.loading.tensors import load_tensors
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -125,7 +126,7 @@ def fit_state(
     texts = [f"{len(keys)} {problem} ({_first(keys)})" for problem, keys in problems.items() if keys]
     if texts:
         raise InputError(f"{where}: these weights do not fit the model: {'; '.join(texts)}")
-    model.load_state_dict(dict(fitting), strict=False)
+    load_tensors(model, fitting, strict=False)
     return list(named.notes)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from paredown.models.compression.supernet import ABSORBED, MERGED, Replacements
 from paredown.models.errors import InputError
+from paredown.models.loading.tensors import load_tensors
 from paredown.models.network.blocks import Place
 from paredown.stages.base import State
 from paredown.stages.blocks.base import replacements_for
@@ -78,5 +79,5 @@ def load_replacements(state: State, original: nn.Module) -> Replacements:
 
 def _with_weights(module: nn.Module, span: ReplacedSpan, name: str, weights: Mapping[str, Tensor]) -> nn.Module:
     start = f"{span.first.name}:{name}:"
-    module.load_state_dict({k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
+    load_tensors(module, {k.removeprefix(start): v for k, v in weights.items() if k.startswith(start)})
     return module.eval()

@@ -9,6 +9,7 @@ from torch import nn
 from paredown.models.data.dataset import ImageData
 from paredown.models.loading.model import Head, LoadedModel, open_model
 from paredown.models.loading.plain_modules import in_evaluation_mode
+from paredown.models.loading.tensors import load_tensors
 from paredown.models.network.answers import with_one_output
 from paredown.stages.base import State
 
@@ -44,4 +45,4 @@ def save_weights(module: nn.Module, path: Path) -> None:
 
 def load_weights(module: nn.Module, path: Path) -> None:
     """Reads what `save_weights` wrote into a module of the same shapes."""
-    module.load_state_dict(load_file(path))
+    load_tensors(module, load_file(path))

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from paredown.models.compression.supernet import MERGED
+from paredown.models.loading.tensors import load_tensors
 from paredown.models.network.blocks import Place
 
 
@@ -60,7 +61,7 @@ def _load(module: nn.Module, path: Path) -> float | None:
     try:
         with safe_open(path, "pt") as stored:
             error = float(stored.metadata()["error"])
-        module.load_state_dict(load_file(path))
+        load_tensors(module, load_file(path))
     except (OSError, SafetensorError, KeyError, TypeError, RuntimeError):
         return None
     return error
