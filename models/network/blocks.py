@@ -1,11 +1,14 @@
 """The blocks of a network: modules that take one feature map and return one, so that another could stand there."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.fx import Node
 
 from paredown.models.network.nodes import module_paths, operator_name
@@ -24,6 +27,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 """Traced operator to module."""
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+PLAIN = (type(None), bool, int, float, str)
+"""Arguments of a block, beside its map, that hold no other map."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +80,8 @@ def _only_between(first: list[Node], second: list[Node]) -> bool:
 def find_blocks(network: Network) -> tuple[Place, ...]:
     """The outermost modules with at least two convolutions and at most one residual addition, in order.
 
-    Left out: plain containers, and modules that do not take one feature map to one, at a whole stride.
+    Left out: plain containers, and modules that do not take one feature map to one, at a whole stride, or are called
+    with more than that map.
     """
     paths = dict.fromkeys(path for node in network.graph.graph.nodes for path in module_paths(node) if path)
     blocks: dict[str, Place] = {}
@@ -85,7 +91,30 @@ def find_blocks(network: Network) -> tuple[Place, ...]:
             place = _place(path, _nodes(network, path))
             if place is not None:
                 blocks[path] = place
-    return tuple(blocks[path] for path in paths if path in blocks)
+    alone = _called_with_one_map(network, blocks)
+    return tuple(blocks[path] for path in paths if path in alone)
+
+
+def _called_with_one_map(network: Network, paths: Collection[str]) -> set[str]:
+    """Those modules whose first argument is a map, and whose others are no other tensors: what stands there instead is
+    given the first argument. The trace does not show it: a module may get what it does not read."""
+    others = set[str]()
+
+    def watching(path: str) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+        def watch(_: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+            maps = [value for value in (*args, *named.values()) if not isinstance(value, PLAIN)]
+            if not args or not isinstance(args[0], Tensor) or any(value is not args[0] for value in maps):
+                others.add(path)
+
+        return watch
+
+    with ExitStack() as stack, torch.no_grad():
+        for path in paths:
+            module = network.module.get_submodule(path)
+            stack.callback(module.register_forward_pre_hook(watching(path), with_kwargs=True).remove)
+        if paths:
+            network.module(torch.zeros(1, *network.shape))
+    return set(paths) - others
 
 
 def _nodes(network: Network, path: str) -> list[Node]:
