@@ -25,7 +25,7 @@ def source_files(file: Path, folders: Sequence[Path]) -> tuple[Path, ...]:
     """`file`, then all files of the user's that it imports, directly or through others, sorted.
 
     Modules are looked for in `folders`, then where Python finds them; libraries do not count. Where a file imports by
-    names that only running it would tell, all Python files beside and below it count.
+    names that only running it would tell, all Python files beside and below it, and in and below `folders`, count.
     """
     seen, waiting = {file: None}, [file]
     while waiting and len(seen) < _MOST:
@@ -54,7 +54,7 @@ def _imported(file: Path, folders: Sequence[Path]) -> Iterator[Path]:
     except (SyntaxError, ValueError, OSError):
         return  # running it will say so
     if any(_named(node) & _BY_NAME for node in ast.walk(tree)):
-        yield from _below(file.parent)
+        yield from (found for folder in dict.fromkeys((file.parent, *folders)) for found in _below(folder.absolute()))
     for node in ast.walk(tree):
         for level, dotted in _asked(node):
             parts = dotted.split(".") if dotted else []

@@ -134,8 +134,10 @@ def _package(path: Path, project: UserProject) -> str:
 
 def _module_file(module: str, source: str, root: Path) -> Path:
     """The file of a module beside the recipe or in the environment; its packages are run."""
+    project = _project((root,))
     try:
-        with _running(_project((root,)), root / module):
+        with _running(project, root / module):
+            project.claim(module)
             spec = importlib.util.find_spec(module)
     except ModuleNotFoundError as error:
         if not error.name or not f"{module}.".startswith(f"{error.name}."):

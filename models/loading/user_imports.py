@@ -9,7 +9,7 @@ import builtins
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import (
@@ -30,6 +30,8 @@ from paredown.models.loading.code_places import is_library
 Compile = Callable[[bytes, str], CodeType]
 _NEVER = sys.stdlib_module_names | {"numpy", "paredown", "torch"}
 """Modules that no file beside a recipe may stand in for."""
+_LEVEL = 3
+"""The place of `level` behind the name in `__import__`; it is 0 for an import that is not relative."""
 
 
 class UserProject:
@@ -77,6 +79,15 @@ class UserProject:
             sys.modules.pop(name, None)
         for kept in (self.modules, self.names, self.files, self._digests):
             kept.clear()
+
+    def claim(self, name: str) -> None:
+        """Before the project's code imports `name` while its modules are shown: what the process had imported under
+        that name from files of the user's is put aside, so that the project runs the files as they are now."""
+        top = name.partition(".")[0]
+        if top in _NEVER or top in self.names or not _is_users(top) or PathFinder.find_spec(top) is None:
+            return
+        self.names.add(top)
+        _put_aside({top})
 
     def provided(self) -> frozenset[str]:
         """The top-level modules in its folders."""
@@ -130,6 +141,8 @@ class UserProject:
     def _import(self, name: str, *rest: Any, **named: Any) -> ModuleType:
         """`__import__` of the project's code."""
         with self.active():
+            if not (rest[_LEVEL] if len(rest) > _LEVEL else named.get("level", 0)):
+                self.claim(name)
             return builtins.__import__(name, *rest, **named)
 
 
@@ -179,10 +192,28 @@ def _show(project: UserProject | None) -> None:
     _displaced.clear()
     _shown[0] = project
     if project:
-        provided = project.provided()
-        others = [name for name in sys.modules if name.partition(".")[0] in provided]
-        _displaced.update({name: sys.modules.pop(name) for name in others})
+        _put_aside(project.provided() | {name for name in project.names if "." not in name})
         sys.modules.update(project.modules)
+
+
+def _put_aside(tops: Container[str]) -> None:
+    """Takes top-level modules, with all below them, out of `sys.modules` while a project is shown."""
+    others = [name for name in sys.modules if name.partition(".")[0] in tops]
+    _displaced.update({name: sys.modules.pop(name) for name in others})
+
+
+def _is_users(top: str) -> bool:
+    """Whether an imported top-level module, or one below it where it has no file, was run from a file of the user's."""
+    there = sys.modules.get(top)
+    if there is None:
+        return False
+    inside = [there] if _file_of(there) else [one for name, one in sys.modules.items() if name.startswith(f"{top}.")]
+    return any((file := _file_of(one)).endswith(".py") and not is_library(file) for one in inside)
+
+
+def _file_of(module: ModuleType) -> str:
+    file = vars(module).get("__file__") if isinstance(module, ModuleType) else None
+    return file if isinstance(file, str) else ""
 
 
 def _digest(path: str) -> str:

@@ -20,8 +20,8 @@ TOGETHER = 1e-2
 
 @dataclass(frozen=True)
 class MainOutput:
-    """A forward hook that gives the tensor at `evaluated`, or in training at `trained`, of what a module returns; None
-    is a tensor already. With `flat` sizes of 1 behind the classes are left out."""
+    """A forward hook that gives the tensor at `evaluated`, or in training at `trained`, of what a module returns, as
+    float32; None is a tensor already. With `flat` sizes of 1 behind the classes are left out."""
 
     evaluated: Key | None
     trained: Key | None
@@ -29,7 +29,8 @@ class MainOutput:
 
     def __call__(self, module: nn.Module, _inputs: Any, returned: Any) -> Tensor:
         answer = _picked(returned, self.trained if module.training else self.evaluated)
-        return answer.flatten(1) if self.flat else answer
+        answer = answer.flatten(1) if self.flat else answer
+        return answer if answer.dtype == torch.float32 else answer.float()  # half, under the module's own autocast
 
 
 def with_one_output(module: nn.Module, shape: Shape, classes: int, output: Key | None = None) -> nn.Module:
@@ -54,7 +55,7 @@ def with_one_output(module: nn.Module, shape: Shape, classes: int, output: Key |
         training_at = _training_key(trained, output if at is None else at, answer)
     if output is not None and at is None and training_at is None:
         raise InputError(f"model.output: {output!r}, but the model returns one tensor; leave the key out")
-    if (at, training_at) != (None, None) or answer.ndim > 2:
+    if (at, training_at) != (None, None) or answer.ndim > 2 or answer.dtype != torch.float32:
         module.register_forward_hook(MainOutput(at, training_at, answer.ndim > 2))
     return module
 

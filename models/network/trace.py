@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import Target, map_arg
+from torch.fx.node import _side_effectful_need_to_be_preserved_pre_dispatch as _recorded_modes
 
 from paredown.models.errors import InputError, first_line
 from paredown.models.loading.code_places import fault_of, user_place
@@ -64,7 +65,7 @@ def trace_module(module: nn.Module, shape: Shape) -> ExportedProgram:
     """
     example = torch.zeros(2, *shape, device=device_of(module))
     try:
-        with _quiet():
+        with _quiet(), plain_modes():
             program = torch.export.export(module.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:
         raise InputError(f"the model cannot be traced by torch.export at {shape}: {_reason(error)}") from error
@@ -90,6 +91,28 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(disabled)
+
+
+@contextmanager
+def plain_modes() -> Iterator[None]:
+    """For a trace: `torch.autocast` does nothing, and `torch.no_grad` is not recorded. What the user's code does within
+    them would be one opaque value of the trace otherwise."""
+    enter, leave, recorded = torch.autocast.__enter__, torch.autocast.__exit__, list(_recorded_modes)
+    torch.autocast.__enter__, torch.autocast.__exit__ = _itself, _nothing  # type: ignore[method-assign]
+    _recorded_modes.remove(torch._C._set_grad_enabled)
+    try:
+        yield
+    finally:
+        torch.autocast.__enter__, torch.autocast.__exit__ = enter, leave  # type: ignore[method-assign]
+        _recorded_modes[:] = recorded
+
+
+def _itself(mode: torch.autocast) -> torch.autocast:
+    return mode
+
+
+def _nothing(_mode: torch.autocast, *_error: object) -> bool:
+    return False
 
 
 def functional_graph(program: ExportedProgram) -> GraphModule:

@@ -16,7 +16,7 @@ from torch.fx import GraphModule
 from paredown.models.errors import InputError
 from paredown.models.loading.code_places import fault_of
 from paredown.models.network.shape import Shape
-from paredown.models.network.trace import functional_graph, trace_module
+from paredown.models.network.trace import functional_graph, plain_modes, trace_module
 from paredown.models.onnx.edit import constant_arrays, set_weight, value_shapes
 from paredown.models.onnx.value_names import name_as_traced, name_nodes
 
@@ -33,7 +33,7 @@ def export_onnx(module: nn.Module, shape: Shape, batch: int = 1, graph: GraphMod
     graph = graph or functional_graph(trace_module(module, shape))  # first: it says where the user's code is at fault
     example = torch.zeros(batch, *shape)
     try:
-        with _quiet():
+        with _quiet(), plain_modes():
             program = torch.onnx.export(
                 module.eval(),
                 (example,),

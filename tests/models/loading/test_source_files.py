@@ -38,6 +38,8 @@ def test_names_that_only_running_tells_take_in_everything_below(root: Path) -> N
     (root / ".hidden").mkdir()
     (root / ".hidden" / "no.py").write_text("")
     assert _names(root, "other.py") == {*_names(root), "other.py", "json.py"}
+    (root / "pack" / "inner" / "deep.py").write_text("import importlib")
+    assert "json.py" in _names(root)  # the folder of the recipe, where such an import may look too
 
 
 def test_modules_of_the_environment_count_and_libraries_do_not(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Code of the user's in several files."""
 
+import importlib
 import inspect
 import sys
 from collections.abc import Callable
@@ -138,6 +139,38 @@ def test_everything_runs_again_when_an_imported_file_changes(write: Write, tmp_p
     assert run_file(net) is run_file(net)
     write("parts.py", "value = 2")
     assert _call("net.py:net", tmp_path) == 2
+
+
+@pytest.mark.parametrize("name", ["plain_one", "package_one.inside", "folder_one.inside"])
+def test_what_the_process_had_imported_before_is_run_as_it_is_now(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    file = f"elsewhere/{name.replace('.', '/')}.py"
+    write(file, "value = 1")
+    if name.startswith("package"):
+        write("elsewhere/package_one/__init__.py", "")
+    write("here/net.py", f"from {name} import value\ndef net(): return value")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    before = importlib.import_module(name)
+    write(file, "value = 'two'\ndef net(): return value")
+    assert _call("net.py:net", tmp_path / "here") == "two"
+    assert _call(f"{name}:net", tmp_path / "here") == "two"
+    assert sys.modules[name] is before and before.value == 1
+    for imported in (name, name.partition(".")[0]):
+        monkeypatch.delitem(sys.modules, imported, raising=False)
+
+
+def test_a_relative_import_leaves_a_module_of_that_name_alone(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("elsewhere/same_name.py", "value = 'other'")
+    write("here/inner/same_name/parts.py", "value = 'mine'")
+    write("here/inner/net.py", "import sys\nfrom .same_name.parts import value\nthere = sys.modules['same_name']\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    other = importlib.import_module("same_name")
+    module = run_file(tmp_path / "here/inner/net.py")
+    assert (vars(module)["value"], vars(module)["there"]) == ("mine", other)
+    monkeypatch.delitem(sys.modules, "same_name")
 
 
 def test_sources_of_imported_code_can_be_looked_up(write: Write, tmp_path: Path) -> None:

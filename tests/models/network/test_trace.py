@@ -283,3 +283,39 @@ def test_a_norm_that_does_not_fold_is_a_layer_and_exported_right(tools: Any, tmp
     image = torch.randn(1, *SHAPE)
     torch.testing.assert_close(torch.from_numpy(session.run(None, {"x": image.numpy()})[0]), module(image).detach())
     assert [layer.name for layer in network.layers] == ["a", "norm", "b", "add", "fc"]
+
+
+class InModes(Net):
+    """What most people write around a body that they do not train, or compute in half precision."""
+
+    def __init__(self, mode: Any) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def body(self, x: torch.Tensor) -> torch.Tensor:
+        with self.mode():
+            return (super().body(x) + self.b(x.repeat(1, 3, 1, 1)[:, :8])).float()
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        torch.no_grad,
+        torch.enable_grad,
+        lambda: torch.set_grad_enabled(False),
+        lambda: torch.autocast("cpu", torch.bfloat16),
+        lambda: torch.autocast("cuda", enabled=False),
+    ],
+    ids=["no_grad", "enable_grad", "set_grad_enabled", "autocast", "autocast_off"],
+)
+def test_layers_within_modes_of_torch_are_seen_and_compute_in_float32(mode: Any) -> None:
+    module = InModes(mode).eval()
+    network = analyse_network(module, SHAPE)
+    assert [layer.name for layer in network.layers if layer.op != "add"] == ["a", "b", "fc"]
+    inside = export_onnx(network.module, SHAPE, graph=network.graph).graph
+    assert [node.name for node in inside.node if node.op_type in ("Conv", "Gemm")] == ["a", "b", "fc"]
+    images = torch.randn(2, *SHAPE)
+    module.mode = torch.no_grad
+    torch.testing.assert_close(network.graph(images), module(images))
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module.fc(images.mean((2, 3)).repeat(1, 3)[:, :8]).dtype == torch.bfloat16  # the mode is on again
