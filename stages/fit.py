@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 from torch import nn
 
+from paredown.models.network.gradients import untrained_notes
 from paredown.stages.analysis.teacher import open_original, save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.product_files import NOTES, write_notes
@@ -35,7 +36,7 @@ class Fit(Schedule, Stage):
         data = state.open_data()
         loaded = open_original(state, data, head="replace")
         module = loaded.module
-        notes = [*loaded.notes, *thawed(module)]
+        notes = [*loaded.notes, *thawed(module), *untrained_notes(module, state.image_shape)]
         task = TrainingTask("fit", data, self, supervised_loss, state.out, state.cache, state.seed, state.progress)
         curve = train_network(module, task)
         if rank_and_size()[0] > 0:

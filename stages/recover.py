@@ -10,10 +10,12 @@ from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity_masks import SparsityMasks
 from paredown.models.data.dataset import ImageData
 from paredown.models.loading.tensors import load_tensors
+from paredown.models.network.gradients import untrained_notes
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.teacher import load_teacher, save_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.products.plan import Plan
+from paredown.stages.products.product_files import write_notes
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.products.training_curve import TrainingCurve, TrainingEpoch
 from paredown.stages.training.device import rank_and_size
@@ -65,6 +67,8 @@ class Recover(Stage):
     def run(self, state: State) -> None:
         data = state.open_data()
         teacher = load_teacher(state, data)
+        told = "original" in state.products  # by fit
+        notes = [] if told else untrained_notes(teacher, state.image_shape)
         student = self._student(teacher, data, state)
         curve = self._distil(teacher, student, data, state)
         lowered = LoweredStudent.of(student, state)
@@ -76,6 +80,7 @@ class Recover(Stage):
         save_weights(lowered.network.module, state.out / "weights.safetensors")
         CalibratedRanges(ranges).save(state.out)
         TrainingCurve(tuple(curve)).save(state.out)
+        write_notes(state.out, notes)
         for checkpoint in state.out.glob("*.pt"):
             checkpoint.unlink()
 

@@ -58,7 +58,9 @@ def _held(value: Any) -> tuple[list[Any], list[Mapping[str, Any]]]:
     if isinstance(value, ModuleType):
         return [], [vars(value)]
     if isinstance(value, type):
-        modules = [vars(module) for kind in value.__mro__ if (module := sys.modules.get(kind.__module__))]
+        modules: list[Mapping[str, Any]] = [
+            vars(module) for kind in value.__mro__ if (module := sys.modules.get(kind.__module__))
+        ]
         return [part for kind in value.__mro__ for part in vars(kind).values()], modules
     if isinstance(value, MethodType | staticmethod | classmethod):
         return [value.__func__], []

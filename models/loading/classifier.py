@@ -26,7 +26,7 @@ def run_once(module: nn.Module, side: int, where: str) -> Any:
     try:
         with torch.enable_grad():
             return module(image)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         hint = next((f": {hint}" for text, hint in _HINTS.items() if text in str(error)), "")
         text = f"cannot be run on an image of (3, {side}, {side}): {fault_of(error)}{hint}"
         raise InputError(f"{where} {text}") from error

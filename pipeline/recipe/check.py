@@ -24,6 +24,8 @@ MOST_CLASSES = 14
 """Of those that check prints one line each."""
 SHOWN = 4
 """Layers that are named where some stay as they are."""
+TRAINING = ("fit", "recover")
+"""Stages that train."""
 LOOKED_AT = 8
 """Validation images whose logits must be finite."""
 
@@ -36,6 +38,7 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
     import torch
 
     from paredown.models.network.answers import refuse_answers_that_are_not_finite, with_one_output
+    from paredown.models.network.gradients import untrained_notes
     from paredown.models.network.logits import form_of_answers
     from paredown.models.network.trace import analyse_network
     from paredown.pipeline.recipe.first_answers import answer_doubts
@@ -65,6 +68,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
         refuse_answers_that_are_not_finite(module, images)
         form = form_of_answers(module, images)
     yield f"model: {_layers(network)}"
+    if any(step.name in TRAINING for step in recipe.pipeline):
+        yield from (f"warning: {line}" for line in untrained_notes(module, shape))
     if form:
         yield f"answers: {form}"
     if not any(step.name == "fit" for step in recipe.pipeline):  # that one trains it first

@@ -144,3 +144,10 @@ def test_auxiliary_heads_are_replaced_with_the_classifier(tmp_path: Path) -> Non
     torch.save(net.state_dict(), tmp_path / "w.pth")
     loaded = load_model(ModelSpec(source="net.py:aux", weights="w.pth"), 4, tmp_path, head="replace", side=16)
     assert loaded.get_submodule("aux").get_parameter("weight").shape == (4, 8)
+
+
+def test_a_model_that_ends_the_program_is_refused_with_its_place(tmp_path: Path) -> None:
+    text = "from torch import nn\nclass Net(nn.Linear):\n    def forward(self, x):\n        raise SystemExit(3)\n"
+    (tmp_path / "net.py").write_text(f"{text}def make(): return Net(3, 2)\n")
+    with pytest.raises(InputError, match=r"cannot be run on an image of \(3, 8, 8\): SystemExit: 3 \(.*net\.py:4\)"):
+        load_model(ModelSpec(source="net.py:make"), 2, tmp_path, head="keep", side=8)

@@ -181,6 +181,15 @@ class Colours(torch.nn.Module):
     def forward(self, x):
         return self.pick(x.mean((2, 3)))
 
+class Detached(Colours):
+    def __init__(self):
+        super().__init__([0, 1, 2])
+        self.first = torch.nn.Conv2d(3, 3, 1, bias=False)
+        self.first.weight.data = torch.eye(3)[..., None, None]
+
+    def forward(self, x):
+        return super().forward(self.first(x).detach())
+
 def right(): return Colours([0, 1, 2])
 def turned(): return Colours([1, 2, 0])
 def blind():
@@ -246,6 +255,13 @@ def test_a_model_that_answers_oddly_is_warned_of(tmp_path: Path, model: str, tex
 def test_a_model_that_fit_trains_first_may_answer_anything(tmp_path: Path) -> None:
     said = coloured(tmp_path, "turned", "fit, baseline")
     assert not [line for line in said if line.startswith("warning: the model: ")]
+
+
+@pytest.mark.parametrize(("pipeline", "warned"), [("fit, baseline", True), ("baseline", False)])
+def test_layers_that_training_would_leave_are_warned_of(tmp_path: Path, pipeline: str, warned: bool) -> None:
+    said = [line for line in coloured(tmp_path, "Detached", pipeline) if line.startswith("warning: the model: ")]
+    assert len(said) == warned
+    assert all("no gradient reaches 1 of 2 layers (first)" in line for line in said)
 
 
 @pytest.mark.parametrize(
