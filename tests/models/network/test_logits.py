@@ -164,3 +164,19 @@ def test_the_network_answers_as_before(images: Tensor) -> None:
     logits_behind(module, images)
     assert torch.equal(module(images), before)
     assert torch.equal(twin(images), before)
+
+
+def test_numbers_without_a_shape_are_computed_beside_a_gate(images: Tensor) -> None:
+    """As the batches that a batch norm counts, in a network with squeeze and excitation that is being trained."""
+
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.norm, self.fc = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, CLASSES)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.conv(x)
+            return self.fc(self.norm(x * x.mean((2, 3), keepdim=True).sigmoid()).mean((2, 3)))  # type: ignore[no-any-return]
+
+    net = Gated().train()
+    assert torch.equal(logits_behind(net, images), net(images))
