@@ -135,7 +135,8 @@ class Ended:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one network: `runs`, `refused` by check in one line, or `FAILED` after it."""
+    """What became of one network: `runs`, `refused` by check in one line, `stopped` at the time limit, or `FAILED`
+    after check."""
 
     name: str
     side: int
@@ -203,14 +204,17 @@ def tried(name: str, limit: float) -> Outcome:
         checked = Outcome(name, side_of(name), "refused", check.last_line, check.seconds, memory=check.memory)
         if check.code == 2 and "Traceback" not in check.errors:
             return checked
+        if check.code is None:
+            return replace(checked, outcome="stopped", line=f"in check, after {limit:g} s")
         if check.code != 0:
             return replace(checked, outcome="FAILED", line=f"check: {check.code}: {check.last_line}")
         run = ended("run", folder / "zoo.yaml", limit)
         done = replace(_covered(folder, checked), run_seconds=run.seconds, memory=max(check.memory, run.memory))
         if run.code == 0:
             return replace(done, outcome="runs", line="")
-        why = f"stopped after {limit:g} s" if run.code is None else run.last_line
-        return replace(done, outcome="FAILED", line=f"{run.stage}: {why}")
+        if run.code is None:
+            return replace(done, outcome="stopped", line=f"in {run.stage}, after {limit:g} s")
+        return replace(done, outcome="FAILED", line=f"{run.stage}: {run.last_line}")
 
 
 def _covered(folder: Path, outcome: Outcome) -> Outcome:
@@ -257,8 +261,10 @@ def table(outcomes: Iterable[Outcome]) -> str:
 
 def page(outcomes: Sequence[Outcome]) -> str:
     """The page of the documentation."""
-    counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("runs", "refused", "FAILED")}
+    counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("runs", "refused", "stopped", "FAILED")}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    untried = sorted({*NAMES} - {one.name for one in outcomes})
+    missing = f"; not tried since the last change: {', '.join(untried)}" if untried else ""
     return f"""# The zoo: networks of timm and torchvision through every stage
 
 Written by `python benchmarks/zoo.py --write`. Each network, with random weights and four classes, goes through
@@ -270,10 +276,10 @@ phase and a plan that takes the harshest candidate everywhere. That says what pa
 * seconds on one thread, and the most MiB that `check` or `run` held at once. Two networks at a time shared two cores
   with other work: on a machine of its own a network takes a third to a half of that. Most of the MiB are for training.
 
-A network that is refused is refused by `check`, in the line that is shown. `FAILED` is one that `check` accepts and
-that fails later.
+A network that is refused is refused by `check`, in the line that is shown; one that is stopped took longer than a limit
+in seconds. `FAILED` is one that `check` accepts and that fails later.
 
-{said} of {len(outcomes)}.
+{said} of {len(outcomes)}{missing}.
 
 {table(outcomes)}
 """
