@@ -94,8 +94,16 @@ class IntegerRules:
 
     def _readers(self, integers: str) -> int:
         """How many inputs read a rounded value, in integers or as floats again."""
-        readers = self.constants.readers.get(integers, ())
+        readers = [one for value in self._same_integers(integers) for one in self.constants.readers.get(value, ())]
         return sum(self._uses(one.output[0]) if one.op_type == "DequantizeLinear" else 1 for one in readers)
+
+    def _same_integers(self, integers: str) -> list[str]:
+        """A rounded value and its twins: onnxruntime makes one of nodes that round the same value alike."""
+        maker = self.constants.made.get(integers)
+        if maker is None or maker.op_type != "QuantizeLinear":
+            return [integers]
+        beside = self.constants.readers.get(maker.input[0], [maker])
+        return [one.output[0] for one in beside if _round_alike(one, maker)]
 
     def _uses(self, value: str) -> int:
         """How many inputs and outputs read a value, also behind what the rounding is moved past."""
@@ -162,7 +170,8 @@ class IntegerRules:
 
     def _only_reader(self, value: str) -> NodeProto | None:
         readers = self.constants.readers.get(value, [])
-        return readers[0] if len(readers) == 1 and value not in self.returned else None
+        alone = bool(readers) and all(one is readers[0] or _round_alike(one, readers[0]) for one in readers)
+        return readers[0] if alone and value not in self.returned else None
 
     def _replaces(self, rounding: NodeProto, activation: NodeProto) -> bool:
         """Whether the rounding cuts at the activation's bounds, or within."""
@@ -214,6 +223,10 @@ class IntegerRules:
 def round_to(value: float, step: float) -> float:
     """In whole steps."""
     return value if math.isinf(value) else float(np.rint(np.float32(value) / np.float32(step)))
+
+
+def _round_alike(one: NodeProto, other: NodeProto) -> bool:
+    return one.op_type == other.op_type == "QuantizeLinear" and list(one.input) == list(other.input)
 
 
 def _has_bias(node: NodeProto) -> bool:

@@ -272,7 +272,9 @@ def quantized(net: nn.Module, tmp_path: Path) -> Callable[..., Path]:
             quantize_dynamic(plain, path, per_channel=per_channel, weight_type=weight)
         else:
             kinds = {"activation_type": activation, "weight_type": weight, "per_channel": per_channel}
-            quantize_static(plain, path, _Images(), quant_format=QuantFormat[form], **kinds)
+            name, _, pairs = form.partition(" ")
+            options = {"DedicatedQDQPair": bool(pairs)}
+            quantize_static(plain, path, _Images(), quant_format=QuantFormat[name], extra_options=options, **kinds)
         return path
 
     return quantize
@@ -282,6 +284,8 @@ FORMS = [
     ("QDQ", QuantType.QUInt8, 0),
     ("QDQ", QuantType.QInt8, 3),
     ("QDQ", QuantType.QUInt16, 7),
+    ("QDQ pairs", QuantType.QUInt8, 0),
+    ("QDQ pairs", QuantType.QInt8, 3),
     ("QOperator", QuantType.QUInt8, 0),
     ("dynamic", QuantType.QUInt8, 1),
 ]
