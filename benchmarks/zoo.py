@@ -264,7 +264,7 @@ def page(outcomes: Sequence[Outcome]) -> str:
     counts = {kind: sum(one.outcome == kind for one in outcomes) for kind in ("runs", "refused", "stopped", "FAILED")}
     said = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     untried = sorted({*NAMES} - {one.name for one in outcomes})
-    missing = f"; not tried since the last change: {', '.join(untried)}" if untried else ""
+    missing = f"; not tried yet: {', '.join(untried)}" if untried else ""
     return f"""# The zoo: networks of timm and torchvision through every stage
 
 Written by `python benchmarks/zoo.py --write`. Each network, with random weights and four classes, goes through
@@ -274,7 +274,7 @@ phase and a plan that takes the harshest candidate everywhere. That says what pa
 * groups and blocks: where channels can go, and what can be replaced;
 * layers: convolutions, linear layers and additions that are left under the plan; narrower and int8: how many of these;
 * seconds on one thread, and the most MiB that `check` or `run` held at once. Two networks at a time shared two cores
-  with other work: on a machine of its own a network takes a third to a half of that. Most of the MiB are for training.
+  with other work, so the seconds are an upper bound. Most of the MiB are for training.
 
 A network that is refused is refused by `check`, in the line that is shown; one that is stopped took longer than a limit
 in seconds. `FAILED` is one that `check` accepts and that fails later.
