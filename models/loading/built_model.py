@@ -17,7 +17,7 @@ from paredown.models.loading.code_places import is_library
 _CHANGING = ("training",)
 
 
-def digest_module(module: nn.Module) -> str:
+def digest_built_model(module: nn.Module) -> str:
     """sha256 over the names, classes and plain settings of all modules inside, the bytes of all their tensors, and the
     `user_files` that they reach. The module's code beyond these files is not covered."""
     digest = hashlib.sha256()

@@ -36,7 +36,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> FoundState:
     quantized = [name for name, tensor in found.state.items() if tensor.is_quantized]
     if quantized:
         raise InputError(f"{path}: its weights are quantized ({_first(quantized)}): use those of the float model")
-    return FoundState(without_wrappers(found.state), found.start, found.notes)
+    return FoundState(without_wrappers(found.state), found.notes)
 
 
 def _read(path: Path) -> Any:

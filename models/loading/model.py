@@ -170,9 +170,9 @@ def fingerprint_built(spec: ModelSpec, classes: int, root: Path, side: int) -> s
     count too; empty for a library's model, which its version and its weights decide."""
     if not is_code(spec.source):
         return ""
-    from paredown.models.loading.built_model import digest_module
+    from paredown.models.loading.built_model import digest_built_model
 
-    return digest_module(load_model(spec, classes, root, head="replace", side=side))
+    return digest_built_model(load_model(spec, classes, root, head="replace", side=side))
 
 
 def weights_path(spec: ModelSpec, root: Path) -> Path:

@@ -17,10 +17,9 @@ _DEEPEST = 3
 
 @dataclass(frozen=True)
 class FoundState:
-    """Tensors by name, the `start` of those names that count (empty: all do), and lines that a person should read."""
+    """Tensors by name, and lines that a person should read."""
 
     state: dict[str, Tensor]
-    start: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -39,26 +38,26 @@ def find_state(raw: Any, key: str | None, where: str) -> FoundState:
     averages = [name for name in places if _AVERAGE in _words(name)]
     usual = next((name for name in USUAL if name in places), None)
     if len(places) == 1:
-        return FoundState(*_tensors(places, next(iter(places)), where))
+        return _state_at(places, next(iter(places)), where)
     if len(averages) == 1 and (alike := _alike(places, averages[0])):
-        state, _, notes = _tensors(places, averages[0], where)
+        found = _state_at(places, averages[0], where)
         others = " or ".join(alike)
         text = f"the averaged weights ({averages[0]}) are taken; model.weights_key: {others} takes the others"
-        return FoundState(state, "", (f"{where}: {text}", *notes))
+        return FoundState(found.state, (f"{where}: {text}", *found.notes))
     if usual and not averages and not _alike(places, usual):
-        return FoundState(*_tensors(places, usual, where))
+        return _state_at(places, usual, where)
     raise InputError(f"{where}: several sets of weights ({', '.join(places)}): model.weights_key says which")
 
 
 def _chosen(places: Mapping[str, Mapping[str, Any]], key: str, where: str) -> FoundState:
     """The weights under a dotted key, whose end may be the start of their names."""
     if key in places:
-        return FoundState(*_tensors(places, key, where))
+        return _state_at(places, key, where)
     for name in sorted(places, key=len, reverse=True):
         start = f"{key.removeprefix(f'{name}.') if name else key}."
-        state = without_wrappers(_tensors(places, name, where)[0])
+        state = without_wrappers(_state_at(places, name, where).state)
         if key.startswith(f"{name}." if name else "") and any(one.startswith(start) for one in state):
-            return FoundState({one.removeprefix(start): t for one, t in state.items() if one.startswith(start)}, key)
+            return FoundState({one.removeprefix(start): t for one, t in state.items() if one.startswith(start)})
     offered = ", ".join(name or "(no key)" for name in places) or "none"
     raise InputError(f"{where}: no weights under weights_key '{key}'; there are: {offered}")
 
@@ -76,14 +75,12 @@ def _places(raw: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _places(value, f"{name}.{key}" if name else key)
 
 
-def _tensors(
-    places: Mapping[str, Mapping[str, Any]], name: str, where: str
-) -> tuple[dict[str, Tensor], str, tuple[str, ...]]:
+def _state_at(places: Mapping[str, Mapping[str, Any]], name: str, where: str) -> FoundState:
     """The tensors of a place, and a line that names what is no tensor among them."""
     state = {key: value for key, value in places[name].items() if isinstance(value, Tensor)}
     others = [key for key in places[name] if key not in state and key != "_metadata"]
     notes = (f"{where}: left out, as no tensors: {', '.join(others[:3])}",) if others else ()
-    return state, "", notes
+    return FoundState(state, notes)
 
 
 def _alike(places: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paredown.models.network.shape import Shape
+from paredown.models.network.shape import Shape, device_of
 
 SHOWN = 3
 """Layers that are named."""
@@ -48,7 +48,7 @@ def _layers(module: nn.Module, shape: Shape) -> tuple[int, list[str]]:
 def _answer(module: nn.Module, shape: Shape) -> Tensor | None:
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         try:
-            answer: Tensor = module(torch.randn(2, *shape))
+            answer: Tensor = module(torch.randn(2, *shape).to(device_of(module)))
         except Exception:  # it may be anybody's code; the training says what is wrong with it
             return None
     return answer

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from paredown.models.loading.built_model import digest_module, user_files
+from paredown.models.loading.built_model import digest_built_model, user_files
 from paredown.models.loading.model import load_model
 from paredown.models.loading.spec import ModelSpec
 
@@ -48,7 +48,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _digest(root: Path) -> str:
-    return digest_module(load_model(ModelSpec(source="net.py:make"), 2, root / "here", head="keep", side=4))
+    return digest_built_model(load_model(ModelSpec(source="net.py:make"), 2, root / "here", head="keep", side=4))
 
 
 @pytest.mark.parametrize("name", NAMES)
