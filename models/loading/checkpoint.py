@@ -51,13 +51,9 @@ def _read(path: Path) -> Any:
             return load_file(path)
         with torch.serialization.safe_globals(_plain_values()):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError) as error:
-        if "TorchScript" in str(error):
-            raise InputError(f"{path}: it is TorchScript, which holds code: save model.state_dict()") from error
-        if isinstance(error, RuntimeError):
-            raise InputError(f"{path}: cannot be read as a checkpoint ({type(error).__name__})") from error
-        named = re.search(r"GLOBAL ([\w.]+)|Trying to load unsupported GLOBAL ([\w.]+)", str(error))
-        held = f" (it holds {named[1] or named[2]})" if named else ""
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        held = f" (it holds {named[1]})" if named else ""
         text = f"corrupt, or holds more than tensors, which is never loaded: save model.state_dict(){held}"
         raise InputError(f"{path}: {text}") from error
     except Exception as error:  # truncated files surface as many types, and none of them says which file
@@ -69,7 +65,7 @@ def _refuse_script(path: Path) -> None:
     if not is_zip(path):
         return
     with zipfile.ZipFile(path) as archive:
-        if any("/code/" in name for name in archive.namelist()):
+        if any("/code/" in name or name.endswith("/constants.pkl") for name in archive.namelist()):
             text = "TorchScript, which holds code: save model.state_dict() of the module that it was made from"
             raise InputError(f"{path}: it is {text}")
 
