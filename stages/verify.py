@@ -16,7 +16,14 @@ from paredown.models.onnx.edit import load_onnx, save_onnx, zero_shares
 from paredown.models.onnx.metadata import embed_metadata
 from paredown.stages.base import Stage, State
 from paredown.stages.limits import Bound
-from paredown.stages.measuring.accuracy import Answers, FileAnswers, accuracy_scores, answers_of, not_finite, scores_of
+from paredown.stages.measuring.accuracy import (
+    Answers,
+    FileAnswers,
+    accuracy_scores,
+    answers_by_split,
+    not_finite,
+    scores_of,
+)
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
 from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
 from paredown.stages.measuring.model_evidence import compare_on_runtimes, measure_evidence
@@ -135,7 +142,7 @@ def measured_in_pairs(times: Sequence[Rounds]) -> PairedRatio:
 def _artifact_answers(state: State, data: ImageData) -> dict[str, Answers]:
     """What the artifact answers, by split."""
     exported = stored_model(state.product("exported"))
-    return {name: answers_of(exported, data, data.splits[name], state) for name in ("validation", "test")}
+    return answers_by_split(exported, state, data, ("validation", "test"))
 
 
 def _finish(state: State, facts: EmbeddedFacts) -> None:

@@ -59,15 +59,17 @@ def agreeing_groups(
     groups: Sequence[ChannelGroup],
     agree: Callable[[Sequence[ChannelGroup]], bool],
     accepted: tuple[ChannelGroup, ...] = (),
+    refused: bool = False,
 ) -> tuple[ChannelGroup, ...]:
     """The `accepted` groups and of the others those that `agree` together with all before them: two groups can be
-    wrong only in company. Halves are tried first, as most groups agree."""
-    if not groups or agree((*accepted, *groups)):
+    wrong only in company. Halves are tried first, as most groups agree; `refused`: all of them were just tried."""
+    if not groups or (not refused and agree((*accepted, *groups))):
         return (*accepted, *groups)
     if len(groups) == 1:
         return accepted
     middle = len(groups) // 2
-    return agreeing_groups(groups[middle:], agree, agreeing_groups(groups[:middle], agree, accepted))
+    first = agreeing_groups(groups[:middle], agree, accepted)
+    return agreeing_groups(groups[middle:], agree, first, refused=len(first) == len(accepted) + middle)
 
 
 def remove_channels(module: nn.Module, shape: Shape, kept: Kept) -> nn.Module:

@@ -12,8 +12,9 @@ from torch import nn
 from paredown.models.compression.channel_groups import alike, remove_channels
 from paredown.models.network.layers import ChannelGroup, Layer
 from paredown.models.network.trace import Network, channel_source
-from paredown.models.onnx.edit import constant_arrays, copy_of_model, set_weight, value_shapes, weighted_nodes
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, set_weight, weighted_nodes
 from paredown.models.onnx.run import run_onnx
+from paredown.models.onnx.value_names import noise_for
 
 Array = NDArray[np.generic]
 
@@ -97,8 +98,7 @@ def narrows_alike(network: Network, unfolded: nn.Module, model: ModelProto, grou
     """Whether folded module, the module as it was before (`unfolded`) and ONNX graph compute the same without every
     other channel of the groups."""
     kept = {group.name: range(0, group.width, 2) for group in groups}
-    shape = value_shapes(model)[model.graph.input[0].name]
-    images = torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+    images = noise_for(model)
     narrowed = narrow_onnx(model, network, groups, kept)
     try:
         with torch.no_grad():

@@ -20,6 +20,7 @@ from paredown.models.onnx.edit import (
     constant_arrays,
     consumers_of_values,
     copy_of_model,
+    has_own_parameters,
     producers_of_values,
     set_weight,
 )
@@ -55,15 +56,9 @@ def calibrated_nodes(model: ModelProto, ranges: Collection[str]) -> list[str]:
         node.name
         for node in model.graph.node
         if node.name in quantizable
-        and _own_parameters(node, constant, readers)
+        and (node.op_type not in WEIGHTED or has_own_parameters(node, constant, readers))
         and all(known(value) for value in (*_data_inputs(node, constant), fused_output_value(node, readers)))
     ]
-
-
-def _own_parameters(node: NodeProto, constant: Collection[str], readers: Mapping[str, list[NodeProto]]) -> bool:
-    """Whether the weight and bias of a layer are stored, and no other node reads them."""
-    parameters = [value for value in node.input[1:] if value] if node.op_type in WEIGHTED else []
-    return all(value in constant and len(readers[value]) == 1 for value in parameters)
 
 
 def _has_range(value: str, made: Mapping[str, NodeProto], ranges: Collection[str]) -> bool:

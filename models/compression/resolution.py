@@ -24,6 +24,7 @@ from paredown.models.network.trace import Network
 from paredown.models.network.watch import watch_values
 from paredown.models.onnx.edit import copy_of_model, set_weight, value_shapes
 from paredown.models.onnx.run import run_onnx
+from paredown.models.onnx.value_names import noise_for
 
 SHRUNK = "shrunk"
 """The value in ONNX that the network reads in place of its input."""
@@ -103,23 +104,24 @@ def computes_alike(network: Network, model: ModelProto, side: int) -> bool:
         sizes, logits = _run(network.graph, images)
         with torch.no_grad():
             expected = network.module(images)
-        written = value_shapes(onnx.shape_inference.infer_shapes(shrink_onnx(model, side), strict_mode=True))
+        shrunk = shrink_onnx(model, side)
+        written = value_shapes(onnx.shape_inference.infer_shapes(shrunk, strict_mode=True))
     except (RuntimeError, ValueError, onnx.shape_inference.InferenceError):
         return False
     same = logits.shape == expected.shape and torch.allclose(logits, expected, rtol=1e-3, atol=1e-4)
     both = written.keys() & sizes.keys() - {model.graph.input[0].name}
     fits = same and all(written[name][1:] == sizes[name][1:] for name in both)
-    return fits and _exported_alike(network, model, side)
+    return fits and _exported_alike(network, shrunk, side)
 
 
-def _exported_alike(network: Network, model: ModelProto, side: int) -> bool:
-    """Whether the graph behind a shrunk image computes what the module does: sizes that are written into it, such as
-    those of padding, need not show in any shape."""
-    images = torch.randn(*value_shapes(model)[model.graph.input[0].name], generator=torch.Generator().manual_seed(0))
+def _exported_alike(network: Network, shrunk: ModelProto, side: int) -> bool:
+    """Whether the graph that shrinks its image to `side` computes what the module does: sizes that are written into it,
+    such as those of padding, need not show in any shape."""
+    images = noise_for(shrunk)
     with torch.no_grad():
         expected = network.module(shrink_image(images, (side, side)))
     try:
-        (computed,) = run_onnx(shrink_onnx(model, side), images.numpy()).values()
+        (computed,) = run_onnx(shrunk, images.numpy()).values()
     except InputError:  # onnxruntime refuses what does not fit together
         return False
     return alike(torch.tensor(computed), expected, 1e-3)

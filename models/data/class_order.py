@@ -82,14 +82,14 @@ def in_order(source: ImageSource, classes: tuple[str, ...], where: str) -> Image
     """
     if not source.named and source.inner_names:
         source = replace(source, classes=class_names(source.inner_names, source.labels, where), named=True)
-    missing = [name for name in source.classes if name not in set(classes)]
+    places, having = {name: place for place, name in enumerate(classes)}, set(source.classes)
+    missing = [name for name in source.classes if name not in places]
     if not missing:
-        places = {name: place for place, name in enumerate(classes)}
         moved = np.array([places[name] for name in source.classes], dtype=np.int64)
         return _named(source, moved[source.labels], classes)
     if not source.named and len(source.classes) <= len(classes):
         return _named(source, source.labels, classes)
-    unseen = [name for name in classes if name not in set(source.classes)]
+    unseen = [name for name in classes if name not in having]
     raise InputError(
         f"{where}: data.classes lists {len(classes)} classes, but not {_few(missing)}, of which there are images"
         + (f"; without images: {_few(unseen)}" if unseen else "")

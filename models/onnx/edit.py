@@ -1,7 +1,7 @@
 """Reads, edits and writes the ONNX graph of a network. Nothing here needs torch."""
 
 import gzip
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,9 +76,13 @@ def layers_with_own_weights(model: ModelProto) -> frozenset[str]:
     return frozenset(
         name
         for name, node in weighted_nodes(model)
-        if node.input[1] == f"{name}.weight"
-        and all(value in stored and len(readers[value]) == 1 for value in node.input[1:] if value)
+        if node.input[1] == f"{name}.weight" and has_own_parameters(node, stored, readers)
     )
+
+
+def has_own_parameters(node: NodeProto, stored: Collection[str], readers: Mapping[str, Sequence[NodeProto]]) -> bool:
+    """Whether all that a node reads beside its first input is stored, and no other node reads it."""
+    return all(value in stored and len(readers[value]) == 1 for value in node.input[1:] if value)
 
 
 def stored_weights(model: ModelProto) -> dict[str, NDArray[np.generic]]:

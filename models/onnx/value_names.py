@@ -50,14 +50,16 @@ def name_as_traced(model: ModelProto, graph: GraphModule) -> None:
 
     Raises InputError where onnxruntime cannot run the graph.
     """
-    images = _noise(value_shapes(model)[model.graph.input[0].name])
+    images = noise_for(model)
     traced = _traced_samples(graph, images)
     exported = {name: _Sample.of(value) for name, value in values_in_parts(model, images.numpy())}
     passed = {node.output[0] for node in model.graph.node if node.op_type in PASSING}
     rename_values(model, _new_names(exported, traced, passed, {value.name for value in model.graph.output}))
 
 
-def _noise(shape: Iterable[int]) -> torch.Tensor:
+def noise_for(model: ModelProto) -> torch.Tensor:
+    """Images of noise, as many and as large as a graph takes; always the same."""
+    shape = value_shapes(model)[model.graph.input[0].name]
     return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
 
 

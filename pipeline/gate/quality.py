@@ -59,9 +59,11 @@ def quality_checks(
 def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:
     """Which output of each file holds the scores. A file that has only one output need not call it `output`, as long as
     another file does. Raises InputError where one does not fit, or where no file has that output."""
+    if output is None:
+        return [FileAnswers.read(file, classes) for file in files]
     outputs = {file: outputs_of(open_checked(file)) for file in files}
     having = [file for file, some in outputs.items() if output in [one.name for one in some]]
-    if output is not None and not having:
+    if not having:
         raise InputError(f"output: {files[0]} has no output {output!r}; it has {listed_outputs(outputs[files[0]])}")
     picked = {file: output if file in having or len(some) > 1 else None for file, some in outputs.items()}
     return [FileAnswers.read(file, classes, picked[file]) for file in files]

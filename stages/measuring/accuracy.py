@@ -25,6 +25,7 @@ __all__ = [
     "FileAnswers",
     "accuracy",
     "accuracy_scores",
+    "answers_by_split",
     "answers_of",
     "finite_answers",
     "logits_of",
@@ -81,6 +82,12 @@ def answers_of(model: Path, data: ImageData, split: Split, state: State) -> Answ
     return FileAnswers.read(model, data.classes).on(data, split, runtime_of(state), Load.of(state.target))
 
 
+def answers_by_split(model: Path, state: State, data: ImageData, splits: Sequence[str]) -> dict[str, Answers]:
+    """What the target's runtime answers on the named splits, in order; the file is read once."""
+    file, runtime, load = FileAnswers.read(model, data.classes), runtime_of(state), Load.of(state.target)
+    return {name: file.on(data, data.splits[name], runtime, load) for name in splits}
+
+
 def logits_of(model: Path, data: ImageData, split: Split, state: State) -> NDArray[np.float32]:
     """(images, classes) that the target's runtime computes of a split, in order."""
     return answers_of(model, data, split, state).logits
@@ -97,7 +104,7 @@ def finite_answers(
     model: Path, state: State, data: ImageData, splits: Sequence[str] = ("validation", "test")
 ) -> dict[str, Answers]:
     """What a model file answers on the named splits. Raises InputError where its logits are not finite."""
-    answers = {name: answers_of(model, data, data.splits[name], state) for name in splits}
+    answers = answers_by_split(model, state, data, splits)
     if faults := not_finite(answers):
         raise InputError(f"the model cannot be scored: {faults}")
     return answers
