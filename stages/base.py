@@ -1,7 +1,7 @@
 """What a stage is, and what flows from one stage to the next."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,7 +28,7 @@ class State:
     started again finds there what it had written, and may go on from it. `compare` names runtimes on which the
     artifact is timed as well; it is no part of `target`, so that only the stage that times it there depends on it.
     `recipe` has the recipe's `name` and `sha256`, of what it asks for and not of how that is written. In a rehearsal
-    there are only a `few` images in every split.
+    there are only a `few` images in every split, which `few_images` opens.
     """
 
     model: ModelSpec
@@ -44,6 +44,7 @@ class State:
     compare: tuple[str, ...] = ()
     recipe: Mapping[str, str] = field(default_factory=dict)
     few: int | None = None
+    few_images: Callable[[], ImageData] | None = None
 
     def product(self, name: str) -> Path:
         """The folder of an earlier stage's product."""
@@ -63,8 +64,9 @@ class State:
 
     def open_data(self) -> ImageData:
         """The recipe's images, decoded and split; see `models.data.opening.open_data`."""
-        data = open_data(self.data, self.root, self.cache, self.seed, self.progress)
-        return data if self.few is None else data.take(self.few, self.seed)
+        if self.few_images:
+            return self.few_images()
+        return open_data(self.data, self.root, self.cache, self.seed, self.progress)
 
 
 class Stage(Spec):

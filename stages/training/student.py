@@ -13,7 +13,7 @@ from paredown.models.compression.fake_quant import imitate_int8
 from paredown.models.compression.qdq import insert_qdq, quantized_values
 from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
-from paredown.models.data.dataset import ImageData
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.network.batch_norm import fold_batch_norm
 from paredown.models.network.logits import logits_behind
 from paredown.models.network.trace import Network, analyse_network
@@ -110,21 +110,27 @@ def calibration_batches(data: ImageData) -> list[Tensor]:
 def settle_batch_norm(module: nn.Module, teacher: nn.Module, data: ImageData, batches: int, seed: int) -> None:
     """Estimates the batch norms' statistics anew where that brings the module's answers on validation images nearer to
     the teacher's; where nothing changed what they see, as by int8 alone, they stay the original's."""
-    before, held = _nearness(module, teacher, data), copy.deepcopy(module.state_dict())
+    images = data.validation.take(NEARNESS, 0)
+    wanted = _logits(teacher, data, images)
+    before, held = _nearness(module, wanted, data, images), copy.deepcopy(module.state_dict())
     if before == (1.0, 0.0):
         return
     reestimate_batch_norm(module, data, batches, seed)
-    if _nearness(module, teacher, data) < before:
+    if _nearness(module, wanted, data, images) < before:
         module.load_state_dict(held)
 
 
-def _nearness(module: nn.Module, teacher: nn.Module, data: ImageData) -> tuple[float, float]:
-    """The share of validation images with the teacher's answer, and then minus the KL divergence from the teacher."""
-    same, apart = 0, 0.0
+def _logits(module: nn.Module, data: ImageData, images: Split) -> list[Tensor]:
+    """Batch by batch what a module makes of images, (N, classes) each."""
+    module.eval()
     with torch.no_grad():
-        for images, _ in data.batches(data.validation.take(NEARNESS, 0), 64):
-            own, wanted = (logits_behind(one.eval(), torch.from_numpy(images)) for one in (module, teacher))
-            same += int((own.argmax(1) == wanted.argmax(1)).sum())
-            apart += abs(float(softened_loss(own, wanted, 1.0))) * len(images)
-    count = min(NEARNESS, len(data.validation))
-    return same / count, -round(apart / count, 6)
+        return [logits_behind(module, torch.from_numpy(batch)) for batch, _ in data.batches(images, 64)]
+
+
+def _nearness(module: nn.Module, wanted: list[Tensor], data: ImageData, images: Split) -> tuple[float, float]:
+    """The share of images with the teacher's answer, and then minus the KL divergence from its `wanted` logits."""
+    same, apart = 0, 0.0
+    for own, theirs in zip(_logits(module, data, images), wanted, strict=True):
+        same += int((own.argmax(1) == theirs.argmax(1)).sum())
+        apart += abs(float(softened_loss(own, theirs, 1.0))) * len(theirs)
+    return same / len(images), -round(apart / len(images), 6)

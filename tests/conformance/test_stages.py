@@ -17,7 +17,7 @@ from paredown.stages.base import Stage, State
 
 NAMES = plugins.plugin_names("stages")
 STAGES = Path(stages.__file__).parent
-ALWAYS = {"out", "products", "product", "progress", "cache", "root", "with_product", "few"}
+ALWAYS = {"out", "products", "product", "progress", "cache", "root", "with_product", "few", "few_images"}
 """What a stage may take from its state without saying so: it decides where, not what."""
 
 READABLE = {field.name for field in fields(State)} - ALWAYS

@@ -13,6 +13,7 @@ from paredown.pipeline.public.runs import run_stages
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.pipeline.run import rehearsal
 from paredown.pipeline.run.rehearsal import Rehearsal, check_and_rehearse, rehearse, rehearse_once
+from paredown.stages import base
 
 Write = Callable[..., Path]
 
@@ -155,13 +156,23 @@ def test_a_run_may_do_without(write_stage: Write, write_recipe: Write, tmp_path:
     assert (tmp_path / "ran.txt").exists()
 
 
-def test_large_images_are_taken_in_smaller_number(recipe: Path) -> None:
-    few = {}
-    for side in (64, 448, 2000):
-        data = load_recipe(recipe).data.model_copy(update={"image_size": side})
-        large = load_recipe(recipe).model_copy(update={"data": data})
-        few[side] = rehearsal._state(large, Path(), Path(), {}).few
+def test_large_images_are_taken_in_smaller_number() -> None:
+    few = {side: rehearsal.images_taken(side) for side in (64, 448, 2000)}
     assert few == {64: 8, 448: 2, 2000: 2}
+
+
+def test_the_data_is_identified_once(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[int] = []
+    open_data = rehearsal.open_data
+
+    def counted(*given: Any) -> Any:
+        opened.append(1)
+        return open_data(*given)
+
+    monkeypatch.setattr(rehearsal, "open_data", counted)
+    monkeypatch.setattr(base, "open_data", counted)
+    rehearse(load_recipe(recipe), recipe.parent / "cache")
+    assert len(opened) == 1
 
 
 def test_what_the_check_has_warned_of_is_not_told_again(recipe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
