@@ -18,7 +18,7 @@ from paredown.stages.analysis.teacher import open_teacher
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.accuracy import Answers, accuracy_scores, answers_of, finite_answers, logits_of
 from paredown.stages.measuring.doubts import doubts, is_weak
-from paredown.stages.measuring.model_evidence import measure_evidence
+from paredown.stages.measuring.model_evidence import measure_alone
 from paredown.stages.measuring.model_files import stored_model, write_model
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.product_files import write_notes
@@ -53,7 +53,8 @@ class Baseline(Stage):
         times = runtime.latency([path], Load.of(state.target), self.rounds, self.runs)[0]
         state.progress("baseline: accuracy and memory", 2, 3)
         answers = finite_answers(path, state, data)
-        measure_evidence(path, state, accuracy_scores(answers), times).save(state.out)
+        processes = 1 if state.few else None
+        measure_alone(path, state, accuracy_scores(answers), times, processes).save(state.out)
         write_notes(state.out, [*data.notes, *teacher.notes, *_doubts(path, answers, data, state)])
 
     def rehearse(self, state: State) -> bool:

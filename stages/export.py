@@ -17,6 +17,7 @@ from paredown.stages.analysis.teacher import load_weights
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.accuracy import Answers, logits_of
 from paredown.stages.measuring.model_files import write_model
+from paredown.stages.measuring.proportions import wilson_ends
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan, PlannedLayer
@@ -57,8 +58,10 @@ class Export(Stage):
         for whose, answers in (("the trained network", trained), ("the artifact", artifact)):
             if fault := answers.not_finite("validation"):
                 raise LimitError(f"parity: {whose}: {fault}")
+        agreement = artifact.agreement(trained)
         parity = Parity(
-            agreement=artifact.agreement(trained),
+            agreement=agreement,
+            agreement_ends=wilson_ends(agreement, len(split)),
             mean_difference=float(np.abs(got - expected).mean()),
             logit_spread=float(expected.std()),
             images=len(split),

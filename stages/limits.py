@@ -1,7 +1,7 @@
 """The parts of a recipe that say where an artifact runs and what it must hold: `Target`, `Bound` and `Limits`."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, GetJsonSchemaHandler, ValidationInfo, field_validator, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -59,11 +59,20 @@ class Bound(Spec):
 class Limits(Spec):
     """The hard limits: what the finished artifact must hold on the target's runtime."""
 
+    ADDED: ClassVar[frozenset[str]] = frozenset({"confidence"})
+
     latency_p50: Bound | None = Field(default=None, description="median time of one inference: 0.5x or 8 ms")
     latency_p95: Bound | None = Field(default=None, description="95th percentile of that time: 0.5x or 8 ms")
     size: Bound | None = Field(default=None, description="the artifact's file: 0.5x, 4 MiB or 900 KiB")
     peak_memory: Bound | None = Field(default=None, description="peak memory of a fresh process: 0.8x or 90 MiB")
     accuracy_drop: float | None = Field(default=None, ge=0, le=100, description="points under the baseline, on test")
+    confidence: float | None = Field(
+        default=None,
+        ge=0.8,
+        lt=1,
+        description="such as 0.95: a limit holds only where the far end of the interval does; without it, where the "
+        "measured value does",
+    )
 
     @field_validator("latency_p50", "latency_p95", "size", "peak_memory")
     @classmethod
@@ -72,6 +81,11 @@ class Limits(Spec):
         if bound is not None and bound.unit not in ("x", absolute):
             raise ValueError(f"the unit {bound.unit} does not measure it; allowed: x, {absolute}")
         return bound
+
+    @property
+    def bounded(self) -> tuple[str, ...]:
+        """The names of what is limited."""
+        return tuple(name for name, value in self if value is not None and name != "confidence")
 
     @model_validator(mode="after")
     def agree(self) -> "Limits":

@@ -1,12 +1,10 @@
 """The proof: the finished artifact, run in turns with the original on the target, against every limit."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 from pydantic import Field
 
 from paredown.models.data.dataset import ImageData
@@ -21,54 +19,31 @@ from paredown.stages.measuring.accuracy import (
     FileAnswers,
     accuracy_scores,
     answers_by_split,
+    finite_answers,
     not_finite,
-    scores_of,
 )
 from paredown.stages.measuring.embedded_facts import embedded_facts, input_spec, package_versions, split_sizes
-from paredown.stages.measuring.limit_checks import limit_checks, missed_limit
-from paredown.stages.measuring.model_evidence import compare_on_runtimes, measure_evidence
+from paredown.stages.measuring.limit_checks import missed_limits
+from paredown.stages.measuring.model_evidence import Measurer, Rounds, compare_on_runtimes, measured_in_pairs
 from paredown.stages.measuring.model_files import MODEL, portable_model, stored_model
-from paredown.stages.measuring.paired_ratio import Interval, PairedRatio
-from paredown.stages.measuring.target_runtime import runtime_of
+from paredown.stages.measuring.proof import Proof, measure_pair
 from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import EmbeddedFacts
-from paredown.stages.products.evidence import Comparison, Evidence
+from paredown.stages.products.evidence import Comparison
+from paredown.stages.products.interval import CONFIDENCE
 from paredown.stages.products.manifest import (
     DataRecord,
     Manifest,
-    MeasureRatios,
     ModelOrigin,
     OutputRecord,
     TargetRecord,
 )
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
-from paredown.stages.runtimes.base import Load, summarize_latency
+from paredown.stages.runtimes.base import summarize_latency
 
 EXTENSIONS = 3
 """Times that latency is measured at most."""
-
-Rounds = list[list[float]]
-"""One model's milliseconds (round, run)."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """What was measured of original and artifact side by side: the ratio of their p50, and on other runtimes."""
-
-    before: Evidence
-    after: Evidence
-    p50: Interval
-    others: tuple[Comparison, ...]
-
-    @property
-    def ratios(self) -> MeasureRatios:
-        return MeasureRatios(
-            latency_p50=self.p50.value,
-            size=self.after.size / self.before.size,
-            peak_memory=self.after.peak_memory / self.before.peak_memory,
-            latency_p50_ends=(self.p50.low, self.p50.high),
-        )
 
 
 class Verify(Stage):
@@ -90,53 +65,46 @@ class Verify(Stage):
         data = state.open_data()
         baseline, exported = state.product("baseline"), state.product("exported")
         state.progress("verify: accuracy", 0, 4)
-        answers = _artifact_answers(state, data)
-        scores = [scores_of(stored_model(baseline), state, data), accuracy_scores(answers)]
+        answers = [finite_answers(stored_model(baseline), state, data), _artifact_answers(state, data)]
+        scores = [accuracy_scores(one) for one in answers]
         plan, parity = Plan.load(state.product("plan")), Parity.load(exported)
         _finish(state, embedded_facts(state, data, plan.choice, parity, *scores))
         pair = [stored_model(baseline), stored_model(state.out)]
         state.progress("verify: latency", 1, 4)
-        times = self._times(state, pair)
+        measurer = Measurer.of(state, state.limits.confidence or CONFIDENCE)
+        times = self._times(state, pair, measurer)
         state.progress("verify: other runtimes", 2, 4)
         portable = [portable_model(baseline), portable_model(state.out)]
-        others = compare_on_runtimes(state, portable, self.rounds, self.runs)
+        others = compare_on_runtimes(state, portable, self.rounds, self.runs, measurer.confidence)
         state.progress("verify: memory", 3, 4)
-        before, after = (measure_evidence(*one) for one in zip(pair, (state, state), scores, times, strict=True))
-        proof = Proof(before, after, measured_in_pairs(times).p50, tuple(others))
-        manifest = _manifest(state, data, plan, parity, proof)
+        proof = measure_pair(measurer, pair, answers, times, processes=1 if state.few else None)
+        manifest = _manifest(state, data, plan, parity, proof, others)
         manifest.save(state.out)
-        missed = [missed_limit(check) for check in manifest.checks if check.holds is False]
-        if faults := [*filter(None, [not_finite(answers)]), *missed]:
+        if faults := [*filter(None, [not_finite(answers[1])]), *missed_limits(manifest.checks)]:
             raise LimitError("; ".join(faults), keep=True)
 
     def rehearse(self, state: State) -> bool:
         self.model_copy(update={"rounds": 2, "runs": 2}).run(state)
         return True
 
-    def _times(self, state: State, pair: Sequence[Path]) -> list[Rounds]:
+    def _times(self, state: State, pair: Sequence[Path], measurer: Measurer) -> list[Rounds]:
         """Of both models; where `rounds` leave open whether p50 holds its limit, of two or three times as many."""
-        runtime, times = runtime_of(state), list[Rounds]([[], []])
+        runtime, times = measurer.runtime, list[Rounds]([[], []])
         for extension in range(EXTENSIONS):
             seed = extension * self.rounds
-            more = runtime.latency(pair, Load.of(state.target), self.rounds, self.runs, seed)
+            more = runtime.latency(pair, measurer.load, self.rounds, self.runs, seed)
             times = [had + got for had, got in zip(times, more, strict=True)]
-            if is_clear(state.limits.latency_p50, times):
+            if is_clear(state.limits.latency_p50, times, measurer.confidence):
                 break
         return times
 
 
-def is_clear(bound: Bound | None, times: Sequence[Rounds]) -> bool:
+def is_clear(bound: Bound | None, times: Sequence[Rounds], confidence: float = CONFIDENCE) -> bool:
     """Whether the interval of the ratio lies on one side of a limit on p50."""
     if bound is None:
         return True
     limit = bound.value if bound.unit == "x" else bound.value / summarize_latency(times[0]).p50
-    return not measured_in_pairs(times).p50.holds(limit)
-
-
-def measured_in_pairs(times: Sequence[Rounds]) -> PairedRatio:
-    """The (round, run) ms of original and artifact as paired rounds with one session each."""
-    old, new = (np.array(one)[:, None, :] for one in times)
-    return PairedRatio(old, new)
+    return not measured_in_pairs(times, confidence).p50.holds(limit)
 
 
 def _artifact_answers(state: State, data: ImageData) -> dict[str, Answers]:
@@ -154,15 +122,19 @@ def _finish(state: State, facts: EmbeddedFacts) -> None:
         save_onnx(model, state.out / file.name)
 
 
-def _manifest(state: State, data: ImageData, plan: Plan, parity: Parity, proof: Proof) -> Manifest:
+def _manifest(
+    state: State, data: ImageData, plan: Plan, parity: Parity, proof: Proof, others: Sequence[Comparison]
+) -> Manifest:
     shipped = {stored_model(state.out), portable_model(state.out)}
     return Manifest(
-        checks=limit_checks(state.limits, proof.before, proof.after, proof.p50.value),
+        checks=proof.checks(state.limits),
         artifact=proof.after,
         baseline=proof.before,
         ratios=proof.ratios,
         parity=parity,
-        compare=proof.others,
+        compare=tuple(others),
+        confidence=proof.confidence,
+        accuracy_change=proof.accuracy_change,
         sha256={
             **{file.name: digest_file(file) for file in shipped},
             f"baseline/{MODEL}": digest_file(state.product("baseline") / MODEL),

@@ -54,7 +54,9 @@ def collect_lock(recipe: Recipe, folder: Path) -> Lock:
 
 
 def _locked(check: MeasureCheck) -> LockedMeasure:
-    return LockedMeasure(**{name: value for name, value in plain_data(check).items() if name != "name"})
+    """Without intervals: a lock is compared line by line, and they differ from run to run."""
+    measure: dict[str, Any] = plain_data(check)
+    return LockedMeasure(**{name: measure[name] for name in LockedMeasure.model_fields})
 
 
 def _decisions(recipe: Recipe, run: RunFolder) -> LockedDecisions:

@@ -159,8 +159,9 @@ def _link_faults(step: PipelineStep, root: Path, given: Mapping[str, str], later
 def _faults_of(recipe: Recipe) -> list[RecipeFault]:
     """Faults that show only once everything is read."""
     faults = chain_faults(recipe.pipeline, recipe.root)
-    if all(getattr(recipe.limits, name) is None for name in Limits.model_fields):
-        faults.append(RecipeFault(("limits",), f"limits sets no limit; allowed: {', '.join(Limits.model_fields)}"))
+    if not recipe.limits.bounded:
+        allowed = ", ".join(name for name in Limits.model_fields if name != "confidence")
+        faults.append(RecipeFault(("limits",), f"limits sets no limit; allowed: {allowed}"))
     names = [str(bound) for bound in recipe.front]
     if len(set(names)) < len(names) or any(bound.unit == "MiB" for bound in recipe.front):
         faults.append(

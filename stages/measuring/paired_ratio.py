@@ -13,7 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from paredown.stages.products.interval import CONFIDENCE, Interval
 from paredown.stages.runtimes.base import Load, Runtime
+
+__all__ = ["Interval", "PairedRatio", "Times", "rounds_of", "session_runs"]
 
 DRAWS = 1000
 """Resamplings behind an interval: at 99 % each of its ends rests on the outermost five."""
@@ -29,25 +32,13 @@ Times = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A value, and the ends between which it lies with the confidence that was asked for."""
-
-    value: float
-    low: float
-    high: float
-
-    def holds(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-
-@dataclass(frozen=True)
 class PairedRatio:
     """The ms of two models, `old` and `new`, each (round, session, run), taken in turns; its properties are ratios of
     them with their intervals. Every number is drawn with the same seed, so that equal times give equal intervals."""
 
     old: Times
     new: Times
-    confidence: float = 0.99
+    confidence: float = CONFIDENCE
 
     @classmethod
     def of_rounds(cls, rounds: Sequence[tuple[Times, Times]], confidence: float) -> "PairedRatio":
@@ -78,6 +69,14 @@ class PairedRatio:
     def p95(self) -> Interval:
         """Ratio of the 95th percentiles of all runs; it rests on the slowest twentieth of them."""
         return self._interval(lambda old, new: np.log(_quantile(new, 95) / _quantile(old, 95)))
+
+    @cached_property
+    def new_p50(self) -> Interval:
+        """The new model's p50 in ms: that of the old one's runs, times the ratio, in which a machine that drifts
+        cancels."""
+        return self._interval(
+            lambda old, new: np.log(_quantile(old, 50)) + _middle(_logs(new).mean(-1) - _logs(old).mean(-1))
+        )
 
     def absolute(self, quantile: int) -> Interval:
         """The new model's own quantile in ms, 50 or 95."""

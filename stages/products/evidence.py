@@ -1,11 +1,12 @@
 """evidence.json: what was measured of one model, on what, and how; reports, manifests and gates read it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
-from paredown.stages.products.documents import read_document, write_document
+from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
+from paredown.stages.products.interval import Ends, Interval
 
 MIB = 2**20
 
@@ -15,7 +16,8 @@ class LatencyEvidence:
     """Milliseconds of one inference, from `runs` timed runs in `rounds` interleaved rounds.
 
     With one thread they are CPU time of the thread that runs it, which neighbours on the machine do not disturb;
-    with several threads they are wall-clock time. `spread` is the range of the p50 over the rounds.
+    with several threads they are wall-clock time. `spread` is the range of the p50 over the rounds; the ends are those
+    of the intervals of p50 and p95, of a bootstrap over rounds and runs. Earlier versions had none.
     """
 
     p50: float
@@ -23,16 +25,20 @@ class LatencyEvidence:
     spread: float
     runs: int
     rounds: int
+    p50_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
+    p95_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Original and artifact, timed in turns on one runtime; `ratio` is the artifact's p50 over the original's."""
+    """Original and artifact, timed in turns on one runtime; `ratio` is the artifact's p50 over the original's, with the
+    ends of its interval."""
 
     runtime: str
     before: LatencyEvidence
     after: LatencyEvidence
     ratio: float
+    ratio_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,28 @@ class AccuracyScores:
 
 
 @dataclass(frozen=True)
+class AccuracyChange:
+    """Original and artifact on the same `images`: the points gained with their interval, how many images only the
+    original had right (`lost`), and how many only the artifact (`gained`)."""
+
+    points: Interval
+    lost: int
+    gained: int
+    images: int
+
+    @property
+    def discordance(self) -> float:
+        """The share (0 to 1) of images on which one of the two is right and the other wrong."""
+        return (self.lost + self.gained) / self.images
+
+
+@dataclass(frozen=True)
 class Evidence:
     """One model, measured on the runtime that ships.
 
     Sizes and memory in MiB; `latency` is None where it was not measured. `accuracy` and `images`: `AccuracyScores`.
+    The size is exact; the ends are those of the intervals, of peak memory the least and the most of several processes,
+    of an accuracy Wilson's. Earlier versions had none.
     """
 
     FILE: ClassVar[str] = "evidence.json"
@@ -60,6 +84,8 @@ class Evidence:
     images: Mapping[str, int]
     runtime: str
     machine: Mapping[str, str]
+    peak_memory_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
+    accuracy_ends: Mapping[str, Ends] | None = field(default=None, metadata=LEFT_OUT)
 
     def save(self, folder: Path) -> None:
         write_document(folder / self.FILE, self, indent=2, sort_keys=True)

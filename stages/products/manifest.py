@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Self
 
 from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
 from paredown.stages.products.embedded import InputSpec
-from paredown.stages.products.evidence import Comparison, Evidence
+from paredown.stages.products.evidence import AccuracyChange, Comparison, Evidence
+from paredown.stages.products.interval import CONFIDENCE, Ends, Interval
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
 
@@ -64,13 +65,32 @@ class OutputRecord:
 
 @dataclass(frozen=True)
 class MeasureRatios:
-    """The artifact over the original; `latency_p50_ends` are the ends of the interval that holds the ratio of p50 99
-    times in a hundred."""
+    """The artifact over the original, with the ends of the intervals; the size is exact. Earlier versions had only
+    those of p50."""
 
     latency_p50: float
     size: float
     peak_memory: float
-    latency_p50_ends: tuple[float, float] | None = None
+    latency_p50_ends: Ends | None = None
+    latency_p95: float | None = field(default=None, metadata=LEFT_OUT)
+    latency_p95_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
+    peak_memory_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
+
+    @property
+    def p50(self) -> Interval | None:
+        return _interval(self.latency_p50, self.latency_p50_ends)
+
+    @property
+    def p95(self) -> Interval | None:
+        return _interval(self.latency_p95, self.latency_p95_ends)
+
+    @property
+    def memory(self) -> Interval | None:
+        return _interval(self.peak_memory, self.peak_memory_ends)
+
+
+def _interval(value: float | None, ends: Ends | None) -> Interval | None:
+    return None if value is None or ends is None else Interval(value, *ends)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +98,7 @@ class Manifest:
     """All that was measured of the artifact and of the original (`baseline`) beside it, and all that went into it.
 
     `sha256` are of the files beside it and of `baseline/model.onnx`; `zeros` of each sparse layer the share of zeros.
+    `confidence` is that of all intervals; `accuracy_change` maps a split to how original and artifact differ there.
     What has a default is not in every manifest of an earlier version.
     """
 
@@ -102,6 +123,8 @@ class Manifest:
     artifact: Evidence
     ratios: MeasureRatios
     parity: Parity
+    confidence: float = CONFIDENCE
+    accuracy_change: Mapping[str, AccuracyChange] = field(default_factory=dict)
     compare: tuple[Comparison, ...] = ()
 
     def save(self, folder: Path) -> None:

@@ -1,21 +1,23 @@
 """parity.json: how closely the exported file agrees with the torch network that was trained."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
-from paredown.stages.products.documents import read_document, write_document
+from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
+from paredown.stages.products.interval import Ends
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
     """On `images` validation images: the share with the same answer (`agreement`) and the least that is asked
     (`limit`), the mean difference of a logit, and the standard deviation of torch's logits; where the model
-    answers with probabilities, both are of these."""
+    answers with probabilities, both are of these. `agreement_ends` are those of Wilson's interval of the agreement."""
 
     FILE: ClassVar[str] = "parity.json"
 
     agreement: float
+    agreement_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
     mean_difference: float
     logit_spread: float | None = None
     images: int | None = None

@@ -78,6 +78,10 @@ class Runtime(ABC):
     def peak_memory(self, model: Path, load: Load) -> float:
         """MiB of peak resident memory of a fresh process that loads the model and runs it once."""
 
+    def process_peak(self, model: Path, load: Load) -> float:
+        """The same of one process alone, for intervals; `peak_memory` may be the median of several."""
+        return self.peak_memory(model, load)
+
     @abstractmethod
     def supports(self, feature: str) -> bool:
         """Whether what transforms name as their `FEATURE` pays or runs here.

@@ -110,13 +110,14 @@ class DeepSparse(ThisMachine, Runtime):
 
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB, Python, numpy and DeepSparse included."""
-        peaks = []
-        for _ in range(3):
-            with deepsparse_worker(model) as far:
-                shape = onnx_input_shape(model, load.batch)
-                self._open(far, [model], load)
-                peaks.append(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
-        return float(np.median(peaks))
+        return float(np.median([self.process_peak(model, load) for _ in range(3)]))
+
+    def process_peak(self, model: Path, load: Load) -> float:
+        """As in `peak_memory`, of one process."""
+        with deepsparse_worker(model) as far:
+            shape = onnx_input_shape(model, load.batch)
+            self._open(far, [model], load)
+            return float(far.ask("peak", model=str(model), shape=shape, threads=load.threads))
 
     def _open(self, far: SidecarWorker, models: Sequence[Path], load: Load) -> None:
         """Compiles the models anew. Raises InputError for one that DeepSparse does not compute itself."""

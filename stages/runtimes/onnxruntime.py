@@ -13,7 +13,7 @@ from onnx import ModelProto
 
 from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import ort_session
-from paredown.stages.runtimes.support.in_process import WARM_UP, logits, naming_the_file, peak_memory
+from paredown.stages.runtimes.support.in_process import WARM_UP, fresh_peak, logits, naming_the_file, peak_memory
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.ort_graph import executed_operators
 from paredown.stages.runtimes.support.ort_profile import node_durations
@@ -83,6 +83,10 @@ class OnnxRuntime(ThisMachine, Runtime):
     def peak_memory(self, model: Path, load: Load) -> float:
         """Median over three fresh processes, in MiB; some 50 MiB of it are Python, numpy and onnxruntime."""
         return peak_memory(ort_session.__file__, NAME, model, load)
+
+    def process_peak(self, model: Path, load: Load) -> float:
+        """As in `peak_memory`, of one process."""
+        return fresh_peak(ort_session.__file__, NAME, model, load)
 
     def executed_operators(self, model: Path) -> dict[str, str]:
         """From the graph that onnxruntime makes of the file, before it changes layouts and with them names."""

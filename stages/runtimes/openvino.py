@@ -13,7 +13,14 @@ from onnx import ModelProto
 
 from paredown.stages.runtimes.base import Images, Load, Runtime
 from paredown.stages.runtimes.support import openvino_session
-from paredown.stages.runtimes.support.in_process import WARM_UP, check_onnx_file, logits, naming_the_file, peak_memory
+from paredown.stages.runtimes.support.in_process import (
+    WARM_UP,
+    check_onnx_file,
+    fresh_peak,
+    logits,
+    naming_the_file,
+    peak_memory,
+)
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.ort_profile import ANCHORS, FileNodes, names_of
 from paredown.stages.runtimes.support.timing import rounds_in_turns
@@ -85,6 +92,11 @@ class OpenVino(ThisMachine, Runtime):
         """Median over three fresh processes, in MiB; some 100 MiB of it are Python, numpy and OpenVINO."""
         with usable_model(model):
             return peak_memory(openvino_session.__file__, NAME, model, load)
+
+    def process_peak(self, model: Path, load: Load) -> float:
+        """As in `peak_memory`, of one process."""
+        with usable_model(model):
+            return fresh_peak(openvino_session.__file__, NAME, model, load)
 
     def executed(self, model: Path) -> list[tuple[str, str]]:
         """(kernel, node name) of all that OpenVINO executes: shows what was fused, and what runs in int8."""
