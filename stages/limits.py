@@ -12,9 +12,14 @@ from paredown.models.spec import Spec
 
 _ALLOWED: tuple[Unit, ...] = ("x", "ms", "B")
 
+Caches = Literal["cold", "hot"]
+"""How a timed run finds the processor's caches."""
+
 
 class Target(Spec):
     """Where the artifact will run."""
+
+    ADDED: ClassVar[frozenset[str]] = frozenset({"caches"})
 
     runtime: str = Field(default="onnxruntime", description="name of a runtime, or path/to/file.py")
     threads: int = Field(default=1, ge=1, description="threads of one inference")
@@ -22,6 +27,11 @@ class Target(Spec):
     container: Literal["plain", "gzip"] = Field(
         default="plain",
         description="how the artifact is stored: `gzip` turns zeros in weights into fewer bytes, unpacked when loaded",
+    )
+    caches: Caches = Field(
+        default="cold",
+        description="what a timed run finds: `cold`, other memory was read since the last one, as between two frames "
+        "of a camera; `hot`, the model runs in a loop and finds its weights in the processor's caches",
     )
 
 

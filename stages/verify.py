@@ -144,7 +144,7 @@ def _manifest(
         input=input_spec(state, data),
         output=_output(state, data),
         model=ModelOrigin(**state.model.model_dump(mode="json")),
-        target=TargetRecord(**state.target.model_dump(mode="json")),
+        target=TargetRecord(**dict(state.target)),
         limits=state.limits.model_dump(mode="json"),
         seed=state.seed,
         plan=plan.choice,

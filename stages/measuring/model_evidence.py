@@ -12,7 +12,7 @@ from paredown.stages.base import State
 from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.peak_memory import Peaks, peak_interval, peaks_in_turns, processes_for
 from paredown.stages.measuring.proportions import accuracy_ends
-from paredown.stages.measuring.target_runtime import runtime_of
+from paredown.stages.measuring.target_runtime import able_to_measure, runtime_of
 from paredown.stages.plugins import make_plugin
 from paredown.stages.products.evidence import MIB, AccuracyScores, Comparison, Evidence, LatencyEvidence
 from paredown.stages.products.interval import CONFIDENCE
@@ -97,7 +97,7 @@ def compare_on_runtimes(
     """
     comparisons = []
     for name in state.compare:
-        runtime: Runtime = make_plugin("runtimes", name, {}, state.root)
+        runtime = able_to_measure(make_plugin("runtimes", name, {}, state.root), state.target)
         with TemporaryDirectory() as folder:
             files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
             for source, file in zip(pair, files, strict=True):

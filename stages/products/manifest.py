@@ -30,12 +30,13 @@ class ModelOrigin:
 
 @dataclass(frozen=True)
 class TargetRecord:
-    """Where the artifact was measured, as the recipe has it."""
+    """Where and how the artifact was measured, as the recipe has it; before there was a choice `caches` were hot."""
 
     runtime: str
     threads: int = 1
     batch: int = 1
     container: str = "plain"
+    caches: str = "hot"
 
 
 @dataclass(frozen=True)

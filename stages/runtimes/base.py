@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto
 
-from paredown.stages.limits import Target
+from paredown.stages.limits import Caches, Target
 from paredown.stages.products.evidence import LatencyEvidence
 
 Images = NDArray[np.float32]
@@ -19,15 +19,17 @@ Images = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Load:
-    """What one inference is: `batch` images, computed by `threads` threads."""
+    """What one inference is: `batch` images, computed by `threads` threads, which find the caches `hot` from the run
+    before or `cold`, other memory having been read since."""
 
     threads: int
     batch: int
+    caches: Caches = "cold"
 
     @classmethod
     def of(cls, target: Target) -> "Load":
-        """The threads and the batch of a recipe's or budgets file's target."""
-        return cls(target.threads, target.batch)
+        """The threads, the batch and the caches of a recipe's or budgets file's target."""
+        return cls(target.threads, target.batch, target.caches)
 
 
 class Runtime(ABC):
@@ -66,7 +68,8 @@ class Runtime(ABC):
     def latency(
         self, models: Sequence[Path], load: Load, rounds: int, runs: int, seed: int = 0
     ) -> list[list[list[float]]]:
-        """Milliseconds per model, round and run; the models take turns (ABBA) within every round."""
+        """Milliseconds per model, round and run; the models take turns (ABBA) within every round, with the caches that
+        `load` wants."""
 
     @abstractmethod
     def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
@@ -87,7 +90,7 @@ class Runtime(ABC):
         """Whether what transforms name as their `FEATURE` pays or runs here.
 
         `int8`; `narrow`, fewer channels; `resize`, a smaller input; `substitute`, other blocks; `sparse` where zeros in
-        weights save time. And whether files in a container can be opened: `gzip`.
+        weights save time. And whether files in a container can be opened, `gzip`, and times taken with `cold` caches.
         """
 
     def executed_operators(self, model: Path) -> Mapping[str, str]:

@@ -18,6 +18,7 @@ from paredown.stages.runtimes.sidecars.worker import SidecarWorker
 from paredown.stages.runtimes.support import deepsparse_profile
 from paredown.stages.runtimes.support.in_process import logits, naming_the_file, onnx_input_shape
 from paredown.stages.runtimes.support.machine import ThisMachine
+from paredown.stages.runtimes.support.other_memory import cache_sizes, other_memory_size
 from paredown.stages.runtimes.support.standalone import SessionError
 from paredown.stages.runtimes.support.timing import turns_in_pairs
 
@@ -52,7 +53,7 @@ class DeepSparse(ThisMachine, Runtime):
 
     def supports(self, feature: str) -> bool:
         """Zeros too: `block4` saves time in int8 layers, `unstructured` mostly in fp32 ones; how much is measured."""
-        return feature in ("int8", "narrow", "resize", "substitute", "sparse")
+        return feature in ("int8", "narrow", "resize", "substitute", "sparse", "cold")
 
     def lower(self, model: ModelProto) -> ModelProto:
         """Opset 17, int8 layers as integer ones: it computes files in QDQ form in its slow path."""
@@ -80,12 +81,14 @@ class DeepSparse(ThisMachine, Runtime):
         time read up to 4 times. With more threads it is wall time, and the engine's threads wait for each other by
         spinning: beside busy processes that is no measurement.
 
-        The models are compiled anew every `REOPENED` rounds only, because that takes seconds.
+        The models are compiled anew every `REOPENED` rounds only, because that takes seconds. They run in spells with
+        cold caches too, other memory being read before every run.
         """
         times: list[list[list[float]]] = [[] for _ in models]
         with deepsparse_worker(*models) as far:
             shapes = [onnx_input_shape(model, load.batch) for model in models]
-            fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": load.threads}
+            other = other_memory_size(cache_sizes()) if load.caches == "cold" else 0
+            fixed = {"models": list(map(str, models)), "shapes": shapes, "threads": load.threads, "other": other}
             for number in range(rounds):
                 if number % REOPENED == 0:
                     self._open(far, models, load)
@@ -98,7 +101,8 @@ class DeepSparse(ThisMachine, Runtime):
         """Mean ms per node of the file over at least `runs` runs, from the engine's own analysis (wall clock).
 
         The engine tells means since a file was compiled, so it is compiled `BLOCKS` times and the median of those
-        means is taken. What it computes in one piece is shared out by multiply-adds.
+        means is taken. What it computes in one piece is shared out by multiply-adds. The analysis runs the file in a
+        loop of its own, so these times are those of hot caches always.
         """
         with deepsparse_worker(model) as far:
             shape, each = onnx_input_shape(model, load.batch), -(-runs // BLOCKS)

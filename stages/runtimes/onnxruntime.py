@@ -18,7 +18,7 @@ from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.ort_graph import executed_operators
 from paredown.stages.runtimes.support.ort_profile import node_durations
 from paredown.stages.runtimes.support.standalone import SessionError
-from paredown.stages.runtimes.support.timing import rounds_in_turns
+from paredown.stages.runtimes.support.timing import repeat, rounds_in_turns
 
 NAME = "onnxruntime"
 
@@ -38,7 +38,7 @@ class OnnxRuntime(ThisMachine, Runtime):
 
     def supports(self, feature: str) -> bool:
         """Zeros save no time here, so `sparse` is not supported; files in a container are."""
-        return feature in ("int8", "narrow", "resize", "substitute", "gzip")
+        return feature in ("int8", "narrow", "resize", "substitute", "gzip", "cold")
 
     def lower(self, model: ModelProto) -> ModelProto:
         """The portable form itself."""
@@ -66,15 +66,14 @@ class OnnxRuntime(ThisMachine, Runtime):
             with naming_the_file(model, NAME):
                 return warm_session(ort_session.open_session(model, load.threads), load.batch, [seed, number])
 
-        return rounds_in_turns(prepare, models, rounds, runs, load.threads)
+        return rounds_in_turns(prepare, models, rounds, runs, load)
 
     def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Median kernel ms per node of the file, from onnxruntime's profiler (wall clock, 1 us steps)."""
         with naming_the_file(model, NAME), TemporaryDirectory() as folder:
             session = ort_session.open_session(model, load.threads, profile=Path(folder) / "profile")
             call = warm_session(session, load.batch, [0])
-            for _ in range(runs):
-                call()
+            repeat(call, runs, load)
             events = json.loads(Path(session.end_profiling()).read_text())
             per_node = node_durations(model, events)
         kept = {name: np.reshape(us, (WARM_UP + runs, -1))[WARM_UP:] for name, us in per_node.items()}

@@ -23,7 +23,7 @@ from paredown.stages.runtimes.support.in_process import (
 )
 from paredown.stages.runtimes.support.machine import ThisMachine
 from paredown.stages.runtimes.support.ort_profile import ANCHORS, FileNodes, names_of
-from paredown.stages.runtimes.support.timing import rounds_in_turns
+from paredown.stages.runtimes.support.timing import repeat, rounds_in_turns
 
 NAME = "openvino"
 
@@ -46,7 +46,7 @@ class OpenVino(ThisMachine, Runtime):
 
     def supports(self, feature: str) -> bool:
         """Zeros save no time here, so `sparse` is not supported; files in a container are."""
-        return feature in ("int8", "narrow", "resize", "substitute", "gzip")
+        return feature in ("int8", "narrow", "resize", "substitute", "gzip", "cold")
 
     def lower(self, model: ModelProto) -> ModelProto:
         """The portable form itself."""
@@ -74,7 +74,7 @@ class OpenVino(ThisMachine, Runtime):
                 made = warm_request(openvino_session.compile_file(model, load.threads, load.batch), [seed, number])
             return lambda: made.infer()
 
-        return rounds_in_turns(prepare, models, rounds, runs, load.threads)
+        return rounds_in_turns(prepare, models, rounds, runs, load)
 
     def node_times(self, model: Path, load: Load, runs: int) -> dict[str, float]:
         """Mean ms per node of the file over at least `runs` runs, from OpenVINO's profile (wall clock, 1 us steps).
@@ -139,8 +139,7 @@ def block_times(model: Path, load: Load, runs: int, names: FileNodes) -> dict[st
     executed = {op.get_friendly_name(): op.get_rt_info() for op in opened[0].get_runtime_model().get_ops()}
     made = warm_request(opened, [0])
     before = profile_means(made)
-    for _ in range(runs):
-        made.infer()
+    repeat(made.infer, runs, load)
     times: dict[str, float] = {}
     for node, mean in profile_means(made).items():
         name = node_name_in_file(executed[node], names)

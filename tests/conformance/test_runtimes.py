@@ -1,8 +1,9 @@
 """Every runtime that discovery finds keeps the `Runtime` protocol, on one small ONNX file."""
 
 import inspect
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -13,7 +14,9 @@ from onnx.reference import ReferenceEvaluator
 from paredown.models.errors import InputError, MissingError
 from paredown.models.onnx.edit import save_onnx
 from paredown.stages import plugins
+from paredown.stages.limits import Caches
 from paredown.stages.runtimes.base import Load, Runtime, latency_ratio, summarize_latency
+from paredown.stages.runtimes.support import timing
 
 
 @pytest.fixture(scope="module", params=plugins.plugin_names("runtimes"))
@@ -89,16 +92,33 @@ def test_its_logits_are_those_of_the_file(runtime: Runtime, portable: Path, mode
     np.testing.assert_array_equal(got, again)
 
 
-def test_its_latencies_can_be_summarized(runtime: Runtime, model: Path) -> None:
-    first, second = runtime.latency([model, model], Load(1, 2), rounds=2, runs=4)
+@pytest.mark.parametrize("caches", get_args(Caches))
+def test_its_latencies_can_be_summarized(caches: Caches, runtime: Runtime, model: Path) -> None:
+    first, second = runtime.latency([model, model], Load(1, 2, caches), rounds=2, runs=4)
     latency = summarize_latency(first)
     assert (latency.rounds, latency.runs) == (2, 8)
     assert 0 < latency.p50 <= latency.p95
     assert latency_ratio(first, second) > 0
 
 
-def test_its_node_times_are_named_by_the_file(runtime: Runtime, model: Path) -> None:
-    times = runtime.node_times(model, Load(1, 2), runs=3)
+@pytest.mark.parametrize("caches", get_args(Caches))
+def test_other_memory_is_read_before_every_run_with_cold_caches_only(
+    caches: Caches, runtime: Runtime, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if runtime.SIDECAR:
+        pytest.skip("it reads in a process of its own")
+    read = list[int]()
+    monkeypatch.setattr(timing, "reading_other_memory", lambda threads: nullcontext(lambda: read.append(threads)))
+    runtime.latency([model, model], Load(2, 2, caches), rounds=2, runs=3)
+    assert read == ([2] * 2 * 2 * 3 if caches == "cold" else [])
+    read.clear()
+    runtime.node_times(model, Load(1, 2, caches), runs=6)
+    assert read == ([1] * 6 if caches == "cold" else [])
+
+
+@pytest.mark.parametrize("caches", get_args(Caches))
+def test_its_node_times_are_named_by_the_file(caches: Caches, runtime: Runtime, model: Path) -> None:
+    times = runtime.node_times(model, Load(1, 2, caches), runs=3)
     assert {"features.0", "head"} <= set(times)
     assert all(name.startswith("+") or name in {"features.0", "relu", "mean", "flat", "head"} for name in times)
     assert all(t >= 0 for t in times.values()) and sum(times.values()) > 0

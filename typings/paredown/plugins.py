@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from paredown.stages.products.product_files import write_notes
     from paredown.stages.runtimes.base import Images, Load, Runtime
     from paredown.stages.runtimes.support.machine import ThisMachine
-    from paredown.stages.runtimes.support.timing import collector_off, take_turns
+    from paredown.stages.runtimes.support.timing import between_runs, collector_off, take_turns
     from paredown.stages.solvers.base import Solver, is_far
     from paredown.stages.solvers.problem import (
         BorderCharge,
@@ -110,6 +110,7 @@ __all__ = [
     "ThisMachine",
     "Transform",
     "TunedQuantization",
+    "between_runs",
     "collector_off",
     "conv_unit",
     "first_plan",
@@ -195,6 +196,7 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "paredown.stages.runtimes.support.machine": ("ThisMachine",),
         "paredown.stages.runtimes.support.timing": (
+            "between_runs",
             "collector_off",
             "take_turns",
         ),

@@ -9,6 +9,7 @@ import gc
 import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -64,30 +65,45 @@ def round_in_turns(
     threads: int,
     seed: Sequence[int],
     schedule: Sequence[tuple[int, int]],
+    other: int,
 ) -> list[list[float]]:
-    """Milliseconds per model of one round; `schedule` lists (index of the model, timed runs) in order."""
+    """Milliseconds per model of one round; `schedule` lists (index of the model, timed runs) in order. `other` bytes of
+    memory are read before every run, by as many threads, so that it finds the caches cold."""
     engines = [engine_of(model, threads, shape[0]) for model, shape in zip(models, shapes)]
     given = [[normal_images(shape, seed)] for shape in shapes]
     for engine, images in zip(engines, given):
         for _ in range(WARM_UP):
             execute(engine, images)
     times: list[list[float]] = [[] for _ in models]
+    memory = np.ones(other // 4, np.float32)  # pages of zeros that nobody wrote all lie in the same place
     # One thread computes in the one that asks, and its CPU clock does not count what neighbours take.
     clock = time.thread_time if threads == 1 else time.perf_counter
     gc.disable()
     try:
-        for index, runs in schedule:
-            time.sleep(BETWEEN)
-            times[index] += timed(engines[index], given[index], runs, clock)
+        with ThreadPoolExecutor(threads) as pool:
+            for index, runs in schedule:
+                time.sleep(BETWEEN)
+                times[index] += timed(engines[index], given[index], runs, clock, lambda: read(memory, threads, pool))
     finally:
         gc.enable()
     return times
 
 
-def timed(engine: Any, images: list[Any], runs: int, clock: Callable[[], float]) -> list[float]:
+def read(memory: Any, threads: int, pool: ThreadPoolExecutor) -> None:
+    """Reads all of an array in as many threads; with one it is the calling thread that reads."""
+    if threads == 1:
+        memory.sum()
+    else:
+        list(pool.map(lambda _: memory.sum(), range(threads)))
+
+
+def timed(
+    engine: Any, images: list[Any], runs: int, clock: Callable[[], float], before_each: Callable[[], object]
+) -> list[float]:
     """Milliseconds of `runs` runs after one that does not count: the caches hold the other model."""
     times = []
     for _ in range(runs + 1):
+        before_each()
         start = clock()
         engine.run(images, val_inp=False)
         times.append(1e3 * (clock() - start))

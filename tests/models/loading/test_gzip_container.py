@@ -78,6 +78,17 @@ def test_a_runtime_that_cannot_open_it_is_refused(tmp_path: Path) -> None:
         target_runtime(Target(runtime=str(file), container="gzip"), Path())
 
 
+def test_a_runtime_that_cannot_measure_with_cold_caches_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "loops.py"
+    file.write_text(
+        "from paredown.stages.runtimes.onnxruntime import OnnxRuntime\n\n\nclass Loops(OnnxRuntime):\n"
+        "    def supports(self, feature):\n        return feature == 'int8'\n\n\nPLUGIN = Loops\n"
+    )
+    with pytest.raises(InputError, match=r"target\.caches: Loops reads no other memory between two runs; allowed: hot"):
+        target_runtime(Target(runtime=str(file)), Path())
+    assert target_runtime(Target(runtime=str(file), caches="hot"), Path())
+
+
 def test_zeros_are_counted_in_the_file(prepared: PreparedModel) -> None:
     model, name = copy_of_model(prepared.model), "block.conv1"
     weight = prepared.network.module.get_parameter(f"{name}.weight").detach()

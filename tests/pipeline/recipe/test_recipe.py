@@ -365,6 +365,16 @@ def test_stages_are_told_the_whole_target(good: Path) -> None:
     }
 
 
+def test_caches_are_cold_unless_the_recipe_says_hot_and_digests_stay_what_they_were(good: Path) -> None:
+    text, before = good.read_text(), load_recipe(good)
+    assert "caches" not in before.target.model_dump()
+    for caches, same in (("cold", True), ("hot", False)):
+        good.write_text(text.replace("runtime: runtime.py", f"runtime: runtime.py, caches: {caches}"))
+        recipe = load_recipe(good)
+        assert (recipe.target.caches, recipe.digest() == before.digest()) == (caches, same)
+        assert recipe.state_fields()["target"].caches == caches
+
+
 CHAIN = "- baseline\n- profile\n- sensitivity\n- search\n- compress\n- recover: {recover}"
 
 

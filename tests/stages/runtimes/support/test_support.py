@@ -21,6 +21,19 @@ def test_models_take_turns_forward_then_backward() -> None:
     assert order == [0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0]  # every turn starts with one run that is not timed
 
 
+def test_with_cold_caches_models_change_places_after_every_run() -> None:
+    now, order = [0.0], []
+
+    def spend(what: str, seconds: float) -> None:
+        order.append(what)
+        now[0] += seconds
+
+    calls = [lambda: spend("a", 0.5), lambda: spend("b", 0.25)]
+    times = timing.take_turns(calls, 3, lambda: now[0], between=lambda: spend("-", 8))
+    assert times == [[500.0] * 3, [250.0] * 3], "reading other memory is not timed"
+    assert "".join(order) == "-a-b" + "-b-a" + "-a-b"
+
+
 @pytest.mark.parametrize("models", [1, 2, 5])
 @pytest.mark.parametrize("runs", [1, 9, 10, 11, 40])
 def test_turns_give_every_model_its_runs_in_a_palindrome(models: int, runs: int) -> None:
