@@ -15,6 +15,11 @@ _ALLOWED: tuple[Unit, ...] = ("x", "ms", "B")
 Caches = Literal["cold", "hot"]
 """How a timed run finds the processor's caches."""
 
+CACHES_IN_WORDS: Mapping[Caches, str] = {
+    "cold": "other memory was read before every run, as between two frames of a camera",
+    "hot": "the model ran in a loop and found its weights in the processor's caches",
+}
+
 
 class Target(Spec):
     """Where the artifact will run."""

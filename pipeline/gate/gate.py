@@ -16,6 +16,7 @@ from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 from paredown.pipeline.gate.quality import QualityEvidence, quality_checks
 from paredown.pipeline.gate.static import shortened_list, static_checks
 from paredown.pipeline.gate.timed import TimedModels, timed_checks
+from paredown.stages.limits import CACHES_IN_WORDS
 from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.runtimes.base import Load, Runtime
@@ -133,6 +134,7 @@ def _facts(request: GateRequest, sample: PairedRatio | None) -> Iterator[str]:
         one = "CPU time of the thread that computes, so that waiting for a core does not count"
         many = f"wall-clock time of {target.threads} threads, to which everything else that runs adds"
         yield f"latency is {one if target.threads == 1 else many}"
+        yield f"caches are {target.caches}: {CACHES_IN_WORDS[target.caches]}"
         value, low, high = (
             f"{number:.3f}" for number in (sample.control.value, sample.control.low, sample.control.high)
         )

@@ -23,7 +23,8 @@ def watch_noise(gates: Gates, model: Path, progress: Progress) -> Iterator[str]:
     """
     runtime = target_runtime(gates.target, gates.root)
     yield yaml.safe_dump({"machine": runtime.machine()}, sort_keys=True, width=200).rstrip()
-    yield f"# {runtime.version()}, {gates.target.threads} threads, {100 * gates.confidence:g} % intervals"
+    load = f"{gates.target.threads} threads, {gates.target.caches} caches"
+    yield f"# {runtime.version()}, {load}, {100 * gates.confidence:g} % intervals"
     yield _ROW.format(*_COLUMNS)
     for seconds, sample in growing_samples(gates, TimedModels(runtime, model, model), progress):
         yield _ROW.format(f"{seconds:.1f}", sample.rounds, *_cells(sample))

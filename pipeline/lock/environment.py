@@ -29,6 +29,7 @@ def environment_now(
         machine={name: on_one_line(str(value)) for name, value in facts.items()},
         weight_bits=target.weight_bits(),
         width_multiple=target.width_multiple(),
+        caches=recipe.target.caches,
     )
 
 

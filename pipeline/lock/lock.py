@@ -15,6 +15,7 @@ from paredown.models.files import read_text, write_whole
 from paredown.models.printable import printable
 from paredown.models.spec import Record
 from paredown.pipeline.machine_errors import machine_errors
+from paredown.stages.limits import Caches
 
 LARGEST = 16 * 2**20
 """Bytes; a lock of 500 sites has about 60 thousand."""
@@ -55,7 +56,8 @@ class LockedInputs(Record):
 
 
 class Environment(Record):
-    """What a run was made with: versions, and the machine as far as a runtime depends on it."""
+    """What a run was made with: versions, and the machine as far as a runtime depends on it. Times are those of
+    `caches`; a lock from before there was a choice does not say so, and its were hot."""
 
     paredown: Text
     paredown_code: Digest
@@ -64,6 +66,7 @@ class Environment(Record):
     machine: dict[Text, Text]
     weight_bits: int
     width_multiple: int
+    caches: Caches = "hot"
 
 
 class LockedDecisions(Record):

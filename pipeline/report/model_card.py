@@ -112,7 +112,7 @@ def _details(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "made by", f"paredown {manifest.paredown}"
     if recipe:
         yield "recipe", f"{recipe['name']}, sha256 {recipe['sha256']}"
-    yield "runtime", f"{target.runtime}, batch {target.batch}, threads {target.threads}"
+    yield "runtime", f"{target.runtime}, batch {target.batch}, threads {target.threads}, {target.caches} caches"
     if manifest.input:
         yield "input", str(manifest.input)
     each = f"one logit for each of {len(manifest.data.classes)} classes, in the order of the manifest"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.run.run_folder import RunFolder
+from paredown.stages.limits import CACHES_IN_WORDS
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
@@ -39,7 +40,8 @@ def _target(manifest: Manifest | None) -> Iterator[Fact]:
     if manifest:
         target = manifest.target
         yield "model", manifest.model.source
-        yield "target", f"{target.runtime}, {_count(target.threads, 'thread')}, batch {target.batch}"
+        load = f"{_count(target.threads, 'thread')}, batch {target.batch}, {target.caches} caches"
+        yield "target", f"{target.runtime}, {load}"
 
 
 def _machine(measured: Evidence | None) -> Iterator[Fact]:
@@ -55,6 +57,10 @@ def _clock(manifest: Manifest | None) -> Iterator[Fact]:
         yield "clock", f"with one thread {one}; with several {many}"
         return
     yield "clock", one if manifest.target.threads == 1 else many
+    yield "caches", f"{manifest.target.caches}: {CACHES_IN_WORDS[manifest.target.caches]}"
+    if other := manifest.other_caches:
+        runs = f"{_count(other.before.runs, 'run')} of each model in {_count(other.before.rounds, 'round')}"
+        yield f"{other.caches} caches", f"{CACHES_IN_WORDS[other.caches]}; {runs}, and no limit is about them"
     yield (
         "p50 of the artifact",
         (

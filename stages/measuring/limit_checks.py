@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from paredown.models.quantity import told_apart
 from paredown.stages.limits import Bound, Limits
+from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.proportions import resolution
-from paredown.stages.products.evidence import AccuracyChange, Evidence, LatencyEvidence
+from paredown.stages.products.evidence import AccuracyChange, Comparison, Evidence, LatencyEvidence
 from paredown.stages.products.interval import CONFIDENCE, Ends, Interval
 from paredown.stages.products.manifest import MeasureRatios
 from paredown.stages.products.measure_check import MeasureCheck
@@ -40,6 +41,14 @@ def limit_checks(
         _limited(replace(_measured("peak memory", "MiB", *room), change=ratios.memory), limits.peak_memory, sure),
         _accuracy(before, after, change, limits),
     )
+
+
+def other_caches_checks(timed: Comparison, ratios: PairedRatio) -> tuple[MeasureCheck, ...]:
+    """p50 and p95 with the caches that no limit is about."""
+    old, new, caches = timed.before, timed.after, f"{timed.caches} caches"
+    p50 = _measured(f"latency p50, {caches}", "ms", old.p50, new.p50, old.p50_ends, new.p50_ends)
+    tail = _measured(f"latency p95, {caches}", "ms", old.p95, new.p95, old.p95_ends, new.p95_ends)
+    return replace(p50, change=ratios.p50), replace(tail, change=replace(ratios.p95, value=new.p95 / old.p95))
 
 
 def _latency(measured: Evidence) -> LatencyEvidence:

@@ -9,6 +9,7 @@ import numpy as np
 
 from paredown.models.onnx.edit import load_onnx, save_onnx
 from paredown.stages.base import State
+from paredown.stages.limits import Caches
 from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.peak_memory import Peaks, peak_interval, peaks_in_turns, processes_for
 from paredown.stages.measuring.proportions import accuracy_ends
@@ -102,7 +103,23 @@ def compare_on_runtimes(
             files = [Path(folder) / f"{place}.onnx" for place in ("original", "artifact")]
             for source, file in zip(pair, files, strict=True):
                 save_onnx(runtime.lower(load_onnx(source)), file)
-            times = runtime.latency(files, Load.of(state.target), rounds, runs)
-        before, after, ratios = timed_in_pairs(times, confidence)
-        comparisons.append(Comparison(runtime.version(), before, after, ratios.p50.value, ratios.p50.ends))
+            comparisons.append(_compared(Measurer(runtime, Load.of(state.target), confidence), files, rounds, runs)[0])
     return comparisons
+
+
+def compare_with_other_caches(
+    measurer: Measurer, pair: Sequence[Path], rounds: int, runs: int
+) -> tuple[Comparison, PairedRatio] | None:
+    """Original and artifact timed in turns with hot caches where the load's are cold, and the other way round; and
+    their ratios. None where the runtime cannot measure so."""
+    caches: Caches = "hot" if measurer.load.caches == "cold" else "cold"
+    if caches == "cold" and not measurer.runtime.supports("cold"):
+        return None
+    return _compared(replace(measurer, load=replace(measurer.load, caches=caches)), pair, rounds, runs)
+
+
+def _compared(measurer: Measurer, pair: Sequence[Path], rounds: int, runs: int) -> tuple[Comparison, PairedRatio]:
+    times = measurer.runtime.latency(pair, measurer.load, rounds, runs)
+    before, after, ratios = timed_in_pairs(times, measurer.confidence)
+    p50, caches = ratios.p50, measurer.load.caches
+    return Comparison(measurer.runtime.version(), before, after, p50.value, p50.ends, caches), ratios

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
+from paredown.stages.limits import Caches
 from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
 from paredown.stages.products.interval import Ends, Interval
 
@@ -31,14 +32,15 @@ class LatencyEvidence:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Original and artifact, timed in turns on one runtime; `ratio` is the artifact's p50 over the original's, with the
-    ends of its interval."""
+    """Original and artifact, timed in turns on one runtime with `caches`; `ratio` is the artifact's p50 over the
+    original's, with the ends of its interval. Earlier versions had hot caches only."""
 
     runtime: str
     before: LatencyEvidence
     after: LatencyEvidence
     ratio: float
     ratio_ends: Ends | None = field(default=None, metadata=LEFT_OUT)
+    caches: Caches = "hot"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from paredown.stages.limits import Caches
 from paredown.stages.products.documents import LEFT_OUT, read_document, write_document
 from paredown.stages.products.embedded import InputSpec
 from paredown.stages.products.evidence import AccuracyChange, Comparison, Evidence
@@ -36,7 +37,7 @@ class TargetRecord:
     threads: int = 1
     batch: int = 1
     container: str = "plain"
-    caches: str = "hot"
+    caches: Caches = "hot"
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,7 @@ class Manifest:
 
     `sha256` are of the files beside it and of `baseline/model.onnx`; `zeros` of each sparse layer the share of zeros.
     `confidence` is that of all intervals; `accuracy_change` maps a split to how original and artifact differ there.
+    `other_caches` are the latencies with hot caches where those of the target are cold, and the other way round.
     What has a default is not in every manifest of an earlier version.
     """
 
@@ -127,6 +129,7 @@ class Manifest:
     confidence: float = CONFIDENCE
     accuracy_change: Mapping[str, AccuracyChange] = field(default_factory=dict)
     compare: tuple[Comparison, ...] = ()
+    other_caches: Comparison | None = field(default=None, metadata=LEFT_OUT)
 
     def save(self, folder: Path) -> None:
         write_document(folder / self.FILE, self, indent=2, sort_keys=True)

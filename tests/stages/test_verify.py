@@ -11,8 +11,9 @@ import pytest
 
 from paredown.models.errors import LimitError
 from paredown.stages.base import State
-from paredown.stages.limits import Bound, Limits, Target
+from paredown.stages.limits import Bound, Caches, Limits, Target
 from paredown.stages.measuring.target_runtime import runtime_of
+from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.plan import Plan
 from paredown.stages.verify import Verify, is_clear
 
@@ -57,6 +58,31 @@ def test_other_runtimes_are_told_beside_the_target(finished: State, tmp_path: Pa
         assert other[name]["p50"] == pytest.approx(manifest[model]["latency"]["p50"] + 2)
     assert other["ratio"] == pytest.approx(other["after"]["p50"] / other["before"]["p50"])
     assert manifest_of(finished)["compare"] == []
+
+
+@pytest.mark.parametrize(("caches", "other"), [("cold", "hot"), ("hot", "cold")])
+def test_the_other_caches_are_told_beside_those_of_the_target(
+    finished: State, tmp_path: Path, caches: Caches, other: Caches
+) -> None:
+    text = (finished.root / "exact.py").read_text()
+    timed = "[[[0.01 + sum(times(model).values())] * runs] * rounds for model in models]"
+    assert timed in text
+    slower = timed.replace("0.01", "(2.01 if load.caches == 'cold' else 0.01)")
+    (finished.root / "cooler.py").write_text(text.replace(timed, slower))
+    state = replace(finished, target=Target(runtime="cooler.py", caches=caches), limits=Limits(), out=tmp_path)
+    Verify(rounds=9, runs=3).run(state)
+    manifest = Manifest.load(tmp_path)
+    checks, beside = {check.name: check for check in manifest.checks}, manifest.other_caches
+    assert (manifest.target.caches, beside and beside.caches, beside and beside.before.rounds) == (caches, other, 3)
+    names = ["latency p50", "latency p95", f"latency p50, {other} caches", f"latency p95, {other} caches"]
+    assert list(checks)[:4] == names
+    more = 2 if caches == "cold" else -2
+    for name in names[:2]:
+        ours, theirs = checks[name], checks[f"{name}, {other} caches"]
+        assert (theirs.limit, theirs.holds, theirs.unit) == (None, None, "ms")
+        assert theirs.before and theirs.after and theirs.before_ends and theirs.after_ends
+        assert (ours.before, ours.after) == pytest.approx((theirs.before + more, theirs.after + more))
+        assert theirs.change and theirs.change.value == pytest.approx(theirs.after / theirs.before)
 
 
 def test_a_missed_limit_is_one_line_and_keeps_the_artifact(finished: State, tmp_path: Path) -> None:

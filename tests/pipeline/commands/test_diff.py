@@ -86,6 +86,16 @@ def test_milliseconds_are_compared_where_the_originals_differ(
     assert "latency p50: 1 ms (0.500x of 2) -> 1 ms (0.250x of 4), +0.0 %" in out
 
 
+def test_times_with_other_caches_are_not_compared(write_lock: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lock that says nothing of caches was measured with hot ones."""
+    changes = {("surroundings", "caches"): "cold", ("checks", "latency p50", "after"): 1.5}
+    _, out = diff(capsys, write_lock(), write_lock("b.lock", changes))
+    assert "The first was timed with hot caches, the second with cold ones: their latencies are not compared." in out
+    assert "latency p50: 1 ms (0.500x of 2) -> 1.5 ms (0.750x of 2), with other caches" in out
+    assert "From the first to the second" not in out and "50.0 %" not in out
+    assert 'caches: "hot" -> "cold"' in out
+
+
 def test_inputs_and_decisions_that_differ_are_told(write_lock: Write, capsys: pytest.CaptureFixture[str]) -> None:
     changes = {
         ("recipe", "options", "limits", "size"): "0.4x",

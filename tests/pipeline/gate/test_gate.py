@@ -19,6 +19,9 @@ from paredown.pipeline.gate.baseline_pin import pinned_baseline, update_baseline
 from paredown.pipeline.gate.budgets import Budgets, Gates
 from paredown.pipeline.gate.gate import GateRequest, run_gate
 from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
+from paredown.stages.limits import Target
+from paredown.stages.runtimes.base import Load
+from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
 Bench = Any
 
@@ -43,6 +46,24 @@ def test_static_starts_no_runtime_and_says_what_was_not_measured(bench: Bench) -
     assert [check.name for check in found.checks] == ["bytes"]
     assert found.verdict == "pass"
     assert "not measured (--static): latency_p50, peak_memory" in found.facts
+
+
+@pytest.mark.parametrize(("target", "caches"), [({}, "cold"), ({"caches": "cold"}, "cold"), ({"caches": "hot"}, "hot")])
+def test_it_measures_with_the_caches_of_the_target_and_says_so(
+    bench: Bench, target: dict[str, str], caches: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gates = bench.gates(budgets={"latency_p50": "1.05x"})
+    gates = gates.model_copy(update={"target": Target.model_validate({"runtime": "onnxruntime", **target})})
+    seen = set[str]()
+
+    def watched(self: OnnxRuntime, models: Any, load: Load, *more: Any) -> Any:
+        seen.add(load.caches)
+        return [[[1.0] * 5] for _ in models]
+
+    monkeypatch.setattr(OnnxRuntime, "latency", watched)
+    found = run_gate(GateRequest(bench.int8, bench.int8, gates), silent_progress)
+    assert seen == {caches} and found.verdict == "pass"
+    assert [fact for fact in found.facts if fact.startswith(f"caches are {caches}: ")]
 
 
 def test_factors_need_a_baseline(bench: Bench) -> None:

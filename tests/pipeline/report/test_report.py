@@ -301,6 +301,17 @@ def test_several_threads_have_another_clock(folder: Folder) -> None:
     assert "wall-clock time" in said and "CPU time of the thread" not in said
 
 
+def test_caches_are_told(folder: Folder) -> None:
+    said = _said(_page(folder()))
+    assert "hot: the model ran in a loop" in said, "a manifest from before there was a choice"
+    timed = LatencyEvidence(p50=2.0, p95=2.5, spread=0.1, runs=60, rounds=3)
+    other = Comparison("onnxruntime 1.31.0", timed, timed, 1.0, caches="hot")
+    manifest = replace(_manifest(), target=TargetRecord("onnxruntime", caches="cold"), other_caches=other)
+    said = _said(_page(folder(artifact=manifest)))
+    assert "batch 1, cold caches" in said and "cold: other memory was read before every run" in said
+    assert "60 runs of each model in 3 rounds, and no limit is about them" in said
+
+
 def test_times_are_in_words(folder: Folder) -> None:
     page = _page(folder())
     assert "1 h 2 min" in page.words and "12 s" in page.words
