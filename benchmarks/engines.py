@@ -128,6 +128,7 @@ def _part(state: State, runtimes: Mapping[str, Runtime], threads: int, rounds: i
     versions = " and ".join(runtime.version() for runtime in runtimes.values())
     machine = ", ".join(f"{name} {value}" for name, value in runtimes[ENGINES[1]].machine().items())
     how = f"{threads} thread{'s' if threads > 1 else ''}, {rounds} rounds x {runs} runs, batch {state.target.batch}"
+    how += f", {state.target.caches} caches"
     return f"{table(times, accuracy)}\n\n{how}; {len(data.test)} test images; {versions}; {machine}.\n"
 
 

@@ -131,7 +131,8 @@ def page(rows: list[Row], state: State, data: ImageData, rounds: int, runs: int)
     runtime, target = runtime_of(state), state.target
     machine = ", ".join(f"{name} {value}" for name, value in runtime.machine().items())
     clock = "CPU time of the one thread" if target.threads == 1 else "wall clock"
-    how = f"{rounds} rounds x {runs} runs in turns, fresh sessions per round, batch {target.batch}, {clock}"
+    load = f"batch {target.batch}, {target.caches} caches, {clock}"
+    how = f"{rounds} rounds x {runs} runs in turns, fresh sessions per round, {load}"
     table = HEADER + "\n".join(row.markdown() for row in rows)
     return f"{table}\n\n{len(data.test)} test images; {how}; {runtime.version()}; {machine}.\n"
 

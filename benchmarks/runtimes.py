@@ -110,7 +110,8 @@ def page(plans: list[Planned], times: Mapping[str, Times], runtimes: Mapping[str
     clock = "CPU time of the one thread" if state.target.threads == 1 else "wall clock"
     limits = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
     held = ", ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
-    how = f"{len(rounds)} rounds x {len(rounds[0])} runs in turns, fresh sessions per round, batch {batch}, {clock}"
+    load = f"batch {batch}, {state.target.caches} caches, {clock}"
+    how = f"{len(rounds)} rounds x {len(rounds[0])} runs in turns, fresh sessions per round, {load}"
     return f"{table(plans, times, runtimes)}\n\n{differences(*plans)} Limits of both: {held}.\n\n{how}; {machine}.\n"
 
 

@@ -35,14 +35,14 @@ def embedded_facts(
     after: AccuracyScores,
 ) -> EmbeddedFacts:
     """What is written into the artifact of a plan with these scores and this parity."""
-    target = state.target
+    target = state.target.model_dump(mode="json", exclude={"caches"})  # nothing in the file was timed
     return EmbeddedFacts(
         model=_named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
         input=input_spec(state, data),
         classes=tuple(data.classes),
         recipe=state.recipe,
         plan=sites_by_transform(choice),
-        target={**_named(target.model_dump(mode="json")), "version": runtime_of(state).version()},
+        target={**_named(target), "version": runtime_of(state).version()},
         limits=_limits(state),
         seed=state.seed,
         data={"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},

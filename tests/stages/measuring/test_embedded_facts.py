@@ -67,6 +67,11 @@ def test_the_same_run_gives_the_same_bytes_however_it_is_timed(artifact: Path, f
     assert (again.parent / "manifest.json").read_bytes() != (artifact.parent / "manifest.json").read_bytes()
 
 
+def test_it_says_nothing_of_caches(artifact: Path, finished: State, tmp_path: Path) -> None:
+    hot = replace(finished, target=finished.target.model_copy(update={"caches": "hot"}))
+    assert verified(hot, tmp_path / "hot").read_bytes() == artifact.read_bytes()
+
+
 def test_nothing_in_it_was_timed_or_names_a_folder(artifact: Path, finished: State) -> None:
     absolute = finished.model.model_copy(update={"source": f"{finished.root}/net.py:net"})
     out = artifact.parent.parent / "absolute"
