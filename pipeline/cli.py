@@ -23,6 +23,7 @@ from paredown.pipeline.commands.runtime import runtime_verbs
 from paredown.pipeline.commands.show import show_verb
 from paredown.pipeline.commands.sign import sign_verb
 from paredown.pipeline.commands.sparseml import export_verb, import_verb
+from paredown.pipeline.commands.verify import verify_verb
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -39,6 +40,7 @@ for _verb in (
     report_verb,
     diff_verb,
     gate_verb,
+    verify_verb,
     show_verb,
     sign_verb,
     import_verb,

@@ -170,6 +170,7 @@ def _manifest(
             classes=tuple(data.classes),
             licence=data.licence,
             images=split_sizes(data),
+            spec=state.data.model_dump(mode="json"),
         ),
     )
 

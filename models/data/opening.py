@@ -41,6 +41,32 @@ def open_data(spec: DataSpec, root: Path, cache: Path, seed: int, progress: Prog
     return _load(folder, spec, source)
 
 
+def open_test_images(spec: DataSpec, root: Path, folder: Path, progress: Progress = silent_progress) -> ImageData:
+    """Images as the split `test`: those of a source's own test split, or all where it has none; nothing else is there.
+
+    They are decoded into `folder`. Raises as `open_data` does.
+    """
+    source, fingerprint = _identify(spec, root, 0)
+    chosen = source.parts.get("test", source.parts["train"])
+    decoded = _decode(source, chosen, spec, [], [], progress)
+    write_images(folder / "test.npy", decoded, len(chosen), spec.image_size)
+    test = Split(map_images(folder / "test.npy"), source.labels[chosen])
+    none = Split(test.images[:0], test.labels[:0])
+    return ImageData(
+        train=none,
+        calibration=none,
+        validation=none,
+        test=test,
+        classes=source.classes,
+        mean=spec.mean,
+        std=spec.std,
+        licence=source.licence,
+        fingerprint=fingerprint,
+        origins=source.origins,
+        notes=source.notes,
+    )
+
+
 def fingerprint_data(spec: DataSpec, root: Path, seed: int) -> str:
     """sha256 over the spec, the seed, and the name, label and bytes of every image, in hex."""
     return _identify(spec, root, seed)[1]

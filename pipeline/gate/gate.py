@@ -15,8 +15,7 @@ from paredown.pipeline.gate.layer_pairs import layers_that_slowed
 from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
 from paredown.pipeline.gate.quality import QualityEvidence, quality_checks
 from paredown.pipeline.gate.static import shortened_list, static_checks
-from paredown.pipeline.gate.timed import TimedModels, timed_checks
-from paredown.stages.limits import CACHES_IN_WORDS
+from paredown.pipeline.gate.timed import TimedModels, measured_how, timed_checks
 from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.measuring.target_runtime import target_runtime
 from paredown.stages.runtimes.base import Load, Runtime
@@ -129,16 +128,8 @@ def _with_slow_layers(check: BudgetCheck, model: ModelFacts, baseline: ModelFact
 
 def _facts(request: GateRequest, sample: PairedRatio | None) -> Iterator[str]:
     """Lines on how it was measured, and on what was not."""
-    target = request.gates.target
     if sample:
-        one = "CPU time of the thread that computes, so that waiting for a core does not count"
-        many = f"wall-clock time of {target.threads} threads, to which everything else that runs adds"
-        yield f"latency is {one if target.threads == 1 else many}"
-        yield f"caches are {target.caches}: {CACHES_IN_WORDS[target.caches]}"
-        value, low, high = (
-            f"{number:.3f}" for number in (sample.control.value, sample.control.low, sample.control.high)
-        )
-        yield f"two sessions of one model, measured beside the comparison: {value}x ({low} to {high})"
+        yield from measured_how(request.gates.target, sample)
     budgets = request.gates.budgets
     names = dict.fromkeys(name for name, _ in budgets.limits() if name in MEASURED)
     if request.static and (skipped := [*names, *(["accuracy and parity"] if budgets.quality else [])]):

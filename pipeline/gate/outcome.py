@@ -20,7 +20,8 @@ class BudgetCheck:
     `before` is the baseline's value (None where it does not matter), `after` the model's, `allowed` the most that the
     limit leaves (the least, where `least`), all in `unit`: `B`, `ms`, `%`, or empty for counts. `kind` says how sure
     the values are: read from the file, measured against the baseline, or measured here in absolute terms. `because` is
-    one sentence for people, `layers` names what is responsible, worst first.
+    one sentence for people, `layers` names what is responsible, worst first. `ends` are those of the interval that the
+    verdict rests on: of the ratio where the limit is a factor, else in `unit`; None where the value is exact.
     """
 
     name: str
@@ -34,6 +35,7 @@ class BudgetCheck:
     because: str = ""
     layers: tuple[str, ...] = ()
     least: bool = False
+    ends: tuple[float, float] | None = None
 
     @property
     def ratio(self) -> float | None:

@@ -12,6 +12,7 @@ from paredown.models.progress import Progress
 from paredown.pipeline.gate.amounts import machine_in_words, readable_amount
 from paredown.pipeline.gate.budgets import Gates, Limit
 from paredown.pipeline.gate.outcome import BudgetCheck, Verdict
+from paredown.stages.limits import CACHES_IN_WORDS, Target
 from paredown.stages.measuring.paired_ratio import Interval, PairedRatio, Times, rounds_of
 from paredown.stages.products.evidence import MIB
 from paredown.stages.runtimes.base import Load, Runtime
@@ -48,6 +49,16 @@ def timed_checks(gates: Gates, models: TimedModels, progress: Progress) -> tuple
         if all(check.verdict != "inconclusive" for check in timed):
             break
     return checks + timed, sample
+
+
+def measured_how(target: Target, sample: PairedRatio) -> Iterator[str]:
+    """Lines: which clock was used, how the caches were, and how far two sessions of one model were apart."""
+    one = "CPU time of the thread that computes, so that waiting for a core does not count"
+    many = f"wall-clock time of {target.threads} threads, to which everything else that runs adds"
+    yield f"latency is {one if target.threads == 1 else many}"
+    yield f"caches are {target.caches}: {CACHES_IN_WORDS[target.caches]}"
+    value, low, high = (f"{number:.3f}" for number in (sample.control.value, sample.control.low, sample.control.high))
+    yield f"two sessions of one model, measured beside the comparison: {value}x ({low} to {high})"
 
 
 def growing_samples(
@@ -115,7 +126,16 @@ def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: I
             f"two sessions of one model differ by {_ends(control, 'x')} here, so nothing can be compared; {because}"
         )
     return BudgetCheck(
-        measured.name, "relative", str(limit), measured.unit, measured.before, measured.after, allowed, verdict, because
+        measured.name,
+        "relative",
+        str(limit),
+        measured.unit,
+        measured.before,
+        measured.after,
+        allowed,
+        verdict,
+        because,
+        ends=(ratio.low, ratio.high),
     )
 
 
@@ -133,7 +153,16 @@ def absolute_check(
             f"the limit was set for {expected}; this machine has {machine_in_words(other)}",
         )
     return BudgetCheck(
-        measured.name, "absolute", str(limit), measured.unit, None, measured.after, limit.value, verdict, because
+        measured.name,
+        "absolute",
+        str(limit),
+        measured.unit,
+        None,
+        measured.after,
+        limit.value,
+        verdict,
+        because,
+        ends=(interval.low, interval.high),
     )
 
 

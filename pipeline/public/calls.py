@@ -7,6 +7,7 @@ from pathlib import Path
 from paredown.models.errors import InputError, LimitError
 from paredown.models.progress import Progress, silent_progress
 from paredown.pipeline.gate.outcome import GateOutcome
+from paredown.pipeline.promises.promise import Verification
 from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
 from paredown.pipeline.recipe.recipe import Recipe, expand_front
 from paredown.pipeline.recipe.recipe import load_recipe as read_recipe
@@ -119,6 +120,28 @@ def gate(
     gates = gates_for(Path(budgets) if budgets else None, seconds)
     compared = Path(baseline) if baseline else pinned_baseline(gates, Path(budgets)) if budgets else None
     return run_gate(GateRequest(Path(model), compared, gates, static, why), progress)
+
+
+def verify(
+    artifact: str | Path,
+    baseline: str | Path | None = None,
+    data: str | None = None,
+    progress: Progress = silent_progress,
+    *,
+    runtime: str | None = None,
+    seconds: float | None = None,
+) -> Verification:
+    """Measures a finished artifact again against its manifest, on this machine; `artifact` is its folder, a run's, or
+    the model's file beside its manifest.
+
+    `baseline` is the original's file where it does not lie beside, `data` a source of test images as in a recipe, where
+    the recipe's own are not there, `runtime` the one to use where the manifest names a file of code, `seconds` the
+    longest that latency is measured. `result.verdict` is `pass`, `fail` (a promise is broken) or `inconclusive`.
+    """
+    from paredown.pipeline.promises.verification import SECONDS, VerifyRequest, verify_artifact
+
+    original = Path(baseline) if baseline else None
+    return verify_artifact(VerifyRequest(Path(artifact), original, data, runtime, seconds or SECONDS), progress)
 
 
 def show(file: str | Path) -> Description:

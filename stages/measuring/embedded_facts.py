@@ -12,11 +12,12 @@ from typing import Any
 from paredown.models.data.dataset import ImageData
 from paredown.models.onnx.metadata import metadata_text
 from paredown.stages.base import State
-from paredown.stages.limits import Bound
+from paredown.stages.limits import Bound, Limits
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts, InputSpec
 from paredown.stages.products.evidence import MIB, AccuracyScores
+from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
 from paredown.stages.solvers.problem import transform_and_place
 
@@ -43,13 +44,35 @@ def embedded_facts(
         recipe=state.recipe,
         plan=sites_by_transform(choice),
         target={**_named(target), "version": runtime_of(state).version()},
-        limits=_limits(state),
+        limits=written_limits(state.limits),
         seed=state.seed,
         data={"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},
         images=split_sizes(data),
         versions={"paredown": metadata.version("paredown"), **package_versions()},
         accuracy=AccuracyRecord(_rounded(before.accuracy), _rounded(after.accuracy), after.images),
         parity=_short(parity),
+    )
+
+
+def facts_in_manifest(manifest: Manifest, limits: Limits) -> EmbeddedFacts:
+    """What an artifact with this manifest says of itself; `limits` are the manifest's."""
+    model, data, target = manifest.model, manifest.data, plain_data(manifest.target)
+    return EmbeddedFacts(
+        model=_named({"source": model.source, "weights": model.weights, "sha256": model.sha256}),
+        input=manifest.input,
+        classes=data.classes,
+        recipe=manifest.recipe,
+        plan=sites_by_transform(manifest.plan),
+        target={**_named(target), "version": manifest.artifact.runtime},
+        limits=written_limits(limits),
+        seed=manifest.seed,
+        data={"source": _last(data.source), "licence": data.licence, "fingerprint": data.fingerprint},
+        images=data.images,
+        versions={"paredown": manifest.paredown, **manifest.versions},
+        accuracy=AccuracyRecord(
+            _rounded(manifest.baseline.accuracy), _rounded(manifest.artifact.accuracy), manifest.artifact.images
+        ),
+        parity=_short(manifest.parity),
     )
 
 
@@ -106,9 +129,9 @@ def _last(text: str) -> str:
     return text if text.startswith(INSTALLED) else Path(text).name or text
 
 
-def _limits(state: State) -> dict[str, Any]:
-    """As the recipe writes them."""
-    values = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
+def written_limits(limits: Limits) -> dict[str, str | float]:
+    """As the recipe writes them; without those that are not set."""
+    values = {name: getattr(limits, name) for name in type(limits).model_fields}
     return {name: str(one) if isinstance(one, Bound) else one for name, one in values.items() if one is not None}
 
 

@@ -42,13 +42,15 @@ class TargetRecord:
 
 @dataclass(frozen=True)
 class DataRecord:
-    """The images: `images` maps a split to their number, `fingerprint` is a digest of their files."""
+    """The images: `images` maps a split to their number, `fingerprint` is a digest of their files, `spec` is what the
+    recipe says of them."""
 
     classes: tuple[str, ...]
     images: Mapping[str, int]
     licence: str
     source: str = ""
     fingerprint: str = ""
+    spec: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

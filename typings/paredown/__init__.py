@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from paredown.models.errors import InputError, LimitError, MachineError, MissingError, ParedownError
     from paredown.models.progress import Progress
     from paredown.pipeline.gate.outcome import GateOutcome
-    from paredown.pipeline.public.calls import check, gate, load_recipe, plan, run, run_front, show
+    from paredown.pipeline.promises.promise import Promise, Verification
+    from paredown.pipeline.public.calls import check, gate, load_recipe, plan, run, run_front, show, verify
     from paredown.pipeline.public.results import CheckResult, Description, PlanResult, RunResult
     from paredown.pipeline.public.version import __version__
     from paredown.pipeline.recipe.recipe import Recipe
@@ -44,8 +45,10 @@ __all__ = [
     "Plan",
     "PlanResult",
     "Progress",
+    "Promise",
     "Recipe",
     "RunResult",
+    "Verification",
     "__version__",
     "check",
     "gate",
@@ -54,6 +57,7 @@ __all__ = [
     "run",
     "run_front",
     "show",
+    "verify",
 ]
 
 __getattr__, __dir__ = lazy_attributes(
@@ -68,6 +72,7 @@ __getattr__, __dir__ = lazy_attributes(
         ),
         "paredown.models.progress": ("Progress",),
         "paredown.pipeline.gate.outcome": ("GateOutcome",),
+        "paredown.pipeline.promises.promise": ("Promise", "Verification"),
         "paredown.pipeline.public.calls": (
             "check",
             "gate",
@@ -76,6 +81,7 @@ __getattr__, __dir__ = lazy_attributes(
             "run",
             "run_front",
             "show",
+            "verify",
         ),
         "paredown.pipeline.public.results": (
             "CheckResult",

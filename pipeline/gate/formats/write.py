@@ -27,7 +27,12 @@ def as_json(outcome: GateOutcome) -> str:
     """Everything, keys sorted; what is no number (a value that is not finite) is null."""
     checks = [asdict(check) | {"ratio": check.ratio} for check in outcome.checks]
     whole = asdict(outcome) | {"checks": checks, "verdict": outcome.verdict, "version": VERSION}
-    text = json.dumps(_plain(whole), indent=2, sort_keys=True, allow_nan=False)
+    return json_text(whole)
+
+
+def json_text(content: Mapping[str, Any]) -> str:
+    """JSON with sorted keys; a number that is not finite is null."""
+    text = json.dumps(_plain(content), indent=2, sort_keys=True, allow_nan=False)
     # Some CI systems read commands out of whatever is printed: `##` is written so that they do not.
     return text.replace("##", "\\u0023\\u0023") + "\n"
 

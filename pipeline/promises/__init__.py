@@ -1,0 +1,1 @@
+"""Whether a finished artifact holds here what its manifest promises."""
