@@ -3,9 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import NormalDist
 
-import numpy as np
 from pydantic import ValidationError
 
 from paredown.models.data.dataset import ImageData
@@ -16,13 +14,15 @@ from paredown.models.loading.spec import is_code
 from paredown.models.progress import Progress
 from paredown.pipeline.gate.outcome import Verdict
 from paredown.pipeline.gate.timed import verdict_of
-from paredown.pipeline.promises.measured import CONFIDENCE, NEEDS_ORIGINAL
+from paredown.pipeline.promises.measured import NEEDS_ORIGINAL
 from paredown.pipeline.promises.promise import Promise
 from paredown.pipeline.promises.shipped import Shipped
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
 from paredown.stages.measuring.doubts import doubts
-from paredown.stages.measuring.paired_ratio import Interval
+from paredown.stages.measuring.limit_checks import ROUNDING
+from paredown.stages.measuring.proportions import accuracy_change
 from paredown.stages.products.documents import plain_data
+from paredown.stages.products.interval import Interval
 from paredown.stages.runtimes.base import Load, Runtime
 
 NAME = "test accuracy"
@@ -123,8 +123,9 @@ def _judged(shipped: Shipped, images: TestImages, after: Answers, before: Answer
     limit = "" if drop is None else f"{drop:g} points"
     known = Promise(NAME, "no limit", limit, "points", drop, told=_told(shipped), measure="%", after=after.accuracy)
     if before is not None:
-        lost = lost_points(before, after, CONFIDENCE)
-        known = replace(known, before=before.accuracy, value=lost.value, ends=(lost.low, lost.high))
+        change = accuracy_change(before, after, shipped.confidence).points
+        lost = Interval(-change.value, -change.high, -change.low)
+        known = replace(known, before=before.accuracy, value=lost.value, ends=lost.ends)
     elif images.same and (was := shipped.manifest.baseline.accuracy.get("test")) is not None:
         lost = Interval(was - after.accuracy, was - after.accuracy, was - after.accuracy)
         known = replace(known, value=lost.value)
@@ -133,19 +134,10 @@ def _judged(shipped: Shipped, images: TestImages, after: Answers, before: Answer
     on = f"{lost.value:.2f} points lost ({lost.low:.2f} to {lost.high:.2f}) on {images.words}"
     if drop is None:
         return replace(known, because=on)
-    exact: Verdict = "pass" if lost.value <= drop + 1e-9 else "fail"
+    most = lost.high if images.same and shipped.limits.confidence else lost.value
+    exact: Verdict = "pass" if most <= drop + ROUNDING else "fail"
     finding = exact if images.same else verdict_of(lost, drop)
     return replace(known, finding=finding, because=f"{on} where {drop:g} are allowed")
-
-
-def lost_points(before: Answers, after: Answers, confidence: float) -> Interval:
-    """How many points fewer the second has right, with its interval, paired over images: those that both have right, or
-    both wrong, say nothing of a difference (the normal interval of the mean difference, widened by one image)."""
-    right = [(one.classes == one.labels).astype(np.float64) for one in (before, after)]
-    difference, images = right[0] - right[1], len(after.labels)
-    wide = NormalDist().inv_cdf((1 + confidence) / 2) * float(difference.std()) / np.sqrt(images) + 1 / images
-    value = float(difference.mean())
-    return Interval(100 * value, 100 * (value - wide), 100 * (value + wide))
 
 
 def agreement_promise(shipped: Shipped) -> Promise:

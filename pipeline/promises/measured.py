@@ -17,8 +17,6 @@ from paredown.stages.measuring.paired_ratio import PairedRatio
 from paredown.stages.products.evidence import MIB
 from paredown.stages.runtimes.base import Load, Runtime
 
-CONFIDENCE = 0.99
-"""Of the intervals that findings rest on, where the recipe asks for none."""
 NEEDS_ORIGINAL = "needs the original: baseline/model.onnx beside the artifact, or --baseline FILE"
 MEASURED: Mapping[str, Unit] = {"latency_p50": "ms", "latency_p95": "ms", "peak_memory": "MiB"}
 """What only a machine can tell, in the units of a manifest."""
@@ -76,7 +74,7 @@ class Bench:
             target=self.shipped.target,
             budgets=Budgets.model_validate(budgets),
             seconds=self.seconds,
-            confidence=CONFIDENCE,
+            confidence=self.shipped.confidence,
             seed=self.seed,
         )
 

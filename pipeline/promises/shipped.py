@@ -19,6 +19,7 @@ from paredown.stages.measuring.embedded_facts import facts_in_manifest
 from paredown.stages.plugins import plugin_names
 from paredown.stages.products.documents import parse_dataclass, plain_data
 from paredown.stages.products.embedded import EmbeddedFacts
+from paredown.stages.products.interval import CONFIDENCE
 from paredown.stages.products.manifest import FILES, Manifest
 
 ORIGINAL = "baseline/model.onnx"
@@ -42,6 +43,11 @@ class Shipped:
     @cached_property
     def digest(self) -> str:
         return digest_file(self.model)
+
+    @property
+    def confidence(self) -> float:
+        """Of the intervals that findings rest on."""
+        return self.limits.confidence or CONFIDENCE
 
     @property
     def is_promised(self) -> bool:
