@@ -35,14 +35,17 @@ LIMITS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Network:
-    """A network to pare down: the recipe's `model`, its images (`cifar` or `elpv`), their side, epochs of `fit`."""
+    """A network to pare down: the recipe's `model`, its images (`cifar` or `elpv`), their side, epochs of `fit`, and
+    the options of `narrow`; with few levels a large network is searched sooner."""
 
     model: str
     images: str
     side: int
     epochs: int = 0
+    narrow: str = "{}"
 
 
+FEW_LEVELS = "{levels: [0.75, 0.5]}"
 NETWORKS: Mapping[str, Network] = {
     "resnet20": Network(f"{{source: {HERE}/subjects/resnet20.py:resnet20, weights: {WEIGHTS}}}", "cifar", 32),
     "mobilenetv2": Network(
@@ -51,9 +54,10 @@ NETWORKS: Mapping[str, Network] = {
         "elpv",
         64,
         2,
+        FEW_LEVELS,
     ),
-    "lite0": Network("{source: timm/efficientnet_lite0}", "elpv", 64, 3),
-    "lcnet": Network("{source: timm/lcnet_050}", "cifar", 64, 3),
+    "lite0": Network("{source: timm/efficientnet_lite0}", "elpv", 64, 3, FEW_LEVELS),
+    "lcnet": Network("{source: timm/lcnet_050}", "cifar", 64, 10),
 }
 
 RECIPE = """
@@ -64,7 +68,7 @@ limits: {limits}
 seed: {seed}
 pipeline:{fit}
   - baseline
-  - profile: {{transforms: [narrow, quantize], plans: 6, images: 64}}
+  - profile: {{transforms: {{narrow: {narrow}, quantize: {{}}}}, plans: 6, images: 64}}
   - sensitivity: {{images: 32, plans: 12}}
   - search: {{front: 0, margin: 0.10}}
   - compress: {{batches: 4}}
@@ -103,6 +107,7 @@ def make_artifact(job: Job, out: Path, limit: float) -> dict[str, object]:
     recipe.parent.mkdir(parents=True, exist_ok=True)
     fit = f"\n  - fit: {{epochs: {network.epochs}, batch: 64}}" if network.epochs else ""
     values = {"model": network.model, "images": seen, "side": network.side, "runtime": job.runtime, "seed": job.seed}
+    values |= {"narrow": network.narrow}
     recipe.write_text(RECIPE.format(**values, limits=LIMITS[job.limits], fit=fit))
     call = "import sys, paredown; r = paredown.run(*sys.argv[1:], rehearsal=False); sys.exit(r.refusal or 0)"
     command = [sys.executable, "-c", call, str(recipe), str(out)]
