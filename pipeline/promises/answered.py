@@ -67,7 +67,7 @@ def accuracy_promise(
 def _named_images(shipped: Shipped, source: str, cache: Path, progress: Progress) -> TestImages:
     """Images that a person names: their test split, or all of them; framed as the manifest says."""
     told = shipped.manifest.input
-    if told is None:
+    if told is None or not told.shape:
         raise InputError("the manifest does not say how the model wants its images, so --data cannot be used")
     framing = {name: value for name, value in plain_data(told).items() if name in _FRAMING and value is not None}
     written = {

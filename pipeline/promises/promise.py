@@ -9,6 +9,9 @@ from paredown.pipeline.gate.outcome import Verdict, combined_verdict
 Finding = Verdict | Literal["not checked", "no limit"]
 """A verdict; or that something is missing to reach one; or that the manifest promises nothing and the value is told."""
 
+_VERDICTS: Mapping[Finding, Verdict] = {"pass": "pass", "fail": "fail"}
+"""What a finding counts as; all others leave the verdict open."""
+
 Unit = Literal["", "x", "ms", "MiB", "%", "points"]
 
 
@@ -60,11 +63,7 @@ class Verification:
     @property
     def verdict(self) -> Verdict:
         """`fail` where a promise is broken; `inconclusive` where a limit could not be checked or decided here."""
-        found: list[Verdict] = [
-            "inconclusive" if one.finding in ("not checked", "no limit") else one.finding  # type: ignore[misc]
-            for one in self.promises
-            if one.counts
-        ]
+        found = (_VERDICTS.get(one.finding, "inconclusive") for one in self.promises if one.counts)
         return combined_verdict(found)
 
     @property

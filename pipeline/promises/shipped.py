@@ -73,6 +73,8 @@ def read_shipped(artifact: Path, original: Path | None, runtime: str | None = No
     manifest = Manifest.load(model.parent)
     limits, target = _parsed(manifest, file), _target(manifest, file, runtime)
     _refuse_odd_digests(manifest.sha256, file)
+    if manifest.seed is not None and not 0 <= manifest.seed < 2**32:
+        raise InputError(f"{file}: seed: {manifest.seed}; allowed: 0 to {2**32 - 1}")
     found, notes = _original(model, manifest, original)
     return Shipped(model, manifest, limits, target, found, notes)
 
