@@ -205,7 +205,7 @@ def test_exit_codes_are_those_of_the_gate(release: Release) -> None:
     assert called(release, "--inconclusive", "pass").exit_code == 0
     release.with_original()
     held = called(release)
-    assert held.exit_code == 0 and "pass: " in held.stdout and "4 of 4 promises hold" in held.stdout
+    assert held.exit_code == 0 and "4 of 4 promises hold" in held.stdout.replace("\n", " ")
     release.change("limits", "size", value={"value": 0.01, "unit": "x"})
     broken = called(release)
     assert broken.exit_code == 1 and "broken: metadata, size" in " ".join(broken.stdout.split())
