@@ -36,7 +36,8 @@ LEFT = ("not checked", "not comparable", "no limit")
 class Outcome:
     """What one artifact's promises came to, beside so many busy processes: `found` are the promises that its manifest
     gave, as `paredown verify --json` has them; `withheld` are limits of which the manifest itself says that they do not
-    hold. `line` says why there is no answer, `average` is the machine's load average before."""
+    hold. `line` says why there is no answer; `average` is the machine's load average before, and `made_beside` are
+    those before and after the run that made the artifact, where they were written down."""
 
     artifact: str
     load: int
@@ -44,6 +45,7 @@ class Outcome:
     withheld: tuple[str, ...] = ()
     line: str = ""
     average: float = 0.0
+    made_beside: tuple[float, ...] = ()
     machine: str = ""
     seconds: float = 0.0
 
@@ -52,8 +54,19 @@ class Outcome:
         return [one for one in self.found if one["finding"] in findings]
 
 
-def measured_again(run: Path, held_back: str, load: int, seconds: float) -> Outcome:
+@dataclass(frozen=True)
+class Finished:
+    """A run's folder, the images that were held back from it (empty: its own count), and the load averages when it was
+    made."""
+
+    run: Path
+    held_back: str
+    made_beside: tuple[float, ...] = ()
+
+
+def measured_again(finished: Finished, load: int, seconds: float) -> Outcome:
     """A run's artifact, measured by `paredown verify` in a process of its own, beside so many busy ones."""
+    run, held_back = finished.run, finished.held_back
     command = [sys.executable, "-m", "paredown", "verify", str(run), "--json", "--seconds", f"{seconds:g}"]
     command += ["--data", held_back] if held_back else []
     average = round(os.getloadavg()[0], 2)
@@ -61,21 +74,22 @@ def measured_again(run: Path, held_back: str, load: int, seconds: float) -> Outc
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if not done.stdout.startswith("{"):
         lines = done.stderr.strip().splitlines() or ["it said nothing"]
-        return Outcome(run.name, load, line=lines[-1], average=average)
+        return Outcome(run.name, load, line=lines[-1], average=average, made_beside=finished.made_beside)
     content = json.loads(done.stdout)
     withheld = tuple(check.name for check in Manifest.load(run / "artifact").checks if check.holds is False)
     given = tuple(one for one in content["promises"] if one["name"] not in withheld and one["finding"] not in LEFT)
     machine = f"{content['runtime']}, {content['machine'].get('cpu', '')}"
-    return Outcome(run.name, load, given, withheld, "", average, machine, content["seconds"])
+    return Outcome(
+        run.name, load, given, withheld, "", average, finished.made_beside, machine, round(content["seconds"], 1)
+    )
 
 
 def read_outcomes(file: Path) -> list[Outcome]:
     """The last outcome of every artifact and load that the file has a line of."""
     lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
     last = {(one["artifact"], one["load"]): one for one in lines}
-    return [
-        Outcome(**{**one, "found": tuple(one["found"]), "withheld": tuple(one["withheld"])}) for one in last.values()
-    ]
+    lists = ("found", "withheld", "made_beside")
+    return [Outcome(**{**one, **{name: tuple(one.get(name, ())) for name in lists}}) for one in last.values()]
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -115,7 +129,9 @@ def _counts(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
 def explanations(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """A line for each broken promise, and for each that stayed open; and for artifacts without an answer."""
     for one in outcomes:
-        beside = f"beside {one.load} busy processes" if one.load else "quiet"
+        beside = f"beside {one.load} busy processes" if one.load else f"at a load average of {one.average:g}"
+        if one.made_beside:
+            beside += f" (made at {' to '.join(f'{load:g}' for load in sorted(one.made_beside))})"
         for promise in one.named("fail", "inconclusive"):
             said = {"fail": "broken", "inconclusive": "undecided"}[promise["finding"]]
             yield f"* {one.artifact}, {beside}: {promise['name']} {said}: {_in_words(promise)}"
@@ -143,14 +159,13 @@ def make(count: int, out: Path, limit: float) -> None:
         click.echo(f"{job.name}: {became['code']} {became['line']}", err=True)
 
 
-def _artifacts(runs: Sequence[Path], out: Path, data: str) -> Iterator[tuple[Path, str]]:
-    """(a run's folder, the images that were held back from it)"""
+def _artifacts(runs: Sequence[Path], out: Path, data: str) -> Iterator[Finished]:
     for run in runs:
-        yield run, data
+        yield Finished(run, data)
     if not runs:
         for name, became in made_already(out / MADE).items():
             if (out / name / "artifact" / Manifest.FILE).is_file():
-                yield out / name, str(became["held_back"])
+                yield Finished(out / name, str(became["held_back"]), tuple(became["load"]))
 
 
 @click.command()
@@ -184,9 +199,9 @@ def main(
         make(count, out, limit)
     known = {(one.artifact, one.load) for one in read_outcomes(results)}
     artifacts = list(_artifacts(runs, out, data))
-    wanted = [(run, held, beside) for beside in sorted({0, load}) for run, held in artifacts]
-    for run, held, beside in [one for one in wanted if (one[0].name, one[2]) not in known][:most]:
-        outcome = measured_again(run, held, beside, seconds)
+    wanted = [(one, beside) for beside in sorted({0, load}) for one in artifacts]
+    for one, beside in [pair for pair in wanted if (pair[0].run.name, pair[1]) not in known][:most]:
+        outcome = measured_again(one, beside, seconds)
         with results.open("a") as file:
             file.write(json.dumps(asdict(outcome)) + "\n")
         click.echo(f"{outcome.artifact}: {outcome.line or len(outcome.named('fail'))} broken", err=True)

@@ -6,6 +6,7 @@ EfficientNet-Lite0 and LCNet of timm with random weights; CIFAR-10's test images
 4.0).
 """
 
+import importlib
 import itertools
 import json
 import os
@@ -15,6 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -158,9 +160,7 @@ Content = tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]
 def _cifar() -> Content:
     """The 10,000 test images: the public weights have seen the others."""
     sys.path.insert(0, str(HERE / "subjects"))
-    from cifar10 import splits
-
-    held = splits()["test"]
+    held = importlib.import_module("cifar10").splits()["test"]
     pairs = [held[index] for index in range(len(held))]
     images = np.stack([np.asarray(image.convert("RGB")) for image, _ in pairs])
     return images, np.array([label for _, label in pairs]), tuple(held.classes)
@@ -176,7 +176,7 @@ def _elpv() -> Content:
 CONTENTS = {"cifar": _cifar, "elpv": _elpv}
 
 
-def made_already(file: Path) -> dict[str, dict[str, object]]:
+def made_already(file: Path) -> dict[str, dict[str, Any]]:
     """Name to the last line about a job, of those that came to an end of their own."""
-    lines: Iterator[dict[str, object]] = map(json.loads, file.read_text().splitlines() if file.exists() else [])
+    lines: Iterator[dict[str, Any]] = map(json.loads, file.read_text().splitlines() if file.exists() else [])
     return {str(one["name"]): one for one in lines if one["code"] is not None}

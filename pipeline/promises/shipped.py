@@ -162,6 +162,8 @@ def _metadata_promise(shipped: Shipped) -> Promise:
     from paredown.models.onnx.metadata import embedded_metadata
 
     told = embedded_metadata(opened_model(shipped.model))
+    if not told:
+        return Promise("metadata", "fail", because="the file says nothing of itself, as artifacts do")
     complaint = f"{shipped.model}: what it says of itself was not written by paredown"
     said = plain_data(parse_dataclass(EmbeddedFacts, told, complaint))
     expected = plain_data(facts_in_manifest(shipped.manifest, shipped.limits))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from click.testing import CliRunner, Result
 
@@ -15,6 +16,7 @@ import paredown
 from paredown.models.data.opening import open_test_images
 from paredown.models.data.spec import DataSpec
 from paredown.models.errors import InputError
+from paredown.models.files import digest_file
 from paredown.pipeline.commands.verify import verify_verb
 from paredown.stages.measuring.accuracy import FileAnswers
 from paredown.stages.runtimes.base import Load
@@ -110,6 +112,14 @@ def test_a_manifest_that_says_otherwise_than_the_file_is_found(
     release.change(*path, value=value)
     metadata = release.found()["metadata"]
     assert metadata.finding == "fail" and {"artifact": "accuracy"}.get(path[0], path[0]) in metadata.because
+
+
+def test_a_file_that_lost_what_it_said_of_itself_is_found(release: Release) -> None:
+    model = onnx.load(release.model)
+    del model.metadata_props[:]
+    onnx.save(model, release.model)
+    release.change("sha256", "model.onnx", value=digest_file(release.model))
+    assert "says nothing of itself" in release.found()["metadata"].because
 
 
 def test_absolute_times_count_only_where_they_were_measured(release: Release) -> None:
