@@ -30,8 +30,8 @@ RUNTIMES, SEEDS = ("onnxruntime", "openvino"), (0, 1)
 
 LIMITS: Mapping[str, str] = {
     "mild": "{latency_p50: 0.75x, size: 0.5x, accuracy_drop: 3.0}",
-    "tight": "{latency_p50: 0.5x, latency_p95: 0.6x, size: 0.25x, peak_memory: 0.98x}",
-    "harsh": "{latency_p95: 0.45x, size: 0.15x, accuracy_drop: 12.0}",
+    "tight": "{latency_p50: 0.65x, latency_p95: 0.75x, size: 0.35x, peak_memory: 1.2x}",
+    "harsh": "{latency_p95: 0.6x, size: 0.3x, accuracy_drop: 12.0}",
 }
 
 

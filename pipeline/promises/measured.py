@@ -118,7 +118,7 @@ def measured_promises(bench: Bench, progress: Progress) -> tuple[list[Promise], 
     judged = {check.name.replace(" ", "_"): check for check in checks}
     promises = [_timed(name, bench, sample, judged.get(name)) for name in QUANTILES]
     promises.append(_memory(bench, judged.get("peak_memory"), progress))
-    return promises, list(measured_how(shipped.target.threads, sample))
+    return promises, list(measured_how(shipped.target, sample))
 
 
 def _timed(name: str, bench: Bench, sample: PairedRatio, check: BudgetCheck | None) -> Promise:

@@ -53,7 +53,6 @@ def verify_artifact(request: VerifyRequest, progress: Progress) -> Verification:
     bench = Bench(shipped, runtime, request.seconds)
     (p50, p95, memory), how = measured_promises(bench, progress)
     promises = [*files, p50, p95, size_promise(shipped), memory, accuracy, agreement_promise(shipped)]
-    how.append(f"caches are {shipped.target.caches}, as the manifest has it")
     facts = (*(f"{WARNING}{line}" for line in (*shipped.notes, *odd)), *how, *machine_facts(bench))
     return _verification(shipped, promises, bench, facts, time.monotonic() - start)
 
