@@ -85,6 +85,9 @@ class Stage(Spec):
     reads: ClassVar[tuple[str, ...]] = ()
     distributed: ClassVar[bool] = False
     """Whether all processes of a torchrun job run it together; of any other stage rank 0 alone makes the product."""
+    goes_on: ClassVar[bool] = False
+    """Whether later stages run although this one missed a limit and kept its product; the run ends with that line all
+    the same, once they are done."""
 
     @abstractmethod
     def run(self, state: State) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 
-from paredown.models.compression.scales import Range, activation_scale, weight_scales
+from paredown.models.compression.scales import Range, activation_scale, range_of_scale, weight_scales
 from paredown.models.onnx.edit import (
     FUSED,
     PASSING,
@@ -146,6 +146,14 @@ def insert_qdq(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Ra
     return model
 
 
+def file_ranges(model: ModelProto, int8: Collection[str], ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """The ranges with which `insert_qdq` rounds: those given, but for means whose steps it makes coarser."""
+    values = quantized_values(model, int8, ranges)
+    scales = {value: activation_scale(_range(origin, model, ranges)) for value, origin in values.items()}
+    coarser = _coarser_means(model, values, scales)
+    return {**ranges, **{values[value]: range_of_scale(float(step), zero) for value, (step, zero) in coarser.items()}}
+
+
 def _coarser_means(
     model: ModelProto, values: Mapping[str, str], scales: Mapping[str, tuple[np.float32, int]]
 ) -> dict[str, tuple[np.float32, int]]:
@@ -208,8 +216,9 @@ def _quantize_weights(
         name, source = node.input[1], scales[node.input[0]][0]
         weight = constants[name].astype(np.float32)
         steps, top = weight_scales(weight, bits), 2 ** (bits - 1) - 1
-        shaped = steps.reshape(-1, *[1] * (weight.ndim - 1))
-        _set_integers(model, name, np.clip(np.rint(weight / shaped), -top, top).astype(np.int8), steps)
+        # Not divided by the steps: torch multiplies, and between two integers it rounds otherwise then.
+        inverse = (np.float32(1) / steps).reshape(-1, *[1] * (weight.ndim - 1))
+        _set_integers(model, name, np.clip(np.rint(weight * inverse), -top, top).astype(np.int8), steps)
         fresh.append(_dequantize(name))
         node.input[1], gone = f"{name}.dq", gone | {name}
         if len(node.input) > 2 and node.input[2]:

@@ -131,8 +131,12 @@ def _parity(parity: Parity | None) -> Iterator[Fact]:
     if parity is None:
         return
     images = " of validation images" if parity.images is None else f" of {parity.images} validation images"
-    yield "same answer", f"on {100 * parity.agreement:.2f} %{images}; at least {100 * parity.limit:g} % are asked"
+    yield "same answer", f"on {100 * parity.agreement:.2f} %{images}; under {100 * parity.limit:g} % a run says so"
     yield "mean difference", f"{short_number(parity.mean_difference)} per logit"
+    if parity.difference is not None and parity.rounding is not None and parity.difference_limit is not None:
+        share, rounding, most = (100 * one for one in (parity.difference, parity.rounding, parity.difference_limit))
+        alone = f"rounding alone makes {short_number(rounding, 2)} %, and {short_number(most, 2)} % are allowed"
+        yield "difference of the logits", f"{short_number(share, 2)} % of their spread; {alone}"
 
 
 def _data(manifest: Manifest | None) -> Iterator[Fact]:

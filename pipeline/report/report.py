@@ -1,6 +1,6 @@
 """The report of a run: one offline HTML file that people read, and the table that closes a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,7 +85,7 @@ def run_verdict(run: RunFolder, table: Sequence[MeasureCheck]) -> RunVerdict:
     """The line at the head: whether every limit holds, and which one does not."""
     missed = [row for row in table if row.holds is False]
     limited = [row for row in table if row.limit is not None]
-    ended = " ".join(f"{line[:1].upper()}{line[1:]}." for line in run.refusals.values())
+    ended = " ".join(map(_sentence, run.refusals.values()))
     if run.refusals and not run.manifest:
         stage = stage_of_product(next(iter(run.refusals)))
         return RunVerdict("missed", "The limits cannot be held" if stage == "search" else f"Refused by {stage}", ended)
@@ -96,16 +96,27 @@ def run_verdict(run: RunFolder, table: Sequence[MeasureCheck]) -> RunVerdict:
     if missed:
         names = " and ".join(row.name for row in missed)
         return RunVerdict(
-            "missed", f"{len(missed)} of {len(limited)} limits missed: {names}", " ".join(map(_miss, missed))
+            "missed",
+            f"{len(missed)} of {len(limited)} limits missed: {names}",
+            " ".join([*map(_miss, missed), *_other_refusals(run)]),
         )
     if ended:
-        return RunVerdict("missed", "Refused by verify", ended)
+        return RunVerdict("missed", f"Refused by {stage_of_product(next(iter(run.refusals)))}", ended)
     if not limited:
         return RunVerdict("open", "No limit was set", "The artifact was measured, but the recipe limits nothing.")
     count = "The one limit holds" if len(limited) == 1 else f"All {len(limited)} limits hold"
     return RunVerdict(
         "held", count, "Measured on the finished artifact, in turns with the original, on the runtime that ships."
     )
+
+
+def _other_refusals(run: RunFolder) -> Iterator[str]:
+    """What stages before `verify` missed and let it go on."""
+    return (_sentence(line) for name, line in run.refusals.items() if stage_of_product(name) != "verify")
+
+
+def _sentence(line: str) -> str:
+    return f"{line[:1].upper()}{line[1:]}."
 
 
 def _note(run: RunFolder) -> str:

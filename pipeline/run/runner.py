@@ -55,6 +55,7 @@ def run_pipeline(
 ) -> State:
     """Runs the stages in order, up to and with the one named `until`, and returns the state with their products, which
     `folder/<recipe's name>/` shows. Raises the stages' ParedownErrors; the next call goes on where this one ended.
+    What a stage missed that lets the others go on is raised when they are done.
     """
     from paredown.stages.analysis.prepare import forget_prepared_model
 
@@ -69,7 +70,7 @@ def run_pipeline(
         if is_rank_zero():
             stack.enter_context(place.store.lock())
             unpublish_stale(place, pipeline)
-        made: dict[str, str] = {}
+        made, missed = dict[str, str](), list[str]()
         for i, step in enumerate(steps):
             prefixed = _prefixed(progress, f"{i + 1}/{len(steps)} {step.name}")
             made[step.stage.gives] = digest = keys.key_of(step, made)
@@ -78,7 +79,12 @@ def run_pipeline(
             if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
-            raise_refusal(product)
+            if line := refusal_of(product):
+                missed.append(line)
+                if not step.stage.goes_on:
+                    break
+    if missed:
+        raise LimitError("; ".join(missed), keep=True)
     return state
 
 
@@ -162,10 +168,9 @@ def _run_stage(step: PipelineStep, state: State) -> None:
         raise
 
 
-def raise_refusal(product: Path) -> None:
-    """Raises the LimitError of a stage that kept its product; that holds for stored products too."""
-    if (product / REFUSAL).exists():
-        raise LimitError((product / REFUSAL).read_text().strip(), keep=True)
+def refusal_of(product: Path) -> str:
+    """The line of a stage that missed a limit and kept its product, which may be a stored one; else empty."""
+    return (product / REFUSAL).read_text().strip() if (product / REFUSAL).exists() else ""
 
 
 def wait_for_rank_zero(store: ProductStore, step: PipelineStep, digest: str, state: State) -> Path:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 NO_CLASS = -1
 """Stands for the class of an image whose logits say nothing."""
+LEAST_SPREAD = 1e-12
+"""Of logits: what answers the same to all classes still divides."""
 FEW = 3
 """Images of other classes from which on one answer for all images is a fault of the model, and not of chance."""
 
@@ -54,6 +56,13 @@ class Answers:
     def agreement(self, other: "Answers") -> float:
         """The share (0 to 1) of images that both answer alike; where one of them has no answer they do not."""
         return float(((self.classes == other.classes) & (self.classes != NO_CLASS)).mean())
+
+    def difference(self, wanted: "Answers") -> float:
+        """How far the logits lie from the `wanted` ones, as a share of how far those spread: root mean squares, of what
+        is left when each image's mean is taken off, as a number that all classes share decides nothing."""
+        own, theirs = (one.logits - one.logits.mean(1, keepdims=True, dtype=np.float64) for one in (self, wanted))
+        apart, spread = (float(np.sqrt((values**2).mean())) for values in (own - theirs, theirs))
+        return apart / max(spread, LEAST_SPREAD)
 
 
 def accuracy(answers: NDArray[np.int64], labels: NDArray[np.int64]) -> float:

@@ -142,5 +142,6 @@ def _rounded(points: Mapping[str, float]) -> dict[str, float]:
 def _short(parity: Parity) -> dict[str, float]:
     """With four digits of what is not exact."""
     facts: dict[str, float] = {**plain_data(parity)}
-    facts.pop("agreement_ends", None)  # who reads the file can tell them from the share and the images
+    for name in ("agreement_ends", "difference", "rounding", "difference_limit"):  # the manifest has them
+        facts.pop(name, None)
     return {**facts, **{name: float(f"{facts[name]:.4g}") for name in ("mean_difference", "logit_spread")}}

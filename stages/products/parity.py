@@ -10,9 +10,15 @@ from paredown.stages.products.interval import Ends
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """On `images` validation images: the share with the same answer (`agreement`) and the least that is asked
-    (`limit`), the mean difference of a logit, and the standard deviation of torch's logits; where the model
-    answers with probabilities, both are of these. `agreement_ends` are those of Wilson's interval of the agreement."""
+    """On `images` validation images: the share with the same answer (`agreement`), and the share under which a run
+    says so (`limit`; the recipe's own where it asks for one), the mean difference of a logit, and the standard
+    deviation of torch's logits; where the model answers with probabilities, both are of these. `agreement_ends` are
+    those of Wilson's interval of the agreement.
+
+    `difference` is that of the logits as a share of their spread (`Answers.difference`), `rounding` the same between
+    torch's answers to these images and to images that are hardly others: what rounding alone makes of next to nothing.
+    More than `difference_limit` is more than that.
+    """
 
     FILE: ClassVar[str] = "parity.json"
 
@@ -22,6 +28,9 @@ class Parity:
     logit_spread: float | None = None
     images: int | None = None
     limit: float
+    difference: float | None = field(default=None, metadata=LEFT_OUT)
+    rounding: float | None = field(default=None, metadata=LEFT_OUT)
+    difference_limit: float | None = field(default=None, metadata=LEFT_OUT)
 
     def save(self, folder: Path) -> None:
         write_document(folder / self.FILE, self, indent=2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from paredown.models.compression.fake_quant import imitate_int8
-from paredown.models.compression.qdq import insert_qdq, quantized_values
+from paredown.models.compression.qdq import file_ranges, insert_qdq, quantized_values
 from paredown.models.compression.scales import Range
 from paredown.models.compression.sparsity import Sparsity
 from paredown.models.data.dataset import ImageData, Split
@@ -91,7 +91,8 @@ class LoweredStudent:
 
     def imitation(self, ranges: dict[str, Range]) -> GraphModule:
         """What the artifact computes, in torch and with gradients."""
-        return imitate_int8(self.network.graph, ranges, self.int8, self.bits)
+        rounded = file_ranges(self.model, self.int8, ranges) if self.int8 else ranges
+        return imitate_int8(self.network.graph, rounded, self.int8, self.bits)
 
     def artifact(self, ranges: dict[str, Range]) -> ModelProto:
         return insert_qdq(self.model, self.int8, ranges, self.bits) if self.int8 else self.model

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,19 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from paredown.models.data.dataset import ImageData
+from paredown.models.data.dataset import ImageData, Split
 from paredown.models.errors import InputError, LimitError
 from paredown.models.onnx.edit import constant_arrays
 from paredown.stages import export
 from paredown.stages.analysis.teacher import load_teacher, load_weights, save_weights
 from paredown.stages.base import State
 from paredown.stages.limits import Target
+from paredown.stages.measuring import torch_parity
+from paredown.stages.measuring.accuracy import Answers
+from paredown.stages.measuring.model_files import write_model
+from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
 from paredown.stages.products.ranges import CalibratedRanges
 from paredown.stages.profile import ProfileStage
@@ -154,16 +160,56 @@ def test_exporting_again_gives_the_same_file(finished: State, tmp_path: Path) ->
     assert (tmp_path / "model.onnx").read_bytes() == (finished.product("exported") / "model.onnx").read_bytes()
 
 
+def answers_nothing(_path: Path, _data: ImageData, split: Split, _state: State) -> Answers:
+    return Answers(np.zeros((len(split), 3), np.float32), np.asarray(split.labels))
+
+
 def test_too_little_parity_is_a_missed_limit_that_keeps_the_file(
     finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export, "logits_of", lambda _path, _data, split, _state: np.zeros((len(split), 3)))
+    monkeypatch.setattr(torch_parity, "answers_of", answers_nothing)
     with pytest.raises(
         LimitError, match=r"^parity: artifact and torch agree on 0\.\d+ of \d+ images; the limit"
     ) as caught:
-        export.Export(agreement=1.0).run(replace(finished, out=tmp_path))
+        export.Export(agreement=1.0, difference=1e9).run(replace(finished, out=tmp_path))
     assert caught.value.keep
     assert (tmp_path / "model.onnx").exists()
+    assert Parity.load(tmp_path).limit == 1.0
+    with pytest.raises(LimitError, match=r"^parity: the logits of artifact and torch differ by 100\.0 % of") as caught:
+        export.Export().run(replace(finished, out=tmp_path))
+    assert caught.value.keep
+
+
+def test_few_equal_answers_are_told_where_no_limit_asks_for_more(
+    finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_parity, "answers_of", answers_nothing)
+    export.Export(difference=1e9).run(replace(finished, out=tmp_path))
+    (note,) = (tmp_path / "notes.txt").read_text().splitlines()
+    assert re.search(r"answers only \d+\.\d % of \d+ validation images as the torch network", note)
+    assert "differ by 100.0 % of their spread" in note
+
+
+def test_a_scale_that_is_not_the_trained_networks_is_no_rounding(finished: State, tmp_path: Path) -> None:
+    module = LoweredStudent.fold(load_compressed(finished, of(finished)), finished)
+    load_weights(module, finished.product("recovered") / "weights.safetensors")
+    lowered = LoweredStudent.of(module, finished)
+    ranges = dict(CalibratedRanges.load(finished.product("recovered")).ranges)
+    imitation, split = lowered.imitation(ranges), of(finished).validation
+    for factor in (1.0, 0.7):
+        changed = {name: (low * factor, high * factor) for name, (low, high) in ranges.items()}
+        path = write_model(lowered.artifact(changed), runtime_of(finished), tmp_path, finished.target.container)
+        parity = torch_parity.measure_parity(imitation, path, of(finished), split, finished, 0.95, 2.0)
+        assert bool(torch_parity.too_far(parity)) == (factor != 1), parity
+
+
+def test_the_limit_that_agreement_had_by_default_is_in_digests_still() -> None:
+    """A recipe that leaves it out has the digest that it had, and none that another limit has."""
+    left, once, other = (export.Export(agreement=limit).model_dump(mode="json") for limit in (None, 0.95, 0.8))
+    assert left == {"agreement": 0.95, "images": 256}
+    assert once == {"agreement": "0.95", "images": 256}
+    assert other == {"agreement": 0.8, "images": 256}
+    assert export.Export(**once).agreement == 0.95
 
 
 def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from paredown.models.compression.fake_quant import ActivationQuant, WeightQuant, imitate_int8, observe_ranges
 from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.compression.scales import activation_scale, weight_scales
-from paredown.models.onnx.edit import save_onnx
+from paredown.models.onnx.edit import constant_arrays, copy_of_model, save_onnx, set_weight
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 
@@ -56,6 +56,21 @@ def test_weights_are_rounded_to_the_same_integers(bits: int) -> None:
     got = WeightQuant(bits)(weight).numpy()
     assert np.allclose(got, np.rint(weight.numpy() / steps) * steps, atol=1e-6)
     assert len(np.unique(got[0])) <= 2**bits - 1
+
+
+def test_weights_between_two_integers_are_rounded_as_in_the_file(prepared: PreparedModel) -> None:
+    """Few are, but a network has millions: one of MobileNetV2's was another integer in the file than in torch."""
+    weight = prepared.network.module.get_parameter("block.conv1.weight").detach().clone()
+    flat = weight.reshape(len(weight), -1)
+    steps = torch.rand(len(weight), 1, generator=torch.Generator().manual_seed(0)) + 0.5
+    flat.copy_(steps * (torch.arange(flat.shape[1]) % 126 + 0.5))
+    flat[:, -1] = 127 * steps[:, 0]
+    model = copy_of_model(prepared.model)
+    set_weight(model, "block.conv1.weight", weight.numpy())
+    stored = constant_arrays(insert_qdq(model, ["block.conv1"], prepared.ranges, 8))
+    integers, scale = stored["block.conv1.weight.q"], stored["block.conv1.weight.scale"].reshape(-1, 1, 1, 1)
+    assert (np.rint(WeightQuant(8)(weight).numpy() / scale) == integers).all()
+    assert (np.rint(weight.numpy() / scale) != integers).any()  # as divided
 
 
 def test_the_scale_follows_the_weight() -> None:

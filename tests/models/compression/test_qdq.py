@@ -8,7 +8,7 @@ import onnx
 import pytest
 import torch
 
-from paredown.models.compression.qdq import insert_qdq, quantizable_nodes, quantized_values
+from paredown.models.compression.qdq import file_ranges, insert_qdq, quantizable_nodes, quantized_values
 from paredown.models.compression.scales import activation_scale
 from paredown.models.onnx.edit import constant_arrays, copy_of_model, save_onnx
 from paredown.stages.analysis.prepared_model import PreparedModel
@@ -115,6 +115,11 @@ def test_a_mean_in_far_finer_steps_than_its_input_runs(prepared: PreparedModel, 
     absurd = {**plain, pool.input[0]: (0.0, 1e5), pool.output[0]: (-1e-3, 1e-3)}
     save_onnx(insert_qdq(prepared.model, units, absurd, 7), tmp_path / "model.onnx")
     assert OnnxRuntime().run(tmp_path / "model.onnx", [np.zeros((1, *tools.shape), np.float32)], 1).shape == (1, 3)
+    stored = constant_arrays(insert_qdq(prepared.model, units, absurd, 7))
+    told = file_ranges(prepared.model, units, absurd)
+    assert told[pool.output[0]] != absurd[pool.output[0]]
+    assert activation_scale(told[pool.output[0]])[0] == stored[f"{pool.output[0]}.scale"]
+    assert file_ranges(prepared.model, units, plain) == plain
     as_before = constant_arrays(insert_qdq(prepared.model, units, plain, 7))
     scale, _ = activation_scale(plain[pool.output[0]])
     assert as_before[f"{pool.output[0]}.scale"] == scale

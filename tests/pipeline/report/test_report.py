@@ -382,6 +382,14 @@ def test_a_later_refusal_is_the_headline(folder: Folder) -> None:
     assert "Refused by export Parity: artifact and torch agree on 0.8 of 256 images." in _said(_page(made))
 
 
+def test_a_refusal_before_the_proof_is_said_beside_what_was_proved(folder: Folder) -> None:
+    made = folder("baseline", "plan", "recovered", "exported", "artifact")
+    (made / "exported" / "limit.txt").write_text("parity: the logits differ by 20.0 %")
+    said = _said(_page(made))
+    assert "Parity: the logits differ by 20.0 %." in said
+    assert "limits hold" not in said
+
+
 def test_an_empty_folder_has_a_report_too(tmp_path: Path) -> None:
     (tmp_path / "demo").mkdir()
     assert closing_table(tmp_path / "demo") == ()

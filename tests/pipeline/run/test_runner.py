@@ -234,6 +234,27 @@ def test_a_limit_that_keeps_the_product_ends_every_run(
         assert values(tmp_path / "runs") == {"first": "nearest"}
 
 
+def test_what_a_stage_misses_that_lets_the_run_go_on_is_said_at_its_end(
+    write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran
+) -> None:
+    keep = '(state.out / "value").write_text("kept")\nraise LimitError("{}", keep=True)'
+    write_stage("first", keep.format("far apart"), extra="goes_on: ClassVar[bool] = True")
+    write_stage("second", needs=("first",))
+    write_stage("third", keep.format("too slow"), needs=("second",))
+    write_stage("last")
+    recipe = load_recipe(write_recipe("- first.py\n- second.py\n- third.py\n- last.py"))
+    for until, said, redone in (
+        ("second.py", "^far apart$", ["first", "second"]),
+        (None, "^far apart; too slow$", ["third"]),
+        (None, "^far apart; too slow$", []),
+    ):
+        with pytest.raises(LimitError, match=said) as caught:
+            run_pipeline(recipe, tmp_path / "runs", until)
+        assert caught.value.keep
+        assert ran() == redone
+    assert values(tmp_path / "runs") == {"first": "kept", "second": "1", "third": "kept"}
+
+
 def test_a_limit_that_keeps_nothing_is_tried_again(
     write_stage: Write, write_recipe: Write, tmp_path: Path, ran: Ran
 ) -> None:
