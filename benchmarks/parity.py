@@ -2,8 +2,8 @@
 
 Every layer is int8 and nothing is trained. Differences are those of the logits as a share of their spread (root mean
 squares, each image's mean taken off), on validation images. Four columns answer four questions: how far is the file, as
-the runtime optimises it, from torch; how far is torch from itself when every pixel is larger by a hundred-thousandth;
-how far is the file from itself with and without the runtime's optimisations; and, where torch is given the file's own
+the runtime optimises it, from torch; how far is torch from itself when all that it rounds is larger by a millionth; how
+far is the file from itself with and without the runtime's optimisations; and, where torch is given the file's own
 values in front of every layer, how many of the values that it rounds are other integers, and by how many steps.
 
 A subject is a recipe, or the name of a timm network, which gets random weights and the images of the first recipe.
@@ -36,7 +36,7 @@ from paredown.models.onnx.run import run_onnx
 from paredown.pipeline.recipe.recipe import load_recipe
 from paredown.stages.engines.own import OwnCalibration
 from paredown.stages.measuring.answers import Answers
-from paredown.stages.measuring.torch_parity import NUDGE
+from paredown.stages.measuring.torch_parity import nudged
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.training.student import LoweredStudent, calibration_batches
 
@@ -77,21 +77,22 @@ def row(name: str, module: nn.Module, data: ImageData, side: int, images: int) -
     network = analyse_network(module, (3, side, side))
     model = export_onnx(network.module, network.shape, BATCH, network.graph)
     values = {node.name for node in network.graph.graph.nodes}
-    lowered = LoweredStudent(network, model, tuple(calibrated_nodes(model, values)), OnnxRuntime().weight_bits())
+    known = set(calibrated_nodes(model, values))
+    int8 = tuple(layer.name for layer in network.layers if layer.name in known)
+    lowered = LoweredStudent(network, model, int8, OnnxRuntime().weight_bits())
     ranges = lowered.ranges(OwnCalibration(), calibration_batches(data))
     file, imitation = lowered.artifact(ranges), lowered.imitation(ranges)
     batches = [batch for batch, _ in data.batches(data.validation.take(images // BATCH * BATCH, 0), BATCH)]
     with torch.inference_mode():
-        wanted, nudged = (
-            _answers([imitation(torch.from_numpy(batch) * factor).numpy() for batch in batches])
-            for factor in (1, 1 + NUDGE)
-        )
+        wanted = _answers([imitation(torch.from_numpy(batch)).numpy() for batch in batches])
+        with nudged(imitation):
+            again = _answers([imitation(torch.from_numpy(batch)).numpy() for batch in batches])
     written = _answers([run_onnx(file, batch)["logits"] for batch in batches])
     with TemporaryDirectory() as folder:
         save_onnx(file, Path(folder) / "model.onnx")
         optimised = _answers([OnnxRuntime().run(Path(folder) / "model.onnx", batches, threads=1)])
     layers = _layer_by_layer(imitation, file, batches[0])
-    shares = (optimised.difference(wanted), nudged.difference(wanted), written.difference(optimised))
+    shares = (optimised.difference(wanted), again.difference(wanted), written.difference(optimised))
     cells = [name, f"{len(lowered.int8)}", f"{100 * optimised.agreement(wanted):.1f} %"]
     cells += [f"{100 * share:.2g} %" for share in shares]
     cells += [f"{1e6 * layers.off / max(1, layers.compared):.1f}", f"{layers.steps}"]

@@ -135,8 +135,8 @@ def _parity(parity: Parity | None) -> Iterator[Fact]:
     yield "mean difference", f"{short_number(parity.mean_difference)} per logit"
     if parity.difference is not None and parity.rounding is not None and parity.difference_limit is not None:
         share, rounding, most = (100 * one for one in (parity.difference, parity.rounding, parity.difference_limit))
-        alone = f"rounding alone makes {short_number(rounding, 2)} %, and {short_number(most, 2)} % are allowed"
-        yield "difference of the logits", f"{short_number(share, 2)} % of their spread; {alone}"
+        alone = f"rounding alone makes {rounding:.2f} %, and {most:.2f} % are allowed"
+        yield "difference of the logits", f"{share:.2f} % of their spread; {alone}"
 
 
 def _data(manifest: Manifest | None) -> Iterator[Fact]:

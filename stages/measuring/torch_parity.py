@@ -3,17 +3,19 @@
 Both compute the same and sum up in another order, so that here and there a value that lies between two integers is
 rounded to the other one. In deep networks each such step makes further ones, until the rounding of every value differs:
 the answers then lie as far apart as two roundings of one network. How far that is, the torch network itself says when
-it is asked again about images that are hardly others.
+all that it rounds is hardly another number.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch.fx import GraphModule
 
+from paredown.models.compression.fake_quant import ActivationQuant
 from paredown.models.data.dataset import ImageData, Split
 from paredown.models.errors import LimitError
 from paredown.models.quantity import told_apart
@@ -22,15 +24,15 @@ from paredown.stages.measuring.accuracy import Answers, answers_of
 from paredown.stages.measuring.proportions import wilson_ends
 from paredown.stages.products.parity import Parity
 
-NUDGE = 1e-5
-"""Every pixel is larger by this share: a 400th of a step of 8 bit at most, enough for a few other roundings."""
+NUDGE = 1e-6
+"""All that is rounded is larger by this share: a 4000th of a step of 8 bit at most. To nudge pixels would not do: there
+are few different ones, and perhaps none that lies between two integers."""
 LEAST_DIFFERENCE = 0.02
 """Of the logits' spread: below it no difference counts."""
-Network = Callable[[Tensor], Tensor]
 
 
 def measure_parity(
-    network: Network, artifact: Path, data: ImageData, split: Split, state: State, limit: float, times: float
+    network: GraphModule, artifact: Path, data: ImageData, split: Split, state: State, limit: float, times: float
 ) -> Parity:
     """Of an artifact with the torch network that was trained, on a split: `limit` is the share of equal answers that is
     asked, `times` how many times the difference that rounding makes is allowed. Raises LimitError where logits are not
@@ -40,7 +42,8 @@ def measure_parity(
         if fault := answers.not_finite("validation"):
             raise LimitError(f"parity: {whose}: {fault}")
     agreement = got.agreement(trained)
-    rounding = _answers(network, data, split, 1 + NUDGE).difference(trained)
+    with nudged(network):
+        rounding = _answers(network, data, split).difference(trained)
     return Parity(
         agreement=agreement,
         agreement_ends=wilson_ends(agreement, len(split)),
@@ -54,11 +57,23 @@ def measure_parity(
     )
 
 
-def _answers(network: Network, data: ImageData, split: Split, factor: float = 1) -> Answers:
-    """What a torch network answers on a split whose pixels are multiplied by `factor`."""
+@contextmanager
+def nudged(network: GraphModule) -> Iterator[None]:
+    """While it is entered, all values that an imitation of int8 rounds are larger by `NUDGE`."""
+    roundings = [module for module in network.modules() if isinstance(module, ActivationQuant)]
+    hooks = [one.register_forward_pre_hook(lambda _module, read: (read[0] * (1 + NUDGE),)) for one in roundings]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _answers(network: GraphModule, data: ImageData, split: Split) -> Answers:
+    """What a torch network answers on a split."""
     with torch.inference_mode():
         logits: list[NDArray[np.float32]] = [
-            network(torch.from_numpy(images) * factor).numpy() for images, _ in data.batches(split, 32)
+            network(torch.from_numpy(images)).numpy() for images, _ in data.batches(split, 32)
         ]
     return Answers(np.concatenate(logits), np.asarray(split.labels))
 

@@ -16,8 +16,8 @@ class Parity:
     those of Wilson's interval of the agreement.
 
     `difference` is that of the logits as a share of their spread (`Answers.difference`), `rounding` the same between
-    torch's answers to these images and to images that are hardly others: what rounding alone makes of next to nothing.
-    More than `difference_limit` is more than that.
+    torch's answers and those that it gives when all that it rounds is hardly another number: what rounding alone makes
+    of next to nothing. More than `difference_limit` is more than that.
     """
 
     FILE: ClassVar[str] = "parity.json"
