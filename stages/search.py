@@ -1,7 +1,7 @@
 """A plan under the limits: solved exactly, measured, the cost model corrected, solved again until both agree."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -13,13 +13,14 @@ from paredown.stages.base import Stage, State
 from paredown.stages.measuring.embedded_facts import metadata_room_mib
 from paredown.stages.planning import plan_table
 from paredown.stages.planning.extremes import extreme_plans
+from paredown.stages.planning.loss_check import check_loss
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import search_limits
 from paredown.stages.planning.search_loop import MeasuredPlan, SearchLoop, SearchOptions, cost_summary
 from paredown.stages.plugins import make_named
 from paredown.stages.products.cost_profile import candidate_names
-from paredown.stages.products.costs import UNITS
+from paredown.stages.products.costs import UNITS, CostSummary
 from paredown.stages.products.evidence import Evidence
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan, SiteCandidates
@@ -56,7 +57,8 @@ class Search(Stage):
         reserved = metadata_room_mib(state.open_data().classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)
         solver: Solver = make_named("solvers", self.solver, "search.solver", state.root)
-        losses = ExpectedLosses.load(state.product("sensitivity")).losses
+        expected = ExpectedLosses.load(state.product("sensitivity"))
+        losses = expected.losses
         loop = SearchLoop(self.loop_options(), PlanMeter(space, state), solver, losses, limits)
         best = loop.run(profile)
         refusal = _refusal(best, limits)
@@ -64,9 +66,11 @@ class Search(Stage):
             best = loop.shortlist(best)
         problem = loop.problem(best.profile)
         solution = best.solution
+        loss = expected.of_plan(solution.loss)
+        check = None if refusal else check_loss(space, state, solution.choice, loss, expected.spread or 0.0)
         plan = Plan(
             choice=solution.choice,
-            predicted=replace(cost_summary(solution.costs), loss=solution.loss),
+            predicted=replace(cost_summary(solution.costs), loss=loss),
             measured=best.sample.costs if best.sample else None,
             feasible=solution.feasible,
             least=solution.least,
@@ -77,13 +81,14 @@ class Search(Stage):
             baseline=baseline,
             sites=_sites(problem),
             quantization=space.prepared.tuned.decisions,
-            measured_plans=tuple(loop.records),
-            front=() if refusal else loop.front(best.profile, self.front),
+            measured_plans=tuple(replace(one, loss=expected.of_plan(one.loss)) for one in loop.records),
+            front=() if refusal else _expected_front(loop.front(best.profile, self.front), expected),
             layers=plan_table.planned_layers(space, best.profile, solution.choice),
             blocks=plan_table.planned_blocks(space, best.profile, losses, solution.choice),
+            loss_check=check,
         )
         plan.save(state.out)
-        write_notes(state.out, loop.meter.notes("search"))
+        write_notes(state.out, [*loop.meter.notes("search"), *([check.sentence()] if check and check.harsh else [])])
         if refusal:
             raise LimitError(refusal, keep=True)
 
@@ -112,6 +117,11 @@ class Search(Stage):
     def loop_options(self) -> SearchOptions:
         """The options of the loop of solving and measuring."""
         return SearchOptions(self.margin, self.tolerance, self.rounds, self.alternatives, from_profile=self.known)
+
+
+def _expected_front(points: Sequence[CostSummary], expected: ExpectedLosses) -> tuple[CostSummary, ...]:
+    """Points whose losses are what plans are expected to lose, not the sums that were solved for."""
+    return tuple(replace(point, loss=expected.of_plan(point.loss or 0.0)) for point in points)
 
 
 def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:

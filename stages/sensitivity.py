@@ -1,5 +1,6 @@
 """How much each candidate hurts: the change of the teacher's output when it alone is made, without training."""
 
+import math
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -7,12 +8,15 @@ import numpy as np
 import torch
 from pydantic import Field
 
+from paredown.models.data.dataset import ImageData, Split
 from paredown.stages.base import Stage, State
 from paredown.stages.planning.extremes import extreme_plans
 from paredown.stages.planning.loss_model import LossFit, fit_loss_model
-from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
+from paredown.stages.planning.single_losses import RESOLUTION, SingleLosses, measure_singles
 from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.planning.teacher_comparison import TeacherComparison
+from paredown.stages.planning.unseen_images import unseen_images
 from paredown.stages.products.losses import ExpectedLosses, Losses
 from paredown.stages.solvers.problem import Choice, Site
 
@@ -21,16 +25,22 @@ BATCH = 8
 ENOUGH = 0.95
 """They do not where the error of left-out plans stays over this share of what it was."""
 
+WHOLE = 2
+"""Times as many images for whole plans, other ones: of many candidates those seem best that the first images favour."""
+MOST, RANGE = 0.4, math.log(300)
+"""Random plans cost, by the sum of their parts, at most this share of the logarithm of the number of classes, and at
+least a 300th of that: the logarithms of their losses are spread evenly, as what limits ask for is not known yet."""
+
 
 class Sensitivity(Stage):
-    """Measures every candidate's KL divergence on calibration images, then fits how they add up in whole plans."""
+    """Measures every candidate's KL divergence on images that nothing was fitted to, then fits how they add up."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline", "profile")
     uses: ClassVar[tuple[str, ...]] = ("original", "library")
     gives: ClassVar[str] = "sensitivity"
     reads: ClassVar[tuple[str, ...]] = ("data", "seed")
 
-    images: int = Field(40, ge=8, description="calibration images per candidate")
+    images: int = Field(40, ge=8, description="images per candidate, none of those that `profile` calibrated on")
     plans: int = Field(
         32,
         ge=0,
@@ -39,16 +49,19 @@ class Sensitivity(Stage):
     )
 
     def run(self, state: State) -> None:
-        data = state.open_data()
-        space = load_plan_space(state)
-        split = data.calibration.take(self.images, state.seed)
-        images = torch.from_numpy(next(data.batches(split, len(split)))[0])
-        judge = TeacherComparison(space, images)
+        data, space = state.open_data(), load_plan_space(state)
         sites = space.sites
-        singles = self._singles(judge, sites, state)
-        fitted, plans = self._whole_plans(judge, sites, singles, state)
-        losses = {s.name: {c: loss * fitted.sites[s.name] for c, loss in singles[s.name].items()} for s in sites}
-        ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, plans).save(state.out)
+        unseen = unseen_images(state, data, self.images * (1 + WHOLE))
+        judge = _judge(space, data, unseen.take(self.images, state.seed))
+        singles = measure_singles(
+            sites, judge.losses, lambda done: state.progress("sensitivity: candidates", done, len(sites))
+        )
+        others = unseen.beyond(self.images, self.images * WHOLE, state.seed)
+        fitted, plans = self._whole_plans(_judge(space, data, others) if len(others) else judge, singles.losses, state)
+        losses = {site.name: _expected(singles, site.name, fitted.sites[site.name]) for site in sites}
+        ExpectedLosses(
+            losses, fitted.kinds, fitted.sites, fitted.spearman, plans, fitted.power, fitted.spread, singles.errors
+        ).save(state.out)
 
     def rehearse(self, state: State) -> bool:
         """Imitates the extreme plans; what it writes of single candidates is made up, the harsher the larger."""
@@ -61,37 +74,16 @@ class Sensitivity(Stage):
         ExpectedLosses(losses, fitted.kinds, fitted.sites, fitted.spearman, 0).save(state.out)
         return True
 
-    def _singles(self, judge: TeacherComparison, sites: Sequence[Site], state: State) -> Losses:
-        """Site to candidate to the nats that it costs alone: its loss with the picks that it cannot be without (its
-        site's owner, the first of its needs), less what those cost themselves. Owners come first in `sites`."""
-        losses: Losses = {}
-        needs = {(site.name, c.name): dict(c.needs[:1]) for site in sites for c in site.candidates}
-        for index, site in enumerate(sites):
-            state.progress("sensitivity: candidates", index, len(sites))
-            owner_picks, owner_loss = dict[str, str](), 0.0
-            if site.owner:
-                owner_picks = {**dict([site.owner]), **needs[site.owner]}
-                owner_loss = losses[site.owner[0]][site.owner[1]]
-            losses[site.name] = {site.candidates[0].name: 0.0}
-            for candidate in site.candidates[1:]:
-                also = needs[site.name, candidate.name]
-                also_loss = sum(losses[name].get(pick, 0.0) for name, pick in also.items() if name in losses)
-                loss = judge.loss({**owner_picks, **also, site.name: candidate.name})
-                losses[site.name][candidate.name] = max(loss - owner_loss - also_loss, 0.0)
-            if site.ordered:
-                _monotone(losses[site.name])
-        return losses
-
-    def _whole_plans(
-        self, judge: TeacherComparison, sites: Sequence[Site], singles: Losses, state: State
-    ) -> tuple[LossFit, int]:
+    def _whole_plans(self, judge: TeacherComparison, singles: Losses, state: State) -> tuple[LossFit, int]:
         """The coefficients, and how many plans it took until more no longer improved them."""
         rng, plans, measured = np.random.default_rng(state.seed + 1), list[Choice](), list[float]()
+        sites, most = judge.space.sites, MOST * math.log(judge.teacher.shape[1])
         fitted = fit_loss_model(sites, singles, plans, measured)
         for start in range(0, self.plans, BATCH):
             for index in range(start, min(start + BATCH, self.plans)):
                 state.progress("sensitivity: whole plans", index, self.plans)
-                plans.append(_mild(random_choice(sites, rng), sites, rng))
+                total = most * math.exp(-rng.uniform(0, RANGE))
+                plans.append(filled(random_choice(sites, rng), sites, singles, total, rng))
                 measured.append(judge.loss(plans[-1]))
             before, fitted = fitted, fit_loss_model(sites, singles, plans, measured)
             if fitted.error > ENOUGH * before.error:
@@ -99,17 +91,28 @@ class Sensitivity(Stage):
         return fitted, len(plans)
 
 
-def _monotone(losses: dict[str, float]) -> None:
-    """Candidates are listed from mild to harsh: a harsher one that measured better was luck."""
-    highest = 0.0
-    for name in losses:
-        highest = losses[name] = max(highest, losses[name])
+def _judge(space: PlanSpace, data: ImageData, split: Split) -> TeacherComparison:
+    return TeacherComparison(space, torch.from_numpy(next(data.batches(split, len(split)))[0]))
 
 
-def _mild(choice: Choice, sites: Sequence[Site], rng: np.random.Generator) -> Choice:
-    """The plan with all but a few sites left as they are: harsh plans all look equally ruined without training."""
-    share = rng.uniform(0.05, 0.4)
-    few = {site.name: choice[site.name] for site in sites if site.name in choice and rng.random() < share}
+def _expected(singles: SingleLosses, site: str, factor: float) -> dict[str, float]:
+    """A site's losses with its coefficient, which makes none of them smaller than what its measurement can tell from
+    nothing: a candidate that a fit made free would be picked everywhere."""
+    first, *changed = singles.losses[site].items()
+    errors = singles.errors[site]
+    return dict([first]) | {name: max(factor * loss, errors[name], RESOLUTION) for name, loss in changed}
+
+
+def filled(choice: Choice, sites: Sequence[Site], singles: Losses, total: float, rng: np.random.Generator) -> Choice:
+    """The plan's picks in a random order, as long as what they cost alone stays under a `total` in nats; all other
+    sites are left as they are. Harsher plans all look equally ruined without training, and teach nothing."""
+    few, spent = dict[str, str](), 0.0
+    for index in rng.permutation(len(sites)).tolist():
+        name = sites[index].name
+        loss = singles[name][choice[name]] if name in choice else math.inf
+        if spent + loss <= total:
+            few[name] = choice[name]
+            spent += loss
     return without_absent_sites(sites, few)
 
 

@@ -38,6 +38,14 @@ class Split:
     def take(self, n: int, seed: int) -> "Split":
         """`n` images (all, if there are fewer) in the same order, with every class in proportion."""
         picked = stratified(self.labels, n, np.random.default_rng(seed))
+        return self._at(picked)
+
+    def beyond(self, first: int, n: int, seed: int) -> "Split":
+        """`n` images (all, if there are fewer) of those that `take(first, seed)` leaves, as it would take them next."""
+        taken, more = (stratified(self.labels, many, np.random.default_rng(seed)) for many in (first, first + n))
+        return self._at(np.setdiff1d(more, taken))
+
+    def _at(self, picked: NDArray[np.int64]) -> "Split":
         return Split(np.asarray(self.images[picked]), self.labels[picked])
 
 

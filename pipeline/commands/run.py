@@ -191,3 +191,5 @@ def _print_plan(folder: Path) -> None:
         for rows in (budget_rows(plan), site_rows(plan)):
             if rows:
                 print_table(rows)
+        if plan and plan.loss_check:
+            click.echo(plan.loss_check.sentence())

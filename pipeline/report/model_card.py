@@ -69,6 +69,7 @@ def _text(card: CardDetails, run: RunFolder, manifest: Manifest) -> str:
         facts=dict(provenance.provenance_facts(run)),
         training=[*_training(run)],
         summary=plan_summary(rows),
+        loss=run.plan.loss_check.sentence() if run.plan and run.plan.loss_check else "",
         replacements=replacement_sentence(blocks) if blocks else "",
         pictured=bool(rows),
     )

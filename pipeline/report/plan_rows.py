@@ -20,6 +20,7 @@ def budget_rows(plan: Plan | None) -> Rows:
     if plan is None or plan.predicted is None:
         return []
     measured = plan.measured.named() if plan.measured else {}
+    measured |= {"loss": plan.loss_check.measured} if plan.loss_check else {}
     return [
         {
             "budget": f"{name} ({UNITS[name]})",

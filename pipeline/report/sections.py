@@ -140,10 +140,12 @@ def _agreement(run: RunFolder) -> ReportSection:
 
 
 def _quality(run: RunFolder) -> Iterator[str]:
-    losses = run.sensitivity
+    losses, check = run.sensitivity, run.plan and run.plan.loss_check
+    if check:
+        yield f"Quality of the chosen plan: {check.sentence()}."
     if losses and losses.spearman is not None:
         yield (
-            f"Quality: over {losses.plans} random whole plans the rank correlation (Spearman) of predicted and "
+            f"Over {losses.plans} random whole plans the rank correlation (Spearman) of predicted and "
             f"measured loss is {losses.spearman:.3f}; 1 is perfect. The weights of the kinds of change were fitted "
             "to the same plans, those of single sites, if any, to the others."
         )

@@ -62,7 +62,7 @@ def prepare_model(
         prepared = _calibrated(prepared, one, engine, batches)
         fresh = prune_layers(one.network, offers, seen, prepared.pruned, state.progress)
         prepared = replace(prepared, pruned={**prepared.pruned, **fresh})
-    _save(prepared, state.out, blocks)
+    _save(prepared, state.out, blocks, images)
     return prepared
 
 
@@ -83,7 +83,7 @@ def _calibrated(
     )
 
 
-def _save(prepared: PreparedModel, folder: Path, blocks: bool) -> None:
+def _save(prepared: PreparedModel, folder: Path, blocks: bool, images: int) -> None:
     """Writes what `load_prepared_model` reads; the supernet only where there is one."""
     if blocks:
         save_onnx(prepared.model, folder / "supernet.onnx")
@@ -94,6 +94,7 @@ def _save(prepared: PreparedModel, folder: Path, blocks: bool) -> None:
         blocks=blocks,
         refused=prepared.tuned.refused,
         engine=prepared.tuned.decisions,
+        images=images,
     )
     calibration.save(folder)
     save_file(dict(prepared.moments), folder / "moments.safetensors")

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from math import isfinite
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import kl_div, log_softmax
 
@@ -12,6 +13,8 @@ from paredown.models.errors import InputError
 from paredown.models.network.logits import logits_behind
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.solvers.problem import Choice
+
+Floats = NDArray[np.float64]
 
 RUINED = 100.0
 """Nats that an image costs for which the changed network has no answer; a wrong one costs some 10."""
@@ -22,16 +25,21 @@ class TeacherComparison:
 
     def __init__(self, space: PlanSpace, images: Tensor) -> None:
         self.space, self.images = space, images
-        self.teacher = self._log_probabilities({})
+        self.teacher = self.answers({})
         if count := int((~self.teacher.isfinite().all(1)).sum()):
             text = f"{count} of {len(images)} calibration images: logits are not finite (NaN or infinite)"
             raise InputError(f"nothing can be compared with the original: {text}")
 
     def loss(self, choice: Choice) -> float:
         """KL(teacher, changed network) in nats, averaged over the images."""
-        return divergence(self._log_probabilities(choice), self.teacher)
+        return float(self.losses(choice).mean())
 
-    def _log_probabilities(self, choice: Choice) -> Tensor:
+    def losses(self, choice: Choice) -> Floats:
+        """(images,) of KL(teacher, changed network) in nats."""
+        return divergences(self.answers(choice), self.teacher)
+
+    def answers(self, choice: Choice) -> Tensor:
+        """(images, classes) of log probabilities under a plan."""
         own = self.space.network_of(choice)
         graph = own.network.graph
         with restored_parameters(graph):
@@ -42,16 +50,13 @@ class TeacherComparison:
                 return log_softmax(torch.cat(logits), dim=1)
 
 
-def divergence(changed: Tensor, teacher: Tensor) -> float:
-    """KL divergence in nats of log probabilities (images, classes) from the teacher's, averaged over the images.
+def divergences(changed: Tensor, teacher: Tensor) -> Floats:
+    """KL divergence in nats of each image's log probabilities (images, classes) from the teacher's.
 
     An image whose answer is not finite counts as `RUINED`: comparisons with NaN are false, so it would seem harmless.
     """
-    loss = float(kl_div(changed, teacher, reduction="batchmean", log_target=True))
-    if isfinite(loss):
-        return loss
-    each = kl_div(changed, teacher, reduction="none", log_target=True).sum(1)
-    return float(torch.where(each.isfinite(), each, RUINED).mean())
+    each = kl_div(changed, teacher, reduction="none", log_target=True).double().sum(1)
+    return torch.where(each.isfinite(), each.clamp(min=0), RUINED).numpy()
 
 
 @contextmanager

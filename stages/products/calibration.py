@@ -1,13 +1,14 @@
 """subject.json: what was calibrated of the prepared model, and takes too long to find again."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from paredown.models.compression.scales import Range
 from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.documents import (
+    LEFT_OUT,
     damage_complaint,
     parse_dataclass,
     plain_data,
@@ -20,7 +21,7 @@ from paredown.stages.products.documents import (
 class Calibration:
     """The ranges of values, every group's channels from the most important on (`order`), the groups, whether `blocks`
     can be replaced, and what the engine of int8 decided: the layers that it `refused`, and what it says of itself
-    (`engine`)."""
+    (`engine`). All of it was calibrated on so many `images`, those that the split of calibration gives first."""
 
     FILE: ClassVar[str] = "subject.json"
 
@@ -30,6 +31,7 @@ class Calibration:
     blocks: bool
     refused: tuple[str, ...]
     engine: Mapping[str, Any]
+    images: int = field(default=0, metadata=LEFT_OUT)
 
     def save(self, folder: Path) -> None:
         document = plain_data(self)

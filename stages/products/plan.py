@@ -16,6 +16,7 @@ from paredown.stages.products.documents import (
     write_document,
 )
 from paredown.stages.products.evidence import Evidence
+from paredown.stages.products.loss_check import LossCheck
 
 NOT_AN_ALTERNATIVE = math.nan
 """The `disturbance` of a plan that was not on the shortlist: its record has no such key."""
@@ -91,7 +92,7 @@ class Plan:
     `limits` are the search's, with its `margin` taken off; `least` is what can be reached at best of limits that no
     plan can hold, `gap` how far the plan is proved to be from the best predicted one, None without proof.
     `quantization` is what the engine of int8 says of itself. `predicted` is None where nothing was searched, `measured`
-    where the plan could not be run.
+    where the plan could not be run, `loss_check` where no plan held the limits.
     """
 
     FILE: ClassVar[str] = "plan.json"
@@ -113,6 +114,7 @@ class Plan:
     least: Mapping[str, float] = field(default_factory=dict)
     gap: float | None = None
     solve_seconds: float | None = None
+    loss_check: LossCheck | None = field(default=None, metadata=LEFT_OUT)
 
     def save(self, folder: Path) -> None:
         absent = SEARCHED if self.replayed else ("replayed",)

@@ -7,22 +7,26 @@ from torch.nn.functional import kl_div
 from paredown.models.errors import InputError
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.planning.plan_space import PlanSpace
-from paredown.stages.planning.teacher_comparison import RUINED, TeacherComparison, divergence
+from paredown.stages.planning.teacher_comparison import RUINED, TeacherComparison, divergences
 
 TEACHER = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).log_softmax(1)
 CHANGED = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).log_softmax(1)
 
 
 def test_a_sound_network_is_compared_by_its_divergence() -> None:
-    assert divergence(CHANGED, TEACHER) == float(kl_div(CHANGED, TEACHER, reduction="batchmean", log_target=True))
+    each = divergences(CHANGED, TEACHER)
+    assert each.shape == (5,)
+    assert each.mean() == pytest.approx(float(kl_div(CHANGED, TEACHER, reduction="batchmean", log_target=True)))
+    told, got = TEACHER[3].double(), CHANGED[3].double()
+    assert each[3] == pytest.approx(float((told.exp() * (told - got)).sum()))
 
 
 def test_an_image_without_an_answer_is_worse_than_any_wrong_one() -> None:
     broken = CHANGED.clone()
     broken[2] = float("nan")
-    rest = [0, 1, 3, 4]
-    assert divergence(broken, TEACHER) == pytest.approx((4 * divergence(CHANGED[rest], TEACHER[rest]) + RUINED) / 5)
-    assert divergence(torch.full((5, 3), float("nan")), TEACHER) == RUINED
+    whole, found = divergences(CHANGED, TEACHER), divergences(broken, TEACHER)
+    assert found.tolist() == [*whole[:2], RUINED, *whole[3:]]
+    assert divergences(torch.full((5, 3), float("nan")), TEACHER).tolist() == [RUINED] * 5
 
 
 def test_an_original_without_an_answer_is_refused(prepared: PreparedModel) -> None:

@@ -1,0 +1,43 @@
+"""What the chosen plan really loses is measured on other images, and a harsh plan is told as such."""
+
+import pytest
+
+from paredown.stages.base import State
+from paredown.stages.planning.loss_check import check_loss
+from paredown.stages.planning.plan_space import load_plan_space
+from paredown.stages.planning.unseen_images import held_out_images
+from paredown.stages.products.loss_check import LossCheck
+from paredown.stages.products.plan import Plan
+
+CHECK = LossCheck(predicted=0.03, measured=0.057, error=0.004, images=128, before=50.0, after=45.3, harsh=True)
+
+
+def test_a_plan_that_loses_what_was_expected_is_not_harsh_and_one_that_loses_far_more_is(planned: State) -> None:
+    space, choice = load_plan_space(planned), Plan.load(planned.product("plan")).choice
+    found = check_loss(space, planned, choice, 1.0, 0.1)
+    assert found.images == len(held_out_images(planned, planned.open_data(), 256))
+    assert found.error > 0
+    assert not found.harsh
+    assert check_loss(space, planned, choice, (found.measured - 2 * found.error) / 2, 0.3).harsh
+    assert not check_loss(space, planned, choice, (found.measured - 2 * found.error) / 2, 0.5).harsh, "within errors"
+
+
+def test_nothing_changed_is_nothing_lost(planned: State) -> None:
+    found = check_loss(load_plan_space(planned), planned, {}, 0.0, 0.1)
+    assert (found.measured, found.harsh) == (0, False)
+    assert found.before == found.after
+
+
+def test_the_search_leaves_what_its_plan_really_loses(planned: State) -> None:
+    plan = Plan.load(planned.product("plan"))
+    assert plan.loss_check is not None and plan.predicted is not None
+    assert plan.loss_check.predicted == plan.predicted.loss
+    again = check_loss(load_plan_space(planned), planned, plan.choice, plan.loss_check.predicted, 0.0)
+    assert again.measured == pytest.approx(plan.loss_check.measured)
+
+
+def test_both_losses_are_told_with_what_they_mean() -> None:
+    assert CHECK.sentence() == (
+        "expected loss 0.03 nats, measured on 128 held-out images 0.057 ± 0.004 (-4.7 points of top-1 before any "
+        "training): this plan is harsh, losses of its parts no longer add up; recovery starts from there"
+    )

@@ -1,0 +1,47 @@
+"""Losses are measured on images that nothing was fitted to, and checked on others."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from paredown.models.data.dataset import ImageData, Split
+from paredown.stages.base import State
+from paredown.stages.planning.unseen_images import held_out_images, unseen_images
+from paredown.stages.products.calibration import Calibration
+
+
+def digests(split: Split) -> set[bytes]:
+    return {image.tobytes() for image in np.asarray(split.images)}
+
+
+def calibrated_on(state: State, images: int, folder: Path) -> State:
+    Calibration({}, {}, (), False, (), {}, images).save(folder)
+    return state.with_product("profile", folder)
+
+
+def test_the_profile_says_on_how_many_images_it_calibrated(planned: State) -> None:
+    assert Calibration.load(planned.product("profile")).images == 32
+
+
+def test_none_of_the_images_that_were_calibrated_on(started: State, data: ImageData, tmp_path: Path) -> None:
+    state = calibrated_on(started, 12, tmp_path)
+    unseen = unseen_images(state, data, 15)
+    assert len(unseen) == len(digests(unseen)) == 15
+    assert not digests(unseen) & digests(data.calibration.take(12, state.seed))
+    assert digests(unseen) <= digests(data.calibration)
+
+
+def test_where_too_few_are_left_validation_gives_the_rest_but_never_the_held_out_half(
+    started: State, data: ImageData, tmp_path: Path
+) -> None:
+    state = calibrated_on(started, 30, tmp_path)
+    unseen, held_out = unseen_images(state, data, 100), held_out_images(state, data, 100)
+    assert len(unseen) == 2 + 16
+    assert len(held_out) == 16
+    assert not digests(unseen) & digests(held_out)
+    assert digests(held_out) <= digests(data.validation)
+
+
+def test_the_held_out_images_are_as_many_as_were_asked_for(started: State, data: ImageData) -> None:
+    assert len(held_out_images(replace(started, seed=3), data, 8)) == 8
