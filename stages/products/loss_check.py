@@ -1,30 +1,47 @@
 """What a plan was expected to lose, and what it really loses on images that nobody fitted to."""
 
+import math
 from dataclasses import dataclass
+
+ERRORS = 2.0
+"""Standard errors, of measurement and prediction together, by which a plan loses more than expected to be harsh."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossCheck:
-    """The loss of a plan before any training, in nats over the original: `predicted`, and `measured` with its standard
-    `error` over so many validation `images`, none of which losses were fitted to.
+    """The loss of a plan before any training, in nats over the original: `predicted`, with the standard deviation
+    `spread` of the logarithm of measured over predicted losses, of plans that coefficients were not fitted to; and
+    `measured`, with its standard `error` over so many held-out `images`.
 
-    `before` and `after` are the top-1 accuracies of the original and of the plan on the same images, in percent.
-    `harsh`: more was lost than the errors of prediction and measurement explain.
+    `before` is the original's top-1 accuracy on the same images in percent, `points` what the plan adds to it, with its
+    standard error `points_error`, paired over images.
     """
 
     predicted: float
+    spread: float
     measured: float
     error: float
     images: int
     before: float
-    after: float
-    harsh: bool
+    points: float
+    points_error: float
+
+    @property
+    def factor(self) -> float:
+        """Within which a measured loss is expected to be of the predicted one."""
+        return math.exp(ERRORS * self.spread)
+
+    @property
+    def harsh(self) -> bool:
+        """Whether more was lost than the errors of prediction and measurement explain."""
+        return self.measured - ERRORS * self.error > self.predicted * self.factor
 
     def sentence(self) -> str:
-        """Both losses and what they mean, for people."""
-        found = f"{self.measured:.3g} ± {self.error:.1g}"
-        points = f"{self.after - self.before:+.1f} points of top-1 before any training"
-        text = f"expected loss {self.predicted:.3g} nats, measured on {self.images} held-out images {found} ({points})"
+        """Both losses and what they mean, for people; ± are standard errors."""
+        expected = f"expected loss {self.predicted:.3g} nats (within a factor of {self.factor:.2g})"
+        measured = f"measured on {self.images} held-out images {self.measured:.3g} ± {self.error:.1g}"
+        points = f"{self.points:+.1f} ± {self.points_error:.1f} points of top-1 before any training"
+        text = f"{expected}, {measured} ({points})"
         if not self.harsh:
             return text
         return f"{text}: this plan is harsh, losses of its parts no longer add up; recovery starts from there"
