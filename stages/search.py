@@ -67,7 +67,7 @@ class Search(Stage):
         problem = loop.problem(best.profile)
         solution = best.solution
         loss = expected.of_plan(solution.loss)
-        check = None if refusal else check_loss(space, state, solution.choice, loss, expected.spread or 0.0)
+        check = None if refusal else check_loss(space, state, solution.choice, loss, expected.spread)
         plan = Plan(
             choice=solution.choice,
             predicted=replace(cost_summary(solution.costs), loss=loss),

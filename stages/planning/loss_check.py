@@ -14,7 +14,7 @@ IMAGES = 256
 """Held-out images on which it is measured; all of them where there are fewer."""
 
 
-def check_loss(space: PlanSpace, state: State, choice: Choice, predicted: float, spread: float) -> LossCheck:
+def check_loss(space: PlanSpace, state: State, choice: Choice, predicted: float, spread: float | None) -> LossCheck:
     """What a plan loses before any training, beside what was `predicted` with its `spread`; see `LossCheck`."""
     data = state.open_data()
     split = held_out_images(state, data, IMAGES)

@@ -10,15 +10,15 @@ ERRORS = 2.0
 @dataclass(frozen=True, kw_only=True)
 class LossCheck:
     """The loss of a plan before any training, in nats over the original: `predicted`, with the standard deviation
-    `spread` of the logarithm of measured over predicted losses, of plans that coefficients were not fitted to; and
-    `measured`, with its standard `error` over so many held-out `images`.
+    `spread` of the logarithm of measured over predicted losses, of plans that coefficients were not fitted to (None
+    where none was evaluated); and `measured`, with its standard `error` over so many held-out `images`.
 
     `before` is the original's top-1 accuracy on the same images in percent, `points` what the plan adds to it, with its
     standard error `points_error`, paired over images.
     """
 
     predicted: float
-    spread: float
+    spread: float | None
     measured: float
     error: float
     images: int
@@ -28,8 +28,8 @@ class LossCheck:
 
     @property
     def factor(self) -> float:
-        """Within which a measured loss is expected to be of the predicted one."""
-        return math.exp(ERRORS * self.spread)
+        """Within which a measured loss is expected to be of the predicted one; 1 where nobody knows."""
+        return math.exp(ERRORS * (self.spread or 0.0))
 
     @property
     def harsh(self) -> bool:
@@ -38,7 +38,8 @@ class LossCheck:
 
     def sentence(self) -> str:
         """Both losses and what they mean, for people; ± are standard errors."""
-        expected = f"expected loss {self.predicted:.3g} nats (within a factor of {self.factor:.2g})"
+        sure = "" if self.spread is None else f" (within a factor of {self.factor:.2g})"
+        expected = f"expected loss {self.predicted:.3g} nats{sure}"
         measured = f"measured on {self.images} held-out images {self.measured:.3g} ± {self.error:.1g}"
         points = f"{self.points:+.1f} ± {self.points_error:.1f} points of top-1 before any training"
         text = f"{expected}, {measured} ({points})"
