@@ -58,7 +58,7 @@ class Sensitivity(Stage):
         )
         others = unseen.beyond(self.images, self.images * WHOLE, state.seed)
         fitted, plans = self._whole_plans(_judge(space, data, others) if len(others) else judge, singles.losses, state)
-        losses = {site.name: _expected(singles, site.name, fitted.sites[site.name]) for site in sites}
+        losses = {site.name: expected_losses(singles, site.name, fitted.sites[site.name]) for site in sites}
         ExpectedLosses(
             losses, fitted.kinds, fitted.sites, fitted.spearman, plans, fitted.power, fitted.spread, singles.errors
         ).save(state.out)
@@ -95,7 +95,7 @@ def _judge(space: PlanSpace, data: ImageData, split: Split) -> TeacherComparison
     return TeacherComparison(space, torch.from_numpy(next(data.batches(split, len(split)))[0]))
 
 
-def _expected(singles: SingleLosses, site: str, factor: float) -> dict[str, float]:
+def expected_losses(singles: SingleLosses, site: str, factor: float) -> dict[str, float]:
     """A site's losses with its coefficient, which makes none of them smaller than what its measurement can tell from
     nothing: a candidate that a fit made free would be picked everywhere."""
     first, *changed = singles.losses[site].items()

@@ -20,7 +20,18 @@ from paredown.stages.products.loss_check import LossCheck
 
 NOT_AN_ALTERNATIVE = math.nan
 """The `disturbance` of a plan that was not on the shortlist: its record has no such key."""
-SEARCHED = ("limits", "margin", "baseline", "measured_plans", "front", "blocks", "least", "gap", "solve_seconds")
+SEARCHED = (
+    "limits",
+    "margin",
+    "baseline",
+    "measured_plans",
+    "front",
+    "blocks",
+    "least",
+    "gap",
+    "solve_seconds",
+    "loss_check",
+)
 """What only a search knows, and no plan that was given."""
 
 

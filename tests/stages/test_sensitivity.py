@@ -11,9 +11,11 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning.loss_model import fit_loss_model
 from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.single_losses import RESOLUTION, SingleLosses
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.losses import ExpectedLosses, Losses
+from paredown.stages.sensitivity import expected_losses, filled
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -123,3 +125,41 @@ def test_the_stage_says_how_well_it_predicts(planned: State) -> None:
     assert said["plans"] == 8
     losses, singles = said["losses"], said["factors"]
     assert set(losses) == set(singles)
+
+
+def test_no_candidate_is_free_and_none_costs_less_than_its_error(planned: State) -> None:
+    found = ExpectedLosses.load(planned.product("sensitivity"))
+    assert found.errors is not None
+    for site, (_, *changed) in ((site, tuple(losses)) for site, losses in found.losses.items()):
+        for name in changed:
+            assert found.losses[site][name] >= max(found.errors[site][name], RESOLUTION)
+
+
+def test_a_fit_that_makes_a_site_cheap_stops_at_what_its_measurement_can_tell() -> None:
+    singles = SingleLosses({"a": {"keep": 0.0, "cut": 0.4, "gone": 0.8}}, {"a": {"keep": 0.0, "cut": 0.2, "gone": 0.2}})
+    assert expected_losses(singles, "a", 0.25) == pytest.approx({"keep": 0.0, "cut": 0.2, "gone": 0.2})
+    assert expected_losses(singles, "a", 2.0) == pytest.approx({"keep": 0.0, "cut": 0.8, "gone": 1.6})
+
+
+@pytest.mark.parametrize("power", [0.8, 1.0, 1.3])
+def test_losses_that_grow_faster_or_slower_than_their_sum_are_found(power: float) -> None:
+    singles, plans, summed = made_up({"a": 1.0, "b": 1.0})
+    rng = np.random.default_rng(3)
+    found = fit_loss_model(SITES, singles, plans, [value**power * float(rng.lognormal(0, 0.05)) for value in summed])
+    assert found.power == power
+    assert found.spread is not None and 0.02 < found.spread < 0.15
+
+
+@pytest.mark.parametrize("total", [0.05, 0.5, 3.0])
+def test_random_plans_are_filled_up_to_a_total(total: float) -> None:
+    singles, plans, _ = made_up({"a": 1.0, "b": 1.0})
+    rng = np.random.default_rng(5)
+    spent = [sum(singles[s][c] for s, c in filled(plan, SITES, singles, total, rng).items()) for plan in plans]
+    assert max(spent) <= total
+    whole = [sum(singles[s][c] for s, c in plan.items()) for plan in plans]
+    assert np.median([one / min(total, most) for one, most in zip(spent, whole, strict=True) if most]) > 0.7
+
+
+def test_the_power_bends_what_a_plan_is_expected_to_lose_but_not_the_order_of_plans() -> None:
+    bent = ExpectedLosses({}, {}, {}, None, 8, power=1.5)
+    assert [bent.of_plan(summed) for summed in (0.0, 0.25, 1.0, 4.0)] == [0.0, 0.125, 1.0, 8.0]

@@ -262,3 +262,11 @@ def test_pixel_statistics_and_framings_that_cannot_be(fields: dict[str, Any], co
 def test_networks_that_want_pixels_up_to_255_get_them(root: Path) -> None:
     data = _open(root, mean=(0, 0, 0), std=(1 / 255,) * 3)
     assert np.allclose(data.normalise(data.test.images), data.test.images.transpose(0, 3, 1, 2), atol=1e-3)
+
+
+def test_beyond_the_first_images_come_others(data: ImageData) -> None:
+    first, more = (one.images.reshape(len(one), -1) for one in (data.train.take(20, 1), data.train.beyond(20, 30, 1)))
+    assert len(more) == 30
+    assert not {image.tobytes() for image in first} & {image.tobytes() for image in more}
+    assert len(data.train.beyond(90, 30, 1)) == len(data.train) - 90
+    assert len(data.train.beyond(len(data.train), 30, 1)) == 0

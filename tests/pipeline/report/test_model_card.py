@@ -17,6 +17,7 @@ from paredown.pipeline.recipe.recipe import CardDetails
 from paredown.pipeline.report.model_card import plain_markdown, write_card
 from paredown.stages.products.embedded import InputSpec
 from paredown.stages.products.evidence import Evidence, LatencyEvidence
+from paredown.stages.products.loss_check import LossCheck
 from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.parity import Parity
@@ -32,6 +33,10 @@ MEASURED = Evidence(
     images={"test": 800},
     runtime="onnxruntime 1.31.0",
     machine={"cpu": "a CPU"},
+)
+
+CHECK = LossCheck(
+    predicted=0.03, spread=0.1, measured=0.06, error=0.004, images=128, before=50.0, points=-4.7, points_error=1.5
 )
 
 
@@ -80,7 +85,7 @@ def folder(tmp_path: Path) -> Folder:
             TrainingEpoch("distil", 2, 0.5, 80.5, seconds=1.0),
         )
         documents = {
-            "plan": Plan(choice={}, layers=tuple(map(layer, range(layers)))),
+            "plan": Plan(choice={}, layers=tuple(map(layer, range(layers))), loss_check=CHECK),
             "recovered": TrainingCurve(epochs),
             "artifact": proved or manifest(),
         }
@@ -116,6 +121,7 @@ def test_it_holds_the_table_the_data_and_how_it_was_measured(folder: Folder) -> 
         "minus mean 0.5, 0.5, 0.5, divided by std 0.25, 0.25, 0.25 |",
         "2 epochs, best accuracy on validation 80.50 %",
         "sha256 of model.onnx: " + "ab" * 32,
+        "Before any training: expected loss 0.03 nats (within a factor of 1.2), measured on 128 held-out images 0.06",
         f"demo, sha256 {'cd' * 32}",
     ):
         assert words in text, words

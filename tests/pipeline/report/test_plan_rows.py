@@ -5,6 +5,7 @@ from pathlib import Path
 
 from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
 from paredown.stages.products.costs import CostSummary
+from paredown.stages.products.loss_check import LossCheck
 from paredown.stages.products.plan import Plan
 
 PLAN = Plan(
@@ -36,3 +37,11 @@ def test_a_plan_that_could_not_be_measured() -> None:
 def test_a_search_that_kept_nothing(tmp_path: Path) -> None:
     assert read_plan(tmp_path) is None
     assert budget_rows(None) == site_rows(None) == []
+
+
+def test_the_measured_loss_stands_beside_the_expected_one() -> None:
+    check = LossCheck(
+        predicted=0.125, spread=0.1, measured=0.25, error=0.01, images=64, before=80.0, points=-3.0, points_error=2.0
+    )
+    rows = {row["budget"]: row for row in budget_rows(replace(PLAN, loss_check=check))}
+    assert (rows["loss (nats)"]["predicted"], rows["loss (nats)"]["measured"]) == ("0.125", "0.25")

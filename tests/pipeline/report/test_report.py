@@ -19,6 +19,7 @@ from paredown.pipeline.report.report import render_report
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.evidence import Comparison, Evidence, LatencyEvidence
+from paredown.stages.products.loss_check import LossCheck
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
@@ -95,6 +96,9 @@ def _plan(layers: int = 40) -> Plan:
         gap=0.001,
         measured_plans=(measured(1.6), measured(2.0)),
         front=(CostSummary(1.0, 1.1, loss=0.5), CostSummary(3.0, 1.1, loss=0.0)),
+        loss_check=LossCheck(
+            predicted=0.1, spread=0.1, measured=0.4, error=0.05, images=64, before=80.0, points=-9.4, points_error=3.6
+        ),
         layers=tuple(_layer(i, 64, 64 if i % 4 == 0 else 40, 32 if i % 5 == 0 else 8) for i in range(layers)),
     )
 
@@ -413,3 +417,9 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_report(folder: Folder, monke
     with pytest.raises(MachineError, match="the disk is full"):
         render_report(path.parent)
     assert path.read_bytes() == before
+
+
+def test_the_page_tells_the_expected_and_the_measured_loss_of_the_plan(folder: Folder) -> None:
+    said = _said(_page(folder()))
+    assert "expected loss 0.1 nats (within a factor of 1.2), measured on 64 held-out images 0.4 ± 0.05" in said
+    assert "this plan is harsh" in said

@@ -15,6 +15,7 @@ from paredown.stages.products.calibration import Calibration
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.evidence import Comparison, Evidence, LatencyEvidence
+from paredown.stages.products.loss_check import LossCheck
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
 from paredown.stages.products.measure_check import MeasureCheck
@@ -54,6 +55,16 @@ SEARCHED_PLAN = Plan(
     blocks=(PlannedBlock("block", "keep", (BlockCandidate("keep", 0.0, {"32": 0.25, "8": 0.125}),)),),
     gap=0.0,
     solve_seconds=0.5,
+    loss_check=LossCheck(
+        predicted=0.5,
+        spread=0.25,
+        measured=0.75,
+        error=0.125,
+        images=64,
+        before=80.0,
+        points=-2.5,
+        points_error=1.5,
+    ),
 )
 GIVEN_PLAN = Plan(
     replayed=True, choice={"narrow:stem": "8"}, sites=(SiteCandidates("narrow:stem", ("16", "8")),), layers=(LAYER,)
@@ -78,6 +89,7 @@ DOCUMENTS = (
     SEARCHED_PLAN,
     GIVEN_PLAN,
     ExpectedLosses({"narrow:stem": {"16": 0.0}}, {"narrow": 1.0}, {"narrow:stem": 1.0}, None, 0),
+    ExpectedLosses({"a": {"b": 0.5}}, {}, {}, 0.5, 8, power=1.25, spread=0.5, errors={"a": {"b": 0.125}}),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}, COSTS),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}),
     TrainingCurve((TrainingEpoch("fit", 1, 0.5, 80.0, 9.0, bf16=True, threads=2),)),
