@@ -1,8 +1,8 @@
 """Predicted against measured loss of whole plans, before any training, on images that nobody fitted to.
 
 Plans are answers of the exact solver for a row of latency limits, from the harshest that is possible to hardly any
-change. Losses are predicted from calibration images; what a plan really loses is measured on validation images: the KL
-divergence from the original's answers, and top-1 accuracy.
+change. What a plan really loses is measured on the half of validation that no loss was measured on: the KL divergence
+from the original's answers, and top-1 accuracy.
 """
 
 import logging
@@ -26,14 +26,14 @@ from paredown.stages.base import State
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.teacher_comparison import TeacherComparison, divergences
+from paredown.stages.planning.unseen_images import held_out_images
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.milp import Milp
 from paredown.stages.solvers.problem import Problem, Solution, with_limits
 
 HERE = Path(__file__).resolve().parent
 MILD = 0.1
-"""Nats that a plan loses: more is harsh. A network that is right with 90 % sure answers loses some 0.1 where a tenth of
-them flips."""
+"""Nats up to which a plan's loss is told apart from those of harsher plans, in whose tables accuracy falls by points."""
 RESAMPLED = 2000
 
 
@@ -132,7 +132,7 @@ def rows_of_plans(name: str, seen: list[Seen], original: float) -> list[str]:
 def measured(state: State, count: int, images: int) -> tuple[list[Seen], float]:
     """The solver's plans on so many validation images, and the original's accuracy on them in percent."""
     space, profile, data = load_plan_space(state), load_profile(state), state.open_data()
-    split = data.validation.take(images, state.seed)
+    split = held_out_images(state, data, images)
     pixels, labels = next(data.batches(split, len(split)))
     judge = TeacherComparison(space, torch.from_numpy(pixels))
     losses = ExpectedLosses.load(state.product("sensitivity")).losses
@@ -151,7 +151,7 @@ def measured(state: State, count: int, images: int) -> tuple[list[Seen], float]:
 @click.argument("subjects", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
 @click.option("--plans", default=16, show_default=True, help="Latency limits, each of which gives a plan.")
-@click.option("--images", default=512, show_default=True, help="Validation images, or all where there are fewer.")
+@click.option("--images", default=512, show_default=True, help="Held-out images, or all where there are fewer.")
 @click.option("--write", is_flag=True, help="Also write benchmarks/results/loss_model.md.")
 def main(subjects: tuple[Path, ...], folder: Path, plans: int, images: int, write: bool) -> None:
     """Compare predicted with measured losses on SUBJECTS, recipes such as those in benchmarks/subjects."""
