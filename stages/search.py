@@ -67,7 +67,7 @@ class Search(Stage):
         problem = loop.problem(best.profile)
         solution = best.solution
         loss = expected.of_plan(solution.loss)
-        check = None if refusal else check_loss(space, state, solution.choice, loss, expected.spread)
+        check = None if refusal else check_loss(space, state, solution.choice, loss, expected)
         plan = Plan(
             choice=solution.choice,
             predicted=replace(cost_summary(solution.costs), loss=loss),

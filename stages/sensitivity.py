@@ -60,7 +60,15 @@ class Sensitivity(Stage):
         fitted, plans = self._whole_plans(_judge(space, data, others) if len(others) else judge, singles.losses, state)
         losses = {site.name: expected_losses(singles, site.name, fitted.sites[site.name]) for site in sites}
         ExpectedLosses(
-            losses, fitted.kinds, fitted.sites, fitted.spearman, plans, fitted.power, fitted.spread, singles.errors
+            losses,
+            fitted.kinds,
+            fitted.sites,
+            fitted.spearman,
+            plans,
+            power=fitted.power,
+            spread=fitted.spread,
+            most=fitted.most,
+            errors=singles.errors,
         ).save(state.out)
 
     def rehearse(self, state: State) -> bool:

@@ -8,14 +8,15 @@ from paredown.stages.planning.single_losses import standard_error
 from paredown.stages.planning.teacher_comparison import TeacherComparison, divergences
 from paredown.stages.planning.unseen_images import held_out_images
 from paredown.stages.products.loss_check import LossCheck
+from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.problem import Choice
 
 IMAGES = 256
 """Held-out images on which it is measured; all of them where there are fewer."""
 
 
-def check_loss(space: PlanSpace, state: State, choice: Choice, predicted: float, spread: float | None) -> LossCheck:
-    """What a plan loses before any training, beside what was `predicted` with its `spread`; see `LossCheck`."""
+def check_loss(space: PlanSpace, state: State, choice: Choice, predicted: float, expected: ExpectedLosses) -> LossCheck:
+    """What a plan loses before any training, beside what was `predicted` from `expected` losses; see `LossCheck`."""
     data = state.open_data()
     split = held_out_images(state, data, IMAGES)
     images, labels = next(data.batches(split, len(split)))
@@ -25,7 +26,8 @@ def check_loss(space: PlanSpace, state: State, choice: Choice, predicted: float,
     before, after = (100.0 * (one.argmax(1).numpy() == labels) for one in (judge.teacher, answers))
     return LossCheck(
         predicted=predicted,
-        spread=spread,
+        spread=expected.spread,
+        most=expected.most,
         measured=float(losses.mean()),
         error=standard_error(losses),
         images=len(losses),

@@ -38,7 +38,7 @@ class LossFit:
 
     Of plans that sites' coefficients, not those of transforms, were fitted without: `error` is the mean squared
     relative error, `spread` the standard deviation of the logarithm of measured over predicted, and `spearman` the
-    rank correlation of both (None where there is none).
+    rank correlation of both (None where there is none). None of them lost more than `most` nats.
     """
 
     kinds: Mapping[str, float]
@@ -47,6 +47,7 @@ class LossFit:
     spearman: float | None
     power: float = 1.0
     spread: float | None = None
+    most: float | None = None
 
 
 def fit_loss_model(
@@ -70,6 +71,7 @@ def fit_loss_model(
         spearman=float(spearmanr(predicted, real).statistic) if np.ptp(predicted) > 0 and np.ptp(real) > 0 else None,
         power=power,
         spread=float(np.sqrt(np.square(np.log((real + SMALL) / (predicted + SMALL))).mean())),
+        most=float(real.max()),
     )
 
 

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 
 ERRORS = 2.0
 """Standard errors, of measurement and prediction together, by which a plan loses more than expected to be harsh."""
+ADDS_UP_NO_MORE = "losses of its parts no longer add up"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossCheck:
     """The loss of a plan before any training, in nats over the original: `predicted`, with the standard deviation
     `spread` of the logarithm of measured over predicted losses, of plans that coefficients were not fitted to (None
-    where none was evaluated); and `measured`, with its standard `error` over so many held-out `images`.
+    where none was evaluated), none of which lost more than `most` nats; and `measured`, with its standard `error` over
+    so many held-out `images`.
 
     `before` is the original's top-1 accuracy on the same images in percent, `points` what the plan adds to it, with its
     standard error `points_error`, paired over images.
@@ -19,6 +21,7 @@ class LossCheck:
 
     predicted: float
     spread: float | None
+    most: float | None
     measured: float
     error: float
     images: int
@@ -33,8 +36,14 @@ class LossCheck:
 
     @property
     def harsh(self) -> bool:
-        """Whether more was lost than the errors of prediction and measurement explain."""
-        return self.measured - ERRORS * self.error > self.predicted * self.factor
+        """Whether more was lost than the errors of prediction and measurement explain, or than of any plan before."""
+        return self._exceeds(self.predicted * self.factor) or self._beyond()
+
+    def _beyond(self) -> bool:
+        return self.most is not None and self._exceeds(self.most)
+
+    def _exceeds(self, nats: float) -> bool:
+        return self.measured - ERRORS * self.error > nats
 
     def sentence(self) -> str:
         """Both losses and what they mean, for people; ± are standard errors."""
@@ -45,4 +54,9 @@ class LossCheck:
         text = f"{expected}, {measured} ({points})"
         if not self.harsh:
             return text
-        return f"{text}: this plan is harsh, losses of its parts no longer add up; recovery starts from there"
+        why = (
+            f"it loses more than any that losses were fitted to ({self.most:.2g})"
+            if self._beyond()
+            else ADDS_UP_NO_MORE
+        )
+        return f"{text}: this plan is harsh, {why}; recovery starts from there"

@@ -36,7 +36,15 @@ MEASURED = Evidence(
 )
 
 CHECK = LossCheck(
-    predicted=0.03, spread=0.1, measured=0.06, error=0.004, images=128, before=50.0, points=-4.7, points_error=1.5
+    predicted=0.03,
+    spread=0.1,
+    most=2.0,
+    measured=0.06,
+    error=0.004,
+    images=128,
+    before=50.0,
+    points=-4.7,
+    points_error=1.5,
 )
 
 

@@ -41,7 +41,15 @@ def test_a_search_that_kept_nothing(tmp_path: Path) -> None:
 
 def test_the_measured_loss_stands_beside_the_expected_one() -> None:
     check = LossCheck(
-        predicted=0.125, spread=0.1, measured=0.25, error=0.01, images=64, before=80.0, points=-3.0, points_error=2.0
+        predicted=0.125,
+        spread=0.1,
+        most=2.0,
+        measured=0.25,
+        error=0.01,
+        images=64,
+        before=80.0,
+        points=-3.0,
+        points_error=2.0,
     )
     rows = {row["budget"]: row for row in budget_rows(replace(PLAN, loss_check=check))}
     assert (rows["loss (nats)"]["predicted"], rows["loss (nats)"]["measured"]) == ("0.125", "0.25")

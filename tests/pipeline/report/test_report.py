@@ -97,7 +97,15 @@ def _plan(layers: int = 40) -> Plan:
         measured_plans=(measured(1.6), measured(2.0)),
         front=(CostSummary(1.0, 1.1, loss=0.5), CostSummary(3.0, 1.1, loss=0.0)),
         loss_check=LossCheck(
-            predicted=0.1, spread=0.1, measured=0.4, error=0.05, images=64, before=80.0, points=-9.4, points_error=3.6
+            predicted=0.1,
+            spread=0.1,
+            most=None,
+            measured=0.4,
+            error=0.05,
+            images=64,
+            before=80.0,
+            points=-9.4,
+            points_error=3.6,
         ),
         layers=tuple(_layer(i, 64, 64 if i % 4 == 0 else 40, 32 if i % 5 == 0 else 8) for i in range(layers)),
     )

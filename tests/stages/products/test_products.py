@@ -58,6 +58,7 @@ SEARCHED_PLAN = Plan(
     loss_check=LossCheck(
         predicted=0.5,
         spread=0.25,
+        most=2.0,
         measured=0.75,
         error=0.125,
         images=64,
@@ -89,7 +90,7 @@ DOCUMENTS = (
     SEARCHED_PLAN,
     GIVEN_PLAN,
     ExpectedLosses({"narrow:stem": {"16": 0.0}}, {"narrow": 1.0}, {"narrow:stem": 1.0}, None, 0),
-    ExpectedLosses({"a": {"b": 0.5}}, {}, {}, 0.5, 8, power=1.25, spread=0.5, errors={"a": {"b": 0.125}}),
+    ExpectedLosses({"a": {"b": 0.5}}, {}, {}, 0.5, 8, power=1.25, spread=0.5, most=2.0, errors={"a": {"b": 0.125}}),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}, COSTS),
     ProfiledSites({"narrow": {}}, {"narrow:stem": ("16", "8")}),
     TrainingCurve((TrainingEpoch("fit", 1, 0.5, 80.0, 9.0, bf16=True, threads=2),)),
