@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 ERRORS = 2.0
 """Standard errors, of measurement and prediction together, by which a plan loses more than expected to be harsh."""
-ADDS_UP_NO_MORE = "losses of its parts no longer add up"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +53,6 @@ class LossCheck:
         text = f"{expected}, {measured} ({points})"
         if not self.harsh:
             return text
-        why = (
-            f"it loses more than any that losses were fitted to ({self.most:.2g})"
-            if self._beyond()
-            else ADDS_UP_NO_MORE
-        )
+        beyond = f"it loses more than any that losses were fitted to ({self.most:.2g})"
+        why = beyond if self._beyond() else "losses of its parts no longer add up"
         return f"{text}: this plan is harsh, {why}; recovery starts from there"

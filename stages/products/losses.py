@@ -16,7 +16,8 @@ class ExpectedLosses:
     """`losses` with the coefficients in them: of transforms (`coefficients`) and of sites (`factors`), fitted to so
     many `plans`; the loss of a plan is their sum to the `power`. Of these plans `spearman` is the rank correlation of
     predicted and measured losses, None where there is none, and `spread` the standard deviation of the logarithm of
-    measured over predicted; none of them lost more than `most` nats. `errors` are standard errors, over images, of what candidates cost alone."""
+    measured over predicted; none of them lost more than `most` nats. `errors` are standard errors, over images, of
+    what candidates cost alone."""
 
     FILE: ClassVar[str] = "sensitivity.json"
 

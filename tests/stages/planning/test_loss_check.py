@@ -35,10 +35,9 @@ def test_a_plan_that_loses_what_was_expected_is_not_harsh_and_one_that_loses_far
     assert found.images == len(held_out_images(planned, planned.open_data(), 256))
     assert found.error > 0
     assert not found.harsh
-    assert check_loss(space, planned, choice, (found.measured - 2 * found.error) / 2, expected(0.3)).harsh
-    assert not check_loss(space, planned, choice, (found.measured - 2 * found.error) / 2, expected(0.5)).harsh, (
-        "within errors"
-    )
+    half = (found.measured - 2 * found.error) / 2
+    assert check_loss(space, planned, choice, half, expected(0.3)).harsh
+    assert not check_loss(space, planned, choice, half, expected(0.5)).harsh, "within errors"
 
 
 def test_nothing_changed_is_nothing_lost(planned: State) -> None:
