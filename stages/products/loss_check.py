@@ -36,10 +36,8 @@ class LossCheck:
     @property
     def harsh(self) -> bool:
         """Whether more was lost than the errors of prediction and measurement explain, or than of any plan before."""
-        return self._exceeds(self.predicted * self.factor) or self._beyond()
-
-    def _beyond(self) -> bool:
-        return self.most is not None and self._exceeds(self.most)
+        most = math.inf if self.most is None else self.most
+        return self._exceeds(self.predicted * self.factor) or self._exceeds(most)
 
     def _exceeds(self, nats: float) -> bool:
         return self.measured - ERRORS * self.error > nats
@@ -53,6 +51,7 @@ class LossCheck:
         text = f"{expected}, {measured} ({points})"
         if not self.harsh:
             return text
-        beyond = f"it loses more than any that losses were fitted to ({self.most:.2g})"
-        why = beyond if self._beyond() else "losses of its parts no longer add up"
+        why = "losses of its parts no longer add up"
+        if self.most is not None and self._exceeds(self.most):
+            why = f"it loses more than any that losses were fitted to ({self.most:.2g})"
         return f"{text}: this plan is harsh, {why}; recovery starts from there"

@@ -28,6 +28,7 @@ from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.search_loop import SearchLoop
+from paredown.stages.planning.single_losses import measure_singles
 from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.plugins import load_plugin
@@ -192,7 +193,7 @@ def test_losses_of_both_sum_to_what_the_pair_does(merged: State) -> None:
     data = merged.open_data()
     split = data.calibration.take(8, merged.seed)
     judge = TeacherComparison(space, torch.from_numpy(next(data.batches(split, 8))[0]))
-    singles = load_plugin("stages", "sensitivity")()._singles(judge, space.sites, merged)
+    singles = measure_singles(space.sites, judge.losses, lambda done: None).losses
     name = next(c for c in singles["substitute:block"] if c.startswith("merged_"))
     whole = judge.loss({"substitute:block": name, "substitute:again": ABSORBED})
     assert singles["substitute:again"][ABSORBED] == pytest.approx(0, abs=1e-9)
