@@ -141,8 +141,8 @@ def test_a_fit_that_makes_a_site_cheap_stops_at_what_its_measurement_can_tell() 
     assert expected_losses(singles, "a", 2.0) == pytest.approx({"keep": 0.0, "cut": 0.8, "gone": 1.6})
 
 
-@pytest.mark.parametrize("power", [0.8, 1.0, 1.3])
-def test_losses_that_grow_faster_or_slower_than_their_sum_are_found(power: float) -> None:
+@pytest.mark.parametrize("power", [1.0, 1.2, 1.4])
+def test_losses_that_grow_faster_than_their_sum_are_found(power: float) -> None:
     singles, plans, summed = made_up({"a": 1.0, "b": 1.0})
     rng = np.random.default_rng(3)
     found = fit_loss_model(SITES, singles, plans, [value**power * float(rng.lognormal(0, 0.05)) for value in summed])
