@@ -56,6 +56,8 @@ class Search(Stage):
         baseline = Evidence.load(state.product("baseline"))
         reserved = metadata_room_mib(state.open_data().classes, candidate_names(space.sites).items())
         limits = search_limits(state.limits, baseline, self.margin, reserved)
+        if state.limits.confidence is not None:
+            limits = with_room_for_intervals(limits, self.margin)
         solver: Solver = make_named("solvers", self.solver, "search.solver", state.root)
         expected = ExpectedLosses.load(state.product("sensitivity"))
         losses = expected.losses
@@ -122,6 +124,13 @@ class Search(Stage):
 def _expected_front(points: Sequence[CostSummary], expected: ExpectedLosses) -> tuple[CostSummary, ...]:
     """Points whose losses are what plans are expected to lose, not the sums that were solved for."""
     return tuple(replace(point, loss=expected.of_plan(point.loss or 0.0)) for point in points)
+
+
+def with_room_for_intervals(limits: Mapping[str, float], margin: float) -> dict[str, float]:
+    """The limits of what is measured tightened so far that a plan which uses half of the margin up, as measured plans
+    may, still has a whole margin free: where a limit must hold with the end of its interval, the half is the
+    interval's. Sizes are exact."""
+    return {name: limit if name == "size" else limit * (1 - margin / 2) for name, limit in limits.items()}
 
 
 def _impossible(solution: Solution, limits: Mapping[str, float]) -> str:

@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from paredown.models.data.splits import SPLITS
 from paredown.models.errors import InputError, first_line
+from paredown.models.printable import printable
 from paredown.pipeline.artifact.artifact import Artifact
+from paredown.stages.measuring.proportions import accuracy_ends, wilson_ends
 from paredown.stages.products.documents import plain_data
 from paredown.stages.products.embedded import AccuracyRecord, EmbeddedFacts
+from paredown.stages.products.interval import CONFIDENCE
 from paredown.stages.products.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -103,8 +106,9 @@ def _evidence(manifest: Manifest) -> dict[str, Any]:
     """The part of a manifest that says how good the artifact is, and on what it was measured."""
     measured, latency = manifest.artifact, manifest.artifact.latency
     spread = latency and {"spread": latency.spread, "runs": latency.runs, "rounds": latency.rounds}
+    whole = {"confidence": manifest.confidence, "accuracy_change": plain_data(manifest.accuracy_change)}
     on = {"latency": spread, "runtime": measured.runtime, "machine": plain_data(measured.machine)}
-    return {"checks": plain_data(manifest.checks), "artifact": on, "sha256": plain_data(manifest.sha256)}
+    return {"checks": plain_data(manifest.checks), "artifact": on, **whole, "sha256": plain_data(manifest.sha256)}
 
 
 def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
@@ -125,7 +129,9 @@ def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
     if facts.accuracy:
         yield "accuracy", _accuracy(facts.accuracy)
     if "agreement" in facts.parity:
-        yield "parity", f"same answer as torch on {100 * facts.parity['agreement']:.2f} % of validation images"
+        yield "parity", f"same answer as torch on {_agreement(facts.parity)} of validation images"
+    if facts.accuracy:
+        yield "in brackets", f"{100 * CONFIDENCE:g} % intervals, from the number of images"
 
 
 def _target(target: Mapping[str, str | int]) -> str:
@@ -143,10 +149,27 @@ def _data(facts: EmbeddedFacts) -> str:
 def _accuracy(record: AccuracyRecord) -> str:
     """Of original and artifact, split by split."""
     splits = sorted(record.before.keys() & record.after.keys() & record.images.keys())
-    changes = (
-        f"{name} {record.before[name]:.2f} -> {record.after[name]:.2f} % of {record.images[name]}" for name in splits
+    return "; ".join(
+        f"{name} {_points(record.before[name], record.images[name])} -> "
+        f"{_points(record.after[name], record.images[name])} % of {record.images[name]} images"
+        for name in splits
     )
-    return "; ".join(f"{one} images" for one in changes)
+
+
+def _points(points: float, images: int) -> str:
+    """With its interval, where the file's numbers can be an accuracy: anybody may have written them."""
+    if not (0 <= points <= 100 and images > 0):
+        return f"{points:.2f}"
+    low, high = accuracy_ends(points, images)
+    return f"{points:.2f} ({low:.2f} to {high:.2f})"
+
+
+def _agreement(parity: Mapping[str, float]) -> str:
+    share, images = parity["agreement"], parity.get("images", 0)
+    if not (0 <= share <= 1 and images > 0):
+        return f"{100 * share:.2f} %"
+    low, high = wilson_ends(share, int(images))
+    return f"{100 * share:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
 def _number(value: str | float) -> str:
@@ -186,6 +209,11 @@ def evidence_lines(manifest: Manifest) -> Iterator[Fact]:
     if timed := measured.latency:
         spread = f"their p50 spreads over {timed.spread:.3g} ms"
         yield "latency", f"{timed.runs} runs in {timed.rounds} rounds, in turns with the original; {spread}"
+    if measured.peak_memory_ends:
+        yield "intervals", f"{100 * manifest.confidence:g} %, in brackets; sizes are exact"
+    for check in manifest.checks:
+        if check.remark:
+            yield check.name, printable(check.remark)
     limited = [check for check in manifest.checks if check.holds is not None]
     missed = [check.name for check in limited if not check.holds]
     yield "verdict", f"missed: {', '.join(missed)}" if missed else f"all {len(limited)} limits hold"

@@ -12,12 +12,13 @@ import click
 
 from paredown.models.errors import InputError, LimitError
 from paredown.pipeline.commands.exit_codes import run_guarded
-from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, print_table, show_rows, tell
+from paredown.pipeline.commands.output import OUT_OPTION, RECIPE_ARGUMENT, print_measures, print_table, show_rows, tell
 
 if TYPE_CHECKING:
     from paredown.models.progress import Progress
     from paredown.pipeline.public.results import RunResult
     from paredown.pipeline.recipe.recipe import Recipe
+    from paredown.stages.limits import Limits
 
 
 @click.command("run")
@@ -85,7 +86,7 @@ def _run_one(recipe: "Recipe", file: Path, out: Path, as_json: bool, rehearsal: 
         result = run_to_end(recipe, out, progress, file, rehearsal=rehearsal)
     _tell_warnings(result.notes)
     if is_rank_zero() and (result.checks or not result.failure):
-        show_rows([asdict(check) for check in result.checks], as_json)
+        _show_checks(result, as_json)
     _tell_places(result)
     raise_failure(result)
     _raise_refusals([result.refusal])
@@ -128,8 +129,23 @@ def _run_locked(recipe: "Recipe", file: Path, out: Path, as_json: bool) -> None:
     if recipe.front:
         _compare([model.recipe for model in models], out, as_json)
     elif is_rank_zero():
-        show_rows([asdict(check) for check in results[0].checks], as_json)
+        _show_checks(results[0], as_json)
     _raise_refusals([result.refusal for result in results])
+
+
+def _show_checks(result: "RunResult", as_json: bool) -> None:
+    """Prints the closing table; below it, on stderr, what its brackets are and what its verdicts rest on."""
+    from paredown.models.printable import printable
+    from paredown.pipeline.report.written_measures import closing_rows, interval_note, remarks
+
+    if as_json:
+        show_rows([asdict(check) for check in result.checks], as_json)
+        return
+    print_measures(closing_rows(result.checks))
+    if note := interval_note(result.checks, result.confidence):
+        tell(note)
+    for line in remarks(result.checks):
+        tell(printable(line))
 
 
 @contextlib.contextmanager
@@ -159,7 +175,7 @@ def _compare(models: "Sequence[Recipe]", out: Path, as_json: bool) -> None:
     from paredown.pipeline.run.runner import is_rank_zero
 
     if is_rank_zero():
-        show_rows(front.front_rows(models, out), as_json)
+        show_rows(front.front_rows(models, out, words=not as_json), as_json)
 
 
 def _raise_refusals(refusals: Iterable[str]) -> None:
@@ -178,18 +194,20 @@ def _plan(recipe: "Recipe", out: Path) -> None:
         refusal = run_stages(recipe, out, progress, until="search")
     if is_rank_zero():
         _tell_warnings(read_notes(out / recipe.name))
-        _print_plan(out / recipe.name)
+        _print_plan(out / recipe.name, recipe.limits)
     _raise_refusals([refusal])
 
 
-def _print_plan(folder: Path) -> None:
-    from paredown.pipeline.report.plan_rows import budget_rows, read_plan, site_rows
+def _print_plan(folder: Path, limits: "Limits") -> None:
+    from paredown.pipeline.report.plan_rows import budget_rows, kept_to_note, read_plan, site_rows
     from paredown.pipeline.run.run_folder import as_damage
 
     with as_damage(folder):
         plan = read_plan(folder)
-        for rows in (budget_rows(plan), site_rows(plan)):
+        for rows in (budget_rows(plan, limits), site_rows(plan)):
             if rows:
                 print_table(rows)
         if plan and plan.loss_check:
             click.echo(plan.loss_check.sentence())
+        if note := kept_to_note(plan, limits):
+            tell(note)

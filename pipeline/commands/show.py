@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paredown.pipeline.commands.output import print_measures
+
 if TYPE_CHECKING:
     from paredown.pipeline.artifact.artifact import Artifact
     from paredown.pipeline.artifact.description import Fact
     from paredown.stages.products.manifest import Manifest
-    from paredown.stages.products.measure_check import MeasureCheck
 
 
 @click.command("show")
@@ -55,12 +56,13 @@ def _print(facts: "Sequence[Fact]", manifest: "Manifest | None") -> None:
     from rich.console import Console
 
     from paredown.pipeline.artifact.description import evidence_lines
+    from paredown.pipeline.report.written_measures import closing_rows
 
     console = Console(file=sys.stdout, highlight=False, markup=False)
     console.print(_grid(facts))
     if manifest:
         console.print()
-        console.print(_checks(manifest))
+        print_measures(closing_rows(manifest.checks))
         console.print()
         console.print(_grid([*evidence_lines(manifest)]))
 
@@ -75,28 +77,3 @@ def _grid(facts: "Sequence[Fact]") -> Any:
     for label, words in facts:
         grid.add_row(Text(printable(label), style="bold"), Text(printable(words), overflow="fold"))
     return grid
-
-
-def _checks(manifest: "Manifest") -> Any:
-    from rich.table import Table
-    from rich.text import Text
-
-    from paredown.models.printable import printable
-
-    table = Table("evidence", "before", "after", "limit", "", box=None, pad_edge=False)
-    for check in manifest.checks:
-        numbers = ("" if check.before is None else f"{check.before:.4g}", *_after_and_limit(check))
-        verdict = {True: "holds", False: "MISSED", None: ""}[check.holds]
-        cells = (f"{check.name} ({check.unit})", *numbers, verdict)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    return table
-
-
-def _after_and_limit(check: "MeasureCheck") -> tuple[str, str]:
-    """Both as text; of a limit that is missed they differ."""
-    from paredown.models.quantity import told_apart
-
-    if check.holds is False and check.after is not None and check.limit is not None:
-        return told_apart(check.after, check.limit, lambda value, digits: f"{value:.{digits}g}")
-    after, limit = ("" if value is None else f"{value:.4g}" for value in (check.after, check.limit))
-    return after, limit

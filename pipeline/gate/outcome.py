@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from paredown.stages.products.interval import Ends, Interval
+
 Verdict = Literal["pass", "fail", "inconclusive", "not comparable"]
 
 WARNING = "warning: "
@@ -20,8 +22,9 @@ class BudgetCheck:
     `before` is the baseline's value (None where it does not matter), `after` the model's, `allowed` the most that the
     limit leaves (the least, where `least`), all in `unit`: `B`, `ms`, `%`, or empty for counts. `kind` says how sure
     the values are: read from the file, measured against the baseline, or measured here in absolute terms. `because` is
-    one sentence for people, `layers` names what is responsible, worst first. `ends` are those of the interval that the
-    verdict rests on: of the ratio where the limit is a factor, else in `unit`; None where the value is exact.
+    one sentence for people, `layers` names what is responsible, worst first. Of what is measured, `after_ends` are the
+    ends of the value's interval, `change` is the interval of the model over its baseline (of an accuracy, of their
+    difference in points), as far as the verdict or a reader needs them.
     """
 
     name: str
@@ -35,7 +38,13 @@ class BudgetCheck:
     because: str = ""
     layers: tuple[str, ...] = ()
     least: bool = False
-    ends: tuple[float, float] | None = None
+    after_ends: Ends | None = None
+    change: Interval | None = None
+
+    @property
+    def ends(self) -> Ends | None:
+        """The ends of the interval that the verdict rests on: of the change where there is one, else of the value."""
+        return self.change.ends if self.change else self.after_ends
 
     @property
     def ratio(self) -> float | None:

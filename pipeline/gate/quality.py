@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
-
 from paredown.models.errors import InputError
 from paredown.models.onnx.answers import listed_outputs, outputs_of
 from paredown.models.onnx.checked_file import open_checked
@@ -16,6 +14,8 @@ from paredown.pipeline.gate.outcome import WARNING, BudgetCheck
 from paredown.pipeline.gate.told_input import input_difference
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
 from paredown.stages.measuring.doubts import doubts
+from paredown.stages.measuring.proportions import accuracy_change, accuracy_ends, resolution
+from paredown.stages.products.interval import Ends
 from paredown.stages.runtimes.base import Load, Runtime
 
 
@@ -49,11 +49,12 @@ def quality_checks(
     if before and before.unanswered and not after.unanswered:
         raise InputError(f"{baseline}: {before.not_finite('test')}; such a baseline says nothing of the model")
     checks = answer_checks(gates, after, before, data.classes)
+    resolved = [line for line in [untold_drop(gates, after, before)] if line]
     if note := input_difference(model, gates.data):
         checks = (replace(check, because=f"{check.because}; {note}") for check in checks)
     odd = {"baseline": before, "model": after}
     lines = [f"{name}: {line}" for name, one in odd.items() if one for line in doubts(one, data.classes, "test")]
-    return QualityEvidence(tuple(checks), tuple(f"{WARNING}{line}" for line in (*data.notes, *lines)))
+    return QualityEvidence(tuple(checks), tuple(f"{WARNING}{line}" for line in (*data.notes, *lines, *resolved)))
 
 
 def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None) -> list[FileAnswers]:
@@ -72,22 +73,43 @@ def read_files(files: Sequence[Path], classes: Sequence[str], output: str | None
 def answer_checks(
     gates: Gates, after: Answers, before: Answers | None, classes: Sequence[str]
 ) -> Iterator[BudgetCheck]:
-    """Checks of what both models answered; an accuracy says its standard error, which more images would lower."""
+    """Checks of what both models answered, each with its interval, which more images would make narrower. The verdict
+    is that of the value itself."""
     budgets, got, images = gates.budgets, after.accuracy, len(after.labels)
     yield from _faults(after, classes)
-    error = 100 * float(np.sqrt(got / 100 * (1 - got / 100) / images))
-    on = f"on {images} test images, standard error {error:.2f}"
+    on, ends = f"on {images} test images", accuracy_ends(got, images, gates.confidence)
     if budgets.accuracy is not None:
-        yield _at_least("accuracy", f"{budgets.accuracy:g} %", None, got, budgets.accuracy, on)
+        check = _at_least("accuracy", f"{budgets.accuracy:g} %", None, got, budgets.accuracy, f"{on}{_between(ends)}")
+        yield replace(check, after_ends=ends)
     if before is None:
         return
     if budgets.accuracy_drop is not None:
-        was = before.accuracy
-        floor = was - budgets.accuracy_drop
-        yield _at_least("accuracy", f"{budgets.accuracy_drop:g} points under the baseline", was, got, floor, on)
+        change, floor = accuracy_change(before, after, gates.confidence), before.accuracy - budgets.accuracy_drop
+        limit = f"{budgets.accuracy_drop:g} points under the baseline"
+        points, only = change.points, f"only the baseline is right on {change.lost}, only the model on {change.gained}"
+        why = f"{on}, {only}: {points.value:+.2f} points{_between(points.ends)}"
+        check = _at_least("accuracy", limit, before.accuracy, got, floor, why)
+        yield replace(check, after_ends=ends, change=points)
     if budgets.parity is not None:
         same = 100 * after.agreement(before)
-        yield _at_least("parity", f"{100 * budgets.parity:g} %", None, same, 100 * budgets.parity, f"same answers {on}")
+        ends = accuracy_ends(same, images, gates.confidence)
+        why = f"same answers {on}{_between(ends)}"
+        check = _at_least("parity", f"{100 * budgets.parity:g} %", None, same, 100 * budgets.parity, why)
+        yield replace(check, after_ends=ends)
+
+
+def _between(ends: Ends) -> str:
+    return f" ({ends[0]:.2f} to {ends[1]:.2f})"
+
+
+def untold_drop(gates: Gates, after: Answers, before: Answers | None) -> str:
+    """What the test images cannot tell of the budget on a drop of accuracy; empty where they can, or nothing asks."""
+    points = gates.budgets.accuracy_drop
+    if before is None or points is None:
+        return ""
+    change = accuracy_change(before, after, gates.confidence)
+    told = resolution(points, change.images, change.discordance_seen, gates.confidence)
+    return told and f"accuracy: {told}, with {100 * gates.confidence:g} % confidence"
 
 
 def _faults(after: Answers, classes: Sequence[str]) -> Iterator[BudgetCheck]:

@@ -135,7 +135,7 @@ def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: I
         allowed,
         verdict,
         because,
-        ends=(ratio.low, ratio.high),
+        change=ratio,
     )
 
 
@@ -162,7 +162,7 @@ def absolute_check(
         limit.value,
         verdict,
         because,
-        ends=(interval.low, interval.high),
+        after_ends=interval.ends,
     )
 
 

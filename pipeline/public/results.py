@@ -9,6 +9,7 @@ from paredown.models.onnx.facts import ModelFacts
 from paredown.pipeline.artifact.artifact import Artifact
 from paredown.pipeline.artifact.description import description_data, description_lines
 from paredown.stages.products.embedded import EmbeddedFacts
+from paredown.stages.products.interval import CONFIDENCE
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.plan import Plan
@@ -21,7 +22,8 @@ class RunResult:
     `checks` are the measures of original and artifact against the recipe's limits; before there is an artifact, of
     original and plan. `refusal` is the line with which a limit ended the run, empty where none did; `notes` are
     warnings of stages; `seconds` maps stages to the time that their products took to make. `confirmed` is, of a run
-    that follows a lock, the line that says that the artifact is the lock's. `failure` is what kept lock, report or
+    that follows a lock, the line that says that the artifact is the lock's. `confidence` is that of the checks'
+    intervals. `failure` is what kept lock, report or
     model card from being written, beside a refusal; without one it is raised. Under torchrun rank 0 alone has all of
     it, other ranks the refusal only.
     """
@@ -38,6 +40,7 @@ class RunResult:
     notes: tuple[str, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     confirmed: str = ""
+    confidence: float = CONFIDENCE
     failure: Exception | None = None
 
     @property

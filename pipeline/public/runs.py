@@ -91,7 +91,7 @@ def finish_run(
             products = read_run_folder(folder)
             checks = closing_table_of(products)
         result = replace(result, checks=checks, plan=products.plan, notes=products.notes, seconds=products.timings)
-        result = replace(result, artifact=model_in(folder / "artifact"))
+        result = replace(result, artifact=model_in(folder / "artifact"), confidence=products.confidence)
         if result.artifact and lock_file:
             result = replace(result, lock=write_lock(recipe, lock_file, folder, suffix))
         result = replace(result, report=render_report(folder))

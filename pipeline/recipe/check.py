@@ -15,7 +15,10 @@ from paredown.pipeline.machine_errors import input_errors
 from paredown.pipeline.recipe.library_differences import library_differences
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.stages import plugins
+from paredown.stages.limits import Limits
+from paredown.stages.measuring.proportions import ASSUMED_DISCORDANCE, resolution
 from paredown.stages.measuring.target_runtime import target_runtime
+from paredown.stages.products.interval import CONFIDENCE
 
 if TYPE_CHECKING:
     from paredown.models.network.trace import Network
@@ -82,6 +85,8 @@ def check_recipe(recipe: Recipe, cache: Path, progress: Progress = silent_progre
         if line:
             yield f"{step.name}: {line}"
     yield f"limits: {', '.join(_limits(recipe))}"
+    if line := untold_drop(recipe.limits, len(data.test)):
+        yield f"warning: {line}"
     yield from _warnings(recipe)
 
 
@@ -97,6 +102,16 @@ def class_lines(data: ImageData) -> Iterator[str]:
     if len(shown) < len(with_images):
         last = with_images[-1]
         yield f"  ... and {len(with_images) - len(shown)} more, to {last} {data.classes[last]}"
+
+
+def untold_drop(limits: Limits, images: int) -> str:
+    """What so many test images cannot tell of the limit on accuracy; empty where they can."""
+    if limits.accuracy_drop is None:
+        return ""
+    confidence = limits.confidence or CONFIDENCE
+    told = resolution(limits.accuracy_drop, images, ASSUMED_DISCORDANCE, confidence)
+    share = f"if original and artifact are right on different images in {100 * ASSUMED_DISCORDANCE:g} % of them"
+    return told and f"limits.accuracy_drop: of the test split, {told}, with {100 * confidence:g} % confidence, {share}"
 
 
 def _layers(network: "Network") -> str:

@@ -41,6 +41,7 @@ limits:
 {limits}
   # latency_p95: 12 ms
   # peak_memory: 80 MiB
+  # confidence: 0.95  # they hold only where the far end of the measured interval does
 
 # The stages in order. A stage with options is written `- search: {{option: value}}`.
 pipeline:

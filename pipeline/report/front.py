@@ -6,34 +6,49 @@ from typing import Any
 
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.report.closing_table import closing_table
+from paredown.pipeline.report.written_measures import change_of_measure
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.measure_check import MeasureCheck
 
 Row = dict[str, Any]
 """Heading to value."""
 
+MEASURES = {
+    "latency p50": "latency p50",
+    "size": "size",
+    "peak memory": "peak memory",
+    "test accuracy, points": "test accuracy",
+}
+"""Heading to measure."""
 
-def front_rows(recipes: Sequence[Recipe], out: Path) -> list[Row]:
-    """One row per model: its limit, what it measures as factors of the original, and whether all its limits hold."""
-    return [_row(recipe, out / recipe.name) for recipe in recipes]
+
+def front_rows(recipes: Sequence[Recipe], out: Path, words: bool = False) -> list[Row]:
+    """One row per model: its limit, what it measures as factors of the original, and whether all its limits hold.
+
+    Values are numbers, with the ends of their intervals in a mapping of their own; in `words`, texts with both.
+    """
+    return [_row(recipe, out / recipe.name, words) for recipe in recipes]
 
 
-def _row(recipe: Recipe, folder: Path) -> Row:
+def _row(recipe: Recipe, folder: Path, words: bool) -> Row:
     checks = {check.name: check for check in closing_table(folder)}
     done = (folder / "artifact" / Manifest.FILE).exists()
-    accuracy = checks["test accuracy"] if done else None
+    measures = {heading: checks[name] if done else None for heading, name in MEASURES.items()}
+    shown: Row = {
+        heading: check and (change_of_measure if words else _change)(check) for heading, check in measures.items()
+    }
+    if not words:
+        ends = {heading: check.change.ends for heading, check in measures.items() if check and check.change}
+        shown["intervals"] = ends
     return {
         "limit": str(recipe.limits.latency_p50),
-        "latency p50": _factor(checks["latency p50"]) if done else None,
-        "size": _factor(checks["size"]) if done else None,
-        "peak memory": _factor(checks["peak memory"]) if done else None,
-        "test accuracy, points": (
-            accuracy.after - accuracy.before if accuracy and accuracy.after and accuracy.before else None
-        ),
+        **shown,
         "all limits hold": all(check.holds is not False for check in checks.values()) if done else False,
         "folder": str(folder),
     }
 
 
-def _factor(check: MeasureCheck) -> float | None:
-    return check.after / check.before if check.after and check.before else None
+def _change(check: MeasureCheck) -> float | None:
+    if not (check.after and check.before):
+        return None
+    return check.after - check.before if check.unit == "%" else check.after / check.before

@@ -17,12 +17,20 @@ from paredown.models.files import write_whole
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.recipe.recipe import CardDetails
 from paredown.pipeline.report import provenance, report
-from paredown.pipeline.report.closing_table import change_of_measure, closing_table_of
+from paredown.pipeline.report.closing_table import closing_table_of
 from paredown.pipeline.report.layer_rows import plan_summary
 from paredown.pipeline.report.plan_picture import plan_svg
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
-from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.report.training_chart import PHASES
+from paredown.pipeline.report.written_measures import (
+    accuracy_in_words,
+    artifact_in_words,
+    change_of_measure,
+    interval_note,
+    limit_in_words,
+    original_in_words,
+    remarks,
+)
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.manifest import Manifest
 
@@ -64,10 +72,14 @@ def _text(card: CardDetails, run: RunFolder, manifest: Manifest) -> str:
         front_matter=yaml.safe_dump(front_matter(card, run), sort_keys=False, allow_unicode=True, width=120),
         details=[*_details(manifest)],
         owner=lambda field: _filled(card, field),
-        table=[(check, change_of_measure(check)) for check in table],
-        number=lambda value: "-" if value is None else short_number(value),
+        table=table,
+        original=original_in_words,
+        artifact=artifact_in_words,
+        change=change_of_measure,
+        limit=limit_in_words,
+        notes=[*filter(None, [interval_note(table, manifest.confidence)]), *remarks(table)],
         facts=dict(provenance.provenance_facts(run)),
-        training=[*_training(run)],
+        training=[*_training(run, manifest)],
         summary=plan_summary(rows),
         loss=run.plan.loss_check.sentence() if run.plan and run.plan.loss_check else "",
         replacements=replacement_sentence(blocks) if blocks else "",
@@ -121,10 +133,16 @@ def _details(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "files", ", ".join(f"artifact/{name}" for name in sorted(manifest.shipped()))
 
 
-def _training(run: RunFolder) -> Iterator[str]:
+def _training(run: RunFolder, manifest: Manifest) -> Iterator[str]:
     """One line per training phase."""
     for phase, group in groupby(run.epochs, key=lambda epoch: epoch.phase):
         accuracies = [epoch.accuracy for epoch in group]
         what = f"{phase}, {PHASES[phase]}" if phase in PHASES else phase
         count = f"{len(accuracies)} epoch{'' if len(accuracies) == 1 else 's'}"
-        yield f"{what}: {count}, best accuracy on validation {max(accuracies):.2f} %"
+        yield f"{what}: {count}, best accuracy on validation {_points(max(accuracies), manifest)}"
+
+
+def _points(points: float, manifest: Manifest) -> str:
+    """An accuracy on validation with its interval, where the number of images is known."""
+    images = manifest.data.images.get("validation")
+    return accuracy_in_words(points, images, manifest.confidence) if images else f"{points:.2f} %"

@@ -1,13 +1,15 @@
 """Where a report's numbers come from: what was measured on what, how often, and with which clock."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from paredown.pipeline.report.svg import short_number
+from paredown.pipeline.report.written_measures import accuracy_in_words, with_ends
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.limits import CACHES_IN_WORDS
-from paredown.stages.products.evidence import Evidence
+from paredown.stages.measuring.proportions import wilson_ends
+from paredown.stages.products.evidence import Evidence, LatencyEvidence
+from paredown.stages.products.interval import Ends
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
 from paredown.stages.transforms.loading import transform_of
@@ -25,11 +27,15 @@ def provenance_facts(run: RunFolder) -> list[tuple[str, list[Fact]]]:
     parity = manifest.parity if manifest else run.parity
     groups = [
         ("Machine and runtime", [*_target(manifest), *_machine(before)]),
+        ("Intervals", [*_intervals(run)]),
         ("Latency", [*_clock(manifest), *_timed("original", before), *_timed("artifact", after)]),
         ("Size and memory", _bytes(before)),
-        ("Accuracy", [*_images(before), *_scores("original", before), *_scores("artifact", after)]),
+        (
+            "Accuracy",
+            [*_images(before), *_scores("original", before), *_scores("artifact", after), *_changes(manifest)],
+        ),
         ("Int8", [*_quantization(manifest)]),
-        ("Parity of artifact and torch", [*_parity(parity)]),
+        ("Parity of artifact and torch", [*_parity(parity, run.confidence)]),
         ("Data", [*_data(manifest)]),
         ("Versions and digests", [*_versions(manifest)]),
     ]
@@ -68,11 +74,13 @@ def _clock(manifest: Manifest | None) -> Iterator[Fact]:
             "turns in fresh sessions, so that a drifting machine cancels out"
         ),
     )
-    if ends := manifest.ratios.latency_p50_ends:
-        yield (
-            "p50 of the artifact over the original's",
-            f"between {ends[0]:.3f}x and {ends[1]:.3f}x, 99 times in a hundred",
-        )
+    ratios = manifest.ratios
+    for name, value, ends in (
+        ("p50", ratios.latency_p50, ratios.latency_p50_ends),
+        ("p95", ratios.latency_p95, ratios.latency_p95_ends),
+    ):
+        if value is not None and ends:
+            yield f"{name} of the artifact over the original's", _factor(value, ends)
 
 
 def _timed(whose: str, measured: Evidence | None) -> Iterator[Fact]:
@@ -86,7 +94,8 @@ def _timed(whose: str, measured: Evidence | None) -> Iterator[Fact]:
     tail = f"the p95 rests on the slowest {_count(beyond, 'run')}"
     yield (
         whose,
-        f"p50 {short_number(latency.p50)} ms, p95 {short_number(latency.p95)} ms from {runs}; {tail}; {spread} {share}",
+        f"p50 {with_ends(latency.p50, latency.p50_ends)} ms, p95 {with_ends(latency.p95, latency.p95_ends)} ms from "
+        f"{runs}; {tail}; {spread} {share}",
     )
 
 
@@ -100,17 +109,42 @@ def _bytes(measured: Evidence | None) -> list[Fact]:
 def _images(measured: Evidence | None) -> Iterator[Fact]:
     if measured:
         yield from ((f"{split} images", f"{count}") for split, count in measured.images.items())
-        yield "±", "one standard error, from the number of images"
 
 
 def _scores(whose: str, measured: Evidence | None) -> Iterator[Fact]:
-    """Accuracies with their binomial standard error, which says how many digits mean something."""
+    """Accuracies with their intervals, which say how many digits mean something."""
     if measured is None:
         return
     for split, points in measured.accuracy.items():
-        share, count = points / 100, measured.images[split]
-        error = 100 * math.sqrt(share * (1 - share) / count)
-        yield f"{whose} on {split}", f"{points:.2f} % ± {error:.2f}"
+        ends = (measured.accuracy_ends or {}).get(split)
+        told = with_ends(points, ends, number=lambda value: f"{value:.2f}", unit=" %")
+        yield f"{whose} on {split}", told if ends else accuracy_in_words(points, measured.images[split])
+
+
+def _changes(manifest: Manifest | None) -> Iterator[Fact]:
+    """How the artifact's answers differ from the original's, image by image."""
+    for split, change in (manifest.accuracy_change if manifest else {}).items():
+        points = with_ends(
+            change.points.value, change.points.ends, number=lambda value: f"{value:+.2f}", unit=" points"
+        )
+        only = f"of {change.images} images only the original has {change.lost} right, only the artifact {change.gained}"
+        yield f"difference on {split}", f"{points}: {only}"
+
+
+def _intervals(run: RunFolder) -> Iterator[Fact]:
+    """What the brackets behind the numbers are."""
+    measured = run.manifest.artifact if run.manifest else run.baseline
+    if measured is None or measured.peak_memory_ends is None:
+        return
+    yield "confidence", f"{100 * run.confidence:g} %, of all intervals"
+    yield (
+        "times",
+        "drawn again from the rounds, and from the runs within them (bootstrap); ratios are of the same round",
+    )
+    yield "peak memory", "the least and the most of fresh processes, as many as this confidence takes for the median"
+    yield "accuracy, same answer", "Wilson's interval, from the number of images"
+    yield "difference in accuracy", "Bonett and Price's, from the images that only one of the two has right"
+    yield "exact", "size and operators are counted, not measured"
 
 
 def _quantization(manifest: Manifest | None) -> Iterator[Fact]:
@@ -127,16 +161,20 @@ def _quantization(manifest: Manifest | None) -> Iterator[Fact]:
         yield "left in fp32", ", ".join(engine["fp32"]) or "no layer"
 
 
-def _parity(parity: Parity | None) -> Iterator[Fact]:
+def _parity(parity: Parity | None, confidence: float) -> Iterator[Fact]:
     if parity is None:
         return
     images = " of validation images" if parity.images is None else f" of {parity.images} validation images"
-    yield "same answer", f"on {100 * parity.agreement:.2f} %{images}; under {100 * parity.limit:g} % a run says so"
+    share = f"{100 * parity.agreement:.2f} %"
+    if parity.images:
+        low, high = wilson_ends(parity.agreement, parity.images, confidence)
+        share = f"{share} ({100 * low:.2f} to {100 * high:.2f})"
+    yield "same answer", f"on {share}{images}; under {100 * parity.limit:g} % a run says so"
     yield "mean difference", f"{short_number(parity.mean_difference)} per logit"
     if parity.difference is not None and parity.rounding is not None and parity.difference_limit is not None:
-        share, rounding, most = (100 * one for one in (parity.difference, parity.rounding, parity.difference_limit))
+        part, rounding, most = (100 * one for one in (parity.difference, parity.rounding, parity.difference_limit))
         alone = f"rounding alone makes {rounding:.2f} %, and {most:.2f} % are allowed"
-        yield "difference of the logits", f"{share:.2f} % of their spread; {alone}"
+        yield "difference of the logits", f"{part:.2f} % of their spread; {alone}"
 
 
 def _data(manifest: Manifest | None) -> Iterator[Fact]:
@@ -165,32 +203,50 @@ def _count(number: int, what: str) -> str:
 
 @dataclass(frozen=True)
 class RuntimeComparison:
-    """One runtime: p50 of the original in ms, and the artifact's paired ratio to it."""
+    """One runtime: p50 of original and artifact in ms, and their paired ratio, in words; and the artifact's `p50`."""
 
     runtime: str
-    before: float
-    ratio: float
+    before: str
+    after: str
+    ratio: str
+    p50: float
 
-    @property
-    def after(self) -> float:
-        """The artifact's p50 in ms, as in the table of limits: the ratio times the original's."""
-        return self.before * self.ratio
+    @classmethod
+    def of(
+        cls, runtime: str, before: LatencyEvidence, after: LatencyEvidence, ratio: float, ends: Ends | None
+    ) -> "RuntimeComparison":
+        """The artifact's p50 is, as in the table of limits, the ratio times the original's."""
+        p50 = before.p50 * ratio
+        original, artifact = with_ends(before.p50, before.p50_ends), with_ends(p50, after.p50_ends)
+        return cls(runtime, original, artifact, _factor(ratio, ends), p50)
+
+
+def _factor(value: float, ends: Ends | None) -> str:
+    return with_ends(value, ends, number=lambda number: f"{number:.3f}", unit="x")
 
 
 def runtime_comparisons(run: RunFolder) -> tuple[RuntimeComparison, ...]:
     """The target's runtime first, then the others; nothing where the recipe compares none."""
     manifest = run.manifest
-    if manifest is None or not manifest.compare or manifest.baseline.latency is None:
+    if manifest is None or not manifest.compare:
         return ()
-    target = RuntimeComparison(manifest.baseline.runtime, manifest.baseline.latency.p50, manifest.ratios.latency_p50)
-    return (target, *(RuntimeComparison(other.runtime, other.before.p50, other.ratio) for other in manifest.compare))
+    before, after, ratios = manifest.baseline, manifest.artifact, manifest.ratios
+    if before.latency is None or after.latency is None:
+        return ()
+    ends = ratios.latency_p50_ends
+    target = RuntimeComparison.of(before.runtime, before.latency, after.latency, ratios.latency_p50, ends)
+    others = (
+        RuntimeComparison.of(other.runtime, other.before, other.after, other.ratio, other.ratio_ends)
+        for other in manifest.compare
+    )
+    return (target, *others)
 
 
 def fastest_runtime(runtimes: tuple[RuntimeComparison, ...]) -> str:
     """Where the artifact is fastest, and what the table does not show."""
-    fastest = min(runtimes, key=lambda one: one.after)
+    fastest = min(runtimes, key=lambda one: one.p50)
     return (
-        f"The artifact is fastest on {fastest.runtime}: {short_number(fastest.after)} ms. The plan was made for the "
+        f"The artifact is fastest on {fastest.runtime}: {fastest.after} ms. The plan was made for the "
         "target's "
         f"runtime, {runtimes[0].runtime}; one made for another may be faster there. On each of them original and "
         "artifact took turns, with the target's threads and batch."

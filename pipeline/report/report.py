@@ -11,11 +11,20 @@ from paredown.models.quantity import told_apart
 from paredown.pipeline.machine_errors import machine_errors
 from paredown.pipeline.report import provenance, sections
 from paredown.pipeline.report.bars import gauge_chart
-from paredown.pipeline.report.closing_table import change_of_measure, closing_table_of, points_gained
+from paredown.pipeline.report.closing_table import closing_table_of
 from paredown.pipeline.report.layer_rows import LayerRow, layer_rows, plan_summary
 from paredown.pipeline.report.plan_drawing import layer_pictures
 from paredown.pipeline.report.replaced_blocks import replaced_blocks, replacement_sentence
 from paredown.pipeline.report.svg import short_number
+from paredown.pipeline.report.written_measures import (
+    artifact_in_words,
+    change_of_measure,
+    interval_note,
+    limit_in_words,
+    original_in_words,
+    remarks,
+    with_ends,
+)
 from paredown.pipeline.run.run_folder import RunFolder, as_damage, read_run_folder
 from paredown.stages.products.measure_check import MeasureCheck
 from paredown.stages.products.product_files import PRODUCTS, stage_of_product
@@ -57,6 +66,10 @@ def _page(run: RunFolder) -> str:
         "short": short_number,
         "duration": sections.readable_duration,
         "fastest": provenance.fastest_runtime,
+        "original": original_in_words,
+        "artifact": artifact_in_words,
+        "limit": limit_in_words,
+        "change": change_of_measure,
     }
     table, rows, blocks = closing_table_of(run), plan_rows(run), replaced_blocks(run)
     return environment.get_template("report.html").render(
@@ -65,10 +78,9 @@ def _page(run: RunFolder) -> str:
         headline_numbers=headline_numbers(table) if run.manifest else [],
         after="artifact" if run.manifest else "plan",
         note=_note(run),
-        table=[
-            (check, gauge_chart(check.before, check.after, check.limit, check.holds), change_of_measure(check))
-            for check in table
-        ],
+        table=[(check, gauge_chart(check.before, check.after, check.limit, check.holds)) for check in table],
+        remarks=[*remarks(table)],
+        brackets=interval_note(table, run.confidence),
         rows=rows,
         summary=plan_summary(rows),
         pictures=layer_pictures(rows),
@@ -134,6 +146,8 @@ def _note(run: RunFolder) -> str:
 def _miss(row: MeasureCheck) -> str:
     assert row.after is not None and row.limit is not None
     side = "under its floor" if row.unit == "%" else "over its limit"
+    if row.worst is not None and (row.after >= row.limit if row.unit == "%" else row.after <= row.limit):
+        return f"{row.name[0].upper()}{row.name[1:]} holds as measured, but not with the end of its interval."
     after, limit = told_apart(row.after, row.limit, short_number)
     numbers = f"{row.name[0].upper()}{row.name[1:]} is {after} {row.unit}, {side} of {limit} {row.unit}"
     share = 100 * (row.after / row.limit - 1)
@@ -148,13 +162,18 @@ def headline_numbers(table: Sequence[MeasureCheck]) -> list[tuple[str, str]]:
         "size": ("smaller file", "larger file"),
         "peak memory": ("less peak memory", "more peak memory"),
     }
-    factors = [(_factor(named[name]), pair) for name, pair in words.items() if name in named]
-    numbers = [(f"{max(factor, 1 / factor):.2f}x", pair[factor < 1]) for factor, pair in factors]
+    numbers = [_gain(named[name], *pair) for name, pair in words.items() if name in named]
     if accuracy := named.get("test accuracy"):
-        numbers.append((points_gained(accuracy), "points of test accuracy"))
+        gained = change_of_measure(accuracy).replace(" points", "")
+        numbers.append((gained, "points of test accuracy"))
     return numbers
 
 
-def _factor(row: MeasureCheck) -> float:
+def _gain(row: MeasureCheck, better: str, worse: str) -> tuple[str, str]:
+    """`3.64x (3.56 to 3.70)`, and what that is."""
     assert row.before and row.after
-    return row.before / row.after
+    factor, ends = row.before / row.after, (1 / row.change.high, 1 / row.change.low) if row.change else None
+    if factor < 1:
+        factor, ends = 1 / factor, row.change.ends if row.change else None
+    words = worse if row.after > row.before else better
+    return with_ends(factor, ends, row.exact, lambda value: f"{value:.2f}", "x"), words

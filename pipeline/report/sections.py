@@ -9,6 +9,7 @@ from paredown.pipeline.report.bars import bar_chart
 from paredown.pipeline.report.plan_charts import BAND, PlanMark, agreement_chart, front_chart
 from paredown.pipeline.report.svg import short_number
 from paredown.pipeline.report.training_chart import PHASES, curve_chart
+from paredown.pipeline.report.written_measures import accuracy_in_words, with_ends
 from paredown.pipeline.run.run_folder import RunFolder
 from paredown.stages.products.costs import UNITS
 from paredown.stages.products.plan import Plan
@@ -73,9 +74,22 @@ def _front(run: RunFolder) -> ReportSection:
     ]
     if "latency" in plan.limits:
         says.append("The limit is the recipe's, less the margin that the search keeps free.")
+    says += [*_other_p50(run)]
     if plan.gap is not None:
         says.append(f"The solver proved the chosen plan within {100 * plan.gap:.2g} % of the best predicted one.")
     return ReportSection(name, title, "", chart, tuple(says), (("curve", "predicted Pareto front"), *PLANS))
+
+
+def _other_p50(run: RunFolder) -> Iterator[str]:
+    """Why the original's p50 in this chart is not that of the table at the head."""
+    first, last = run.baseline and run.baseline.latency, run.manifest and run.manifest.baseline.latency
+    if first and last and first.p50 != last.p50:
+        yield (
+            f"Milliseconds here are the search's, for which the original was measured before it: p50 "
+            f"{with_ends(first.p50, first.p50_ends)} ms. The table at the head has what verify measured at the end, in "
+            f"turns with the artifact: {with_ends(last.p50, last.p50_ends)} ms. What differs is the machine at these "
+            "two times; the plans' ratios to the original are of one time each."
+        )
 
 
 def _unsearched(plan: Plan) -> str:
@@ -97,16 +111,25 @@ def _curves(run: RunFolder) -> ReportSection:
         return ReportSection(name, title, lack or "No training curves: the recipe trains for no epoch.")
     baseline = run.baseline.accuracy.get("validation") if run.baseline else None
     chart = curve_chart(epochs, baseline)
-    best = [f"{phase} {max(values):.2f} ({where_best(values)})" for phase, values in _by_phase(epochs).items()]
-    says = [f"Best accuracy on validation by phase, in points: {', '.join(best)}. Every phase keeps its best epoch."]
+    images = run.baseline.images.get("validation", 0) if run.baseline else 0
+    best = [
+        f"{phase} {_points(max(values), images, run.confidence)}, {where_best(values)}"
+        for phase, values in _by_phase(epochs).items()
+    ]
+    says = [f"Best accuracy on validation by phase: {'; '.join(best)}. Every phase keeps its best epoch."]
     after = run.manifest.artifact.accuracy.get("validation") if run.manifest else None
     if after is not None and baseline is not None:
-        says.append(f"On validation the original has {baseline:.2f}, the artifact on its runtime {after:.2f}.")
+        had, has = (_points(points, images, run.confidence) for points in (baseline, after))
+        says.append(f"On validation the original has {had}, the artifact on its runtime {has}.")
     if len(epochs) < len(run.epochs):
         says.append(f"Not drawn, as loss or accuracy is no number: {len(run.epochs) - len(epochs)} of the epochs.")
     says += [lack] if lack else []
     legend = tuple(_swatch(phase) for phase in _by_phase(epochs))
     return ReportSection(name, title, "", chart, tuple(says), (*legend, ("whole", "the original's accuracy")))
+
+
+def _points(points: float, images: int, confidence: float) -> str:
+    return accuracy_in_words(points, images, confidence) if images else f"{points:.2f} %"
 
 
 def _swatch(phase: str) -> tuple[str, str]:

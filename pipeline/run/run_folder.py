@@ -13,6 +13,7 @@ from paredown.pipeline.run.runner import REFUSAL
 from paredown.stages.products.cost_profile import ProfiledSites
 from paredown.stages.products.documents import LONGEST, damage_complaint, parse_dataclass
 from paredown.stages.products.evidence import Evidence
+from paredown.stages.products.interval import CONFIDENCE
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import Manifest
 from paredown.stages.products.parity import Parity
@@ -63,6 +64,11 @@ class RunFolder:
     def epochs(self) -> tuple[TrainingEpoch, ...]:
         """Of all training phases, one after the other."""
         return tuple(epoch for curve in (self.fitting, self.recovery) if curve for epoch in curve.epochs)
+
+    @property
+    def confidence(self) -> float:
+        """That of the intervals of the run's measures."""
+        return self.manifest.confidence if self.manifest else CONFIDENCE
 
     def lacks(self, product: str, what: str) -> str:
         """Why the report cannot show `what`; empty where the product's document is there."""

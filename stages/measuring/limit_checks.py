@@ -110,9 +110,8 @@ def _resolution(limits: Limits, change: AccuracyChange | None) -> str:
     """What the test images cannot tell of the limit."""
     if change is None or limits.accuracy_drop is None:
         return ""
-    # One image more, as for the interval: models that never differed here would seem to need no images.
-    discordance = (change.lost + change.gained + 1) / (change.images + 1)
-    return resolution(limits.accuracy_drop, change.images, discordance, limits.confidence or CONFIDENCE)
+    confidence = limits.confidence or CONFIDENCE
+    return resolution(limits.accuracy_drop, change.images, change.discordance_seen, confidence)
 
 
 def missed_limits(checks: tuple[MeasureCheck, ...]) -> Iterator[str]:

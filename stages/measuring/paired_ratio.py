@@ -74,21 +74,41 @@ class PairedRatio:
     def new_p50(self) -> Interval:
         """The new model's p50 in ms: that of the old one's runs, times the ratio, in which a machine that drifts
         cancels."""
-        return self._interval(
+        return self._wide_interval(
             lambda old, new: np.log(_quantile(old, 50)) + _middle(_logs(new).mean(-1) - _logs(old).mean(-1))
         )
 
     def absolute(self, quantile: int) -> Interval:
         """The new model's own quantile in ms, 50 or 95."""
-        return self._interval(lambda old, new: np.log(_quantile(new, quantile)))
+        return self._wide_interval(lambda old, new: np.log(_quantile(new, quantile)))
 
     def _interval(self, statistic: Callable[[Times, Times], Times]) -> Interval:
         """Of a statistic of (draw, round, session, run) times, which gives logarithms (draw,)."""
-        rng = np.random.default_rng(0)
-        drawn = np.concatenate([statistic(*self._resampled(rng, AT_ONCE)) for _ in range(DRAWS // AT_ONCE)])
+        value, drawn = self._drawn(statistic)
         outside = 100 * (1 - self.confidence) / 2
         ends = np.percentile(drawn, [outside, 100 - outside])
-        return Interval(*(float(np.exp(value)) for value in (statistic(self.old[None], self.new[None])[0], *ends)))
+        return Interval(*(float(np.exp(one)) for one in (value, *ends)))
+
+    def _wide_interval(self, statistic: Callable[[Times, Times], Times]) -> Interval:
+        """The same of a statistic that is no ratio, in which all is that the machine does from round to round.
+
+        Draws of few rounds spread less than rounds do, and reach the slow ones too seldom: percentiles of draws held a
+        p50 of five rounds 87 times of 100 instead of 95. So the ends are Student's, with one degree of freedom less
+        than there are rounds, around the value without the draws' bias: 94 times.
+        """
+        from scipy.special import stdtrit
+
+        value, drawn = self._drawn(statistic)
+        reach = stdtrit(max(1, self.rounds - 1), (1 + self.confidence) / 2) * drawn.std()
+        centre = 2 * value - drawn.mean()
+        ends = min(value, centre - reach), max(value, centre + reach)
+        return Interval(*(float(np.exp(one)) for one in (value, *ends)))
+
+    def _drawn(self, statistic: Callable[[Times, Times], Times]) -> tuple[float, Times]:
+        """The statistic of the times, and of as many resamplings as there are `DRAWS`."""
+        rng = np.random.default_rng(0)
+        drawn = [statistic(*self._resampled(rng, AT_ONCE)) for _ in range(DRAWS // AT_ONCE)]
+        return float(statistic(self.old[None], self.new[None])[0]), np.concatenate(drawn)
 
     def _resampled(self, rng: np.random.Generator, draws: int) -> tuple[Times, Times]:
         """(draw, round, session, run) of both: rounds with replacement, and of their sessions' runs too."""

@@ -63,9 +63,10 @@ class AccuracyChange:
     images: int
 
     @property
-    def discordance(self) -> float:
-        """The share (0 to 1) of images on which one of the two is right and the other wrong."""
-        return (self.lost + self.gained) / self.images
+    def discordance_seen(self) -> float:
+        """The share (0 to 1) of images on which one of the two is right and the other wrong, with one such image more
+        than there were: models that never differed on a few images may differ on the next."""
+        return (self.lost + self.gained + 1) / (self.images + 1)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,15 +13,11 @@ import pytest
 from paredown.models.errors import MachineError
 from paredown.pipeline.cli import main
 from paredown.stages.plugins import lookup
+from paredown.stages.products.interval import Interval
+from paredown.stages.products.measure_check import MeasureCheck
 
 Write = Callable[..., Path]
 Call = Callable[..., tuple[int, str, str]]
-
-
-@dataclass(frozen=True)
-class Row:
-    limit: str
-    value: float | None
 
 
 @pytest.fixture
@@ -33,7 +28,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         (folder / "report.html").write_text("report")
         return folder / "report.html"
 
-    rows = (Row("size", 0.5), Row("time", None))
+    rows = (
+        MeasureCheck(
+            "size", "MiB", 8.0, 2.0, 4.0, True, change=Interval(0.25, 0.25, 0.25), exact=True, remark="so \x1b[2J it is"
+        ),
+        MeasureCheck("latency p50", "ms", 4.0, None, None, None, before_ends=(3.5, 4.5)),
+    )
     monkeypatch.setattr("paredown.pipeline.public.runs.render_report", render)
     monkeypatch.setattr("paredown.pipeline.public.runs.closing_table_of", lambda folder: rows)
     monkeypatch.chdir(tmp_path)
@@ -54,12 +54,20 @@ def test_run_prints_the_table_and_nothing_else_on_stdout(call: Call, write_stage
     write_recipe("- first.py")
     code, out, err = call("run", "demo.yaml", "--json")
     assert code == 0
-    assert json.loads(out) == [{"limit": "size", "value": 0.5}, {"limit": "time", "value": None}]
+    size, latency = json.loads(out)
+    assert (size["name"], size["after"], size["holds"], size["exact"]) == ("size", 2.0, True, True)
+    assert size["change"] == {"value": 0.25, "low": 0.25, "high": 0.25}
+    assert (latency["before_ends"], latency["after_ends"], latency["change"]) == ([3.5, 4.5], None, None)
     assert "noise" in err
     assert "1/1 first.py: starts" in err
     assert "report: runs/demo/report.html" in err
     code, out, err = call("run", "demo.yaml")
-    assert [line.split() for line in out.splitlines()] == [["limit", "value"], ["size", "0.5"], ["time"]]
+    assert [" ".join(line.split()) for line in out.splitlines()] == [
+        "measure before after change limit",
+        "size (MiB) 8 (exact) 2 (exact) 0.250x (exact) 4 holds",
+        "latency p50 (ms) 4 (3.5 to 4.5) - - -",
+    ]
+    assert "in brackets: 99 % intervals; sizes are exact\nsize: so \\x1b[2J it is\n" in err
     assert "1/1 first.py: unchanged" in err
 
 

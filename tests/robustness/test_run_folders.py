@@ -21,6 +21,7 @@ from paredown.pipeline.run.run_folder import as_damage
 from paredown.pipeline.run.store import ProductStore
 from paredown.pipeline.sparseml.exporter import export_recipe
 from paredown.stages.base import State
+from paredown.stages.limits import Limits
 from paredown.stages.products.product_files import PRODUCTS
 
 ODD: tuple[Any, ...] = (
@@ -54,7 +55,7 @@ def shown(folder: Path) -> None:
     assert "</svg><b>" not in page
     with as_damage(folder):
         plan = read_plan(folder)
-        assert isinstance([budget_rows(plan), site_rows(plan)], list)
+        assert isinstance([budget_rows(plan, Limits()), site_rows(plan)], list)
 
 
 def inner(data: Any, rng: random.Random) -> tuple[Any, Any]:

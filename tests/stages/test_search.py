@@ -16,7 +16,7 @@ from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.plan import Plan
-from paredown.stages.search import Search
+from paredown.stages.search import Search, with_room_for_intervals
 from paredown.stages.solvers.problem import is_plan
 
 TIGHT, LOOSE = 0.3, 0.8
@@ -133,6 +133,16 @@ def test_a_plan_that_only_a_lucky_first_sample_likes_is_not_taken(
     assert set(lengths) == {lengths[0], 3 * lengths[0]}
     assert 1.2 * measured_again_exactly(planned, plan, measure) == pytest.approx(plan["measured"]["latency"])
     assert plan["measured"]["latency"] <= 0.5 * plan["baseline"]["latency"]["p50"]
+
+
+def test_where_ends_must_hold_the_search_leaves_room_for_them(planned: State, tmp_path: Path) -> None:
+    tight = with_room_for_intervals({"latency": 0.9, "size": 1.8, "memory": 90.0}, 0.1)
+    assert tight == pytest.approx({"latency": 0.855, "size": 1.8, "memory": 85.5})
+    limits = p50(0.5).model_copy(update={"confidence": 0.95})
+    plan = plan_of(searched(planned, tmp_path, limits, margin=0.1))
+    whole = 0.5 * plan["baseline"]["latency"]["p50"]
+    assert plan["limits"]["latency"] == pytest.approx(whole * 0.9 * 0.95)
+    assert plan["measured"]["latency"] <= whole * 0.95**2
 
 
 def test_a_memory_limit_is_measured_and_held(planned: State, tmp_path: Path) -> None:

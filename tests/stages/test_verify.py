@@ -107,10 +107,34 @@ def spread(ratio: float, rounds: int = 9) -> list[list[list[float]]]:
 
 
 def test_a_limit_inside_the_interval_is_not_clear() -> None:
-    half = Bound(value=0.5, unit="x")
-    assert is_clear(None, spread(0.5))
-    assert [is_clear(half, spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
-    assert [is_clear(Bound(value=0.5, unit="ms"), spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+    assert is_clear(Limits(size=Bound(value=1, unit="x")), spread(0.5))
+    for half in (Bound(value=0.5, unit="x"), Bound(value=0.5, unit="ms")):
+        limits = Limits(latency_p50=half)
+        assert [is_clear(limits, spread(ratio)) for ratio in (0.4, 0.5, 0.6)] == [True, False, True]
+
+
+def test_where_ends_must_hold_p95_must_be_clear_too() -> None:
+    tail = Limits(latency_p95=Bound(value=0.52, unit="x"))
+    sure = tail.model_copy(update={"confidence": 0.95})
+    near, far = spread(0.5, rounds=3), spread(0.3, rounds=3)
+    assert is_clear(tail, near) and not is_clear(sure, near) and is_clear(sure, far)
+
+
+def test_where_the_end_must_hold_a_limit_within_the_interval_is_missed(
+    finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cls,) = {type(runtime_of(finished))}
+    monkeypatch.setattr(cls, "latency", lambda *_: spread(0.5))
+    limits = Limits(latency_p50=Bound(value=0.505, unit="x"))
+    Verify(rounds=9, runs=4).run(replace(finished, limits=limits, out=tmp_path))
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["confidence"] == 0.99 and "confidence" not in manifest["limits"]
+    assert manifest["checks"][0]["remark"].startswith("holds, but its interval reaches 0.51")
+    state = replace(finished, limits=limits.model_copy(update={"confidence": 0.95}), out=tmp_path)
+    with pytest.raises(LimitError, match=r"^latency p50 0\.\d+ ms is within its limit of 0\.505 ms, but its interval"):
+        Verify(rounds=9, runs=4).run(state)
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert (manifest["confidence"], manifest["checks"][0]["holds"]) == (0.95, False)
 
 
 @pytest.mark.parametrize(("limit", "rounds"), [(0.9, 9), (0.5, 27)])

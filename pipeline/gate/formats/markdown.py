@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import machine_in_words
 from paredown.pipeline.gate.formats.wording import (
-    change_in_words,
+    change_cell,
     check_sentence,
     headline,
     limit_in_words,
+    model_cell,
     shortened_text,
-    value_and_limit,
     value_cell,
     value_with_unit,
 )
@@ -112,10 +112,10 @@ def _facts(outcome: GateOutcome) -> Iterator[str]:
 
 
 def _row(check: BudgetCheck) -> Sequence[str]:
-    values = value_with_unit(check.before, check.unit), value_and_limit(check)[0]
+    values = value_with_unit(check.before, check.unit), model_cell(check)
     verdict = check.verdict if check.verdict == "pass" else f"**{check.verdict}**"
     return (
-        *map(escaped_markdown, (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))),
+        *map(escaped_markdown, (shortened_text(check.name), *values, change_cell(check), limit_in_words(check))),
         verdict,
     )
 

@@ -13,12 +13,12 @@ from rich.text import Text
 from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import machine_in_words
 from paredown.pipeline.gate.formats.wording import (
-    change_in_words,
+    change_cell,
     check_sentence,
     headline,
     limit_in_words,
+    model_cell,
     shortened_text,
-    value_and_limit,
     value_cell,
     value_with_unit,
 )
@@ -70,8 +70,8 @@ def _checks(outcome: GateOutcome) -> Grid:
 
 
 def _row(check: BudgetCheck) -> tuple[str, ...]:
-    values = value_with_unit(check.before, check.unit), value_and_limit(check)[0]
-    return (shortened_text(check.name), *values, change_in_words(check), limit_in_words(check))
+    values = value_with_unit(check.before, check.unit), model_cell(check)
+    return (shortened_text(check.name), *values, change_cell(check), limit_in_words(check))
 
 
 def _listed(one: OutcomeTable) -> Grid:

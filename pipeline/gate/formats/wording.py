@@ -6,6 +6,7 @@ from math import isfinite
 from paredown.models.printable import printable
 from paredown.pipeline.gate.amounts import amounts_told_apart, readable_amount
 from paredown.pipeline.gate.outcome import BudgetCheck, GateOutcome
+from paredown.stages.products.interval import Ends
 
 LONGEST = 160
 """Characters of one name; of a longer one the middle is left out."""
@@ -38,6 +39,27 @@ def change_in_words(check: BudgetCheck) -> str:
     if check.unit == "%" or check.ratio is None:
         return value_with_unit(check.after - check.before, check.unit, signed=True)
     return f"{check.ratio:,.3f}x"
+
+
+def model_cell(check: BudgetCheck) -> str:
+    """The model's value; with its interval where no change has one, which is then what the verdict is about."""
+    value = value_and_limit(check)[0]
+    return f"{value}{_between(check.after_ends, check.unit)}" if check.after_ends and not check.change else value
+
+
+def change_cell(check: BudgetCheck) -> str:
+    """The change, with its interval; a ratio that was measured in turns is the one that the verdict rests on."""
+    if check.change is None:
+        return change_in_words(check)
+    if check.unit == "%":
+        return f"{change_in_words(check)}{_between(check.change.ends, '%')}"
+    value, low, high = (f"{one:,.3f}" for one in (check.change.value, *check.change.ends))
+    return f"{value}x ({low} to {high})"
+
+
+def _between(ends: Ends, unit: str) -> str:
+    low, high = (value_with_unit(end, unit).removesuffix(f" {unit}") for end in ends)
+    return f" ({low} to {high})"
 
 
 def limit_in_words(check: BudgetCheck) -> str:

@@ -115,7 +115,19 @@ def test_accuracy_and_parity_need_no_more_than_images(bench: Bench, images: dict
     assert (drop.verdict, floor.verdict, parity.verdict) == ("pass", "fail", "pass")
     assert drop.before == drop.after == floor.after
     assert (parity.after, parity.least) == (100, True)
-    assert "on 24 test images, standard error" in drop.because
+    assert "on 24 test images, only the baseline is right on 0, only the model on 0: +0.00 points (" in drop.because
+    assert drop.change and drop.change.low < 0 < drop.change.high
+    assert floor.after_ends and floor.after_ends[0] < floor.after < floor.after_ends[1]
+    assert f"({floor.after_ends[0]:.2f} to {floor.after_ends[1]:.2f})" in floor.because
+    assert parity.after_ends and parity.after_ends[0] < 100 == parity.after_ends[1]
+
+
+def test_what_the_images_cannot_tell_of_a_drop_is_a_warning(bench: Bench, images: dict[str, Any]) -> None:
+    found = outcome(bench, bench.int8, bench.int8, budgets={"accuracy_drop": 1}, data=images)
+    (line,) = [line for line in found.warnings if "cannot tell" in line]
+    assert line.startswith("accuracy: 24 images cannot tell 1 point; about ") and line.endswith("with 99 % confidence")
+    loose = outcome(bench, bench.int8, bench.int8, budgets={"accuracy_drop": 60}, data=images)
+    assert not [line for line in loose.warnings if "cannot tell" in line]
 
 
 def _by_limit(found: GateOutcome) -> list[BudgetCheck]:

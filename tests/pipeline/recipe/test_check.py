@@ -9,8 +9,9 @@ from PIL import Image
 
 from paredown.models.data.dataset import ImageData, Split
 from paredown.models.errors import InputError, MissingError
-from paredown.pipeline.recipe.check import check_recipe, class_lines
+from paredown.pipeline.recipe.check import check_recipe, class_lines, untold_drop
 from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.stages.limits import Limits
 from paredown.stages.plugins import lookup
 
 Write = Callable[..., Path]
@@ -48,6 +49,20 @@ def test_what_holds_is_told(recipe: Path) -> None:
     assert checked["input"].startswith("largest centre square, scaled to 32 x 32 px")
     assert checked["model"] == "2 layers traced"
     assert checked["limits"] == "size 0.5x"
+
+
+def test_a_limit_that_the_test_images_cannot_tell_is_a_warning(recipe: Path) -> None:
+    recipe.write_text(recipe.read_text().replace("{size: 0.5x}", "{size: 0.5x, accuracy_drop: 1}"))
+    told = list(check_recipe(load_recipe(recipe), recipe.parent / "cache"))
+    (line,) = [one for one in told if "accuracy_drop:" in one]
+    assert line.startswith("warning: limits.accuracy_drop: of the test split, 21 images cannot tell 1 point; about 5,")
+    assert "with 99 % confidence" in line and "different images in 5 % of them" in line
+
+
+@pytest.mark.parametrize(("images", "told"), [(3900, True), (4000, False)])
+def test_with_less_confidence_fewer_images_do(images: int, told: bool) -> None:
+    assert bool(untold_drop(Limits(accuracy_drop=1, confidence=0.95), images)) is told
+    assert untold_drop(Limits(), images) == ""
 
 
 def test_a_solver_that_does_not_exist(recipe: Path) -> None:

@@ -86,6 +86,25 @@ def test_absolute_times_are_in_ms() -> None:
     assert found.absolute(95).low > found.absolute(50).high
 
 
+def few(seed: int) -> PairedRatio:
+    """Five rounds of one session each, as the stage baseline measures them, on a machine that drifts by 3 %."""
+    rng = np.random.default_rng(seed)
+    times = np.exp(rng.normal(0, 0.03, (5, 1, 1)) + rng.normal(0, 0.01, (5, 1, 20)))
+    return PairedRatio(times, 0.4 * times, 0.95)
+
+
+def test_times_of_few_rounds_hold_the_truth_as_often_as_they_say() -> None:
+    samples = [few(seed) for seed in range(60)]
+    assert sum(one.absolute(50).holds(0.4) for one in samples) >= 55
+    assert sum(one.new_p50.holds(0.4) for one in samples) >= 55
+
+
+def test_the_p50_of_a_model_is_that_of_the_other_times_the_ratio() -> None:
+    found = drawn(1.5)
+    assert found.new_p50.value == pytest.approx(np.median(found.old) * found.p50.value)
+    assert found.new_p50.low < found.new_p50.value < found.new_p50.high
+
+
 class Clock:
     """A runtime in which a file takes as many ms as its name says, and the first session of a call twice as many."""
 

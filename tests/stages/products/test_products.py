@@ -14,7 +14,8 @@ from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.calibration import Calibration
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
 from paredown.stages.products.costs import CostSummary
-from paredown.stages.products.evidence import Comparison, Evidence, LatencyEvidence
+from paredown.stages.products.evidence import AccuracyChange, Comparison, Evidence, LatencyEvidence
+from paredown.stages.products.interval import Interval
 from paredown.stages.products.loss_check import LossCheck
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.manifest import DataRecord, Manifest, MeasureRatios, ModelOrigin, TargetRecord
@@ -84,6 +85,7 @@ SCORE = ReplacementScore(error=0.25, macs=2.0, elements=0.5, parameters=9.0, ste
 TRIED = TriedReplacements(
     Place("block", (16, 8, 8), (16, 8, 8), "relu", True), "block", SCORE, ("thin",), {"thin": SCORE}
 )
+CHECKED = ("before", "after", "limit", "holds")
 DOCUMENTS = (
     EVIDENCE,
     PARITY,
@@ -102,10 +104,20 @@ DOCUMENTS = (
         model=ModelOrigin("net.py:net"),
         target=TargetRecord("onnxruntime"),
         data=DataRecord(("a", "b"), {"test": 800}, "CC0"),
-        checks=(MeasureCheck("size", "MiB", 8.0, 2.0, None, None),),
+        checks=(
+            MeasureCheck("size", "MiB", 8.0, 2.0, None, None),
+            MeasureCheck("latency p50", "ms", 4.0, 2.0, 3.0, True, (3, 5), (1, 3), Interval(0.5, 0.2, 0.8), worst=3.2),
+        ),
         baseline=EVIDENCE,
-        artifact=EVIDENCE,
-        ratios=MeasureRatios(0.5, 0.25, 1.0, (0.4, 0.6)),
+        artifact=replace(
+            EVIDENCE,
+            latency=replace(LATENCY, p50_ends=(3.5, 4.5), p95_ends=(5.0, 7.0)),
+            peak_memory_ends=(89.0, 91.0),
+            accuracy_ends={"test": (78.5, 84.0)},
+        ),
+        ratios=MeasureRatios(0.5, 0.25, 1.0, (0.4, 0.6), 0.5, (0.3, 0.7), (0.9, 1.1)),
+        confidence=0.95,
+        accuracy_change={"test": AccuracyChange(Interval(-0.5, -2.0, 1.0), lost=9, gained=5, images=800)},
         parity=PARITY,
         sha256={"model.onnx": "ab" * 32, "baseline/model.onnx": "cd" * 32},
         compare=(Comparison("openvino", LATENCY, LATENCY, 1.0),),
@@ -205,6 +217,18 @@ FORMS = (
 def test_the_form_on_disk_is_that_of_earlier_versions(document: Any, text: str, tmp_path: Path) -> None:
     document.save(tmp_path)
     assert (tmp_path / document.FILE).read_text() == text
+
+
+def test_a_manifest_of_an_earlier_version_has_no_intervals(tmp_path: Path) -> None:
+    (document,) = [one for one in DOCUMENTS if isinstance(one, Manifest)]
+    content = saved(document, tmp_path)
+    for name in ("confidence", "accuracy_change"):
+        del content[name]
+    content["checks"] = [{name: check[name] for name in ("name", "unit", *CHECKED)} for check in content["checks"]]
+    (tmp_path / document.FILE).write_text(json.dumps(content))
+    back = Manifest.load(tmp_path)
+    assert (back.confidence, back.accuracy_change, back.checks[1].change) == (0.99, {}, None)
+    assert [check.before for check in back.checks] == [8.0, 4.0]
 
 
 def test_a_searched_plan_has_all_keys_but_that_of_a_given_one(tmp_path: Path) -> None:
