@@ -36,14 +36,14 @@ def embedded_facts(
     after: AccuracyScores,
 ) -> EmbeddedFacts:
     """What is written into the artifact of a plan with these scores and this parity."""
-    target = state.target.model_dump(mode="json", exclude={"caches"})  # nothing in the file was timed
+    target = state.target.model_dump(mode="json")
     return EmbeddedFacts(
         model=_named({"source": state.model.source, "weights": state.model.weights, "sha256": state.model.sha256}),
         input=input_spec(state, data),
         classes=tuple(data.classes),
         recipe=state.recipe,
         plan=sites_by_transform(choice),
-        target={**_named(target), "version": runtime_of(state).version()},
+        target={**_place(target), "version": runtime_of(state).version()},
         limits=written_limits(state.limits),
         seed=state.seed,
         data={"source": _last(state.data.source), "licence": data.licence, "fingerprint": data.fingerprint},
@@ -63,7 +63,7 @@ def facts_in_manifest(manifest: Manifest, limits: Limits) -> EmbeddedFacts:
         classes=data.classes,
         recipe=manifest.recipe,
         plan=sites_by_transform(manifest.plan),
-        target={**_named(target), "version": manifest.artifact.runtime},
+        target={**_place(target), "version": manifest.artifact.runtime},
         limits=written_limits(limits),
         seed=manifest.seed,
         data={"source": _last(data.source), "licence": data.licence, "fingerprint": data.fingerprint},
@@ -74,6 +74,11 @@ def facts_in_manifest(manifest: Manifest, limits: Limits) -> EmbeddedFacts:
         ),
         parity=_short(manifest.parity),
     )
+
+
+def _place(target: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a target what tells where the file runs; its caches are of times, and nothing in the file was timed."""
+    return _named({name: value for name, value in target.items() if name != "caches"})
 
 
 def input_spec(state: State, data: ImageData) -> InputSpec:
