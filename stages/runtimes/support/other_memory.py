@@ -11,8 +11,8 @@ import numpy as np
 _MIB = 2**20
 LEAST = 32 * _MIB
 MOST = 256 * _MIB
-"""Bytes that are read between two runs at most: before every run it takes some 16 ms. On a server with a shared cache of
-480 MiB times still grew from 128 to 256 MiB, by up to 23 %, and from there to 1 GiB by 5 to 15 %."""
+"""Bytes that are read between two runs at most: before every run it takes some 16 ms. On a server with a shared cache
+of 480 MiB times still grew from 128 to 256 MiB, by up to 23 %, and from there to 1 GiB by 5 to 15 %."""
 UNKNOWN = 64 * _MIB
 """Where the system does not tell the caches' sizes."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from paredown.stages.limits import Caches
 from paredown.stages.measuring.paired_ratio import PairedRatio, rounds_of, session_runs
 from paredown.stages.runtimes.base import Load
 
@@ -123,6 +124,13 @@ def test_rounds_take_turns_and_know_whose_times_are_whose() -> None:
     assert [seed for _, _, seed in clock.asked] == [7, 8, 9]
     assert [sorted(set(old.ravel())) for old, _ in found] == [[4.0], [4.0, 8.0]]
     assert [sorted(set(new.ravel())) for _, new in found] == [[8.0, 16.0], [8.0]]
+
+
+@pytest.mark.parametrize(("caches", "runs"), [("hot", [5, 10, 10]), ("cold", [5, 5, 5])])
+def test_sessions_with_cold_caches_are_short(caches: Caches, runs: list[int]) -> None:
+    clock = Clock()
+    list(islice(rounds_of(clock, Path("4.onnx"), Path("8.onnx"), Load(1, 1, caches)), 2))  # type: ignore[arg-type]
+    assert [asked for _, asked, _ in clock.asked] == runs
 
 
 def test_sessions_of_slow_models_are_short() -> None:
