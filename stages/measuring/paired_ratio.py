@@ -156,9 +156,7 @@ def rounds_of(runtime: Runtime, old: Path, new: Path, load: Load, seed: int = 0)
         pairs = (np.stack([a, d]), np.stack([b, c]))
         if number:  # the first one only shows how long a run takes
             yield pairs if outer == old else (pairs[1], pairs[0])
-        if (
-            number == 0 and load.caches == "hot"
-        ):  # a cold run takes as long as the reading before it, whatever the model
+        if number == 0 and load.caches == "hot":  # a cold run costs what is read before it, whatever the model
             runs = session_runs(float(np.median(pairs[0])))
         number += 1
 

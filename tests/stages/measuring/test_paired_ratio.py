@@ -126,7 +126,7 @@ def test_rounds_take_turns_and_know_whose_times_are_whose() -> None:
     assert [sorted(set(new.ravel())) for _, new in found] == [[8.0, 16.0], [8.0]]
 
 
-@pytest.mark.parametrize(("caches", "runs"), [("hot", [5, 10, 10]), ("cold", [5, 5, 5])])
+@pytest.mark.parametrize(("caches", "runs"), [("hot", [5, 6, 6]), ("cold", [5, 5, 5])])
 def test_sessions_with_cold_caches_are_short(caches: Caches, runs: list[int]) -> None:
     clock = Clock()
     list(islice(rounds_of(clock, Path("4.onnx"), Path("8.onnx"), Load(1, 1, caches)), 2))  # type: ignore[arg-type]
