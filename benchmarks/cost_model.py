@@ -1,157 +1,164 @@
-"""Predicted against measured latency: the cost model of a subject on plans that it was not fitted to.
+"""Predicted against measured latency: what a search's first answer to each of a row of limits takes.
 
-Plans are answers of the exact solver for a row of latency limits, so they are of the sort that a search really
-measures. The first few correct the model, as a search's rounds do; every other plan is predicted by a model that was
-corrected by those before it, then measured in turns with the original.
+A subject's recipe runs up to its sensitivities, with little training, as what a network has learnt changes no time.
+Then the exact solver answers ten latency limits from what the profile knows; no answer teaches anything for the next
+one. Each plan is predicted, and measured in turns with the original.
 """
 
 import json
 import logging
-import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
 
 import click
 import numpy as np
+from load import busy
 from scipy.stats import spearmanr
 
 from paredown.models.errors import ParedownError
-from paredown.pipeline.recipe.recipe import load_recipe
+from paredown.pipeline.recipe.recipe import PipelineStep, Recipe, load_recipe
 from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
-from paredown.stages.planning.correction import refitted
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
-from paredown.stages.planning.problem_builder import build_problem
-from paredown.stages.products.cost_profile import CostProfile, PlanSample
+from paredown.stages.planning.problem_builder import CAUTION, build_problem
+from paredown.stages.planning.teaching_plans import fastest
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import Problem, with_limits
+from paredown.stages.solvers.problem import Choice, with_limits
 
 HERE = Path(__file__).resolve().parent
 ROUNDS = 27
 """Of fresh sessions: as many as `verify` takes."""
+BRIEF = {
+    "fit": {"epochs": 1},
+    "library": {"images": 64, "steps": 4},
+    "sensitivity": {"images": 32, "plans": 4},
+}
+"""Options that change what is learnt, and no time."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A plan's latency, ms: by the profile alone, by the corrected model, and measured."""
+class Answer:
+    """A solver's answer to a limit: ms as predicted, the standard deviation of that, and ms as measured."""
 
-    profiled: float
+    subject: str
+    runtime: str
+    load: int
+    limit: float
     predicted: float
+    deviation: float
     measured: float
 
-    def error(self, value: float) -> float:
-        return abs(value / self.measured - 1)
+    @property
+    def error(self) -> float:
+        """Relative, positive where it was predicted too slow."""
+        return self.predicted / self.measured - 1
 
 
-def solved(problem: Problem, whole: float, count: int, seed: int) -> list[dict[str, str]]:
-    """Plans for `count` latency limits, from just feasible to the original's, in an order drawn at random; one that
-    several limits share is made different in a tenth of its sites."""
-    found: list[dict[str, str]] = []
-    least = Milp().solve(with_limits(problem, {"latency": 1e-6})).costs["latency"]
-    limits = np.linspace(1.05 * least, 0.95 * whole, count)
-    for limit in np.random.default_rng(seed).permutation(limits):
-        one = with_limits(problem, {"latency": float(limit)})
-        choice = dict(Milp().solve(one).choice)
-        if choice in found:
-            choice = dict(Milp().solve(one, tuple(found[-4:])).choice)
-        found.append(choice)
-    return found
+def brief(recipe: Recipe, runtime: str) -> Recipe:
+    """The recipe for a runtime, trained little and never searched."""
+    target = recipe.target.model_copy(update={"runtime": runtime, "compare": ()})
+    steps = tuple(_brief_step(step) for step in recipe.pipeline)
+    changed = {"name": f"{recipe.name}-{runtime}", "target": target, "pipeline": steps}
+    return recipe.model_copy(update=changed)
 
 
-def compare(meter: PlanMeter, profile: CostProfile, plans: list[dict[str, str]]) -> list[Seen]:
-    """Each plan predicted, then measured; the model of each has learnt from those before it, as a search's would."""
-    seen, samples, space = list[Seen](), list[PlanSample](profile.samples), meter.space
-    for index, plan in enumerate(plans):
-        meter.state.progress("plans", index, len(plans))
-        alone = space.predict(profile, plan)["latency"]
-        now = refitted(space, profile, samples, index, alone)
-        known = space.predict(now, plan)["latency"]
-        sample = meter.sample(plan)
-        seen.append(Seen(alone, known, sample.latency))
-        samples.append(sample)
-    return seen
+def _brief_step(step: PipelineStep) -> PipelineStep:
+    return step.model_copy(update={"stage": step.stage.model_copy(update=BRIEF.get(step.name, {}))})
 
 
-def table(name: str, seen: list[Seen], first: int, whole: float) -> str:
-    """One row: errors by the profile alone, and corrected, of the plans after the first ones."""
-    after = seen[first:]
-    raw, known = [one.error(one.profiled) for one in after], [one.error(one.predicted) for one in after]
-    slower = [error for one, error in zip(after, known, strict=True) if one.measured >= SMALL * whole]
-    rank = spearmanr([one.predicted for one in after], [one.measured for one in after]).statistic
+def plans_at_limits(state: State, count: int) -> Iterator[tuple[float, Choice]]:
+    """(ms, plan) The first answer to each of `count` limits, from nearly the fastest plan to nearly the original."""
+    space, profile = load_plan_space(state), load_profile(state)
+    losses = ExpectedLosses.load(state.product("sensitivity")).losses
+    problem, solver = build_problem(space, profile, losses, {"latency": 1.0}, CAUTION), Milp()
+    least, whole = fastest(problem, solver), space.latency(profile, {}).ms
+    for limit in np.geomspace(1.05 * least, 0.9 * whole, count):
+        yield float(limit), solver.solve(with_limits(problem, {"latency": float(limit)})).choice
+
+
+def answers(recipe: Recipe, state: State, count: int, load: int) -> Iterator[Answer]:
+    """Each plan, predicted and measured while `load` processes are busy."""
+    space, profile = load_plan_space(state), load_profile(state)
+    meter = PlanMeter(space, state, rounds=ROUNDS)
+    plans = list(plans_at_limits(state, count))
+    with busy(load) if load else nullcontext():
+        for limit, choice in plans:
+            found = space.latency(profile, choice)
+            measured = meter.sample(choice).latency
+            names = (recipe.name, recipe.target.runtime, load)
+            yield Answer(*names, limit, found.ms, found.deviation, measured)
+
+
+def row(found: Sequence[Answer]) -> str:
+    """One row of the table: a subject on a runtime."""
+    errors = [abs(one.error) for one in found]
+    within = [sum(error <= share for error in errors) / len(errors) for share in (0.05, 0.1)]
+    rank = spearmanr([one.predicted for one in found], [one.measured for one in found]).statistic
+    inside = sum(abs(one.predicted - one.measured) <= 2 * one.deviation for one in found)
     cells = [
-        name,
-        str(len(after)),
-        *(f"{100 * f(e):.1f} %" for e in (raw, known) for f in (median, max)),
-        f"{100 * max(slower):.1f} % ({len(slower)})",
+        found[0].subject,
+        found[0].runtime,
+        str(found[0].load),
+        str(len(found)),
+        f"{100 * median(errors):.1f} %",
+        f"{100 * within[0]:.0f} %",
+        f"{100 * within[1]:.0f} %",
+        f"{100 * max(errors):.1f} %",
         f"{rank:.3f}",
+        f"{inside} of {len(found)}",
     ]
     return f"| {' | '.join(cells)} |"
 
 
-SMALL = 0.2
-"""Of the original's latency. Under it hardly a layer is left, and a microsecond is a percent or more."""
-
 HEAD = (
-    "| subject | plans | profile alone: median error | worst | corrected: median error | worst "
-    f"| worst over {SMALL}x (plans) | rank correlation |\n" + "| --- " * 8 + "|"
+    "| subject | runtime | busy processes | plans | median error | within 5 % | within 10 % | worst "
+    "| rank correlation | within two predicted deviations |\n" + "| --- " * 10 + "|"
 )
 
-TIMES = "| subject | sites | stage, s | solve for three other limits, s |\n| --- | --- | --- | --- |"
-STAGES = ("library", "profile", "sensitivity")
 
-
-def resolved(problem: Problem, whole: float, factor: float) -> float:
-    """Seconds of one exact solve for another latency limit."""
-    start = time.monotonic()
-    Milp().solve(with_limits(problem, {"latency": factor * whole}))
-    return time.monotonic() - start
+def told(line: Answer) -> str:
+    """One answer for people who watch."""
+    return f"{line.subject}: limit {line.limit:.4f}, predicted {line.predicted:.4f}, measured {line.measured:.4f} ms"
 
 
 @click.command()
 @click.argument("subjects", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @click.option("--out", "folder", default="runs/benchmarks", show_default=True, type=click.Path(path_type=Path))
-@click.option("--plans", default=36, show_default=True, help="Plans to measure.")
-@click.option("--first", default=6, show_default=True, help="Of them, those that only correct the model.")
+@click.option("--runtimes", default="onnxruntime,openvino", show_default=True, help="Separated by commas.")
+@click.option("--limits", "count", default=10, show_default=True, help="Latency limits that are answered.")
+@click.option("--load", default=0, show_default=True, help="Busy processes beside all measuring of plans.")
 @click.option("--write", is_flag=True, help="Also write benchmarks/results/cost_model.md.")
-def main(subjects: tuple[Path, ...], folder: Path, plans: int, first: int, write: bool) -> None:
+def main(subjects: tuple[Path, ...], folder: Path, runtimes: str, count: int, load: int, write: bool) -> None:
     """Compare predicted with measured latency on SUBJECTS, recipes such as those in benchmarks/subjects."""
     logging.disable(logging.WARNING)
-    rows, times, machine = [HEAD], [TIMES], ""
+    rows, machine = [HEAD], ""
+    folder.mkdir(parents=True, exist_ok=True)
     for file in subjects:
-        try:
-            recipe = load_recipe(file)
-            state = run_pipeline(recipe, folder, until="sensitivity")
-        except ParedownError as error:
-            raise click.ClickException(str(error)) from error
-        seconds = json.loads((folder / recipe.name / "timings.json").read_text())
-        with TemporaryDirectory() as scratch:
-            row, solves, machine = _subject(recipe.name, replace(state, out=Path(scratch)), plans, first)
-        rows.append(row)
-        spent = ", ".join(f"{name} {seconds[name]:.0f}" for name in STAGES if name in seconds)
-        times.append(f"| {recipe.name} | {solves[0]:.0f} | {spent} | {', '.join(f'{s:.1f}' for s in solves[1:])} |")
-        click.echo(f"{rows[-1]}\n{times[-1]}", err=True)
-    text = "\n".join([*rows, "", *times, "", machine, ""])
+        for runtime in runtimes.split(","):
+            recipe, found = brief(load_recipe(file), runtime), list[Answer]()
+            try:
+                state = run_pipeline(recipe, folder, until="sensitivity")
+                with TemporaryDirectory() as scratch, (folder / "cost_model.jsonl").open("a") as kept:
+                    for one in answers(recipe, replace(state, out=Path(scratch)), count, load):
+                        found.append(one)
+                        kept.write(json.dumps(asdict(one)) + "\n")
+                        click.echo(told(one), err=True)
+                    meter = PlanMeter(load_plan_space(state), state)
+            except ParedownError as error:
+                raise click.ClickException(str(error)) from error
+            machine = ", ".join(f"{key} {value}" for key, value in meter.runtime.machine().items())
+            rows.append(row(found))
+            click.echo(rows[-1], err=True)
+    text = "\n".join([*rows, "", f"{machine}.", ""])
     click.echo(text, nl=False)
     if write:
         (HERE / "results" / "cost_model.md").write_text(f"# Cost model\n\n{text}")
-
-
-def _subject(name: str, state: State, plans: int, first: int) -> tuple[str, list[float], str]:
-    """The subject's row of errors; the number of sites and the seconds of three solves; and the machine."""
-    space, profile = load_plan_space(state), load_profile(state)
-    meter = PlanMeter(space, state, rounds=ROUNDS)
-    problem = build_problem(space, profile, ExpectedLosses.load(state.product("sensitivity")).losses, {"latency": 1.0})
-    whole = space.predict(profile, {})["latency"]
-    solves = [float(len(problem.sites)), *(resolved(problem, whole, factor) for factor in (0.4, 0.3, 0.25))]
-    seen = compare(meter, profile, solved(problem, whole, plans, state.seed))
-    machine = ", ".join(f"{key} {value}" for key, value in meter.runtime.machine().items())
-    for one in sorted(seen[first:], key=lambda one: one.measured):
-        click.echo(f"{one.measured:.4f} ms, predicted {one.predicted:.4f}, by profile {one.profiled:.4f}", err=True)
-    return table(name, seen, first, whole), solves, f"{meter.runtime.version()}; {machine}."
 
 
 if __name__ == "__main__":

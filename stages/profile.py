@@ -14,17 +14,19 @@ from paredown.models.network.layers import Layer
 from paredown.models.network.trace import Network
 from paredown.stages.analysis.changeable import classifier_of
 from paredown.stages.analysis.prepare import prepare_model
-from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import Stage, State
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.planning import latency_model
-from paredown.stages.planning.correction import refitted
+from paredown.stages.planning.correction import measured_plan, with_samples
 from paredown.stages.planning.extremes import extreme_plans, first_and_last_variants
 from paredown.stages.planning.plan_meter import PlanMeter, packed_shares
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.sites import random_choice
+from paredown.stages.planning.teaching_plans import alternating_plans, sought_plan
+from paredown.stages.plugins import make_named
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, candidate_names
 from paredown.stages.products.product_files import write_notes
+from paredown.stages.solvers.base import Solver
 from paredown.stages.solvers.problem import Choice
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.loading import (
@@ -37,7 +39,7 @@ from paredown.stages.transforms.loading import (
 
 
 class ProfileStage(Stage):
-    """Lists every candidate and fits the cost model to the runtime's own profile of whole variants."""
+    """Lists every candidate and measures, with the runtime's own profile, whole plans from which costs are learnt."""
 
     needs: ClassVar[tuple[str, ...]] = ("baseline",)
     uses: ClassVar[tuple[str, ...]] = ("original", "library")
@@ -47,7 +49,11 @@ class ProfileStage(Stage):
     transforms: dict[str, dict[str, Any]] | tuple[str, ...] = Field(
         ("quantize", "narrow"), description="transforms to search over: names, or names with their options"
     )
-    plans: int = Field(12, ge=0, description="random whole plans measured to correct the cost model")
+    plans: int = Field(
+        16,
+        ge=0,
+        description="whole plans measured beside uniform ones: one of four at random, others as a search picks them",
+    )
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
     def run(self, state: State) -> None:
@@ -107,41 +113,42 @@ class ProfileStage(Stage):
         return "library" in self.also_needs(root)
 
     def _profile(self, meter: PlanMeter, every: Sequence[Choice]) -> CostProfile:
-        """The cost model, fitted to what the runtime says of `every` variant."""
+        """What the runtime says of `every` variant, of alternating plans, and of plans as a search picks them."""
         space, state = meter.space, meter.state
         # Zeros that are not skipped take as long as weights.
         skipped = meter.runtime.supports("sparse")
         variants = every if skipped else [v for v in every if not sparse_layers(space.transforms, v)]
-        layers: dict[str, list[tuple[LayerForm, float]]] = {layer.name: [] for layer in space.prepared.network.layers}
-        samples = []
-        for index, choice in enumerate(variants):
-            state.progress("profile: whole variants", index, len(variants) + self.plans)
-            measured = meter.profiled(choice, memory=index in (0, len(variants) // 2, len(variants) - 1))
-            if measured is None:
-                continue
-            sample, times = measured
-            samples.append(sample)
-            for layer, form in space.forms(choice):
-                layers[layer.name].append((form, times.get(layer.name, 0.0)))
-        fitted = {
-            layer.name: latency_model.fit_kernels(layer, layers[layer.name]) for layer in space.prepared.network.layers
-        }
-        self._check_kernels(meter, fitted)
-        profile = replace(_with_memory(meter, fitted, samples), shares=_shares(meter, every))
-        rng = np.random.default_rng(state.seed)
-        for index in range(self.plans):
-            state.progress("profile: random plans", len(variants) + index, len(variants) + self.plans)
-            drawn = meter.attempt(random_choice(space.open_sites, rng))
-            samples += [drawn] if drawn else []
-        return refitted(space, profile, samples)
+        fixed = [*variants, *(plan for plan in alternating_plans(space) if self.plans)]
+        with_memory = {0, len(variants) // 2, len(variants) - 1}
+        samples = list[PlanSample]()
+        for index, choice in enumerate(fixed):
+            state.progress("profile: whole plans", index, len(fixed) + self.plans)
+            sample = meter.attempt(choice, memory=index in with_memory) if choice else meter.sample({}, memory=True)
+            samples += [sample] if sample else []
+        profile = replace(_with_memory(space, meter, samples), shares=_shares(meter, every))
+        self._check_precisions(meter, profile)
+        return self._taught(meter, profile, len(fixed))
 
-    def _check_kernels(self, meter: PlanMeter, fitted: Mapping[str, Mapping[str, Any]]) -> None:
-        """Raises InputError where the runtime could run no variant with a layer in a precision that it may have."""
-        for layer, kernels in fitted.items():
-            wanted = meter.space.precisions_of(meter.space.prepared.network.layer(layer))
-            if lacks := sorted(wanted - kernels.keys()):
+    def _taught(self, meter: PlanMeter, profile: CostProfile, before: int) -> CostProfile:
+        """The profile with `plans` more samples: three of four as a search with what is known so far would pick them,
+        the others drawn at random."""
+        space, state, rng = meter.space, meter.state, np.random.default_rng(meter.state.seed)
+        solver: Solver = make_named("solvers", "milp", "profile", state.root)
+        for index in range(self.plans):
+            state.progress("profile: plans as a search picks them", before + index, before + self.plans)
+            picked = sought_plan(space, profile, solver, rng) if index % 4 else random_choice(space.open_sites, rng)
+            if drawn := measured_plan(meter, profile, picked):
+                profile = with_samples(space, profile, (*profile.samples, drawn))
+        return with_samples(space, profile, profile.samples)
+
+    def _check_precisions(self, meter: PlanMeter, profile: CostProfile) -> None:
+        """Raises InputError where the runtime could run no plan with a layer in a precision that it may have."""
+        model = meter.space.latency_model(profile)
+        for layer in meter.space.prepared.network.layers:
+            lacks = sorted(kind for kind in meter.space.precisions_of(layer) if not model.knows(layer, kind))
+            if lacks:
                 refusal = "; ".join(meter.notes("profile"))
-                raise InputError(f"no variant with {layer} in {' or '.join(lacks)} could be profiled; {refusal}")
+                raise InputError(f"no variant with {layer.name} in {' or '.join(lacks)} could be profiled; {refusal}")
 
 
 def _refuse_nothing(space: PlanSpace, named: Iterable[str], notes: Sequence[str]) -> None:
@@ -162,11 +169,9 @@ def _shares(meter: PlanMeter, variants: Sequence[Choice]) -> dict[str, dict[str,
     return shares
 
 
-def _with_memory(
-    meter: PlanMeter, layers: Mapping[str, Mapping[str, tuple[float, ...]]], samples: Sequence[PlanSample]
-) -> CostProfile:
-    """Peak memory as floor + slope x weights + live activations, the first two fitted to the variants."""
-    space = meter.space
+def _with_memory(space: PlanSpace, meter: PlanMeter, samples: Sequence[PlanSample]) -> CostProfile:
+    """A profile of these samples, with peak memory as floor + slope x weights + live activations, the first two fitted
+    to those whose memory was measured."""
     rows = [
         (space.size_mib(s.choice), s.peak_memory - max(space.live_mib(s.choice).values()))
         for s in samples
@@ -176,8 +181,9 @@ def _with_memory(
     slope = float(np.clip(np.polyfit(sizes, peaks, 1)[0], 0.5, 4.0)) if np.ptp(sizes) > 0.1 else 2.0
     plain = samples[0]
     offset = plain.size - space.size_mib(plain.choice)
-    ones = (1.0,) * len(latency_model.TERMS)
-    return CostProfile(layers, meter.baseline_ms, ones, offset, float(np.max(peaks - slope * sizes)), slope)
+    layers = tuple(layer.name for layer in space.prepared.network.layers)
+    floor = float(np.max(peaks - slope * sizes))
+    return CostProfile(layers, meter.baseline_ms, offset, floor, slope, tuple(samples))
 
 
 def transform_pays(name: str, transform: Transform, state: State) -> bool:

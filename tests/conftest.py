@@ -22,23 +22,28 @@ from paredown.models.data.dataset import ImageData, Split
 from paredown.models.data.spec import DataSpec
 from paredown.models.loading.spec import ModelSpec
 from paredown.models.network.blocks import Place
+from paredown.models.network.layers import Layer
 from paredown.models.network.trace import analyse_network
 from paredown.models.onnx.export import export_onnx
+from paredown.stages.analysis.dataflow import layer_borders
 from paredown.stages.analysis.plan_network import covering_picks, network_of_plan, site_of
-from paredown.stages.analysis.prepared_model import PreparedModel
+from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.blocks.base import conv_unit
 from paredown.stages.blocks.inverted_residual import InvertedResidual
 from paredown.stages.limits import Bound, Limits, Target
-from paredown.stages.planning.latency_model import TERMS
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.problem_builder import build_problem
+from paredown.stages.planning.teaching_plans import alternating_plans
 from paredown.stages.plugins import load_plugin
-from paredown.stages.products.cost_profile import CostProfile
-from paredown.stages.solvers.problem import Problem
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, PlanTimes
+from paredown.stages.solvers.problem import Choice, Problem
 from paredown.stages.training.schedule import Schedule
 from paredown.stages.transforms.base import Transform
+from paredown.stages.transforms.narrow import Narrow
+from paredown.stages.transforms.quantize import Quantize
 from paredown.stages.transforms.sparsify import Sparsify
+from paredown.stages.transforms.substitute import Substitute
 
 torch.set_num_threads(1)
 
@@ -231,15 +236,38 @@ def replacements_of() -> dict[str, dict[str, nn.Module]]:
     return {"block": {name: warmed(module, place.shape_in) for name, module in made.items()}}
 
 
+def profile_by(
+    space: PlanSpace,
+    plans: Sequence[Choice],
+    layer_ms: Callable[[Layer, LayerForm], float],
+    conversion_ms: Callable[[Layer, LayerForm], float] = lambda layer, form: 0.0,
+) -> CostProfile:
+    """A profile whose samples are these plans, their layers taking what the first function says and the conversions of
+    what a layer made what the second one says."""
+    samples = []
+    for choice in plans:
+        forms = dict(space.forms(choice))
+        bits = {layer.name: form.bits for layer, form in forms.items()}
+        read = [pair for pair in layer_borders(space.network_of(choice)) if bits[pair[0].name] != bits[pair[1].name]]
+        layers = {layer.name: layer_ms(layer, form) for layer, form in forms.items()}
+        converted = {made.name: conversion_ms(made, forms[made]) for made, _, _ in read}
+        times = PlanTimes(layers, converted, 0.0)
+        samples.append(PlanSample(choice, sum(layers.values()) + sum(converted.values()), 1.0, times=times))
+    names = tuple(layer.name for layer in space.prepared.network.layers)
+    return CostProfile(names, 1.0, 0.02, 45.0, 1.7, tuple(samples))
+
+
 def random_profile(prepared: PreparedModel) -> CostProfile:
-    """Coefficients and weights drawn at random."""
+    """Layers of any width in fp32 and in int8, with times and conversions drawn at random."""
     rng = np.random.default_rng(1)
-    layers = {
-        layer.name: {kernel: tuple(float(v) for v in rng.uniform(0.1, 1, 4)) for kernel in ("fp32", "int8")}
-        for layer in prepared.network.layers
-    }
-    weights = tuple(float(v) for v in rng.uniform(0.5, 2, len(TERMS)))
-    return CostProfile(layers, 1.0, weights, 0.02, 45.0, 1.7)
+    blocks = (Substitute(),) if prepared.branches else ()
+    space = PlanSpace(prepared, (*blocks, Narrow(), Quantize()))
+    plans = [*space.variants(), *alternating_plans(space)]
+
+    def drawn(layer: Layer, form: LayerForm) -> float:
+        return float(rng.uniform(0.1, 1)) * (0.4 if form.bits == 8 else 1.0)
+
+    return profile_by(space, plans, drawn, lambda layer, form: float(rng.uniform(0.01, 0.1)))
 
 
 def random_problem(prepared: PreparedModel, transforms: Sequence[Transform], limits: dict[str, float]) -> Problem:
@@ -272,13 +300,25 @@ class Tools:
     coloured_shapes: Callable[..., tuple[np.ndarray, np.ndarray]]
     warmed: Callable[..., nn.Module]
     subject_of: Callable[..., PreparedModel]
+    profile_by: Callable[..., CostProfile]
     random_profile: Callable[[PreparedModel], CostProfile]
     random_problem: Callable[..., Problem]
 
 
 @pytest.fixture(scope="session")
 def tools() -> Tools:
-    return Tools(SHAPE, NET, RUNTIME, recipe_text, coloured_shapes, warmed, subject_of, random_profile, random_problem)
+    return Tools(
+        SHAPE,
+        NET,
+        RUNTIME,
+        recipe_text,
+        coloured_shapes,
+        warmed,
+        subject_of,
+        profile_by,
+        random_profile,
+        random_problem,
+    )
 
 
 @pytest.fixture(scope="session")

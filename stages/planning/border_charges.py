@@ -4,7 +4,9 @@ Int8 and fp32 layers cannot read each other's values; the runtime converts betwe
 and once per border. Whether it must depends on the picks of both sides, and on the blocks between them.
 """
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import PassConditions, layer_readings
@@ -22,18 +24,19 @@ Source = tuple[Layer, PassConditions]
 class BorderCharges:
     """The charges over the sites that are searched (by name), with the costs that a profile predicts."""
 
-    def __init__(self, space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site]) -> None:
-        self.space, self.profile, self.sites = space, profile, sites
+    def __init__(self, space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site], caution: float) -> None:
+        self.space, self.profile, self.sites, self.caution = space, profile, sites, caution
 
     def charges(self) -> Iterator[BorderCharge]:
-        """One charge per layer and value that it reads, or one per source where several can be there at once."""
+        """One charge per layer, value that it reads and precision that it reads it in, or one per source where several
+        can be there at once."""
         for reader, sources in layer_readings(self.space.prepared):
             sites = self._deciding(reader)
-            table = {tuple(c.values()): self._cost(reader, c) for c in combinations(self.sites, sites, {})}
             groups = [sources] if self._exclusive(sources) else [(source,) for source in sources]
-            for group in groups:
-                if when := tuple(self._occasions(reader, group)):
-                    yield BorderCharge(when, sites, table)
+            for group, (bits, read) in itertools.product(groups, self._precisions(reader).items()):
+                if when := tuple(self._occasions(bits, read, group)):
+                    choices = combinations(self.sites, sites, {})
+                    yield BorderCharge(when, sites, {tuple(c.values()): self._cost(reader, bits, c) for c in choices})
 
     def _exclusive(self, sources: Sequence[Source]) -> bool:
         """Whether only one of the sources is there in any plan."""
@@ -42,16 +45,16 @@ class BorderCharges:
             behind.setdefault(gates, []).append(owner_of_layer(self.space.prepared, producer))
         return all(len(picks) == 1 or _of_one_block(picks) for picks in behind.values())
 
-    def _occasions(self, reader: Layer, sources: Sequence[Source]) -> Iterator[tuple[Term, ...]]:
-        """What must come true for a conversion: open gates, a source in one precision, the reader in another one."""
+    def _occasions(self, bits: int, read: Term, sources: Sequence[Source]) -> Iterator[tuple[Term, ...]]:
+        """What must come true for a conversion to `bits`: open gates, a source in another precision, the reader in this
+        one, which the picks in `read` lead to."""
         for gates in dict.fromkeys(gates for _, gates in sources):
             opened = [frozenset((site, name) for name in names) for site, names in sorted(gates)]
             producers = [self._precisions(producer) for producer, behind in sources if behind == gates]
-            for bits, read in self._precisions(reader).items():
-                other = [picks for precisions in producers for made, picks in precisions.items() if made != bits]
-                if other:  # A layer without picks is there in every plan: such an empty term is left out.
-                    terms = (*opened, frozenset[Pick]().union(*other), read)
-                    yield tuple(term for term in terms if term)
+            other = [picks for precisions in producers for made, picks in precisions.items() if made != bits]
+            if other:  # A layer without picks is there in every plan: such an empty term is left out.
+                terms = (*opened, frozenset[Pick]().union(*other), read)
+                yield tuple(term for term in terms if term)
 
     def _precisions(self, layer: Layer) -> dict[int, Term]:
         """Bits of a layer to the picks that lead to them; where it has no choice, the one that it needs to exist."""
@@ -81,10 +84,11 @@ class BorderCharges:
         """Millions of elements that are converted."""
         return latency_model.crossing_elements(reader, self.space.form_of(reader, choice))
 
-    def _cost(self, reader: Layer, choice: Choice) -> Costs:
-        per_element = self.profile.weights[-3] * latency_model.ELEMENT_MS
-        per_border = self.profile.weights[-2] * latency_model.BORDER_MS
-        return {"latency": self._elements(reader, choice) * per_element + per_border}
+    def _cost(self, reader: Layer, bits: int, choice: Choice) -> Costs:
+        """What a conversion to `bits` takes the layer that reads."""
+        form = replace(self.space.form_of(reader, choice), bits=bits)
+        ms = self.space.latency_model(self.profile).conversion(reader, form).careful(self.caution)
+        return {"latency": ms * self.space.latency_scale(self.profile)}
 
 
 def _of_one_block(owners: Sequence[Pick | None]) -> bool:

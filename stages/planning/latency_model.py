@@ -1,109 +1,88 @@
-"""What a plan costs on the target: predicted from a profile, corrected by whole plans that were measured.
+"""What a plan's latency is on the target: every layer and every conversion between int8 and fp32, from times of both
+that the runtime's profiler took in whole plans.
 
-A layer's time is fitted, per kernel (precision and sparsity), to the runtime's own profile of a few whole variants:
-time = a macs + b inputs + c outputs + d. Where int8 meets fp32, conversion costs time per element and per border.
-Isolated layers are never timed: their sum is far off. The terms are then scaled to whole plans that were really
-measured.
+Layers are never timed alone: their sum is far off. In each measured plan the times are scaled so that they sum to its
+latency, so that the sum of what is learnt from them needs no correction.
 """
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.optimize import lsq_linear, nnls
 
 from paredown.models.network.layers import Layer
+from paredown.models.network.weak_cache import remembered_per_object
 from paredown.stages.analysis.dataflow import PassConditions
 from paredown.stages.analysis.prepared_model import LayerForm
 from paredown.stages.planning.footprint import LayerForms, layer_pixels
-from paredown.stages.products.cost_profile import CostProfile
+from paredown.stages.planning.work_law import Estimate, Work, WorkLaw
+from paredown.stages.products.cost_profile import PlanTimes
 
 MILLION = 1e6
-TERMS = (
-    "dense fp32",
-    "depthwise fp32",
-    "dense int8",
-    "depthwise int8",
-    "sparse fp32",
-    "sparse int8",
-    "join",
-    "border elements",
-    "borders",
-    "constant",
-)
-"""What a plan's latency is the weighted sum of; the weights are 1 until plans have been measured."""
+PRIOR = 2
+"""Plans without any effect that a scale of whole plans is weighed against."""
+REGISTER = 16
+"""Numbers of 32 bits in the widest registers there are."""
+Borders = Iterable[tuple[Layer, Layer, PassConditions]]
+"""As `dataflow.layer_borders` has them, of a plan's own network."""
 
 
-def layer_features(layer: Layer, form: LayerForm) -> NDArray[np.float64]:
-    """(macs, input elements, output elements, 1), the first three in millions."""
+def is_mixed(forms: LayerForms) -> bool:
+    """Whether a plan has layers in int8 and in fp32."""
+    return len({form.bits for _, form in forms}) > 1
+
+
+class First:
+    """Says of each name whether it is the first time."""
+
+    def __init__(self) -> None:
+        self._seen = set[str]()
+
+    def __call__(self, name: str) -> bool:
+        fresh = name not in self._seen
+        self._seen.add(name)
+        return fresh
+
+
+@dataclass(frozen=True)
+class TimedPlan:
+    """A plan that was profiled: its layers with their forms, who reads whom, and the ms."""
+
+    forms: LayerForms
+    borders: tuple[tuple[Layer, Layer], ...]
+    times: PlanTimes
+
+
+def layer_work(layer: Layer, form: LayerForm, mixed: bool, first: bool = False) -> Work:
+    """A layer's work: million multiplications, elements read and written, those of them whose width does not fit the
+    registers, parameters, the layer itself, and whether it is the first of its kind."""
     groups, (read, made) = form.channels_in if layer.depthwise else layer.groups, layer_pixels(layer, form)
-    macs = made * layer.kernel * form.channels_in * form.channels_out / groups
-    elements = read * form.channels_in, made * form.channels_out
-    return np.array([macs / MILLION, elements[0] / MILLION, elements[1] / MILLION, 1.0])
+    weights = 0.0 if layer.op == "add" else layer.kernel * form.channels_in * form.channels_out / groups
+    elements = read * form.channels_in / MILLION, made * form.channels_out / MILLION
+    fits = alignment(form.channels_in), alignment(form.channels_out)
+    misfits = (amount * (fit < REGISTER) for amount, fit in zip(elements, fits, strict=True))
+    amounts = (made * weights / MILLION, *elements, *misfits, weights / MILLION, 1.0, float(first))
+    return Work(layer.name, amounts, (form.channels_in, form.channels_out, made), (*fits, mixed))
 
 
-def fit_kernels(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> dict[str, tuple[float, ...]]:
-    """Coefficients per kernel from (form, ms) pairs.
-
-    Sparse kernels are measured at one width only: they are taken to be so many times as fast as the dense kernel at
-    every width.
-    """
-    coefficients: dict[str, tuple[float, ...]] = {}
-    for kernel, pairs in _by_kernel(times).items():
-        precision = pairs[0][0].precision
-        dense = coefficients.get(precision)
-        if kernel == precision or dense is None:
-            coefficients[kernel] = fit_layer_kernel(layer, pairs)
-        else:
-            share = float(
-                np.mean([ms / max(layer_features(layer, form) @ np.array(dense), 1e-4) for form, ms in pairs])
-            )
-            coefficients[kernel] = tuple(value * share for value in dense)
-    return coefficients
+def alignment(channels: int) -> int:
+    """The largest power of two that divides a channel count, up to the numbers that a register holds: kernels take
+    other paths where it is small, and 24 channels may take longer than 32."""
+    return min(channels & -channels, REGISTER)
 
 
-def _by_kernel(times: Sequence[tuple[LayerForm, float]]) -> dict[str, list[tuple[LayerForm, float]]]:
-    """Kernel to its (form, ms) pairs, dense kernels first."""
-    by_kernel: dict[str, list[tuple[LayerForm, float]]] = {}
-    for form, ms in sorted(times, key=lambda pair: pair[0].sparsity is not None):
-        by_kernel.setdefault(form.kernel, []).append((form, ms))
-    return by_kernel
+def layer_kind(layer: Layer, kernel: str) -> str:
+    """The kind of work that a layer is: those of one kind share a law."""
+    shape = "depthwise" if layer.depthwise else "pointwise" if layer.kernel == 1 else "spatial"
+    return f"{shape if layer.op == 'conv' else layer.op} {kernel}"
 
 
-def fit_layer_kernel(layer: Layer, times: Sequence[tuple[LayerForm, float]]) -> tuple[float, ...]:
-    """Non-negative coefficients of `layer_features` from (form, ms) pairs, in relative error."""
-    rows = np.array([layer_features(layer, form) / max(ms, 1e-4) for form, ms in times])
-    scale = np.maximum(rows.max(axis=0), 1e-12)
-    solution, _ = nnls(rows / scale, np.ones(len(rows)))
-    return tuple(float(value) for value in solution / scale)
-
-
-def layer_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
-    """Ms of one layer in context as the runtime's profile has it, before any weight."""
-    return float(layer_features(layer, form) @ np.array(profile.layers[layer.name][_kernel(profile, layer, form)]))
-
-
-def _kernel(profile: CostProfile, layer: Layer, form: LayerForm) -> str:
-    return form.kernel if form.kernel in profile.layers[layer.name] else form.precision
-
-
-def corrected_ms(profile: CostProfile, layer: Layer, form: LayerForm) -> float:
-    """Ms of one layer in context, times the weight of its term, which was fitted to whole plans."""
-    return profile.weights[latency_term_of(profile, layer, form)] * layer_ms(profile, layer, form)
-
-
-def latency_term_of(profile: CostProfile, layer: Layer, form: LayerForm) -> int:
-    """The number in `TERMS` of the term that a layer's time belongs to."""
-    if layer.op == "add":
-        return TERMS.index("join")
-    sparse = _kernel(profile, layer, form) != form.precision
-    kind = "sparse" if sparse else "depthwise" if layer.depthwise else "dense"
-    return TERMS.index(f"{kind} {form.precision}")
-
-
-def border_terms(consumer: Layer, producer: LayerForm, form: LayerForm) -> tuple[float, float]:
-    """(million elements converted, borders) between two layers."""
-    return (0.0, 0.0) if producer.bits == form.bits else (crossing_elements(consumer, form), 1.0)
+def conversion_work(consumer: Layer, form: LayerForm, first: bool = False) -> Work:
+    """The work of handing on a value to a layer that computes in another precision than the one that made it."""
+    elements = crossing_elements(consumer, form)
+    return Work(consumer.name, (elements, 1.0, float(first)), (elements,))
 
 
 def crossing_elements(consumer: Layer, form: LayerForm) -> float:
@@ -111,35 +90,150 @@ def crossing_elements(consumer: Layer, form: LayerForm) -> float:
     return layer_pixels(consumer, form)[0] * form.channels_in / MILLION
 
 
-def latency_terms(
-    profile: CostProfile, forms: LayerForms, borders: Iterable[tuple[Layer, Layer, PassConditions]]
-) -> NDArray[np.float64]:
-    """(terms,) The latency terms of a whole plan in ms, in the order of TERMS; `borders` are those of
-    `dataflow.layer_borders`, of the plan's own network."""
-    total, form_of = np.zeros(len(TERMS)), {layer.name: form for layer, form in forms}
-    for layer, form in forms:
-        total[latency_term_of(profile, layer, form)] += layer_ms(profile, layer, form)
+def conversion_kind(form: LayerForm) -> str:
+    """The kind of work that a conversion is, for a reader in this form."""
+    return f"conversion to {form.precision}"
+
+
+@dataclass(frozen=True, eq=False)
+class LatencyModel:
+    """What was learnt from `plans`. Estimates are of CPU ms in context."""
+
+    plans: Sequence[TimedPlan]
+
+    @cached_property
+    def laws(self) -> dict[str, WorkLaw]:
+        seen: dict[str, list[tuple[Work, float]]] = defaultdict(list)
+        for plan in self.plans:
+            for kind, work, ms in observed(plan):
+                seen[kind].append((work, ms))
+        return {kind: WorkLaw(pairs) for kind, pairs in seen.items()}
+
+    @cached_property
+    def _ratios(self) -> list[float]:
+        """Of each mixed plan the ms, over the sum of what all other plans say of its parts."""
+        waiting = {kind: iter(law.left_out()) for kind, law in self.laws.items()}
+        sums = [sum(next(waiting[kind]) for kind, _, _ in observed(plan)) for plan in self.plans]
+        pairs = zip(self.plans, sums, strict=True)
+        return [plan.times.total / (ms + plan.times.rest) for plan, ms in pairs if is_mixed(plan.forms)]
+
+    @cached_property
+    def scale(self) -> float:
+        """How many times as long as the sum of their parts mixed plans take: parts take longer among others of another
+        kind than among their like."""
+        return float(np.median([*self._ratios, *[1.0] * PRIOR]))
+
+    @cached_property
+    def spread(self) -> float:
+        """The standard deviation of that from plan to plan, as a share."""
+        return float(np.std(self._ratios) / self.scale) if len(self._ratios) > PRIOR else 0.0
+
+    @cached_property
+    def fixed(self) -> float:
+        """Ms of an inference that a solver takes every plan to have: those that belong to no layer, and what the first
+        work of each kind takes on top."""
+        return self.rest + sum(float(law.rates[-1]) for law in self.laws.values())
+
+    @cached_property
+    def rest(self) -> float:
+        """Ms of an inference that belong to no layer."""
+        return float(np.median([plan.times.rest for plan in self.plans]))
+
+    def knows(self, layer: Layer, precision: str) -> bool:
+        """Whether the layer itself was seen in that precision."""
+        return any(
+            one.name == layer.name and form.precision == precision for plan in self.plans for one, form in plan.forms
+        )
+
+    @cached_property
+    def mixes(self) -> bool:
+        """Whether there are mixed plans."""
+        return any(is_mixed(plan.forms) for plan in self.plans)
+
+    @remembered_per_object
+    def layer(self, layer: Layer, form: LayerForm, mixed: bool | None = None, first: bool = False) -> Estimate:
+        """What a layer takes in this form, in a mixed plan where there are such, unless it is said. Sparse layers take
+        as long as dense ones where none was measured."""
+        law = self.laws.get(layer_kind(layer, form.kernel)) or self.laws[layer_kind(layer, form.precision)]
+        return law.estimate(layer_work(layer, form, self.mixes if mixed is None else mixed, first))
+
+    @remembered_per_object
+    def conversion(self, consumer: Layer, form: LayerForm, first: bool = False) -> Estimate:
+        """What it costs a layer in this form to read a value that was made in the other precision."""
+        law = self.laws.get(conversion_kind(form), UNSEEN)
+        return law.estimate(conversion_work(consumer, form, first))
+
+    def summed(self, forms: LayerForms, borders: Borders) -> float:
+        """Ms of a plan as a solver sees them, before the `scale`: every kind of work is taken to be there, layers to
+        be among others of another precision."""
+        form_of = {layer.name: form for layer, form in forms}
+        parts = [self.layer(layer, form) for layer, form in forms]
+        parts += [self.conversion(*reading) for reading in conversions(form_of, borders)]
+        return self.fixed + sum(part.ms for part in parts)
+
+    def plan(self, forms: LayerForms, borders: Borders) -> Estimate:
+        """What a whole plan takes; the deviations of its parts are taken to be independent."""
+        form_of, mixed, first = {layer.name: form for layer, form in forms}, is_mixed(forms), First()
+        parts = [self.layer(layer, form, mixed, first(layer_kind(layer, form.kernel))) for layer, form in forms]
+        parts += [self.conversion(*one, first(conversion_kind(one[1]))) for one in conversions(form_of, borders)]
+        scale = self.scale if mixed else 1.0
+        ms = scale * (self.rest + sum(part.ms for part in parts))
+        own = scale * float(np.sqrt(sum(part.deviation**2 for part in parts)))
+        return Estimate(ms, float(np.hypot(own, self.spread * ms)))
+
+
+def conversions(form_of: Mapping[str, LayerForm], borders: Borders) -> Iterator[tuple[Layer, LayerForm]]:
+    """The layers, with their forms, that read a value of the other precision, once per value."""
     for producer, consumer, _ in borders:
-        elements, count = border_terms(consumer, form_of[producer.name], form_of[consumer.name])
-        total[-3] += elements * ELEMENT_MS
-        total[-2] += count * BORDER_MS
-    total[-1] = CONSTANT_MS
-    return total
+        if form_of[producer.name].bits != form_of[consumer.name].bits:
+            yield consumer, form_of[consumer.name]
 
 
-ELEMENT_MS, BORDER_MS, CONSTANT_MS = 0.6, 0.01, 0.05
-"""A first guess per million elements, per border and per inference: the weights correct it at once."""
-
-STIFFNESS = np.array([3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 1.0, 0.5, 0.3, 0.3])
-"""How strongly each weight is held near 1, in units of a 5 % error of one plan."""
+UNSEEN = WorkLaw([(Work("", (1.0, 0.0, 0.0), (1.0,)), 0.6), (Work("", (0.0, 1.0, 0.0), (1.0,)), 0.005)])
+"""Of conversions that no measured plan had: ms per million elements, and each."""
 
 
-def fit_weights(
-    rows: NDArray[np.float64], measured: NDArray[np.float64], importance: NDArray[np.float64]
-) -> tuple[float, ...]:
-    """Weights of the terms (plans, terms) that explain the measured ms (plans,): ridge towards 1, in relative error."""
-    scaled = rows / measured[:, None] / 0.05 * importance[:, None]
-    matrix = np.vstack([scaled, np.diag(STIFFNESS)])
-    target = np.concatenate([importance / 0.05, STIFFNESS])
-    solution = lsq_linear(matrix, target, bounds=(0.0, 10.0)).x
-    return tuple(float(value) for value in solution)
+def observed(plan: TimedPlan) -> Iterator[tuple[str, Work, float]]:
+    """(kind, work, ms) of every layer and conversion of a plan. What a value's conversions took is shared by all of its
+    readers in another precision."""
+    form_of = {layer.name: form for layer, form in plan.forms}
+    crossing: dict[str, list[tuple[Layer, Layer]]] = defaultdict(list)
+    for producer, consumer in plan.borders:
+        if form_of[producer.name].bits != form_of[consumer.name].bits:
+            crossing[producer.name].append((producer, consumer))
+    converted = _with_unfused_additions(plan, {name: [b for _, b in pairs] for name, pairs in crossing.items()})
+    first, mixed = First(), is_mixed(plan.forms)
+    for layer, form in plan.forms:
+        if layer.name not in converted.additions:
+            kind, ms = layer_kind(layer, form.kernel), plan.times.layers.get(layer.name, 0.0)
+            if layer.name not in crossing:  # as where a value is rounded that both of its readers read in fp32
+                ms += plan.times.conversions.get(layer.name, 0.0)
+            yield kind, layer_work(layer, form, mixed, first(kind)), ms
+    for name, pairs in crossing.items():
+        for _, consumer in pairs:
+            kind = conversion_kind(form := form_of[consumer.name])
+            yield kind, conversion_work(consumer, form, first(kind)), converted.ms[name] / len(pairs)
+
+
+@dataclass(frozen=True)
+class _Converted:
+    """Ms by layer whose value is converted, and the additions whose time is among them."""
+
+    ms: dict[str, float]
+    additions: set[str]
+
+
+def _with_unfused_additions(plan: TimedPlan, readers: dict[str, list[Layer]]) -> _Converted:
+    """What conversions took, with additions in fp32 that read int8: elsewhere they are computed inside the convolution
+    before them and take no time, so that theirs is the conversion's doing."""
+    form_of = {layer.name: form for layer, form in plan.forms}
+    ms = {name: plan.times.conversions.get(name, 0.0) for name in readers}
+    additions: dict[str, list[str]] = defaultdict(list)
+    for name, behind in readers.items():
+        for layer in behind:
+            if layer.op == "add" and form_of[layer.name].bits != 8:
+                additions[layer.name].append(name)
+    for addition, sources in additions.items():
+        for name in sources:
+            ms[name] += plan.times.layers.get(addition, 0.0) / len(sources)
+    return _Converted(ms, set(additions))

@@ -1,28 +1,72 @@
-"""A runtime's ms per executed node as ms per layer: less what profiling adds, and every node counted for one layer."""
+"""A runtime's ms per executed node as ms per layer and per conversion: less what profiling adds, every node counted
+once."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from onnx import ModelProto, NodeProto
 
 from paredown.models.compression.conv_integer import INTEGER
 from paredown.models.compression.qdq import quantizable_nodes
 from paredown.models.onnx.edit import consumers_of_values, producers_of_values
+from paredown.stages.products.cost_profile import PlanTimes
 from paredown.stages.solvers.problem import Pick
 
 LEAST = 0.2
 """Share of a node's profiled time that is its own in any case."""
+CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
 
-def layer_times(
-    model: ModelProto, times: Mapping[str, float], latency: float, picks: Mapping[str, Pick]
-) -> dict[str, float]:
-    """The ms of every layer with what follows it in its block: in all, with what converts between precisions, the
-    latency (ms). `times` are the runtime's ms per node; `picks` are those that layers and values need to exist."""
-    owned: dict[str, float] = {}
+@dataclass(frozen=True)
+class _Owners:
+    """A lowered plan's nodes, and who makes and reads its values; `layers` are the nodes whose precision is chosen."""
+
+    nodes: Mapping[str, NodeProto]
+    made: Mapping[str, NodeProto]
+    readers: Mapping[str, list[NodeProto]]
+    layers: Collection[str]
+
+    @classmethod
+    def of(cls, model: ModelProto) -> "_Owners":
+        integer = (node.name for node in model.graph.node if node.op_type in INTEGER)
+        nodes = {node.name: node for node in model.graph.node}
+        layers = {*quantizable_nodes(model), *integer}
+        return cls(nodes, producers_of_values(model), consumers_of_values(model), layers)
+
+    def converts(self, name: str) -> bool:
+        """Whether a node is there only because int8 and fp32 layers read each other."""
+        return name.endswith(".guard") or (name in self.nodes and self.nodes[name].op_type in CONVERSIONS)
+
+    def followed(self, name: str) -> str:
+        """The layer itself, or the one that made what a node reads; empty where it reads the network's input."""
+        node = self.nodes.get(name)
+        while node is not None and node.name not in self.layers:
+            node = next((self.made[value] for value in node.input if value in self.made), None)
+        return node.name if node is not None else ""
+
+    def reader(self, name: str) -> str:
+        """The first layer behind a node."""
+        node = self.nodes.get(name)
+        while node is not None and node.name not in self.layers:
+            node = next(iter(self.readers.get(node.output[0], [])), None)
+        return node.name if node is not None else ""
+
+
+def plan_times(model: ModelProto, times: Mapping[str, float], latency: float, picks: Mapping[str, Pick]) -> PlanTimes:
+    """The ms of every layer with what follows it in its block, of the conversions of what each layer makes, and of what
+    belongs to none: in all the latency (ms). `times` are the runtime's ms per node; `picks` are those that layers and
+    values need to exist."""
+    owners, layers, conversions, rest = _Owners.of(model), dict[str, float](), dict[str, float](), 0.0
     for name, ms in without_profiling(times, latency).items():
-        if layer := owning_layer(model, name, picks):
-            owned[layer] = owned.get(layer, 0.0) + ms
-    return owned
+        node = name.rpartition("@")[2]
+        made, read = owners.followed(node), owners.reader(node)
+        if owners.converts(node) and made and read:
+            conversions[made] = conversions.get(made, 0.0) + ms
+        elif owner := owner_of_node(owners, node, picks):
+            layers[owner] = layers.get(owner, 0.0) + ms
+        else:
+            rest += ms
+    return PlanTimes(layers, conversions, rest)
 
 
 def without_profiling(times: Mapping[str, float], latency: float) -> dict[str, float]:
@@ -43,39 +87,17 @@ def without_profiling(times: Mapping[str, float], latency: float) -> dict[str, f
     return {name: max(ms - high, LEAST * ms) for name, ms in times.items()}
 
 
-def owning_layer(model: ModelProto, name: str, picks: Mapping[str, Pick]) -> str:
+def owning_layers(model: ModelProto, names: Iterable[str], picks: Mapping[str, Pick]) -> dict[str, str]:
+    """Executed nodes to the layers that they count for; empty where there is none."""
+    owners = _Owners.of(model)
+    return {name: owner_of_node(owners, name.rpartition("@")[2], picks) for name in names}
+
+
+def owner_of_node(owners: _Owners, name: str, picks: Mapping[str, Pick]) -> str:
     """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none, or
-    only one in another block: what a block does to its input is there only with that block. Conversions count for no
-    layer."""
-    name = name.rpartition("@")[2]
-    nodes = {node.name: node for node in model.graph.node}
-    chosen = {*quantizable_nodes(model), *(node.name for node in model.graph.node if node.op_type in INTEGER)}
-    before = _followed(model, name, nodes, chosen)
+    only one in another block: what a block does to its input is there only with that block."""
+    before = owners.followed(name) or owners.reader(name)
     if before and name in picks and picks.get(before) != picks[name]:
-        behind = _reader(model, nodes[name], chosen)
+        behind = owners.reader(name)
         return behind if picks.get(behind) == picks[name] else before
     return before
-
-
-def _followed(model: ModelProto, name: str, nodes: Mapping[str, NodeProto], chosen: Collection[str]) -> str:
-    """The layer itself, or what it follows, or what reads it where it follows none."""
-    made = producers_of_values(model)
-    while name not in chosen:
-        node = nodes.get(name)
-        if node is None or node.op_type in ("QuantizeLinear", "DequantizeLinear") or node.name.endswith(".guard"):
-            return ""
-        before = next((made[value] for value in node.input if value in made), None)
-        while before is not None and before.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            before = next((made[value] for value in before.input if value in made), None)
-        if before is None:
-            return _reader(model, node, chosen)
-        name = before.name
-    return name
-
-
-def _reader(model: ModelProto, node: NodeProto | None, chosen: Collection[str]) -> str:
-    """The first layer behind a node."""
-    readers = consumers_of_values(model)
-    while node is not None and node.name not in chosen:
-        node = next(iter(readers.get(node.output[0], [])), None)
-    return node.name if node is not None else ""

@@ -14,12 +14,15 @@ from paredown.stages.analysis.plan_network import picks_by_name
 from paredown.stages.base import State
 from paredown.stages.measuring.model_files import SUFFIX
 from paredown.stages.measuring.target_runtime import runtime_of
-from paredown.stages.planning.layer_times import layer_times
+from paredown.stages.planning.layer_times import plan_times
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import PlanSample
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.runtimes.base import Load, Runtime, latency_ratio
 from paredown.stages.solvers.problem import Choice
+
+PROFILED = 3
+"""Sessions of a plan that are profiled."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +74,21 @@ class PlanMeter:
             self.file.unlink(missing_ok=True)
 
     def sample(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample:
-        """A plan's measured costs; the latency is its ratio to the baseline, run in turns, times the baseline's p50."""
-        with self.written(self.lower(choice)) as path:
-            return self._sample(path, choice, memory, rounds or self.rounds)
+        """A plan's measured costs, and where its ms go; the latency is its ratio to the baseline, run in turns, times
+        the baseline's p50."""
+        model = self.lower(choice)
+        with self.written(model) as path:
+            both = self.runtime.latency([self.baseline, path], self.load, rounds or self.rounds, self.runs)
+            peak = self.runtime.peak_memory(path, self.load) if memory else None
+            latency, size = latency_ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB
+            times = plan_times(model, self._node_times(path), latency, picks_by_name(self.space.prepared))
+        return PlanSample(choice, latency, size, peak, times)
 
-    def _sample(self, path: Path, choice: Choice, memory: bool, rounds: int) -> PlanSample:
-        both = self.runtime.latency([self.baseline, path], self.load, rounds, self.runs)
-        peak = self.runtime.peak_memory(path, self.load) if memory else None
-        return PlanSample(choice, latency_ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB, peak)
+    def _node_times(self, path: Path) -> dict[str, float]:
+        """Ms per executed node: the mean of a few sessions, which differ by where their memory lies."""
+        sessions = [self.runtime.node_times(path, self.load, self.runs) for _ in range(min(PROFILED, self.rounds))]
+        names = dict.fromkeys(name for one in sessions for name in one)
+        return {name: sum(one.get(name, 0.0) for one in sessions) / len(sessions) for name in names}
 
     def attempt(self, choice: Choice, memory: bool = False, rounds: int | None = None) -> PlanSample | None:
         """The same; None, and a line in `refusals`, where the runtime cannot run the plan."""
@@ -102,21 +112,6 @@ class PlanMeter:
     def file(self) -> Path:
         """Where a plan is written while it is measured."""
         return self.state.out / f"plan.onnx{SUFFIX[self.state.target.container]}"
-
-    def profiled(self, choice: Choice, memory: bool) -> tuple[PlanSample, dict[str, float]] | None:
-        """A variant's costs, and the ms of every layer with what follows it in its block: in all, with what converts
-        between precisions, the latency. None where the runtime cannot run it, unless it is the unchanged network."""
-        model = self.lower(choice)
-        try:
-            with self.written(model) as path:
-                sample = self._sample(path, choice, memory, self.rounds)
-                times = self.runtime.node_times(path, self.load, self.runs)
-        except InputError as error:
-            if not choice:
-                raise
-            self._refuse(error)
-            return None
-        return sample, layer_times(model, times, sample.latency, picks_by_name(self.space.prepared))
 
 
 def packed_shares(model: ModelProto) -> dict[str, float]:

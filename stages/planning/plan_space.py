@@ -5,21 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-import numpy as np
-from numpy.typing import NDArray
 from onnx import ModelProto
 
 from paredown.models.errors import InputError
 from paredown.models.network.layers import Layer
+from paredown.models.network.weak_cache import remembered_per_object
 from paredown.stages.analysis.dataflow import layer_borders, value_lifetimes
 from paredown.stages.analysis.plan_network import network_of_plan
 from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
-from paredown.stages.planning import footprint, latency_model
+from paredown.stages.planning import footprint
+from paredown.stages.planning.latency_model import LatencyModel, TimedPlan
 from paredown.stages.planning.sites import sites_of, with_pins
-from paredown.stages.products.cost_profile import CostProfile, ProfiledSites, Shares
-from paredown.stages.solvers.problem import Choice, Costs, Site
+from paredown.stages.planning.work_law import Estimate
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, Shares
+from paredown.stages.solvers.problem import Choice, Costs, Pick, Site
 from paredown.stages.transforms.base import Transform
 from paredown.stages.transforms.loading import profiled_transforms
 
@@ -90,17 +91,34 @@ class PlanSpace:
         """MiB of live activations at every step of the plan's schedule."""
         return footprint.live_mib(self.forms(choice), value_lifetimes(self.network_of(choice)))
 
-    def latency_terms(self, profile: CostProfile, choice: Choice) -> NDArray[np.float64]:
-        """(terms,) ms before the profile's weights, in the order of `latency_model.TERMS`."""
-        return latency_model.latency_terms(profile, self.forms(choice), layer_borders(self.network_of(choice)))
+    def latency_model(self, profile: CostProfile) -> LatencyModel:
+        """What is learnt from the profile's samples; the same object for the same profile."""
+        return _latency_model(profile, self)
+
+    def timed(self, sample: PlanSample) -> TimedPlan | None:
+        """A measured plan as the latency model learns from it; None where the runtime did not say where time goes."""
+        if sample.times is None:
+            return None
+        forms, borders = _layout(self, tuple(sorted(sample.choice.items())))
+        return TimedPlan(forms, borders, sample.times)
+
+    def latency_scale(self, profile: CostProfile) -> float:
+        """How many times as long as the sum of their parts plans take."""
+        return self.latency_model(profile).scale * profile.latency_scale
+
+    def latency(self, profile: CostProfile, choice: Choice) -> Estimate:
+        """The predicted ms of a plan, and their standard deviation; what a solver sees of them is in `predict`."""
+        found = self.latency_model(profile).plan(self.forms(choice), layer_borders(self.network_of(choice)))
+        return Estimate(found.ms * profile.latency_scale, found.deviation * profile.latency_scale)
 
     def predict(self, profile: CostProfile, choice: Choice) -> Costs:
-        """`latency` (ms), `size` and peak `memory` (MiB) of a plan."""
+        """`latency` (ms), `size` and peak `memory` (MiB) of a plan, as a solver sees them."""
         size = self.size_mib(choice, profile.shares) + profile.size_offset
         loaded = self.size_mib(choice)
         live = max(self.live_mib(choice).values())
+        model, borders = self.latency_model(profile), layer_borders(self.network_of(choice))
         return {
-            "latency": float(self.latency_terms(profile, choice) @ np.array(profile.weights)),
+            "latency": self.latency_scale(profile) * model.summed(self.forms(choice), borders),
             "size": size,
             "memory": profile.memory_floor + profile.memory_per_size * loaded + live,
         }
@@ -121,6 +139,19 @@ class PlanSpace:
             (f.channels_in, f.channels_out, f.pixels) == (n.channels_in, n.channels_out, None) for n, f in forms
         )
         return not whole and any(form.sparsity for _, form in forms)
+
+
+@remembered_per_object
+def _latency_model(profile: CostProfile, space: PlanSpace) -> LatencyModel:
+    return LatencyModel([plan for sample in profile.samples if (plan := space.timed(sample))])
+
+
+@remembered_per_object
+def _layout(space: PlanSpace, picks: tuple[Pick, ...]) -> tuple[footprint.LayerForms, tuple[tuple[Layer, Layer], ...]]:
+    """A plan's layers with their forms, and which of them reads which."""
+    choice = dict(picks)
+    borders = layer_borders(space.network_of(choice))
+    return space.forms(choice), tuple((producer, consumer) for producer, consumer, _ in borders)
 
 
 def load_plan_space(state: State) -> PlanSpace:

@@ -2,13 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 
 from paredown.models.compression.supernet import KEEP, Branch
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.plan_network import owner_of_layer, picks_of, site_of
 from paredown.stages.analysis.prepared_model import LayerForm
-from paredown.stages.planning import latency_model
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.products.plan import BlockCandidate, PlannedBlock, PlannedLayer
@@ -17,7 +15,11 @@ from paredown.stages.solvers.problem import Choice
 
 def planned_layers(space: PlanSpace, profile: CostProfile, choice: Choice) -> tuple[PlannedLayer, ...]:
     """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    ms = partial(latency_model.corrected_ms, profile)
+    model, scale = space.latency_model(profile), space.latency_scale(profile)
+
+    def ms(layer: Layer, form: LayerForm) -> float:
+        return model.layer(layer, form).ms * scale
+
     return tuple(
         replace(_planned(layer, plain, form), baseline_ms=ms(layer, plain), ms=ms(layer, form))
         for layer, plain, form in _forms(space, choice)
@@ -76,11 +78,10 @@ def _branch_ms(space: PlanSpace, profile: CostProfile, branch: Branch, name: str
     prepared, pick = space.prepared, (site_of(branch.block), name)
     own = [layer for layer in prepared.network.layers if owner_of_layer(prepared, layer) == pick]
     plain = {layer: space.form_of(layer, {}) for layer in own}
-    kernels = {32: "fp32", 8: "int8"}
-    every = [b for b, k in kernels.items() if all(k in profile.layers[layer.name] for layer in prepared.network.layers)]
+    model, kernels = space.latency_model(profile), {32: "fp32", 8: "int8"}
+    every = [b for b, k in kernels.items() if all(model.knows(layer, k) for layer in prepared.network.layers)]
     return {
-        str(bits): sum(
-            latency_model.corrected_ms(profile, layer, replace(form, bits=bits)) for layer, form in plain.items()
-        )
+        str(bits): space.latency_scale(profile)
+        * sum(model.layer(layer, replace(form, bits=bits)).ms for layer, form in plain.items())
         for bits in every
     }

@@ -7,7 +7,6 @@ from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import value_lifetimes
 from paredown.stages.analysis.plan_network import owner_of_layer
 from paredown.stages.limits import Limits
-from paredown.stages.planning import latency_model
 from paredown.stages.planning.border_charges import BorderCharges
 from paredown.stages.planning.footprint import output_bytes, stored_bytes, weight_bytes
 from paredown.stages.planning.plan_space import PlanSpace
@@ -16,6 +15,8 @@ from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.products.evidence import MIB, Evidence
 from paredown.stages.solvers.problem import Choice, CostFactor, Pick, Problem, Site
 
+CAUTION = 1.0
+"""Of the deviation of each predicted time, what a search adds to it."""
 BUSY = 1 / 16
 """Schedule steps whose live activations stay under this share of the peak never become the peak: a quarter of the
 channels in a quarter of the bytes is the most that the other steps can lose."""
@@ -47,11 +48,13 @@ def build_problem(
     profile: CostProfile,
     losses: Mapping[str, Mapping[str, float]],
     limits: Mapping[str, float],
+    caution: float = 0.0,
 ) -> Problem:
     """All sites with their losses, one factor per layer, a charge per value that may cross a border, and the limits.
 
-    Of a pinned site only the pinned candidate is there. Layers that no site touches and that need no pick are part of
-    the fixed costs.
+    `caution` deviations are added to every predicted time, so that a plan is not picked where least is known of it. Of
+    a pinned site only the pinned candidate is there. Layers that no site touches and that need no pick are part of the
+    fixed costs.
     """
     sites = tuple(
         replace(site, candidates=tuple(replace(c, loss=losses[site.name][c.name]) for c in site.candidates))
@@ -59,13 +62,14 @@ def build_problem(
     )
     steps = _busy_steps(space) if "memory" in limits else []
     by_name = {site.name: site for site in sites}
-    factors = tuple(_layer_factors(space, profile, by_name, steps))
-    fixed = {"latency": latency_model.CONSTANT_MS * profile.weights[-1], "size": profile.size_offset}
+    factors = tuple(_layer_factors(space, profile, by_name, steps, caution))
+    always = space.latency_model(profile).fixed * space.latency_scale(profile)
+    fixed = {"latency": always, "size": profile.size_offset}
     fixed |= {f"memory@{step}": profile.memory_floor for step in steps}
     unchanging = [factor.table[()] for factor in factors if not factor.sites]
     summed = {name: value + sum(costs.get(name, 0.0) for costs in unchanging) for name, value in fixed.items()}
     needed = tuple(factor for factor in factors if factor.sites)
-    return Problem(sites, needed, limits, summed, tuple(BorderCharges(space, profile, by_name).charges()))
+    return Problem(sites, needed, limits, summed, tuple(BorderCharges(space, profile, by_name, caution).charges()))
 
 
 def _busy_steps(space: PlanSpace) -> list[int]:
@@ -87,13 +91,14 @@ def _busy_steps(space: PlanSpace) -> list[int]:
 
 
 def _layer_factors(
-    space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site], steps: Sequence[int]
+    space: PlanSpace, profile: CostProfile, sites: Mapping[str, Site], steps: Sequence[int], caution: float
 ) -> Iterator[CostFactor]:
     """Per layer the costs of every combination of the candidates that change it."""
     for layer in space.prepared.network.layers:
         names, fixed = _deciding(space, layer, sites)
         choices = combinations(sites, names, fixed)
-        yield CostFactor(names, {tuple(c.values()): _layer_costs(space, profile, layer, c, steps) for c in choices})
+        table = {tuple(c.values()): _layer_costs(space, profile, layer, c, steps, caution) for c in choices}
+        yield CostFactor(names, table)
 
 
 def _deciding(space: PlanSpace, layer: Layer, sites: Mapping[str, Site]) -> tuple[tuple[str, ...], dict[str, str]]:
@@ -107,7 +112,7 @@ def _deciding(space: PlanSpace, layer: Layer, sites: Mapping[str, Site]) -> tupl
 
 
 def _layer_costs(
-    space: PlanSpace, profile: CostProfile, layer: Layer, choice: Choice, steps: Sequence[int]
+    space: PlanSpace, profile: CostProfile, layer: Layer, choice: Choice, steps: Sequence[int], caution: float
 ) -> dict[str, float]:
     """`latency` ms, `size` MiB in the file, and `memory@step` MiB: what is loaded, and at the steps at which the
     layer's output is alive also that."""
@@ -116,4 +121,5 @@ def _layer_costs(
     output = output_bytes(layer, form) / MIB
     first, last = value_lifetimes(space.prepared)[layer.name]
     memory = {f"memory@{s}": profile.memory_per_size * loaded + output * (first <= s <= last) for s in steps}
-    return {"latency": latency_model.corrected_ms(profile, layer, form), "size": size, **memory}
+    latency = space.latency_model(profile).layer(layer, form).careful(caution) * space.latency_scale(profile)
+    return {"latency": latency, "size": size, **memory}

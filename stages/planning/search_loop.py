@@ -1,12 +1,12 @@
 """The loop of a search: solve, measure, correct, and solve again until a plan holds the limits."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from paredown.stages.planning.correction import refitted, scaled_to
+from paredown.stages.planning.correction import measured_plan, scaled_to, with_samples
 from paredown.stages.planning.plan_meter import PlanMeter
-from paredown.stages.planning.problem_builder import build_problem
+from paredown.stages.planning.problem_builder import CAUTION, build_problem
 from paredown.stages.planning.shortlist import disturbances
 from paredown.stages.planning.sites import without_absent_sites
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
@@ -66,9 +66,23 @@ class SearchLoop:
         self.records, self.refused = list[MeasuredPlanRecord](), list[Choice]()
         self.profiled = 0
 
-    def problem(self, profile: CostProfile) -> Problem:
-        """What is solved, with the costs that a profile predicts."""
-        return build_problem(self.meter.space, profile, self.losses, self.limits)
+    def problem(self, profile: CostProfile, caution: float = 0.0) -> Problem:
+        """What is solved, with the costs that a profile predicts, and so many deviations of each on top of it."""
+        return build_problem(self.meter.space, profile, self.losses, self.limits, caution)
+
+    def _solve(self, profile: CostProfile, avoid: Sequence[Choice] = ()) -> Solution:
+        """The solver's answer with caution, or without where there is none under the limits; its costs are what is
+        expected. It keeps away from plans in `avoid`, and from those that could not be run."""
+        away, expected = (*avoid, *self.refused), self.problem(profile)
+        solution = self.solver.solve(self.problem(profile, CAUTION), away)
+        if not solution.feasible:
+            return self.solver.solve(expected, away)
+        return self._as_expected(profile, expected, solution)
+
+    def _as_expected(self, profile: CostProfile, problem: Problem, solution: Solution) -> Solution:
+        """The solution with its costs as they are expected, of the whole plan."""
+        costs = plan_cost(problem, solution.choice) | {"latency": self.meter.space.latency(profile, solution.choice).ms}
+        return replace(solution, costs=costs)
 
     def run(self, profile: CostProfile) -> MeasuredPlan:
         """Solve and measure until prediction and measurement agree on a plan that holds the limits.
@@ -80,7 +94,7 @@ class SearchLoop:
         profile = best.profile if best else profile
         for index in range(self.options.rounds):
             self.meter.state.progress("search: solve and measure", index, self.options.rounds)
-            solution = self.solver.solve(self.problem(profile), tuple(self.refused))
+            solution = self._solve(profile)
             if not solution.feasible:
                 return best or last or self._unmeasured(profile)
             if best is not None and solution.loss >= best.solution.loss:
@@ -111,7 +125,8 @@ class SearchLoop:
         problem = self.problem(profile)
         plans = sorted(self._profiled_plans(profile, problem), key=lambda plan: plan_loss(problem, plan))
         for plan in plans[:TRIED]:
-            solution = Solution(plan, plan_loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
+            known = Solution(plan, plan_loss(problem, plan), {}, feasible=True, gap=math.inf)
+            solution = self._as_expected(profile, problem, known)
             measured = self._measure_and_record(profile, solution)
             if measured is not None and measured.holds:
                 return measured
@@ -142,7 +157,7 @@ class SearchLoop:
         Of many plans measured briefly the lucky one looks best, so the sample that chose a plan cannot prove it. None
         for one that the runtime cannot run, which goes to `refused`.
         """
-        sample = self.meter.attempt(solution.choice, "memory" in self.limits)
+        sample = measured_plan(self.meter, profile, solution.choice, "memory" in self.limits)
         if sample is not None and self._holds(sample):
             sample = self.meter.attempt(solution.choice, "memory" in self.limits, self.meter.rounds * CONFIRM)
         if sample is None:
@@ -153,10 +168,9 @@ class SearchLoop:
         return MeasuredPlan(self._corrected(profile, sample), solution, sample, holds, error, record)
 
     def _corrected(self, profile: CostProfile, sample: PlanSample) -> CostProfile:
-        """The profile with the sample, fitted to be right about the latency limit, and exact for the sample."""
+        """The profile with the sample, and exact for it."""
         samples, space = (*profile.samples, sample), self.meter.space
-        at, solved = self.limits.get("latency", sample.latency), len(samples) - self.profiled
-        return scaled_to(space, refitted(space, profile, samples, solved, at), sample)
+        return scaled_to(space, with_samples(space, profile, samples, len(samples) - self.profiled), sample)
 
     def _holds(self, sample: PlanSample) -> bool:
         """Within every limit, with half of the margin still free."""
@@ -166,10 +180,10 @@ class SearchLoop:
     def shortlist(self, first: MeasuredPlan) -> MeasuredPlan:
         """`first` or one of the `alternatives`, which are solved and measured now: the one that disturbs the network's
         answers least on validation images, as plans far apart can be near in predicted loss."""
-        plans, problem = [first], self.problem(first.profile)
+        plans = [first]
         for index in range(self.options.alternatives):
             self.meter.state.progress("search: alternatives", index, self.options.alternatives)
-            solution = self.solver.solve(problem, (*(plan.solution.choice for plan in plans), *self.refused))
+            solution = self._solve(first.profile, [plan.solution.choice for plan in plans])
             alternative = self.measure(first.profile, solution) if solution.feasible else None
             plans += [alternative] if alternative else []
         holding = {number: plan.solution.choice for number, plan in enumerate(plans) if plan.holds}

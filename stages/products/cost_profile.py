@@ -1,4 +1,4 @@
-"""profile.json: the fitted cost model, the plans that it was fitted to, the transforms, and what they offer."""
+"""profile.json: the plans that were measured, from which costs are learnt, the transforms, and what they offer."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self
 
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.documents import (
+    LEFT_OUT,
     damage_complaint,
     parse_dataclass,
     plain_data,
@@ -20,13 +21,30 @@ Shares = Mapping[str, Mapping[str, float]]
 
 
 @dataclass(frozen=True)
+class PlanTimes:
+    """Where a plan's latency goes, by the runtime's profiler, scaled so that all of it is the latency (ms): by layer;
+    by layer whose value is converted, as it is read in another precision; and what belongs to no layer."""
+
+    layers: Mapping[str, float]
+    conversions: Mapping[str, float]
+    rest: float
+
+    @property
+    def total(self) -> float:
+        """Ms of the whole plan."""
+        return sum(self.layers.values()) + sum(self.conversions.values()) + self.rest
+
+
+@dataclass(frozen=True)
 class PlanSample:
-    """A plan that was lowered and measured: ms (as a ratio times the baseline's p50), file MiB, peak MiB."""
+    """A plan that was lowered and measured: ms (as a ratio times the baseline's p50), file MiB, peak MiB, and where the
+    ms go."""
 
     choice: Choice
     latency: float
     size: float
     peak_memory: float | None = None
+    times: PlanTimes | None = field(default=None, metadata=LEFT_OUT)
 
     @property
     def costs(self) -> CostSummary:
@@ -36,30 +54,30 @@ class PlanSample:
 
 @dataclass(frozen=True)
 class CostProfile:
-    """What was measured once: coefficients per layer and kernel (see `layer_features` and
-    `LayerForm.kernel`), and the baseline.
+    """What was measured of whole plans (`samples`), from which the costs of all others are learnt, and of the baseline.
 
-    Sparse layers have no kernel of their own where the runtime does not skip zeros: they take as long as dense ones.
-
-    `weights` scale the latency terms; `size_offset` MiB and `memory_floor` MiB are what the model of bytes leaves out;
-    `shares` per layer and kernel are of its bytes what a container leaves.
+    `layers` are all that any plan has, in order of depth. `size_offset` MiB and `memory_floor` MiB are what the model
+    of bytes leaves out; `shares` per layer and kernel are of its bytes what a container leaves. Plans take
+    `latency_scale` times as long as their parts: as a search last measured it.
     """
 
-    layers: Mapping[str, Mapping[str, tuple[float, ...]]]
+    layers: tuple[str, ...]
     baseline_ms: float
-    weights: tuple[float, ...]
     size_offset: float
     memory_floor: float
     memory_per_size: float
+    samples: tuple[PlanSample, ...]
     shares: Shares = field(default_factory=dict)
-    samples: tuple[PlanSample, ...] = field(default=())
+    latency_scale: float = 1.0
+
+    __hash__ = object.__hash__  # what is learnt from a profile is remembered with it
 
 
 @dataclass(frozen=True)
 class ProfiledSites:
     """The transforms that took part, with their options and in the order in which they are applied; the candidates of
-    every site that the search may decide; and the fitted `costs`, None where a lock gives the plan and nothing was
-    timed."""
+    every site that the search may decide; and what the `costs` are learnt from, None where a lock gives the plan and
+    nothing was timed."""
 
     FILE: ClassVar[str] = "profile.json"
 

@@ -87,7 +87,7 @@ def true_default(heading: str, key: str) -> Any:
         part = plugins.load_plugin("stages", first)()
         for name in inner:
             part = getattr(part, name)
-        return part.model_dump(mode="json")[key]
+        return part.model_dump().get(key, getattr(part, key))  # what was added later is not in a dump
     cls: type[Spec] = Recipe
     for name in heading.split(".") if heading in ("model", "data", "data.splits", "target", "limits", "card") else ():
         annotation = cls.model_fields[name].annotation

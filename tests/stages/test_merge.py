@@ -270,7 +270,7 @@ def test_the_students_merged_block_starts_as_it_was_trained(merged: State) -> No
 def test_a_known_plan_holds_by_what_was_measured(merged: State) -> None:
     """Also where the model believes that it does not."""
     space, profile = load_plan_space(merged), load_profile(merged)
-    slow = replace(profile, weights=tuple(2 * weight for weight in profile.weights))
+    slow = replace(profile, latency_scale=2.0)
     state = replace(merged, out=merged.root)
     whole = json.loads((merged.product("baseline") / "evidence.json").read_text())["latency"]["p50"]
     limits = {"latency": 0.6 * whole}

@@ -214,9 +214,10 @@ def test_layer_times_add_up_to_the_measured_latency(planned: State, tmp_path: Pa
     space = load_plan_space(planned)
     meter = PlanMeter(space, replace(planned, out=tmp_path))
     for choice in meter.space.variants()[:3]:
-        sample, times = meter.profiled(choice, memory=False)
-        assert sum(times.values()) == pytest.approx(sample.latency)
-        assert set(times) <= {layer.name for layer in space.prepared.network.layers}
+        sample = meter.sample(choice)
+        assert sample.times is not None and sample.times.total == pytest.approx(sample.latency)
+        names = {layer.name for layer in space.prepared.network.layers}
+        assert sample.times.layers.keys() | sample.times.conversions.keys() <= names
         assert list(tmp_path.iterdir()) == []
 
 

@@ -6,14 +6,17 @@ it gives after fusion (`relu_1_nchwc`), a quantized one a number (`features.0.0_
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
 KERNEL = "_kernel_time"
 BLOCKED = re.compile(r"(_bn|_mul)?_nchwc$")
 RENAMED = re.compile(r"^fused |_token_\d+$|/duplicated$|/\w+Fusion/?$")
+COPIED = "/duplicated"
+CONVERT = ("QuantizeLinear", "DequantizeLinear")
 ANCHORS = ("Conv", "Gemm", "MatMul")
 ABSORBED = frozenset(
     (
@@ -47,18 +50,39 @@ def node_durations(model: Path, events: Sequence[Mapping[str, Any]]) -> dict[str
     """Microseconds of every kernel call in order, by the name in the file, `+<op type>` or `+<op type>@<name>`."""
     names = names_of(model)
     calls = [e for e in events if e.get("cat") == "Node" and e["name"].endswith(KERNEL)]
-    executed = [node_name_in_file(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
+    executed = [_executed_name(call["name"].removesuffix(KERNEL), call["args"]["op_name"], names) for call in calls]
     durations: dict[str, list[int]] = defaultdict(list)
-    for before, name, after, call in zip(["", *executed], executed, [*executed[1:], ""], calls, strict=False):
-        durations[_needed(before, name, after)].append(call["dur"])
+    for name, call in zip(_with_causes(executed, names), calls, strict=True):
+        durations[name].append(call["dur"])
     return durations
 
 
-def _needed(before: str, name: str, after: str) -> str:
-    """The name with the node that makes onnxruntime change the layout: one that cannot read the blocked layout, or one
-    that did not write it although the next one wants it."""
-    cause = {"+ReorderOutput": after, "+ReorderInput": before}.get(name, "")
-    return f"{name}@{cause}" if cause and not cause.startswith("+") else name
+def _executed_name(executed: str, op: str, names: FileNodes) -> str:
+    """The name in the file; a second copy of a conversion is one that onnxruntime inserted for what it copied."""
+    name = node_name_in_file(executed, op, names)
+    return f"+{op}@{name}" if executed.endswith(COPIED) and not name.startswith("+") else name
+
+
+def _with_causes(executed: Sequence[str], names: FileNodes) -> list[str]:
+    """The names, inserted changes of layout with the node that needs them, of the nearest ones that are in the file."""
+    before = list(_nearest_known(executed))
+    after = list(_nearest_known(executed[::-1]))[::-1]
+    causes = [_cause(*three, names) for three in zip(executed, before, after, strict=True)]
+    return [f"{name}@{cause}" if cause else name for name, cause in zip(executed, causes, strict=True)]
+
+
+def _nearest_known(executed: Sequence[str]) -> Iterator[str]:
+    """Per node the last one up to it that is in the file; empty where there is none."""
+    return islice(accumulate(executed, lambda last, name: last if name[0] == "+" else name, initial=""), 1, None)
+
+
+def _cause(name: str, before: str, after: str, names: FileNodes) -> str:
+    """The node that a change of layout is for: a conversion beside it, or the one that cannot read the blocked layout,
+    or did not write it although the next one wants it. Empty for other nodes."""
+    if name == "+Transpose":
+        beside = (one for one in (before, after) if one in names.nodes and names.nodes[one].op_type in CONVERT)
+        return next(beside, after or before)
+    return {"+ReorderOutput": after, "+ReorderInput": before}.get(name, "")
 
 
 def node_name_in_file(executed: str, op: str, names: FileNodes) -> str:

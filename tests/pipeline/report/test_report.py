@@ -119,7 +119,7 @@ def _curve(*phases: str) -> TrainingCurve:
 
 def _profile() -> ProfiledSites:
     samples = (PlanSample({}, 4.0, 8.0),) * 20
-    return ProfiledSites({}, {}, CostProfile({}, 4.0, (), 0.0, 40.0, 2.0, samples=samples))
+    return ProfiledSites({}, {}, CostProfile((), 4.0, 0.0, 40.0, 2.0, samples))
 
 
 FULL: dict[str, Any] = {

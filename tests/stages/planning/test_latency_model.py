@@ -1,133 +1,134 @@
-"""The cost model: what a plan is predicted to cost, and how measured plans correct it."""
+"""What a plan is predicted to take, learnt from times of layers and conversions in whole plans."""
 
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from paredown.models.compression.sparsity import Sparsity
 from paredown.models.network.layers import Layer
+from paredown.stages.analysis.dataflow import layer_borders
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
-from paredown.stages.planning import footprint, latency_model
-from paredown.stages.planning.latency_model import TERMS
+from paredown.stages.planning import latency_model
+from paredown.stages.planning.latency_model import LatencyModel
+from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.plan_table import planned_layers
+from paredown.stages.planning.teaching_plans import alternating_plans
 from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
-BOTH = (Narrow(), Quantize())
+BOTH = (Narrow(levels=(0.5,), round_to=8), Quantize())
 CONV = Layer("c", "conv", ("x",), "v", "v", 16, 32, 9, 1, 100, 25)
 DEPTHWISE = Layer("d", "conv", ("x",), "v", "v", 16, 16, 9, 16, 100, 100)
+ADD = Layer("a", "add", ("x", "y"), "v", "v", 16, 16, 1, 1, 100, 100)
 
 
-def profile_of(prepared: PreparedModel, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> CostProfile:
-    """A ms per million multiply-adds, int8 at 0.4 of it."""
-    kernels = {"fp32": (1.0, 0.0, 0.0, 0.001), "int8": (0.4, 0.0, 0.0, 0.001)}
-    fits = {layer.name: kernels for layer in prepared.network.layers}
-    return CostProfile(fits, 1.0, weights, 0.01, 40.0, 2.0)
+def amounts(layer: Layer, form: LayerForm) -> tuple[float, ...]:
+    return latency_model.layer_work(layer, form, mixed=True).amounts
 
 
-def test_features_are_macs_and_elements_in_millions() -> None:
-    assert latency_model.layer_features(CONV, LayerForm(16, 32)).tolist() == [
-        25 * 9 * 16 * 32 / 1e6,
-        1600 / 1e6,
-        800 / 1e6,
-        1,
-    ]
-    smaller = LayerForm(16, 32, pixels=(64, 16))
-    assert latency_model.layer_features(CONV, smaller).tolist() == [
-        16 * 9 * 16 * 32 / 1e6,
-        64 * 16 / 1e6,
-        16 * 32 / 1e6,
-        1,
-    ]
-    assert latency_model.layer_features(DEPTHWISE, LayerForm(8, 8)).tolist() == [
-        100 * 9 * 8 / 1e6,
-        800 / 1e6,
-        800 / 1e6,
-        1,
-    ]
+def test_the_work_of_a_layer_is_macs_elements_and_parameters_in_millions() -> None:
+    macs, read, made, *misfits, weights, one, first = amounts(CONV, LayerForm(16, 32))
+    assert (macs, read, made) == pytest.approx((25 * 9 * 16 * 32 / 1e6, 1600 / 1e6, 800 / 1e6))
+    assert (misfits, weights, one, first) == ([0.0, 0.0], pytest.approx(9 * 16 * 32 / 1e6), 1.0, 0.0)
+    smaller = amounts(CONV, LayerForm(16, 32, pixels=(64, 16)))
+    assert smaller[:3] == pytest.approx((16 * 9 * 16 * 32 / 1e6, 64 * 16 / 1e6, 16 * 32 / 1e6))
+    assert amounts(DEPTHWISE, LayerForm(16, 16))[0] == pytest.approx(100 * 9 * 16 / 1e6)
+    assert amounts(ADD, LayerForm(16, 16))[0] == 0.0
 
 
-@given(st.tuples(*[st.floats(0.01, 10)] * 4))
-def test_a_layers_time_is_found_again(truth: tuple[float, ...]) -> None:
-    forms = [LayerForm(a, b) for a in (4, 8, 16) for b in (8, 16, 32)]
-    pairs = [(form, float(latency_model.layer_features(CONV, form) @ np.array(truth))) for form in forms]
-    fitted = np.array(latency_model.fit_layer_kernel(CONV, pairs))
-    assert all(
-        float(latency_model.layer_features(CONV, form) @ fitted) == pytest.approx(ms, rel=1e-3) for form, ms in pairs
-    )
+def test_widths_that_no_register_holds_are_work_of_their_own() -> None:
+    fits, misses = (latency_model.layer_work(CONV, LayerForm(16, width), mixed=True) for width in (32, 24))
+    assert fits.amounts[4] == 0.0 and misses.amounts[4] == misses.amounts[2]
+    assert fits.path != misses.path
+    assert [latency_model.alignment(width) for width in (8, 16, 24, 32, 3)] == [8, 16, 8, 16, 1]
 
 
-def test_a_sparse_kernel_is_so_many_times_as_fast_as_the_dense_one_at_every_width() -> None:
-    whole, half = LayerForm(16, 32), LayerForm(16, 16)
-    sparse = replace(whole, sparsity=Sparsity("block4", 0.8))
-    fitted = latency_model.fit_kernels(CONV, [(sparse, 0.3), (whole, 1.0), (half, 0.6)])
-    assert set(fitted) == {"fp32", "fp32 block4@0.8"}
-    dense, fast = (np.array(fitted[kernel]) for kernel in ("fp32", "fp32 block4@0.8"))
-    assert float(latency_model.layer_features(CONV, whole) @ fast) == pytest.approx(0.3, rel=0.01)
-    assert float(latency_model.layer_features(CONV, half) @ fast) == pytest.approx(
-        0.3 * float(latency_model.layer_features(CONV, half) @ dense)
-    )
+def law(layer: Layer, form: LayerForm) -> float:
+    """Ms: int8 computes in 0.4 of the time."""
+    work = latency_model.layer_work(layer, form, mixed=True).amounts
+    return (0.4 if form.bits == 8 else 1.0) * (3 * work[0] + 2 * work[1] + 5 * work[2] + 0.004)
 
 
-def test_a_sparse_layer_takes_as_long_as_a_dense_one_where_it_has_no_kernel(prepared: PreparedModel) -> None:
-    layer, sparse = prepared.network.layer("block.conv1"), LayerForm(16, 32, sparsity=Sparsity("block4", 0.8))
-    profile = profile_of(prepared)
-    assert latency_model.corrected_ms(profile, layer, sparse) == latency_model.corrected_ms(
-        profile, layer, LayerForm(16, 32)
-    )
-    named = {**profile.layers, layer.name: {**profile.layers[layer.name], sparse.kernel: (0.2, 0.0, 0.0, 0.0)}}
-    fast = replace(profile, layers=named, weights=tuple(float(name == "sparse fp32") for name in TERMS))
-    assert latency_model.corrected_ms(fast, layer, sparse) == pytest.approx(
-        0.2 * latency_model.layer_features(layer, sparse)[0]
-    )
+def converted(layer: Layer, form: LayerForm) -> float:
+    return 0.02 if form.bits == 8 else 0.05
 
 
-def test_a_fit_never_goes_below_zero() -> None:
-    falling = [(LayerForm(4, 8), 3.0), (LayerForm(16, 32), 1.0)]
-    assert all(value >= 0 for value in latency_model.fit_layer_kernel(CONV, falling))
-    assert all(np.isfinite(latency_model.fit_layer_kernel(CONV, [(LayerForm(16, 32), 0.0)])))
+def known(space: PlanSpace, tools: Any) -> CostProfile:
+    found: CostProfile = tools.profile_by(space, [*space.variants(), *alternating_plans(space)], law, converted)
+    return found
 
 
-def test_bytes_of_weights() -> None:
-    assert footprint.weight_bytes(CONV, LayerForm(16, 32)) == 4 * (16 * 32 * 9 + 32)
-    assert footprint.weight_bytes(CONV, LayerForm(8, 16, 8)) == 8 * 16 * 9 + 17 * 16
-    assert footprint.weight_bytes(DEPTHWISE, LayerForm(8, 8)) == 4 * (8 * 9 + 8)
+def test_a_law_of_layers_and_conversions_is_found_again(prepared: PreparedModel, tools: Any) -> None:
+    space = PlanSpace(prepared, BOTH)
+    model = space.latency_model(known(space, tools))
+    for layer in prepared.network.layers:
+        for bits in (8, 32):
+            form = replace(space.form_of(layer, {}), bits=bits)
+            assert model.layer(layer, form).ms == pytest.approx(law(layer, form), rel=0.1, abs=0.001)
+    consumer = next(b for _, b, _ in layer_borders(prepared) if b.op != "add")
+    read = space.form_of(consumer, {})
+    assert model.conversion(consumer, replace(read, bits=8)).ms > 1.3 * model.conversion(consumer, read).ms > 0
 
 
-def test_only_a_change_of_precision_is_a_border(prepared: PreparedModel) -> None:
-    layer = prepared.network.layer("block.conv2")
-    assert latency_model.border_terms(layer, LayerForm(16, 32), LayerForm(32, 16)) == (0.0, 0.0)
-    assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16)) == (24 * 144 / 1e6, 1.0)
-    assert latency_model.border_terms(layer, LayerForm(16, 24, 8), LayerForm(24, 16, 32, (64, 64))) == (
-        24 * 64 / 1e6,
-        1.0,
-    )
+def test_a_plan_takes_its_parts_and_conversions_are_never_free(prepared: PreparedModel, tools: Any) -> None:
+    space = PlanSpace(prepared, BOTH)
+    profile = known(space, tools)
+    plain, whole = space.latency(profile, {}), {f"quantize:{layer.name}": "int8" for layer in prepared.network.layers}
+    assert plain.ms == pytest.approx(sum(law(layer, form) for layer, form in space.forms({})), rel=0.1)
+    assert 0.3 * plain.ms < space.latency(profile, whole).ms < 0.5 * plain.ms
+    scattered = {"quantize:block.conv1": "int8"}
+    saved = sum(0.6 * law(layer, form) for layer, form in space.forms({}) if layer.name == "block.conv1")
+    assert space.latency(profile, scattered).ms > plain.ms - saved + 0.03
 
 
-def test_correct_weights_stay_and_wrong_ones_are_found() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.uniform(0.1, 2, (40, len(TERMS)))
-    truth = np.ones(len(TERMS))
-    truth[2], truth[6] = 1.4, 0.7
-    ones = np.ones(len(rows))
-    assert latency_model.fit_weights(rows, rows.sum(axis=1), ones) == pytest.approx([1.0] * len(TERMS), abs=1e-6)
-    fitted = np.array(latency_model.fit_weights(rows, rows @ truth, ones))
-    assert np.abs(rows @ fitted / (rows @ truth) - 1).max() < 0.05
-    assert fitted[2] > 1.2
+def test_parts_that_take_longer_in_mixed_plans_are_seen(prepared: PreparedModel, tools: Any) -> None:
+    space = PlanSpace(prepared, BOTH)
+    uniform, mixed = space.variants(), list(alternating_plans(space))
+
+    def slower(layer: Layer, form: LayerForm) -> float:
+        return 1.3 * law(layer, form)
+
+    among_their_like = tools.profile_by(space, uniform, law, converted).samples
+    among_others = tools.profile_by(space, mixed, slower, converted).samples
+    both = replace(known(space, tools), samples=(*among_their_like, *among_others))
+    plan = mixed[0]
+    expected = tools.profile_by(space, [plan], slower, converted).samples[0].latency
+    assert space.latency(both, plan).ms == pytest.approx(expected, rel=0.1)
+    assert space.latency(both, {}).ms == pytest.approx(space.latency(known(space, tools), {}).ms, rel=0.1)
 
 
-def test_important_plans_pull_harder() -> None:
-    rows = np.ones((2, len(TERMS)))
-    measured = np.array([8.0, 12.0])
-    equal = sum(latency_model.fit_weights(rows, measured, np.ones(2)))
-    pulled = sum(latency_model.fit_weights(rows, measured, np.array([1.0, 10.0])))
-    assert 8 < equal < pulled < 12
+def test_no_layer_of_a_plan_takes_no_time(prepared: PreparedModel, tools: Any) -> None:
+    """Also where the runtime's profile had nothing of it, as of what it computes inside another node."""
+    space = PlanSpace(prepared, BOTH)
+
+    def hidden(layer: Layer, form: LayerForm) -> float:
+        return 0.0 if layer.depthwise and form.bits == 32 else law(layer, form)
+
+    profile = tools.profile_by(space, [*space.variants(), *alternating_plans(space)], hidden, converted)
+    for plan in ({}, *alternating_plans(space)):
+        for row in planned_layers(space, profile, plan):
+            assert row.ms is not None and row.ms > 0, row.name
 
 
-def test_weights_are_never_negative() -> None:
-    rows: Any = np.eye(len(TERMS)) + 0.01
-    assert min(latency_model.fit_weights(rows, np.full(len(TERMS), 1e-3), np.full(len(TERMS), 100.0))) >= 0
+def test_an_addition_that_reads_int8_is_the_conversions_doing(prepared: PreparedModel, tools: Any) -> None:
+    """Where it is computed inside a convolution it takes no time, so that it has no time of its own to learn."""
+    space = PlanSpace(prepared, BOTH)
+
+    def fused(layer: Layer, form: LayerForm) -> float:
+        return 0.03 if layer.op == "add" else law(layer, form)
+
+    plan = {f"quantize:{name}": "int8" for name in ("block.conv2",)}
+    profile = tools.profile_by(space, [{}, plan], fused, converted)
+    observed = [(kind, ms) for kind, _, ms in latency_model.observed(space.timed(profile.samples[1]))]
+    assert not [kind for kind, _ in observed if kind == "add fp32"]
+    from_int8 = sum(ms for kind, ms in observed if kind == "conversion to fp32")
+    assert from_int8 == pytest.approx(0.02 + 0.03)
+
+
+def test_a_model_of_no_mixed_plan_has_no_scale_of_them(prepared: PreparedModel, tools: Any) -> None:
+    space = PlanSpace(prepared, BOTH)
+    profile = tools.profile_by(space, space.variants(), law, converted)
+    model = LatencyModel([plan for sample in profile.samples if (plan := space.timed(sample))])
+    assert (model.scale, model.spread) == (1.0, 0.0)
+    assert space.latency(profile, {"quantize:fc": "int8"}).ms > 0

@@ -11,10 +11,12 @@ from paredown.models.onnx.edit import save_onnx
 from paredown.stages.analysis.plan_network import network_of_plan, picks_by_name
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.blocks.base import conv_unit
-from paredown.stages.planning.layer_times import owning_layer
+from paredown.stages.planning.layer_times import owning_layers, plan_times
+from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
 from paredown.stages.runtimes.onnxruntime import OnnxRuntime
 from paredown.stages.runtimes.support.ort_profile import node_durations
+from paredown.stages.transforms.quantize import Quantize
 
 
 class Padded(nn.Module):
@@ -50,7 +52,7 @@ def padded(tools: Any) -> PreparedModel:
 def owners(prepared: PreparedModel) -> dict[str, str]:
     """Every node of the original's file, and the layer that its time counts for."""
     model = network_of_plan(prepared, {}).model
-    return {node.name: owning_layer(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
+    return owning_layers(model, [node.name for node in model.graph.node], picks_by_name(prepared))
 
 
 def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -> None:
@@ -67,7 +69,7 @@ def test_what_a_block_does_to_its_input_is_its_own_time(padded: PreparedModel) -
 def test_without_blocks_to_choose_from_it_counts_for_the_layer_before(padded: PreparedModel) -> None:
     model = network_of_plan(padded, {}).model
     moved = [node.name for node in model.graph.node if node.op_type == "Pad"]
-    assert {owning_layer(model, name, {}) for name in moved} == {"stem.conv"}
+    assert set(owning_layers(model, moved, {}).values()) == {"stem.conv"}
 
 
 def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedModel, tmp_path: Path) -> None:
@@ -79,7 +81,8 @@ def test_a_change_of_layout_counts_for_the_node_that_needs_it(padded: PreparedMo
         pytest.skip("onnxruntime uses no blocked layout on this processor")
     model, picks = network_of_plan(padded, {}).model, picks_by_name(padded)
     for_slices = [name for op, name in changes if op == "+ReorderOutput" and name.startswith("slice")]
-    assert [owning_layer(model, f"+ReorderOutput@{name}", picks) for name in for_slices] == ["add"]
+    names = [f"+ReorderOutput@{name}" for name in for_slices]
+    assert list(owning_layers(model, names, picks).values()) == ["add"]
 
 
 def call(name: str, op: str, us: int) -> dict[str, Any]:
@@ -111,3 +114,23 @@ def test_layout_changes_are_named_after_what_comes_next_or_came_before(padded: P
         "after.conv": [7],
         "+ReorderOutput": [8],
     }
+
+
+def test_conversions_count_for_the_layer_whose_value_is_converted(prepared: PreparedModel) -> None:
+    space = PlanSpace(prepared, (Quantize(),))
+    model = space.lower({"quantize:block.conv2": "int8"})
+    times = {node.name: 1.0 for node in model.graph.node if node.op_type not in ("DequantizeLinear",)}
+    times |= {node.name: 1.0 for node in model.graph.node if node.name.startswith("relu") and ".dq" in node.name}
+    found = plan_times(model, times, sum(times.values()), picks_by_name(prepared))
+    assert found.conversions.keys() == {"block.conv1", "block.conv2"}
+    assert found.total == pytest.approx(sum(times.values()))
+    moved = plan_times(model, {**times, "+Transpose@conv2d_2.q": 1.0}, 1.0 + sum(times.values()), {})
+    assert sum(moved.conversions.values()) <= sum(found.conversions.values()) + 1.0
+
+
+def test_without_a_reader_or_a_maker_a_conversion_counts_for_the_layer_that_is_there(prepared: PreparedModel) -> None:
+    """The network's input has no layer that makes it."""
+    space = PlanSpace(prepared, (Quantize(),))
+    model = space.lower({"quantize:stem.0": "int8"})
+    found = plan_times(model, {"x.q": 2.0, "stem.0": 3.0}, 5.0, {})
+    assert found.layers == pytest.approx({"stem.0": 5.0}) and not found.conversions

@@ -1,27 +1,18 @@
 """What a plan makes of layers, and what it is predicted to take: bytes, live memory, time."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
-from paredown.stages.planning import latency_model
-from paredown.stages.planning.latency_model import TERMS
 from paredown.stages.planning.plan_space import PlanSpace, load_plan_space
-from paredown.stages.products.cost_profile import CostProfile
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
 BOTH = (Narrow(), Quantize())
-
-
-def profile_of(prepared: PreparedModel, weights: tuple[float, ...] = (1.0,) * len(TERMS)) -> CostProfile:
-    """A ms per million multiply-adds, int8 at 0.4 of it."""
-    kernels = {"fp32": (1.0, 0.0, 0.0, 0.001), "int8": (0.4, 0.0, 0.0, 0.001)}
-    fits = {layer.name: kernels for layer in prepared.network.layers}
-    return CostProfile(fits, 1.0, weights, 0.01, 40.0, 2.0)
 
 
 def test_sizes_and_activations_shrink_with_width_and_precision(prepared: PreparedModel) -> None:
@@ -46,27 +37,19 @@ def test_what_is_alive_at_each_step(prepared: PreparedModel) -> None:
     assert halved[order.index("block.conv1")] == pytest.approx(stem + inner / 4)
 
 
-def test_terms_of_a_plan(prepared: PreparedModel) -> None:
-    profile = profile_of(prepared)
-    plain = dict(zip(TERMS, PlanSpace(prepared, BOTH).latency_terms(profile, {}), strict=True))
-    assert plain["dense int8"] == plain["depthwise int8"] == plain["borders"] == plain["border elements"] == 0
-    assert plain["depthwise fp32"] == pytest.approx(9 * 16 * 36 / 1e6 + 0.001)
-    changed = PlanSpace(prepared, BOTH).latency_terms(profile, {"quantize:depthwise": "int8"})
-    mixed = dict(zip(TERMS, changed, strict=True))
-    assert mixed["depthwise fp32"] == 0
-    assert mixed["depthwise int8"] == pytest.approx(0.4 * 9 * 16 * 36 / 1e6 + 0.001)
-    assert mixed["borders"] == pytest.approx(2 * latency_model.BORDER_MS)
+def test_size_and_memory_of_a_plan(prepared: PreparedModel, tools: Any) -> None:
+    profile, choice = tools.random_profile(prepared), {"quantize:add": "int8", "narrow:block.conv1": "8"}
+    space = PlanSpace(prepared, BOTH)
+    found, live = space.predict(profile, choice), max(space.live_mib(choice).values())
+    assert found["size"] == pytest.approx(space.size_mib(choice) + profile.size_offset)
+    expected = profile.memory_floor + profile.memory_per_size * space.size_mib(choice) + live
+    assert found["memory"] == pytest.approx(expected)
 
 
-def test_a_prediction_is_the_weighted_sum_of_its_terms(prepared: PreparedModel) -> None:
-    weights = tuple(float(value) for value in range(1, len(TERMS) + 1))
-    profile, choice = profile_of(prepared, weights), {"quantize:add": "int8", "narrow:block.conv1": "8"}
-    terms = PlanSpace(prepared, BOTH).latency_terms(profile, choice)
-    found = PlanSpace(prepared, BOTH).predict(profile, choice)
-    assert found["latency"] == pytest.approx(float(terms @ np.array(weights)))
-    assert found["size"] == pytest.approx(PlanSpace(prepared, BOTH).size_mib(choice) + 0.01)
-    live = max(PlanSpace(prepared, BOTH).live_mib(choice).values())
-    assert found["memory"] == pytest.approx(40 + 2 * PlanSpace(prepared, BOTH).size_mib(choice) + live)
+def test_a_profiles_model_is_fitted_once(prepared: PreparedModel, tools: Any) -> None:
+    space, profile = PlanSpace(prepared, BOTH), tools.random_profile(prepared)
+    assert space.latency_model(profile) is space.latency_model(profile)
+    assert space.latency_model(replace(profile)) is not space.latency_model(profile)
 
 
 def test_variants_are_all_combinations_of_uniform_choices(planned: State) -> None:

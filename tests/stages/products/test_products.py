@@ -12,7 +12,7 @@ from paredown.models.errors import InputError
 from paredown.models.network.blocks import Place
 from paredown.models.network.layers import ChannelGroup
 from paredown.stages.products.calibration import Calibration
-from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, PlanTimes, ProfiledSites
 from paredown.stages.products.costs import CostSummary
 from paredown.stages.products.evidence import AccuracyChange, Comparison, Evidence, LatencyEvidence
 from paredown.stages.products.interval import Interval
@@ -72,14 +72,14 @@ GIVEN_PLAN = Plan(
     replayed=True, choice={"narrow:stem": "8"}, sites=(SiteCandidates("narrow:stem", ("16", "8")),), layers=(LAYER,)
 )
 COSTS = CostProfile(
-    {"stem": {"fp32": (0.0, 1.5)}},
+    ("stem",),
     4.0,
-    (1.0, 1.0),
     0.1,
     40.0,
     2.0,
+    (PlanSample({}, 4.0, 8.0), PlanSample({}, 4.0, 8.0, times=PlanTimes({"stem": 3.5}, {"stem": 0.25}, 0.25))),
     {"stem": {"fp32": 0.5}},
-    (PlanSample({}, 4.0, 8.0),),
+    1.5,
 )
 SCORE = ReplacementScore(error=0.25, macs=2.0, elements=0.5, parameters=9.0, steps=4)
 TRIED = TriedReplacements(

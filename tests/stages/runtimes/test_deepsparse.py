@@ -26,7 +26,7 @@ from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Limits, Target
 from paredown.stages.measuring.model_files import portable_model
-from paredown.stages.planning.layer_times import owning_layer
+from paredown.stages.planning.layer_times import owning_layers, plan_times
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.runtimes.base import Load
@@ -82,11 +82,14 @@ def test_work_is_multiply_adds(prepared: PreparedModel, tmp_path: Path) -> None:
 
 def test_what_stands_behind_an_integer_layer_counts_for_it(prepared: PreparedModel) -> None:
     model = conv_integer(int8(prepared))
-    owners = {node.name: owning_layer(model, node.name, picks_by_name(prepared)) for node in model.graph.node}
+    owners = owning_layers(model, [node.name for node in model.graph.node], picks_by_name(prepared))
     for name in ("stem.0", "block.conv2", "depthwise", "fc"):
         assert {owners[f"{name}{part}"] for part in ("", ".biased", ".cast", ".scaled")} == {name}
     assert owners["mean"] == "pointwise.0"
-    assert {owners[node.name] for node in model.graph.node if node.op_type == "QuantizeLinear"} == {""}
+    quantizing = {node.name: owners[node.name] for node in model.graph.node if node.op_type == "QuantizeLinear"}
+    assert "" not in quantizing.values()
+    times = plan_times(model, dict.fromkeys(quantizing, 1.0), float(len(quantizing)), picks_by_name(prepared))
+    assert times.rest == 0 and times.total == pytest.approx(len(quantizing))
 
 
 def test_it_turns_zeros_into_time_and_the_others_do_not() -> None:
@@ -210,10 +213,10 @@ def test_a_run_for_it_keeps_the_portable_file_beside_its_own(finished: State, ru
     state = replace(run(state, "baseline", tmp_path, rounds=1, runs=1), out=tmp_path)
     prepared = load_prepared_model(state)
     assert prepared.model.opset_import[0].version == 20
-    sample, owned = PlanMeter(PlanSpace(prepared, (Quantize(),)), state, rounds=1, runs=2).profiled(
-        Quantize().uniform(prepared)[0], memory=False
-    )
-    assert sample.latency > 0 and {"stem.0", "block.conv1", "depthwise", "fc"} <= set(owned)
+    meter = PlanMeter(PlanSpace(prepared, (Quantize(),)), state, rounds=1, runs=2)
+    sample = meter.sample(Quantize().uniform(prepared)[0])
+    assert sample.latency > 0 and sample.times is not None
+    assert {"stem.0", "block.conv1", "depthwise", "fc"} <= sample.times.layers.keys()
     state = run(state, "export", tmp_path, agreement=0.8)
     state = run(state, "verify", tmp_path, rounds=1, runs=1)
     for product in ("baseline", "exported", "artifact"):

