@@ -55,7 +55,7 @@ def mobilenetv2(classes: int) -> nn.Module:
     if classes != len(rows):
         raise ValueError(f"the data has {classes} classes; {CLASSES} lists {len(rows)}")
     quiet_torchvision()
-    from torchvision.models import mobilenet_v2
+    from torchvision.models import mobilenet_v2  # type: ignore[attr-defined]
 
     model: nn.Module = mobilenet_v2()
     model.load_state_dict(torch.load(_weights(), map_location="cpu", weights_only=True))
