@@ -49,6 +49,11 @@ class PlanMeter:
         return Load.of(self.state.target)
 
     @property
+    def timed_runs(self) -> int:
+        """Runs of a session: half as many with cold caches, where each costs what is read before it."""
+        return max(1, self.runs // 2) if self.load.caches == "cold" else self.runs
+
+    @property
     def baseline(self) -> Path:
         """The original's file, as the target's runtime takes it."""
         return self.state.product("baseline") / "model.onnx"
@@ -78,7 +83,7 @@ class PlanMeter:
         the baseline's p50."""
         model = self.lower(choice)
         with self.written(model) as path:
-            both = self.runtime.latency([self.baseline, path], self.load, rounds or self.rounds, self.runs)
+            both = self.runtime.latency([self.baseline, path], self.load, rounds or self.rounds, self.timed_runs)
             peak = self.runtime.peak_memory(path, self.load) if memory else None
             latency, size = latency_ratio(both[1], both[0]) * self.baseline_ms, path.stat().st_size / MIB
             times = plan_times(model, self._node_times(path), latency, picks_by_name(self.space.prepared))
@@ -86,7 +91,9 @@ class PlanMeter:
 
     def _node_times(self, path: Path) -> dict[str, float]:
         """Ms per executed node: the mean of a few sessions, which differ by where their memory lies."""
-        sessions = [self.runtime.node_times(path, self.load, self.runs) for _ in range(min(PROFILED, self.rounds))]
+        sessions = [
+            self.runtime.node_times(path, self.load, self.timed_runs) for _ in range(min(PROFILED, self.rounds))
+        ]
         names = dict.fromkeys(name for one in sessions for name in one)
         return {name: sum(one.get(name, 0.0) for one in sessions) / len(sessions) for name in names}
 
