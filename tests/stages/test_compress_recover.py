@@ -260,7 +260,10 @@ def test_a_profile_that_cannot_be_made_is_refused(
     (tmp_path / "exact.py").write_text(
         (started.root / "exact.py")
         .read_text()
-        .replace("    def version", f"    def supports(self, feature):\n        return {supported}\n\n    def version")
+        .replace(
+            "    def version",
+            f"    def supports(self, feature):\n        return {supported} or feature == 'cold'\n\n    def version",
+        )
     )
     state = replace(started, target=Target(runtime=str(tmp_path / "exact.py")), out=tmp_path)
     with pytest.raises(InputError, match=said):
