@@ -116,15 +116,16 @@ class Measured:
 
 
 def relative_check(measured: Measured, limit: Limit, ratio: Interval, control: Interval | None = None) -> BudgetCheck:
-    """A ratio to the baseline against a factor. Where two sessions of one model differ, nothing can be compared."""
+    """A ratio to the baseline against a factor. Where two sessions of one model differ, a verdict needs more room than
+    they are apart: over hundreds of rounds a percent between equal sessions shows, and a limit may be far from that."""
     allowed, verdict = limit.value * measured.before, verdict_of(ratio, limit.value)
     seen = 100 * (limit.value * ratio.value / ratio.low - 1)
     because = f"{_ends(ratio, 'x')} where {limit} is allowed; {measured.rests_on}; +{seen:.1f} % would have been seen"
     if control and not control.holds(1):
-        verdict = "inconclusive"
-        because = (
-            f"two sessions of one model differ by {_ends(control, 'x')} here, so nothing can be compared; {because}"
-        )
+        apart = max(control.high, 1 / control.low)
+        verdict = verdict_of(Interval(ratio.value, ratio.low / apart, ratio.high * apart), limit.value)
+        so = ", so nothing that near can be compared" if verdict == "inconclusive" else ", which is less than the room"
+        because = f"two sessions of one model differ by {_ends(control, 'x')} here{so}; {because}"
     return BudgetCheck(
         measured.name,
         "relative",

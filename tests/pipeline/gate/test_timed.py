@@ -50,6 +50,15 @@ def test_a_control_that_is_off_leaves_nothing_to_compare() -> None:
     assert "two sessions of one model differ" in check.because
 
 
+def test_a_control_that_is_off_by_little_leaves_what_is_far_from_the_limit() -> None:
+    little, limit = Interval(1.01, 1.008, 1.012), Limit.model_validate("0.45x")
+    assert relative_check(MEASURED, limit, Interval(0.353, 0.345, 0.364), little).verdict == "pass"
+    assert relative_check(MEASURED, limit, Interval(0.5, 0.49, 0.51), little).verdict == "fail"
+    for near in (Interval(0.447, 0.446, 0.448), Interval(0.453, 0.452, 0.454)):
+        assert relative_check(MEASURED, limit, near).verdict != "inconclusive"
+        assert relative_check(MEASURED, limit, near, little).verdict == "inconclusive"
+
+
 def test_a_check_says_what_it_could_have_seen() -> None:
     check = relative_check(MEASURED, LIMIT, Interval(1.0, 0.98, 1.02))
     assert "+7.1 % would have been seen" in check.because  # 1.05 / 0.98
