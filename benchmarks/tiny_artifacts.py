@@ -75,7 +75,7 @@ pipeline:{fit}
   - search: {{front: 0, margin: 0.10}}
   - compress: {{batches: 4}}
   - recover: {{distil: {{epochs: 1, batch: 64}}, quantize: {{epochs: 1, batch: 64}}}}
-  - export: {{agreement: 0.5}}
+  - export
   - verify
 """
 
