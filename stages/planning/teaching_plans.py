@@ -40,17 +40,19 @@ def _picks_a_block(space: PlanSpace, site: Site) -> bool:
 
 def sought_plan(space: PlanSpace, profile: CostProfile, solver: Solver, rng: np.random.Generator) -> Choice:
     """The plan that a search with the solver picks, if losses and a latency limit were such as they are drawn here."""
-    # Some transforms cost far less than others, as int8 does beside narrowing: each is drawn to be cheap now and then.
-    scales = {
-        transform: float(np.exp(rng.normal(0, 2.5))) for transform in sorted({s.transform for s in space.open_sites})
-    }
-    losses = {site.name: _drawn_losses(site, scales[site.transform], rng) for site in space.open_sites}
+    cheap = str(rng.choice(sorted({site.transform for site in space.open_sites})))
+    losses = {site.name: _drawn_losses(site, site.transform == cheap, rng) for site in space.open_sites}
     problem = build_problem(space, profile, losses, {"latency": NONE})
     least, whole = fastest(problem, solver), space.latency(profile, {}).ms
     limit = float(np.exp(rng.uniform(np.log(1.05 * least), np.log(max(0.9 * whole, 1.06 * least)))))
     return solver.solve(with_limits(problem, {"latency": limit})).choice
 
 
+CHEAP = 0.001
+"""What the losses of one transform are beside those of the others, as those of int8 beside those of narrowing: another
+transform in every plan, so that each is used as far as it goes now and then."""
+MILD = 0.3
+"""Of a site's harshest loss, what any change there costs at least."""
 NONE = 1e-6
 """Ms that no plan holds: what a solver then comes nearest with is the fastest plan."""
 
@@ -60,8 +62,9 @@ def fastest(problem: Problem, solver: Solver) -> float:
     return solver.solve(with_limits(problem, {"latency": NONE})).costs["latency"]
 
 
-def _drawn_losses(site: Site, scale: float, rng: np.random.Generator) -> dict[str, float]:
+def _drawn_losses(site: Site, cheap: bool, rng: np.random.Generator) -> dict[str, float]:
     """Losses that grow towards harsh candidates, more at some sites than at others."""
-    count = len(site.candidates)
-    weight, power = scale * np.exp(rng.normal(0, 1.5)), rng.uniform(1, 3)
-    return {c.name: float(weight * (place / max(1, count - 1)) ** power) for place, c in enumerate(site.candidates)}
+    weight = float(np.exp(rng.normal(0, 1)) * (CHEAP if cheap else 1.0))
+    first, *others = [candidate.name for candidate in site.candidates]
+    steps = np.linspace(0, 1, len(others) + 1)[1:]
+    return {first: 0.0} | {name: weight * (MILD + (1 - MILD) * float(s)) for name, s in zip(others, steps, strict=True)}
