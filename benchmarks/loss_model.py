@@ -26,6 +26,7 @@ from paredown.stages.base import State
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
 from paredown.stages.planning.problem_builder import build_problem
 from paredown.stages.planning.teacher_comparison import TeacherComparison, divergences
+from paredown.stages.planning.teaching_plans import fastest
 from paredown.stages.planning.unseen_images import held_out_images
 from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.solvers.milp import Milp
@@ -64,7 +65,7 @@ class Seen:
 def solved(problem: Problem, whole: float, count: int) -> list[tuple[float, Solution]]:
     """Plans for `count` latency limits, evenly from just feasible to nine tenths of the original's; one that several
     limits share is there once."""
-    least = Milp().solve(with_limits(problem, {"latency": 1e-6})).costs["latency"]
+    least = fastest(problem, Milp())
     found: dict[tuple[tuple[str, str], ...], tuple[float, Solution]] = {}
     for limit in np.linspace(1.05 * least, 0.9 * whole, count).tolist():
         solution = Milp().solve(with_limits(problem, {"latency": limit}))
@@ -135,13 +136,13 @@ def measured(state: State, count: int, images: int) -> tuple[list[Seen], float]:
     split = held_out_images(state, data, images)
     pixels, labels = next(data.batches(split, len(split)))
     judge = TeacherComparison(space, torch.from_numpy(pixels))
-    losses = ExpectedLosses.load(state.product("sensitivity")).losses
-    problem = build_problem(space, profile, losses, {"latency": 1.0})
+    expected = ExpectedLosses.load(state.product("sensitivity"))
+    problem = build_problem(space, profile, expected.losses, {"latency": 1.0})
     plans, seen = solved(problem, space.predict(profile, {})["latency"], count), list[Seen]()
     for limit, solution in plans:
         answers = judge.answers(solution.choice)
         right = answers.argmax(1).numpy() == labels
-        seen.append(Seen(limit, solution.loss, divergences(answers, judge.teacher), right))
+        seen.append(Seen(limit, expected.of_plan(solution.loss), divergences(answers, judge.teacher), right))
         one = seen[-1]
         click.echo(f"{limit:.3f}x: predicted {one.predicted:.4g}, measured {one.measured:.4g}", err=True)
     return seen, 100 * float((judge.teacher.argmax(1).numpy() == labels).mean())

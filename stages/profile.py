@@ -52,7 +52,8 @@ class ProfileStage(Stage):
     plans: int = Field(
         16,
         ge=0,
-        description="whole plans measured beside uniform ones: one of four at random, others as a search picks them",
+        description="whole plans measured beside uniform and alternating ones: one of four at random, others as a "
+        "search picks them; with 0 only uniform ones",
     )
     images: int = Field(128, ge=8, description="calibration images for ranges and channel importance")
 
@@ -118,7 +119,7 @@ class ProfileStage(Stage):
         # Zeros that are not skipped take as long as weights.
         skipped = meter.runtime.supports("sparse")
         variants = every if skipped else [v for v in every if not sparse_layers(space.transforms, v)]
-        fixed = [*variants, *(plan for plan in alternating_plans(space) if self.plans)]
+        fixed = space.distinct([*variants, *alternating_plans(space)]) if self.plans else variants
         with_memory = {0, len(variants) // 2, len(variants) - 1}
         samples = list[PlanSample]()
         for index, choice in enumerate(fixed):

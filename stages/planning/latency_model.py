@@ -139,11 +139,13 @@ class LatencyModel:
         """Ms of an inference that belong to no layer."""
         return float(np.median([plan.times.rest for plan in self.plans]))
 
+    @cached_property
+    def _known(self) -> set[tuple[str, str]]:
+        return {(layer.name, form.precision) for plan in self.plans for layer, form in plan.forms}
+
     def knows(self, layer: Layer, precision: str) -> bool:
         """Whether the layer itself was seen in that precision."""
-        return any(
-            one.name == layer.name and form.precision == precision for plan in self.plans for one, form in plan.forms
-        )
+        return (layer.name, precision) in self._known
 
     @cached_property
     def mixes(self) -> bool:
@@ -163,6 +165,15 @@ class LatencyModel:
         law = self.laws.get(conversion_kind(form), UNSEEN)
         return law.estimate(conversion_work(consumer, form, first))
 
+    def layers(self, forms: LayerForms) -> list[Estimate]:
+        """What every layer of a whole plan takes, in their order, before the plan's scale."""
+        mixed, first = is_mixed(forms), First()
+        return [self.layer(layer, form, mixed, first(layer_kind(layer, form.kernel))) for layer, form in forms]
+
+    def scale_of(self, forms: LayerForms) -> float:
+        """How many times as long as the sum of its parts a plan takes."""
+        return self.scale if is_mixed(forms) else 1.0
+
     def summed(self, forms: LayerForms, borders: Borders) -> float:
         """Ms of a plan as a solver sees them, before the `scale`: every kind of work is taken to be there, layers to
         be among others of another precision."""
@@ -173,10 +184,10 @@ class LatencyModel:
 
     def plan(self, forms: LayerForms, borders: Borders) -> Estimate:
         """What a whole plan takes; the deviations of its parts are taken to be independent."""
-        form_of, mixed, first = {layer.name: form for layer, form in forms}, is_mixed(forms), First()
-        parts = [self.layer(layer, form, mixed, first(layer_kind(layer, form.kernel))) for layer, form in forms]
+        form_of, first = {layer.name: form for layer, form in forms}, First()
+        parts = self.layers(forms)
         parts += [self.conversion(*one, first(conversion_kind(one[1]))) for one in conversions(form_of, borders)]
-        scale = self.scale if mixed else 1.0
+        scale = self.scale_of(forms)
         ms = scale * (self.rest + sum(part.ms for part in parts))
         own = scale * float(np.sqrt(sum(part.deviation**2 for part in parts)))
         return Estimate(ms, float(np.hypot(own, self.spread * ms)))

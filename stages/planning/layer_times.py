@@ -8,13 +8,13 @@ from onnx import ModelProto, NodeProto
 
 from paredown.models.compression.conv_integer import INTEGER
 from paredown.models.compression.qdq import quantizable_nodes
+from paredown.models.onnx.constants import ROUNDING
 from paredown.models.onnx.edit import consumers_of_values, producers_of_values
 from paredown.stages.products.cost_profile import PlanTimes
 from paredown.stages.solvers.problem import Pick
 
 LEAST = 0.2
 """Share of a node's profiled time that is its own in any case."""
-CONVERSIONS = ("QuantizeLinear", "DequantizeLinear")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Owners:
 
     def converts(self, name: str) -> bool:
         """Whether a node is there only because int8 and fp32 layers read each other."""
-        return name.endswith(".guard") or (name in self.nodes and self.nodes[name].op_type in CONVERSIONS)
+        return name.endswith(".guard") or (name in self.nodes and self.nodes[name].op_type in ROUNDING)
 
     def followed(self, name: str) -> str:
         """The layer itself, or the one that made what a node reads; empty where it reads the network's input."""

@@ -1,7 +1,7 @@
 """All plans over one prepared model: what each of them makes of every layer, and what it is predicted to cost."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -103,13 +103,20 @@ class PlanSpace:
         return TimedPlan(forms, borders, sample.times)
 
     def latency_scale(self, profile: CostProfile) -> float:
-        """How many times as long as the sum of their parts plans take."""
+        """How many times as long as the sum of their parts a solver takes all plans to take."""
         return self.latency_model(profile).scale * profile.latency_scale
 
     def latency(self, profile: CostProfile, choice: Choice) -> Estimate:
         """The predicted ms of a plan, and their standard deviation; what a solver sees of them is in `predict`."""
         found = self.latency_model(profile).plan(self.forms(choice), layer_borders(self.network_of(choice)))
         return Estimate(found.ms * profile.latency_scale, found.deviation * profile.latency_scale)
+
+    def layer_ms(self, profile: CostProfile, choice: Choice) -> dict[str, float]:
+        """The predicted ms of every layer that a plan leaves, in that plan: with conversions and what belongs to no
+        layer they sum to its latency."""
+        forms, model = self.forms(choice), self.latency_model(profile)
+        scale = model.scale_of(forms) * profile.latency_scale
+        return {layer.name: part.ms * scale for (layer, _), part in zip(forms, model.layers(forms), strict=True)}
 
     def predict(self, profile: CostProfile, choice: Choice) -> Costs:
         """`latency` (ms), `size` and peak `memory` (MiB) of a plan, as a solver sees them."""
@@ -128,10 +135,14 @@ class PlanSpace:
         the same layers as one before; sparse layers are seen at their whole width only."""
         options: list[Sequence[Choice]] = [({}, *transform.uniform(self.prepared)) for transform in self.transforms]
         every = ({k: v for part in parts for k, v in part.items()} for parts in itertools.product(*options))
+        return [choice for choice in self.distinct(every) if not self._sparse_and_smaller(choice)]
+
+    def distinct(self, choices: Iterable[Choice]) -> list[Choice]:
+        """The plans without those that come to the same layers as one before."""
         seen = dict[tuple[tuple[Layer, LayerForm], ...], Choice]()
-        for choice in every:
+        for choice in choices:
             seen.setdefault(tuple(self.forms(choice)), choice)
-        return [choice for choice in seen.values() if not self._sparse_and_smaller(choice)]
+        return list(seen.values())
 
     def _sparse_and_smaller(self, choice: Choice) -> bool:
         forms = self.forms(choice)

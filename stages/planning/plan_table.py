@@ -14,14 +14,12 @@ from paredown.stages.solvers.problem import Choice
 
 
 def planned_layers(space: PlanSpace, profile: CostProfile, choice: Choice) -> tuple[PlannedLayer, ...]:
-    """What the plan makes of every layer, in order of depth; ms are predicted, in context."""
-    model, scale = space.latency_model(profile), space.latency_scale(profile)
-
-    def ms(layer: Layer, form: LayerForm) -> float:
-        return model.layer(layer, form).ms * scale
-
+    """What the plan makes of every layer, in order of depth; ms are predicted, in the plan and in the network that has
+    its blocks and is else unchanged."""
+    blocks = {site_of(block): name for block, name in picks_of(choice).items()}
+    before, ms = space.layer_ms(profile, blocks), space.layer_ms(profile, choice)
     return tuple(
-        replace(_planned(layer, plain, form), baseline_ms=ms(layer, plain), ms=ms(layer, form))
+        replace(_planned(layer, plain, form), baseline_ms=before[layer.name], ms=ms[layer.name])
         for layer, plain, form in _forms(space, choice)
     )
 

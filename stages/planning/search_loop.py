@@ -76,7 +76,7 @@ class SearchLoop:
         away, expected = (*avoid, *self.refused), self.problem(profile)
         solution = self.solver.solve(self.problem(profile, CAUTION), away)
         if not solution.feasible:
-            return self.solver.solve(expected, away)
+            solution = self.solver.solve(expected, away)
         return self._as_expected(profile, expected, solution)
 
     def _as_expected(self, profile: CostProfile, problem: Problem, solution: Solution) -> Solution:
@@ -196,7 +196,7 @@ class SearchLoop:
     def front(self, profile: CostProfile, count: int) -> tuple[CostSummary, ...]:
         """Predicted costs and loss of the best plan at each of `count` latency limits, from a fifth of the unchanged
         network's up to it, the other limits as they are."""
-        problem, points = self.problem(profile), list[CostSummary]()
+        problem, solutions = self.problem(profile), list[Solution]()
         whole = self.meter.space.predict(profile, {})["latency"]
         others = {name: limit for name, limit in self.limits.items() if name != "latency"}
         for index in range(count):
@@ -204,8 +204,17 @@ class SearchLoop:
             budget = whole * (0.2 + 0.8 * index / max(1, count - 1))
             solution = self.solver.solve(with_limits(problem, {**others, "latency": budget}))
             if solution.feasible:
-                points.append(replace(cost_summary(solution.costs), loss=solution.loss))
-        return tuple(points)
+                solutions.append(self._as_expected(profile, problem, solution))
+        return tuple(replace(cost_summary(one.costs), loss=one.loss) for one in undominated(solutions))
+
+
+def undominated(solutions: Sequence[Solution]) -> list[Solution]:
+    """Those that lose less than every faster one, from the fastest to the slowest."""
+    kept = list[Solution]()
+    for one in sorted(solutions, key=lambda one: (one.costs["latency"], one.loss)):
+        if not kept or one.loss < kept[-1].loss:
+            kept.append(one)
+    return kept
 
 
 def cost_summary(costs: Mapping[str, float]) -> CostSummary:

@@ -14,10 +14,15 @@ from paredown.stages.base import State
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space, load_profile
+from paredown.stages.planning.problem_builder import build_problem
+from paredown.stages.planning.search_loop import SearchLoop, undominated
+from paredown.stages.planning.teaching_plans import fastest
 from paredown.stages.products.cost_profile import PlanSample
+from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan
 from paredown.stages.search import Search, with_room_for_intervals
-from paredown.stages.solvers.problem import is_plan
+from paredown.stages.solvers.milp import Milp
+from paredown.stages.solvers.problem import Solution, is_plan
 
 TIGHT, LOOSE = 0.3, 0.8
 
@@ -85,6 +90,38 @@ def test_the_front_falls(planned: State) -> None:
     losses = [point["loss"] for point in points]
     assert len(points) >= 2
     assert losses == sorted(losses, reverse=True)
+
+
+def open_loop(planned: State, limits: dict[str, float], **options: Any) -> SearchLoop:
+    losses = ExpectedLosses.load(planned.product("sensitivity")).losses
+    return SearchLoop(
+        Search(**options).loop_options(), PlanMeter(load_plan_space(planned), planned), Milp(), losses, limits
+    )
+
+
+def test_the_front_tells_what_whole_plans_are_expected_to_take(planned: State, tmp_path: Path) -> None:
+    """Not what a solver sums up: that is for comparing plans, and too much for a network that is left as it is."""
+    state, profile = replace(planned, out=tmp_path), load_profile(planned)
+    *_, last = open_loop(state, {}).front(profile, 3)
+    assert last.loss == 0
+    assert last.latency == pytest.approx(load_plan_space(planned).latency(profile, {}).ms)
+
+
+def test_a_plan_that_only_hope_finds_is_expected_to_take_what_others_are(planned: State, tmp_path: Path) -> None:
+    """One for which there is no room with caution."""
+    state, space, profile = replace(planned, out=tmp_path), load_plan_space(planned), load_profile(planned)
+    losses = ExpectedLosses.load(planned.product("sensitivity")).losses
+    least = fastest(build_problem(space, profile, losses, {}), Milp())
+    found = open_loop(state, {"latency": 1.0001 * least}, rounds=1, known=False).run(profile)
+    assert found.solution.feasible
+    assert found.solution.costs["latency"] == pytest.approx(space.latency(profile, found.solution.choice).ms)
+
+
+def test_a_slower_plan_that_loses_no_less_is_no_part_of_a_front() -> None:
+    plans = [
+        Solution({}, loss, {"latency": ms}, True) for ms, loss in ((3, 0.1), (1, 0.5), (2, 0.5), (2, 0.2), (4, 0.3))
+    ]
+    assert [(one.costs["latency"], one.loss) for one in undominated(plans)] == [(1, 0.5), (2, 0.2), (3, 0.1)]
 
 
 def test_layers_tell_what_the_plan_made_of_them(planned: State) -> None:

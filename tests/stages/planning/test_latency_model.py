@@ -8,9 +8,10 @@ import pytest
 from paredown.models.network.layers import Layer
 from paredown.stages.analysis.dataflow import layer_borders
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
+from paredown.stages.base import State
 from paredown.stages.planning import latency_model
 from paredown.stages.planning.latency_model import LatencyModel
-from paredown.stages.planning.plan_space import PlanSpace
+from paredown.stages.planning.plan_space import PlanSpace, load_plan_space, load_profile
 from paredown.stages.planning.plan_table import planned_layers
 from paredown.stages.planning.teaching_plans import alternating_plans
 from paredown.stages.products.cost_profile import CostProfile
@@ -80,6 +81,27 @@ def test_a_plan_takes_its_parts_and_conversions_are_never_free(prepared: Prepare
     scattered = {"quantize:block.conv1": "int8"}
     saved = sum(0.6 * law(layer, form) for layer, form in space.forms({}) if layer.name == "block.conv1")
     assert space.latency(profile, scattered).ms > plain.ms - saved + 0.03
+
+
+def test_layers_are_told_as_they_are_in_their_own_plan(prepared: PreparedModel, tools: Any) -> None:
+    """The original's in a network without int8, not among other kernels; where nothing is converted they are all."""
+    space = PlanSpace(prepared, BOTH)
+    mixed = tools.profile_by(space, alternating_plans(space), lambda *one: 1.3 * law(*one), converted).samples
+    profile = replace(known(space, tools), samples=(*known(space, tools).samples, *mixed))
+    rows = planned_layers(space, profile, {"quantize:fc": "int8"})
+    before, after = sum(row.baseline_ms or 0.0 for row in rows), sum(row.ms or 0.0 for row in rows)
+    assert before == pytest.approx(space.latency(profile, {}).ms)
+    crossing = space.latency(profile, {"quantize:fc": "int8"}).ms - after
+    assert 0 < crossing < 0.1
+
+
+def test_what_is_learnt_of_a_measured_plan_is_all_of_its_latency(planned: State) -> None:
+    space, profile = load_plan_space(planned), load_profile(planned)
+    for sample in profile.samples:
+        plan = space.timed(sample)
+        assert plan is not None
+        seen = sum(ms for _, _, ms in latency_model.observed(plan))
+        assert seen + plan.times.rest == pytest.approx(sample.latency, rel=1e-3), sample.choice
 
 
 def test_parts_that_take_longer_in_mixed_plans_are_seen(prepared: PreparedModel, tools: Any) -> None:

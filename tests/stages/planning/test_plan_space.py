@@ -69,3 +69,10 @@ def test_variants_that_come_to_the_same_are_one(prepared: PreparedModel) -> None
     variants = PlanSpace(prepared, (narrow,)).variants()
     assert len(narrow.uniform(prepared)) == 3 and len(variants) == 2 and variants[0] == {}
     assert {site.candidates[-1].name for site in narrow.sites(prepared)} == set(variants[1].values())
+
+
+def test_plans_that_come_to_the_same_are_measured_once(prepared: PreparedModel) -> None:
+    """A network with one site has no runs of two sites to alternate."""
+    space = PlanSpace(prepared, (Quantize(),))
+    one = {"quantize:fc": "int8"}
+    assert space.distinct([{}, one, {"quantize:fc": "fp32"}, {**one, "quantize:add": "fp32"}]) == [{}, one]
