@@ -22,7 +22,7 @@ FIRST, GROWTH = 8, 1.3
 ENOUGH = 5
 """Rounds under which no interval can be trusted."""
 PAIRS = 2
-"""Fresh processes of each model whose peak memory is compared."""
+"""Times that the peak memory of each model is measured, by turns."""
 QUANTILES = {"latency_p50": 50, "latency_p95": 95}
 
 
@@ -183,10 +183,11 @@ def _ends(interval: Interval, unit: str) -> str:
 def _memory_checks(
     gates: Gates, models: TimedModels, machine: Mapping[str, str], progress: Progress
 ) -> Iterator[BudgetCheck]:
-    """Peaks of fresh processes, which hardly differ: the ends are those of the ratios that were seen."""
+    """Each peak is the median of a few fresh processes, and hardly differs from another one: the ends are those that
+    were seen, and no interval of `gates.confidence`, for which it would take many more."""
     old, new = _peaks(gates, models, progress)
     measured = Measured(
-        "peak memory", "B", float(np.median(old)), float(np.median(new)), f"{PAIRS} fresh processes of each model"
+        "peak memory", "B", float(np.median(old)), float(np.median(new)), f"the range of {PAIRS} measurements"
     )
     for name, limit in gates.budgets.limits():
         if name == "peak_memory" and limit.unit == "x":
@@ -200,7 +201,7 @@ def _seen(values: np.ndarray) -> Interval:
 
 
 def _peaks(gates: Gates, models: TimedModels, progress: Progress) -> tuple[np.ndarray, np.ndarray]:
-    """Bytes, one per process of the baseline and of the model."""
+    """Bytes, one per measurement of the baseline and of the model."""
     peaks, load = [], Load.of(gates.target)
     for pair in range(PAIRS):
         progress("gate: peak memory", pair, PAIRS)
