@@ -48,7 +48,6 @@ from paredown.stages.products.manifest import (
 )
 from paredown.stages.products.parity import Parity
 from paredown.stages.products.plan import Plan
-from paredown.stages.runtimes.base import summarize_latency
 
 SHARE = 3
 """Of the rounds one in so many is spent with the other caches, which no limit is about."""
@@ -113,18 +112,17 @@ class Verify(Stage):
 
 
 def is_clear(limits: Limits, times: Sequence[Rounds]) -> bool:
-    """Whether the interval of the ratio lies on one side of a limit on p50; with `limits.confidence`, which asks for
-    the interval's end, also that of p95."""
+    """Whether the interval that a limit on p50 is compared with lies on one side of it; with `limits.confidence`, which
+    asks for the interval's end, also that of p95."""
     pair = measured_in_pairs(times, limits.confidence or CONFIDENCE)
-    original = summarize_latency(times[0])
-    within = [_holds_limit(limits.latency_p50, original.p50, pair.p50)]
-    within += [_holds_limit(limits.latency_p95, original.p95, pair.p95)] if limits.confidence else []
+    within = [_is_within(limits.latency_p50, pair.p50, pair.new_p50)]
+    within += [_is_within(limits.latency_p95, pair.p95, pair.absolute(95))] if limits.confidence else []
     return not any(within)
 
 
-def _holds_limit(bound: Bound | None, original: float, ratio: Interval) -> bool:
-    """Whether a limit lies within the interval of a ratio to `original` ms."""
-    return bound is not None and ratio.holds(bound.value if bound.unit == "x" else bound.value / original)
+def _is_within(bound: Bound | None, ratio: Interval, own: Interval) -> bool:
+    """Whether a limit lies within the interval of the ratio, where it is a factor, else of the artifact's own ms."""
+    return bound is not None and (ratio if bound.unit == "x" else own).holds(bound.value)
 
 
 def _artifact_answers(state: State, data: ImageData) -> dict[str, Answers]:

@@ -120,6 +120,16 @@ def test_where_ends_must_hold_p95_must_be_clear_too() -> None:
     assert is_clear(tail, near) and not is_clear(sure, near) and is_clear(sure, far)
 
 
+def test_absolute_limits_are_compared_with_the_interval_of_the_artifacts_own_time() -> None:
+    """Rounds that make both models slower alike leave their ratio sure, and the milliseconds not."""
+    off = [0.9, 1.1, 1.0] * 3
+    times = [[[factor * one] * 4 for one in off] for factor in (1.0, 0.5)]
+    for unit, clear in (("x", True), ("ms", False)):
+        bound = Bound(value=0.51, unit=unit)
+        for limits in (Limits(latency_p50=bound), Limits(latency_p50=bound, confidence=0.95)):
+            assert is_clear(limits, times) is clear
+
+
 def test_where_the_end_must_hold_a_limit_within_the_interval_is_missed(
     finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
