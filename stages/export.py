@@ -49,6 +49,7 @@ class Export(Stage):
     difference: float = Field(
         default=2.0,
         gt=0,
+        allow_inf_nan=False,
         description="most that the logits may differ from torch's, in times of what rounding alone makes",
     )
     images: int = Field(default=256, ge=1, description="validation images that are compared")
@@ -59,6 +60,24 @@ class Export(Stage):
         return FEW_ALIKE if agreement is None else str(agreement) if agreement == FEW_ALIKE else agreement
 
     def run(self, state: State) -> None:
+        parity, missed = self._exported(state)
+        if self.agreement is None:
+            write_notes(state.out, [note] if (note := parity_note(parity)) else [])
+        missed += [too_far(parity)] if self.agreement is None else [too_far(parity), too_few_alike(parity)]
+        if line := "; ".join(filter(None, missed)):
+            raise LimitError(line, keep=True)
+
+    def rehearse(self, state: State) -> bool:
+        """All of it, on a few images; a student that has not learnt yet agrees with its artifact less than others."""
+        parity, missed = self._exported(state)
+        if missed:
+            raise LimitError("; ".join(missed))
+        if not math.isfinite(parity.mean_difference):
+            raise InputError(f"the artifact's logits are {parity.mean_difference} away from those of the torch network")
+        return True
+
+    def _exported(self, state: State) -> tuple[Parity, list[str]]:
+        """Writes the artifact and its parity, and returns that with a line for every layer that lacks zeros."""
         data = state.open_data()
         state.progress("export", 0, 2)
         lowered = self._trained(state, data)
@@ -70,20 +89,7 @@ class Export(Stage):
         limit = FEW_ALIKE if self.agreement is None else self.agreement
         parity = measure_parity(lowered.imitation(ranges), path, data, split, state, limit, self.difference)
         parity.save(state.out)
-        if self.agreement is None:
-            write_notes(state.out, [note] if (note := parity_note(parity)) else [])
-        missed = [*missing_zeros(zero_shares(model), Plan.load(state.product("plan")).layers), too_far(parity)]
-        missed += [] if self.agreement is None else [too_few_alike(parity)]
-        if line := "; ".join(filter(None, missed)):
-            raise LimitError(line, keep=True)
-
-    def rehearse(self, state: State) -> bool:
-        """All of it, on a few images; a student that has not learnt yet agrees with its artifact less than others."""
-        self.model_copy(update={"agreement": 0.0, "difference": math.inf}).run(state)
-        parity = Parity.load(state.out)
-        if not math.isfinite(parity.mean_difference):
-            raise InputError(f"the artifact's logits are {parity.mean_difference} away from those of the torch network")
-        return True
+        return parity, [*missing_zeros(zero_shares(model), Plan.load(state.product("plan")).layers)]
 
     def _trained(self, state: State, data: ImageData) -> LoweredStudent:
         """The folded student with its recovered weights, traced and exported anew."""

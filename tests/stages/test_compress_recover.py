@@ -4,6 +4,7 @@ import copy
 import itertools
 import json
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,16 @@ def test_few_equal_answers_are_told_where_no_limit_asks_for_more(
     (note,) = (tmp_path / "notes.txt").read_text().splitlines()
     assert re.search(r"answers only \d+\.\d % of \d+ validation images as the torch network", note)
     assert "differ by 100.0 % of their spread" in note
+
+
+def test_a_rehearsal_has_no_limit_on_parity_even_where_nothing_is_rounded(
+    finished: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_parity, "answers_of", answers_nothing)
+    monkeypatch.setattr(torch_parity, "nudged", lambda _network: nullcontext())
+    assert export.Export().rehearse(replace(finished, out=tmp_path))
+    found = Parity.load(tmp_path)
+    assert found.rounding == 0 and torch_parity.too_far(found)
 
 
 def test_a_scale_that_is_not_the_trained_networks_is_no_rounding(finished: State, tmp_path: Path) -> None:
