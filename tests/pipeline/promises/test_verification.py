@@ -165,6 +165,21 @@ def test_the_recipes_own_images_count_as_they_are(release: Release, monkeypatch:
     assert other.finding == "not checked" and "holds others now" in other.because
 
 
+def test_the_end_of_an_interval_cannot_be_checked_without_the_original(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(release.root)
+    release.change("limits", "accuracy_drop", value=60.0)
+    assert release.found()["test accuracy"].finding == "pass"
+    release.change("limits", "confidence", value=0.95)
+    alone = release.found()["test accuracy"]
+    assert alone.finding == "not checked" and "its interval needs the original" in alone.because
+    assert release.found(baseline=release.original)["test accuracy"].finding == "pass"
+    release.change("limits", "accuracy_drop", value=0.001)
+    release.change("baseline", "accuracy", "test", value=100.0)
+    assert release.found()["test accuracy"].finding == "fail"
+
+
 def test_code_that_a_manifest_names_is_not_run(release: Release, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(release.folder)
     (release.folder / "evil.py").write_text("open('ran', 'w')\ndef make(): ...\nPLUGIN = object\n")
