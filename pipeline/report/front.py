@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from paredown.pipeline.recipe.recipe import Recipe
-from paredown.pipeline.report.closing_table import closing_table
+from paredown.pipeline.report.closing_table import closing_table_of
 from paredown.pipeline.report.written_measures import change_of_measure
-from paredown.stages.products.manifest import Manifest
+from paredown.pipeline.run.run_folder import as_damage, read_run_folder
 from paredown.stages.products.measure_check import MeasureCheck
 
 Row = dict[str, Any]
@@ -31,8 +31,10 @@ def front_rows(recipes: Sequence[Recipe], out: Path, words: bool = False) -> lis
 
 
 def _row(recipe: Recipe, folder: Path, words: bool) -> Row:
-    checks = {check.name: check for check in closing_table(folder)}
-    done = (folder / "artifact" / Manifest.FILE).exists()
+    with as_damage(folder):
+        run = read_run_folder(folder)
+        checks = {check.name: check for check in closing_table_of(run)}
+    done = run.manifest is not None
     measures = {heading: checks[name] if done else None for heading, name in MEASURES.items()}
     shown: Row = {
         heading: check and (change_of_measure if words else _change)(check) for heading, check in measures.items()
@@ -43,7 +45,7 @@ def _row(recipe: Recipe, folder: Path, words: bool) -> Row:
     return {
         "limit": str(recipe.limits.latency_p50),
         **shown,
-        "all limits hold": all(check.holds is not False for check in checks.values()) if done else False,
+        "all limits hold": done and not run.refusals and all(check.holds is not False for check in checks.values()),
         "folder": str(folder),
     }
 

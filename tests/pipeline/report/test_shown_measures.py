@@ -3,10 +3,12 @@ is exact."""
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from paredown.models.printable import harmless
 from paredown.pipeline.commands.output import print_measures
 from paredown.pipeline.recipe.recipe import CardDetails
 from paredown.pipeline.report.closing_table import closing_table
+from paredown.pipeline.report.front import front_rows
 from paredown.pipeline.report.model_card import write_card
 from paredown.pipeline.report.report import render_report
 from paredown.pipeline.report.written_measures import closing_rows
@@ -230,3 +233,16 @@ def test_the_table_is_whole_in_narrow_terminals_too(
             number, _, ends = harmless(cell).partition(" (")
             assert any(number in line for line in lines) and any(ends in line for line in lines)
     assert "…" not in "".join(lines)
+
+
+def test_a_model_of_a_front_that_a_stage_refused_does_not_count_as_held(
+    folder: Path, tmp_path: Path, finished: State
+) -> None:
+    made = tmp_path / "demo"
+    shutil.copytree(folder, made)
+    recipes: list[Any] = [SimpleNamespace(name="demo", limits=finished.limits)]
+    (row,) = front_rows(recipes, tmp_path)
+    assert row["all limits hold"] is True
+    (made / "exported" / "limit.txt").write_text("parity: the logits differ by 20.0 %")
+    (row,) = front_rows(recipes, tmp_path)
+    assert row["all limits hold"] is False and row["size"] < 1
