@@ -1,5 +1,6 @@
 """What a model is, as data and in words: of any ONNX file, and more of those that say it of themselves."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -166,7 +167,7 @@ def _points(points: float, images: int) -> str:
 
 def _agreement(parity: Mapping[str, float]) -> str:
     share, images = parity["agreement"], parity.get("images", 0)
-    if not (0 <= share <= 1 and images > 0):
+    if not (0 <= share <= 1 and 0 < images < math.inf):
         return f"{100 * share:.2f} %"
     low, high = wilson_ends(share, int(images))
     return f"{100 * share:.2f} % ({100 * low:.2f} to {100 * high:.2f})"

@@ -49,7 +49,7 @@ def change_summary(then: Lock, now: Lock, sites: Mapping[str, tuple[str, ...]]) 
     missed = [name for name, check in now.checks.items() if check.holds is False]
     if missed:
         yield f"The second misses its limit on {' and '.join(map(printable, missed))}."
-    if other_caches(then, now):
+    if caches_differ(then, now):
         a, b = then.environment.caches, now.environment.caches
         yield f"The first was timed with {a} caches, the second with {b} ones: their latencies are not compared."
     elif same_original(then, now) and then.environment.machine != now.environment.machine:
@@ -61,7 +61,7 @@ def measure_changes(then: Lock, now: Lock) -> Iterator[str]:
     for name in dict.fromkeys((*then.checks, *now.checks)):
         a, b = then.checks.get(name), now.checks.get(name)
         if a and b:
-            comparable = not (a.unit == "ms" and other_caches(then, now))
+            comparable = not (a.unit == "ms" and caches_differ(then, now))
             change = _change(a, b, same_original(then, now)) if comparable else "with other caches"
             yield f"{printable(name)}: {_measure(a)} -> {_measure(b)}, {change}"
         else:
@@ -73,7 +73,7 @@ def same_original(then: Lock, now: Lock) -> bool:
     return then.products.get("baseline/model.onnx") == now.products.get("baseline/model.onnx") is not None
 
 
-def other_caches(then: Lock, now: Lock) -> bool:
+def caches_differ(then: Lock, now: Lock) -> bool:
     """Whether one was timed with hot caches and the other with cold ones, so that their times cannot be compared."""
     return then.environment.caches != now.environment.caches
 
@@ -112,7 +112,7 @@ def _step(name: str, a: Any, b: Any) -> str:
 def _large(then: Lock, now: Lock) -> Iterator[str]:
     """Changes that are more than noise, the largest first; points of accuracy count as per cents."""
     both = {name: (check, now.checks[name]) for name, check in then.checks.items() if name in now.checks}
-    if other_caches(then, now):
+    if caches_differ(then, now):
         both = {name: pair for name, pair in both.items() if pair[0].unit != "ms"}
     by_factor = same_original(then, now)
     moved = {name: _moved(a, b, by_factor) for name, (a, b) in both.items()}

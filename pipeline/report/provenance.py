@@ -246,8 +246,7 @@ def fastest_runtime(runtimes: tuple[RuntimeComparison, ...]) -> str:
     """Where the artifact is fastest, and what the table does not show."""
     fastest = min(runtimes, key=lambda one: one.p50)
     return (
-        f"The artifact is fastest on {fastest.runtime}: {fastest.after} ms. The plan was made for the "
-        "target's "
+        f"The artifact is fastest on {fastest.runtime}: {fastest.after} ms. The plan was made for the target's "
         f"runtime, {runtimes[0].runtime}; one made for another may be faster there. On each of them original and "
-        "artifact took turns, with the target's threads and batch."
+        "artifact took turns, with the target's threads, batch and caches."
     )

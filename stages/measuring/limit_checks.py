@@ -27,7 +27,7 @@ def limit_checks(
     of a factor comes from the interval of the ratio, as what a machine does to both models at once is not in it.
     """
     old, new, sure = _latency(before), _latency(after), limits.confidence is not None
-    size, p95 = after.size / before.size, Interval(new.p95 / old.p95, *(ratios.latency_p95_ends or (0, 0)))
+    size = after.size / before.size
     p50 = _measured("latency p50", "ms", old.p50, old.p50 * ratios.latency_p50, old.p50_ends, new.p50_ends)
     tail = _measured("latency p95", "ms", old.p95, new.p95, old.p95_ends, new.p95_ends)
     room = (before.peak_memory, after.peak_memory, before.peak_memory_ends, after.peak_memory_ends)
@@ -36,7 +36,7 @@ def limit_checks(
     )
     return (
         _limited(replace(p50, change=ratios.p50), limits.latency_p50, sure),
-        _limited(replace(tail, change=p95 if ratios.latency_p95_ends else None), limits.latency_p95, sure),
+        _limited(replace(tail, change=ratios.p95), limits.latency_p95, sure),
         _limited(file, limits.size, sure),
         _limited(replace(_measured("peak memory", "MiB", *room), change=ratios.memory), limits.peak_memory, sure),
         _accuracy(before, after, change, limits),
@@ -48,7 +48,7 @@ def other_caches_checks(timed: Comparison, ratios: PairedRatio) -> tuple[Measure
     old, new, caches = timed.before, timed.after, f"{timed.caches} caches"
     p50 = _measured(f"latency p50, {caches}", "ms", old.p50, new.p50, old.p50_ends, new.p50_ends)
     tail = _measured(f"latency p95, {caches}", "ms", old.p95, new.p95, old.p95_ends, new.p95_ends)
-    return replace(p50, change=ratios.p50), replace(tail, change=replace(ratios.p95, value=new.p95 / old.p95))
+    return replace(p50, change=ratios.p50), replace(tail, change=ratios.p95)
 
 
 def _latency(measured: Evidence) -> LatencyEvidence:

@@ -12,6 +12,8 @@ from paredown.stages.products.interval import CONFIDENCE, Ends, Interval
 
 POWER = 0.8
 """A limit counts as one that images can tell where they prove it, this often, of a model that lost nothing."""
+NO_LOSS = 1e-6
+"""Points that no number of images can tell from none: it would take more than there are anywhere."""
 ASSUMED_DISCORDANCE = 0.05
 """Share of images on which exactly one of original and artifact is right, as long as nobody has counted them."""
 
@@ -62,7 +64,7 @@ def images_to_tell(points: float, discordance: float, confidence: float = CONFID
 def resolution(points: float, images: int, discordance: float, confidence: float = CONFIDENCE) -> str:
     """`656 images cannot tell 1 point; about 2,600 could`; empty where they can."""
     told = f"{images:,} images cannot tell {points:g} point{'' if points == 1 else 's'}"
-    if points == 0:
+    if points < NO_LOSS:
         return f"{told}: no number of images can"
     needed = images_to_tell(points, discordance, confidence)
     return f"{told}; about {_two_digits(needed):,} could" if needed > images else ""

@@ -72,4 +72,5 @@ def test_what_images_cannot_tell_is_said_with_how_many_could() -> None:
     assert resolution(2.5, 100, 0.05) == "100 images cannot tell 2.5 points; about 940 could"
     assert resolution(1.0, 10**6, 0.05) == ""
     assert resolution(0.0, 10**6, 0.05) == "1,000,000 images cannot tell 0 points: no number of images can"
+    assert resolution(1e-200, 656, 0.05).endswith("no number of images can")
     assert math.isclose(images_to_tell(1.0, 0.1) / images_to_tell(2.0, 0.1), 4, rel_tol=0.01)
