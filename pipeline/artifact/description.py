@@ -1,6 +1,5 @@
 """What a model is, as data and in words: of any ONNX file, and more of those that say it of themselves."""
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 Fact = tuple[str, str]
 MOST, DIGITS = 8, 16
 """Names in a list, and digits of a recipe's digest, that people are shown."""
+_COUNTABLE = 2**53
+"""Images that nobody has: a file may say any number."""
 
 
 def readable_facts(artifact: Artifact) -> "ModelFacts":
@@ -113,6 +114,7 @@ def _evidence(manifest: Manifest) -> dict[str, Any]:
 
 
 def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
+    confidence = _confidence(facts.limits)
     weights = f", weights {facts.model['weights']}" if "weights" in facts.model else ""
     source = facts.model.get("source", "a model not told")
     maker = f"paredown {facts.versions.get('paredown', '')}".rstrip()
@@ -128,11 +130,11 @@ def _facts(facts: EmbeddedFacts) -> Iterator[Fact]:
     yield "limits", ", ".join(f"{name} {_number(value)}" for name, value in facts.limits.items()) or "none told"
     yield "data", _data(facts)
     if facts.accuracy:
-        yield "accuracy", _accuracy(facts.accuracy)
+        yield "accuracy", _accuracy(facts.accuracy, confidence)
     if "agreement" in facts.parity:
-        yield "parity", f"same answer as torch on {_agreement(facts.parity)} of validation images"
+        yield "parity", f"same answer as torch on {_agreement(facts.parity, confidence)} of validation images"
     if facts.accuracy:
-        yield "in brackets", f"{100 * CONFIDENCE:g} % intervals, from the number of images"
+        yield "in brackets", f"{100 * confidence:g} % intervals, from the number of images"
 
 
 def _target(target: Mapping[str, str | int]) -> str:
@@ -147,29 +149,35 @@ def _data(facts: EmbeddedFacts) -> str:
     return f"{facts.data.get('source', 'not told')}, licence: {licence}, images: {images or 'not told'}"
 
 
-def _accuracy(record: AccuracyRecord) -> str:
+def _confidence(limits: Mapping[str, str | float]) -> float:
+    """That of the recipe, which is the manifest's too, where the file's limits have one that can be."""
+    told = limits.get("confidence")
+    return told if isinstance(told, float) and 0 < told < 1 else CONFIDENCE
+
+
+def _accuracy(record: AccuracyRecord, confidence: float) -> str:
     """Of original and artifact, split by split."""
     splits = sorted(record.before.keys() & record.after.keys() & record.images.keys())
     return "; ".join(
-        f"{name} {_points(record.before[name], record.images[name])} -> "
-        f"{_points(record.after[name], record.images[name])} % of {record.images[name]} images"
+        f"{name} {_points(record.before[name], record.images[name], confidence)} -> "
+        f"{_points(record.after[name], record.images[name], confidence)} % of {record.images[name]} images"
         for name in splits
     )
 
 
-def _points(points: float, images: int) -> str:
+def _points(points: float, images: int, confidence: float) -> str:
     """With its interval, where the file's numbers can be an accuracy: anybody may have written them."""
-    if not (0 <= points <= 100 and images > 0):
+    if not (0 <= points <= 100 and 0 < images < _COUNTABLE):
         return f"{points:.2f}"
-    low, high = accuracy_ends(points, images)
+    low, high = accuracy_ends(points, images, confidence)
     return f"{points:.2f} ({low:.2f} to {high:.2f})"
 
 
-def _agreement(parity: Mapping[str, float]) -> str:
+def _agreement(parity: Mapping[str, float], confidence: float) -> str:
     share, images = parity["agreement"], parity.get("images", 0)
-    if not (0 <= share <= 1 and 0 < images < math.inf):
+    if not (0 <= share <= 1 and 0 < images < _COUNTABLE):
         return f"{100 * share:.2f} %"
-    low, high = wilson_ends(share, int(images))
+    low, high = wilson_ends(share, int(images), confidence)
     return f"{100 * share:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 

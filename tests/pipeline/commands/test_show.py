@@ -13,6 +13,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import ModelProto, TensorProto, helper, numpy_helper
+from scipy.stats import binomtest
 
 from paredown.models.errors import InputError
 from paredown.models.onnx.metadata import PREFIX, embed_metadata
@@ -161,6 +162,26 @@ def test_an_artifact_of_an_earlier_version_does_not_tell_how_images_are_framed(o
     told = {"shape": [1, 3, 8, 8], "channels": "RGB", "range": [0, 1], "mean": [0, 0, 0], "std": [1, 1, 1]}
     text = text_of(other({"model": {}, "input": told}))
     assert "1 x 3 x 8 x 8, from an image: how it is scaled and cropped is not told" in text
+
+
+@pytest.mark.parametrize(("written", "confidence"), [(0.95, 0.95), (None, 0.99), (7, 0.99)])
+def test_intervals_are_of_the_confidence_that_the_file_names(
+    other: Make, written: float | None, confidence: float
+) -> None:
+    accuracy = {name: {"test": 91.0} for name in ("before", "after")} | {"images": {"test": 100}}
+    limits = {"confidence": written} if written else {}
+    text = text_of(other({"model": {}, "accuracy": accuracy, "limits": limits}))
+    ends = binomtest(91, 100).proportion_ci(confidence, method="wilson")
+    assert f"91.00 ({100 * ends.low:.2f} to {100 * ends.high:.2f}) -> 91.00" in text
+    assert f"{100 * confidence:g} % intervals" in text
+
+
+@pytest.mark.parametrize("images", ["Infinity", "1e300", "NaN", "-1"])
+def test_images_that_nobody_has_have_no_interval(other: Make, images: str) -> None:
+    model = onnx.load(other({"model": {}}))
+    model.metadata_props.add(key=f"{PREFIX}parity", value=f'{{"agreement": 0.5, "images": {images}}}')
+    (path := other()).write_bytes(model.SerializeToString())
+    assert "on 50.00 % of validation images" in text_of(path)
 
 
 def test_little_said_is_little_shown(other: Make) -> None:
