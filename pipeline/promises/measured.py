@@ -130,7 +130,7 @@ def _timed(name: str, bench: Bench, sample: PairedRatio, check: BudgetCheck | No
     stated: float | None
     if relative and bench.shipped.original:
         ratio = sample.p50 if p50 else sample.p95
-        before, was = old, manifest.baseline.latency
+        before, new, was = old, old * ratio.value, manifest.baseline.latency
         stated = manifest.ratios.latency_p50 if p50 else told.p95 / was.p95 if told and was else None
     else:
         ratio, before = sample.absolute(quantile), None

@@ -99,6 +99,11 @@ def test_a_p95_says_how_few_runs_it_rests_on(bench: Bench, caches: str, slowest:
     assert f"the slowest {slowest} runs of each model in 8 rounds" in check.because
 
 
+def test_the_p50_beside_its_baselines_is_that_times_their_ratio(bench: Bench) -> None:
+    check = run(bench, bench.one, bench.int8, budgets={"latency_p50": "1.05x"})["latency p50 1.05x"]
+    assert check.change and check.ratio == pytest.approx(check.change.value)
+
+
 def test_noise_gives_no_verdict_when_the_time_is_used_up(bench: Bench, noisier: Any) -> None:
     noisier(0.6)
     check = run(bench, bench.int8, bench.int8, budgets={"latency_p50": "1.02x"}, seconds=0.3)["latency p50 1.02x"]
