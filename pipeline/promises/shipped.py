@@ -124,6 +124,8 @@ def _original(model: Path, manifest: Manifest, given: Path | None) -> tuple[Path
     if given is not None:
         if not is_file(given):
             raise InputError(f"{given}: no such file")
+        if expected is None:
+            raise InputError(f"{given}: the manifest names no original, so no file can be known to be it")
         if (got := digest_file(given)) != expected:
             raise InputError(
                 f"{given} is not the original that the manifest names: its sha256 is {got}, not {expected}"

@@ -72,6 +72,9 @@ def test_the_original_may_be_named_but_only_the_right_one(release: Release, tmp_
     other = shutil.copy(release.model, tmp_path / "other.onnx")
     with pytest.raises(InputError, match=r"other\.onnx is not the original that the manifest names: its sha256 is"):
         release.verify(baseline=Path(other))
+    release.change("sha256", value={"model.onnx": digest_file(release.model)})
+    with pytest.raises(InputError, match=r"model\.onnx: the manifest names no original"):
+        release.verify(baseline=release.original)
 
 
 def test_another_file_breaks_its_promise_and_is_not_run(release: Release) -> None:
