@@ -64,7 +64,8 @@ class ProfileStage(Stage):
         notes = [left_out_warning(space.prepared, name, named[name], state) for name in named if name not in paying]
         _refuse_nothing(space, named, notes)
         meter = PlanMeter(space, state)
-        self._save(paying, space, self._profile(meter, space.variants()), state)
+        every = [*space.variants(), *(alternating_plans(space) if self.plans else ())]
+        self._save(paying, space, self._profile(meter, space.distinct(every)), state)
         write_notes(state.out, [*notes, *meter.notes("profile")])
 
     def rehearse(self, state: State) -> bool:
@@ -114,13 +115,12 @@ class ProfileStage(Stage):
         return "library" in self.also_needs(root)
 
     def _profile(self, meter: PlanMeter, every: Sequence[Choice]) -> CostProfile:
-        """What the runtime says of `every` variant, of alternating plans, and of plans as a search picks them."""
+        """What the runtime says of every plan in `every`, and of plans as a search picks them."""
         space, state = meter.space, meter.state
         # Zeros that are not skipped take as long as weights.
         skipped = meter.runtime.supports("sparse")
-        variants = every if skipped else [v for v in every if not sparse_layers(space.transforms, v)]
-        fixed = space.distinct([*variants, *alternating_plans(space)]) if self.plans else variants
-        with_memory = {0, len(variants) // 2, len(variants) - 1}
+        fixed = every if skipped else [plan for plan in every if not sparse_layers(space.transforms, plan)]
+        with_memory = {0, len(fixed) // 2, len(fixed) - 1}
         samples = list[PlanSample]()
         for index, choice in enumerate(fixed):
             state.progress("profile: whole plans", index, len(fixed) + self.plans)
