@@ -22,7 +22,8 @@ from paredown.stages.products.losses import ExpectedLosses
 from paredown.stages.products.plan import Plan
 from paredown.stages.search import Search, with_room_for_intervals
 from paredown.stages.solvers.milp import Milp
-from paredown.stages.solvers.problem import Solution, is_plan
+from paredown.stages.solvers.problem import Problem, Solution, is_plan
+from paredown.stages.solvers.problem import plan_cost as plan_cost
 
 TIGHT, LOOSE = 0.3, 0.8
 
@@ -105,6 +106,21 @@ def test_the_front_tells_what_whole_plans_are_expected_to_take(planned: State, t
     *_, last = open_loop(state, {}).front(profile, 3)
     assert last.loss == 0
     assert last.latency == pytest.approx(load_plan_space(planned).latency(profile, {}).ms)
+
+
+def test_a_search_reckons_with_more_than_it_expects(planned: State, tmp_path: Path) -> None:
+    asked = list[Problem]()
+
+    class Watched(Milp):
+        def solve(self, problem: Problem, *options: Any) -> Solution:
+            asked.append(problem)
+            return super().solve(problem, *options)
+
+    profile = load_profile(planned)
+    loop = open_loop(replace(planned, out=tmp_path), {"latency": profile.baseline_ms}, rounds=1, known=False)
+    loop.solver = Watched()
+    choice = loop.run(profile).solution.choice
+    assert plan_cost(asked[0], choice)["latency"] > plan_cost(loop.problem(profile), choice)["latency"]
 
 
 def test_a_plan_that_only_hope_finds_is_expected_to_take_what_others_are(planned: State, tmp_path: Path) -> None:

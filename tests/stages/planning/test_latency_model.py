@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from paredown.models.network.layers import Layer
@@ -154,3 +155,44 @@ def test_a_model_of_no_mixed_plan_has_no_scale_of_them(prepared: PreparedModel, 
     model = LatencyModel([plan for sample in profile.samples if (plan := space.timed(sample))])
     assert (model.scale, model.spread) == (1.0, 0.0)
     assert space.latency(profile, {"quantize:fc": "int8"}).ms > 0
+
+
+def test_the_first_layer_of_a_kind_takes_longer_and_a_solver_pays_for_one_of_every_kind(
+    prepared: PreparedModel, tools: Any
+) -> None:
+    space, samples = PlanSpace(prepared, BOTH), []
+    for sample in known(space, tools).samples:
+        first, layers = latency_model.First(), dict(sample.times.layers)
+        for layer, form in space.forms(sample.choice):
+            layers[layer.name] += 0.05 * first(latency_model.layer_kind(layer, form.kernel))
+        times = replace(sample.times, layers=layers)
+        samples.append(replace(sample, latency=times.total, times=times))
+    model = space.latency_model(replace(known(space, tools), samples=tuple(samples)))
+    stem = prepared.network.layers[0]
+    ms = [model.layer(stem, LayerForm(stem.channels_in, stem.channels_out), first=one).ms for one in (True, False)]
+    assert ms[0] - ms[1] == pytest.approx(0.05, rel=0.5)
+    assert model.fixed > model.rest + 0.05
+
+
+def test_rounding_that_is_no_conversion_counts_for_the_layer_that_made_the_value(
+    prepared: PreparedModel, tools: Any
+) -> None:
+    space = PlanSpace(prepared, BOTH)
+    (sample,) = tools.profile_by(space, [{}], law, converted).samples
+    rounded = replace(sample.times, conversions={"block.conv1": 0.25})
+    plain, found = (space.timed(replace(sample, times=times)) for times in (sample.times, rounded))
+    more = [b - a for (*_, a), (*_, b) in zip(*map(latency_model.observed, (plain, found)), strict=True)]
+    assert sorted(more)[-1] == sum(more) == pytest.approx(0.25)
+
+
+def test_plans_that_scatter_are_less_sure(prepared: PreparedModel, tools: Any) -> None:
+    space, rng = PlanSpace(prepared, BOTH), np.random.default_rng(0)
+    steady = known(space, tools)
+    shares = [float(share) for share in rng.lognormal(0, 0.2, len(steady.samples))]
+    drawn = [
+        tools.profile_by(space, [one.choice], lambda *of, s=share: s * law(*of), converted).samples[0]
+        for one, share in zip(steady.samples, shares, strict=True)
+    ]
+    scattered, plan = replace(steady, samples=tuple(drawn)), next(iter(alternating_plans(space)))
+    few, many = (space.latency(profile, plan) for profile in (steady, scattered))
+    assert many.deviation / many.ms > 0.1 > 2 * few.deviation / few.ms

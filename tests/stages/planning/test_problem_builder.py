@@ -9,7 +9,7 @@ import pytest
 from paredown.stages.analysis.prepared_model import PreparedModel
 from paredown.stages.limits import Bound, Limits
 from paredown.stages.planning.plan_space import PlanSpace
-from paredown.stages.planning.problem_builder import search_limits
+from paredown.stages.planning.problem_builder import build_problem, search_limits
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.products.evidence import Evidence, LatencyEvidence
 from paredown.stages.solvers.problem import BorderCharge, is_plan, largest_cost, plan_loss, validate_problem
@@ -48,6 +48,19 @@ def test_every_plan_costs_what_is_predicted(
         assert found["latency"] == pytest.approx(predicted["latency"])
         assert found["size"] == pytest.approx(predicted["size"])
         assert largest_cost(found, "memory") <= predicted["memory"] + 1e-9
+
+
+def test_with_caution_every_part_costs_its_deviation_more(prepared: PreparedModel, tools: Any) -> None:
+    space, profile = PlanSpace(prepared, (Narrow(), Quantize())), tools.random_profile(prepared)
+    losses = {site.name: {c.name: 0.0 for c in site.candidates} for site in space.sites}
+    problems = [build_problem(space, profile, losses, {"latency": 1.0}, caution) for caution in (0.0, 1.0, 2.0)]
+    plain = {site.name: site.candidates[0].name for site in space.sites}
+    for choice in (plain, {**plain, "quantize:block.conv1": "int8"}):
+        expected, once, twice = (plan_cost(problem, choice)["latency"] for problem in problems)
+        each = [space.latency_model(profile).layer(*one).deviation for one in space.forms(choice)]
+        layers = sum(each) * space.latency_scale(profile)
+        assert once - expected == pytest.approx(twice - once)
+        assert (once - expected == pytest.approx(layers)) == (choice is plain), "conversions too"
 
 
 def test_memory_is_exact_where_the_peak_is(prepared: PreparedModel, tools: Any) -> None:
