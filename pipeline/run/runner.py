@@ -79,7 +79,7 @@ def run_pipeline(
             if is_rank_zero():
                 _note_seconds(place, pipeline)
             state = state.with_product(step.stage.gives, product)
-            if line := refusal_of(product):
+            if (line := refusal_of(product)) is not None:
                 missed.append(line)
                 if not step.stage.goes_on:
                     break
@@ -168,9 +168,9 @@ def _run_stage(step: PipelineStep, state: State) -> None:
         raise
 
 
-def refusal_of(product: Path) -> str:
-    """The line of a stage that missed a limit and kept its product, which may be a stored one; else empty."""
-    return (product / REFUSAL).read_text().strip() if (product / REFUSAL).exists() else ""
+def refusal_of(product: Path) -> str | None:
+    """The line, which may be empty, of a stage that missed a limit and kept its product, which may be a stored one."""
+    return (product / REFUSAL).read_text().strip() if (product / REFUSAL).exists() else None
 
 
 def wait_for_rank_zero(store: ProductStore, step: PipelineStep, digest: str, state: State) -> Path:

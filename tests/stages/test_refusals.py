@@ -82,7 +82,7 @@ def test_random_plans_that_abort_are_left_out_of_the_profile(started: State, run
     (line,) = read_notes(tmp_path)
     assert "left out, as the runtime could not run them: exact cannot use this file: it aborts" in line
     profile = load_profile(state)
-    assert len(profile.samples) < 8 + 8  # 8 variants
+    assert len(profile.samples) < 8 + 6 + 8  # 8 variants, 6 plans that alternate
     assert not list((tmp_path / "profile").glob("plan.onnx*"))
 
 
