@@ -40,10 +40,18 @@ class Split:
         picked = stratified(self.labels, n, np.random.default_rng(seed))
         return self._at(picked)
 
+    def within(self, first: int, n: int, seed: int) -> "Split":
+        """`n` images (all, if there are fewer) of those that `take(first, seed)` takes, every class in proportion. What
+        `take(n, seed)` takes need not be among them."""
+        return self._some(stratified(self.labels, first, np.random.default_rng(seed)), n, seed)
+
     def beyond(self, first: int, n: int, seed: int) -> "Split":
-        """`n` images (all, if there are fewer) of those that `take(first, seed)` leaves, as it would take them next."""
-        taken, more = (stratified(self.labels, many, np.random.default_rng(seed)) for many in (first, first + n))
-        return self._at(np.setdiff1d(more, taken))
+        """The same of those that `take(first, seed)` leaves."""
+        taken = stratified(self.labels, first, np.random.default_rng(seed))
+        return self._some(np.setdiff1d(np.arange(len(self)), taken), n, seed)
+
+    def _some(self, positions: NDArray[np.int64], n: int, seed: int) -> "Split":
+        return self._at(positions[stratified(self.labels[positions], n, np.random.default_rng(seed))])
 
     def _at(self, picked: NDArray[np.int64]) -> "Split":
         return Split(np.asarray(self.images[picked]), self.labels[picked])

@@ -16,7 +16,7 @@ def unseen_images(state: State, data: ImageData, count: int) -> Split:
     of the first half of validation's."""
     fitted = Calibration.load(state.product("profile")).images
     left = data.calibration.beyond(fitted, count, state.seed)
-    more = data.validation.take(min(count - len(left), _half(data)), state.seed)
+    more = data.validation.within(_half(data), count - len(left), state.seed)
     images, labels = np.concatenate([left.images, more.images]), np.concatenate([left.labels, more.labels])
     return Split(images, labels)
 

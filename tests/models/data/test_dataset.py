@@ -270,3 +270,11 @@ def test_beyond_the_first_images_come_others(data: ImageData) -> None:
     assert not {image.tobytes() for image in first} & {image.tobytes() for image in more}
     assert len(data.train.beyond(90, 30, 1)) == len(data.train) - 90
     assert len(data.train.beyond(len(data.train), 30, 1)) == 0
+
+
+def test_no_image_is_both_within_the_first_ones_and_beyond_them(data: ImageData) -> None:
+    for n in range(1, 12):
+        halves = data.train.within(21, n, 1), data.train.beyond(21, n, 1)
+        within, beyond = ({image.tobytes() for image in half.images.reshape(len(half), -1)} for half in halves)
+        assert len(within) == len(beyond) == n
+        assert not within & beyond

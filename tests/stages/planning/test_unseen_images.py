@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from paredown.models.data.dataset import ImageData, Split
 from paredown.stages.base import State
@@ -45,3 +46,17 @@ def test_where_too_few_are_left_validation_gives_the_rest_but_never_the_held_out
 
 def test_the_held_out_images_are_as_many_as_were_asked_for(started: State, data: ImageData) -> None:
     assert len(held_out_images(replace(started, seed=3), data, 8)) == 8
+
+
+@pytest.mark.parametrize("count", (8, 9, 12, 13))
+def test_no_image_is_in_both_halves_whatever_classes_there_are(
+    started: State, data: ImageData, tmp_path: Path, count: int
+) -> None:
+    """A class may have a smaller share of more images: `take(8)` has an image that `take(14)` has not."""
+    labels = np.repeat(np.arange(7), (7, 3, 1, 1, 4, 4, 8))
+    images = np.random.default_rng(0).integers(0, 256, (28, 24, 24, 3), dtype=np.uint8)
+    unlike = replace(data, validation=Split(images, labels))
+    state = calibrated_on(started, len(data.calibration), tmp_path)
+    unseen, held_out = unseen_images(state, unlike, count), held_out_images(state, unlike, 28)
+    assert (len(unseen), len(held_out)) == (count, 14)
+    assert not digests(unseen) & digests(held_out)
