@@ -7,7 +7,7 @@ latency, so that the sum of what is learnt from them needs no correction.
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -104,7 +104,7 @@ class LatencyModel:
     @cached_property
     def laws(self) -> dict[str, WorkLaw]:
         seen: dict[str, list[tuple[Work, float]]] = defaultdict(list)
-        for plan in self.plans:
+        for plan in self._explained:
             for kind, work, ms in observed(plan):
                 seen[kind].append((work, ms))
         return {kind: WorkLaw(pairs) for kind, pairs in seen.items()}
@@ -113,8 +113,8 @@ class LatencyModel:
     def _ratios(self) -> list[float]:
         """Of each mixed plan the ms, over the sum of what all other plans say of its parts."""
         waiting = {kind: iter(law.left_out()) for kind, law in self.laws.items()}
-        sums = [sum(next(waiting[kind]) for kind, _, _ in observed(plan)) for plan in self.plans]
-        pairs = zip(self.plans, sums, strict=True)
+        sums = [sum(next(waiting[kind]) for kind, _, _ in observed(plan)) for plan in self._explained]
+        pairs = zip(self._explained, sums, strict=True)
         return [plan.times.total / (ms + plan.times.rest) for plan, ms in pairs if is_mixed(plan.forms)]
 
     @cached_property
@@ -136,8 +136,13 @@ class LatencyModel:
 
     @cached_property
     def rest(self) -> float:
-        """Ms of an inference that belong to no layer."""
-        return float(np.median([plan.times.rest for plan in self.plans]))
+        """Ms of an inference that belong to no layer, where nothing is converted."""
+        rests = [plan.times.rest for plan in self.plans if not is_mixed(plan.forms)]
+        return float(np.median(rests)) if rests else min(plan.times.rest for plan in self.plans)
+
+    @cached_property
+    def _explained(self) -> tuple[TimedPlan, ...]:
+        return tuple(with_rest_explained(plan, self.rest) for plan in self.plans)
 
     @cached_property
     def _known(self) -> set[tuple[str, str]]:
@@ -207,12 +212,8 @@ UNSEEN = WorkLaw([(Work("", (1.0, 0.0, 0.0), (1.0,)), 0.6), (Work("", (0.0, 1.0,
 def observed(plan: TimedPlan) -> Iterator[tuple[str, Work, float]]:
     """(kind, work, ms) of every layer and conversion of a plan. What a value's conversions took is shared by all of its
     readers in another precision."""
-    form_of = {layer.name: form for layer, form in plan.forms}
-    crossing: dict[str, list[tuple[Layer, Layer]]] = defaultdict(list)
-    for producer, consumer in plan.borders:
-        if form_of[producer.name].bits != form_of[consumer.name].bits:
-            crossing[producer.name].append((producer, consumer))
-    converted = _with_unfused_additions(plan, {name: [b for _, b in pairs] for name, pairs in crossing.items()})
+    form_of, crossing = {layer.name: form for layer, form in plan.forms}, crossing_readers(plan)
+    converted = _with_unfused_additions(plan, crossing)
     first, mixed = First(), is_mixed(plan.forms)
     for layer, form in plan.forms:
         if layer.name not in converted.additions:
@@ -220,10 +221,34 @@ def observed(plan: TimedPlan) -> Iterator[tuple[str, Work, float]]:
             if layer.name not in crossing:  # as where a value is rounded that both of its readers read in fp32
                 ms += plan.times.conversions.get(layer.name, 0.0)
             yield kind, layer_work(layer, form, mixed, first(kind)), ms
-    for name, pairs in crossing.items():
-        for _, consumer in pairs:
+    for name, readers in crossing.items():
+        for consumer in readers:
             kind = conversion_kind(form := form_of[consumer.name])
-            yield kind, conversion_work(consumer, form, first(kind)), converted.ms[name] / len(pairs)
+            yield kind, conversion_work(consumer, form, first(kind)), converted.ms[name] / len(readers)
+
+
+def crossing_readers(plan: TimedPlan) -> dict[str, list[Layer]]:
+    """Layer to the layers that read its value in the other precision."""
+    bits, readers = {layer.name: form.bits for layer, form in plan.forms}, dict[str, list[Layer]]()
+    for producer, consumer in plan.borders:
+        if bits[producer.name] != bits[consumer.name]:
+            readers.setdefault(producer.name, []).append(consumer)
+    return readers
+
+
+def with_rest_explained(plan: TimedPlan, usual: float) -> TimedPlan:
+    """The plan with what goes beyond the `usual` ms that belong to no layer shared among its conversions, by the
+    elements that cross: OpenVINO does not say which layer a change of layout is for."""
+    form_of, excess = {layer.name: form for layer, form in plan.forms}, plan.times.rest - usual
+    crossing = {
+        name: sum(crossing_elements(reader, form_of[reader.name]) for reader in readers)
+        for name, readers in crossing_readers(plan).items()
+    }
+    if excess <= 0 or not crossing:
+        return plan
+    share = excess / sum(crossing.values())
+    ms = {name: plan.times.conversions.get(name, 0.0) + share * elements for name, elements in crossing.items()}
+    return replace(plan, times=replace(plan.times, conversions={**plan.times.conversions, **ms}, rest=usual))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from paredown.stages.planning.latency_model import LatencyModel
 from paredown.stages.planning.plan_space import PlanSpace, load_plan_space, load_profile
 from paredown.stages.planning.plan_table import planned_layers
 from paredown.stages.planning.teaching_plans import alternating_plans
-from paredown.stages.products.cost_profile import CostProfile
+from paredown.stages.products.cost_profile import CostProfile, PlanSample, PlanTimes
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
 
@@ -196,3 +196,22 @@ def test_plans_that_scatter_are_less_sure(prepared: PreparedModel, tools: Any) -
     scattered, plan = replace(steady, samples=tuple(drawn)), next(iter(alternating_plans(space)))
     few, many = (space.latency(profile, plan) for profile in (steady, scattered))
     assert many.deviation / many.ms > 0.1 > 2 * few.deviation / few.ms
+
+
+def test_changes_of_layout_that_no_layer_is_named_for_count_for_conversions(
+    prepared: PreparedModel, tools: Any
+) -> None:
+    """As OpenVINO tells them: more of them in plans with more borders, and nothing of whose they are."""
+    space = PlanSpace(prepared, BOTH)
+    told = known(space, tools)
+
+    def hidden(sample: PlanSample) -> PlanSample:
+        assert sample.times is not None
+        lumped = PlanTimes(sample.times.layers, {}, 0.01 + sum(sample.times.conversions.values()))
+        return replace(sample, latency=sample.latency + 0.01, times=lumped)
+
+    lumped = replace(told, samples=tuple(hidden(sample) for sample in told.samples))
+    assert space.latency_model(lumped).rest == pytest.approx(0.01)
+    for plan in alternating_plans(space):
+        assert space.latency(lumped, plan).ms == pytest.approx(space.latency(told, plan).ms + 0.01, rel=0.1)
+    assert space.latency(lumped, {}).ms < space.latency(told, {}).ms + 0.02
