@@ -9,7 +9,7 @@ from paredown.stages.planning.plan_space import PlanSpace
 from paredown.stages.products.cost_profile import CostProfile, PlanSample
 from paredown.stages.solvers.problem import Choice
 
-SURPRISING = 3.0
+SURPRISING = 2.0
 """Predicted deviations from which on a measured latency is measured again."""
 LEAST = 0.03
 """The smallest deviation, as a share: what a measurement itself may be off by."""

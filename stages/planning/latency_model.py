@@ -270,6 +270,7 @@ def _with_unfused_additions(plan: TimedPlan, readers: dict[str, list[Layer]]) ->
             if layer.op == "add" and form_of[layer.name].bits != 8:
                 additions[layer.name].append(name)
     for addition, sources in additions.items():
+        own = plan.times.conversions.get(addition, 0.0) if addition not in readers else 0.0
         for name in sources:
-            ms[name] += plan.times.layers.get(addition, 0.0) / len(sources)
+            ms[name] += (plan.times.layers.get(addition, 0.0) + own) / len(sources)
     return _Converted(ms, set(additions))

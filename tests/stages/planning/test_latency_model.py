@@ -215,3 +215,13 @@ def test_changes_of_layout_that_no_layer_is_named_for_count_for_conversions(
     for plan in alternating_plans(space):
         assert space.latency(lumped, plan).ms == pytest.approx(space.latency(told, plan).ms + 0.01, rel=0.1)
     assert space.latency(lumped, {}).ms < space.latency(told, {}).ms + 0.02
+
+
+def test_nothing_of_a_plan_is_lost(prepared: PreparedModel, tools: Any) -> None:
+    """Also where an addition is rounded although what reads it is in fp32."""
+    space = PlanSpace(prepared, BOTH)
+    profile = tools.profile_by(space, [{}, {"quantize:block.conv2": "int8"}], law, converted)
+    sample = profile.samples[1]
+    times = replace(sample.times, conversions={**sample.times.conversions, "add": 0.04})
+    observed = latency_model.observed(space.timed(replace(sample, times=times)))
+    assert sum(ms for _, _, ms in observed) == pytest.approx(times.total)
