@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import ClassVar
 
-from pydantic import Field, field_serializer
+from pydantic import Field
 
 from paredown.models.compression.sparsity import BLOCK
 from paredown.models.data.dataset import ImageData
@@ -53,11 +53,6 @@ class Export(Stage):
         description="most that the logits may differ from torch's, in times of what rounding alone makes",
     )
     images: int = Field(default=256, ge=1, description="validation images that are compared")
-
-    @field_serializer("agreement", when_used="json")
-    def _as_before(self, agreement: float | None) -> float | str:
-        """The limit of 0.95 was the default once: digests of recipes that leave it out stay what they were."""
-        return FEW_ALIKE if agreement is None else str(agreement) if agreement == FEW_ALIKE else agreement
 
     def run(self, state: State) -> None:
         parity, missed = self._exported(state)

@@ -156,6 +156,11 @@ def test_its_options_all_have_defaults_and_go_into_json(stage: Any) -> None:
     assert first.model_dump(mode="json") == second.model_dump(mode="json")
 
 
+def test_options_that_are_left_out_are_in_no_lock(stage: Any) -> None:
+    """A lock that did not have them is compared with what the recipe says."""
+    assert stage().model_dump(mode="json", exclude_defaults=True) == {}
+
+
 def test_it_says_what_it_needs_gives_uses_and_reads(stage: Any) -> None:
     for part in ("needs", "uses", "reads"):
         value = getattr(stage, part)

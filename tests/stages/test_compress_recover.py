@@ -214,15 +214,6 @@ def test_a_scale_that_is_not_the_trained_networks_is_no_rounding(finished: State
         assert bool(torch_parity.too_far(parity)) == (factor != 1), parity
 
 
-def test_the_limit_that_agreement_had_by_default_is_in_digests_still() -> None:
-    """A recipe that leaves it out has the digest that it had, and none that another limit has."""
-    left, once, other = (export.Export(agreement=limit).model_dump(mode="json") for limit in (None, 0.95, 0.8))
-    assert left == {"agreement": 0.95, "images": 256}
-    assert once == {"agreement": "0.95", "images": 256}
-    assert other == {"agreement": 0.8, "images": 256}
-    assert export.Export(**once).agreement == 0.95
-
-
 def test_a_plan_without_int8_is_left_in_float(finished: State, tmp_path: Path) -> None:
     plan = json.loads((finished.product("plan") / "plan.json").read_text())
     plan["choice"] = {s: "fp32" if s.startswith("quantize:") else c for s, c in plan["choice"].items()}
