@@ -18,6 +18,7 @@ from paredown.stages.planning.sites import random_choice, without_absent_sites
 from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.planning.unseen_images import unseen_images
 from paredown.stages.products.losses import ExpectedLosses, Losses
+from paredown.stages.products.product_files import write_notes
 from paredown.stages.solvers.problem import Choice, Site
 
 BATCH = 8
@@ -52,6 +53,8 @@ class Sensitivity(Stage):
         data, space = state.open_data(), load_plan_space(state)
         sites = space.sites
         unseen = unseen_images(state, data, self.images * (1 + WHOLE))
+        write_notes(state.out, few_unseen(len(unseen), self.images))
+        unseen = unseen if len(unseen) else data.calibration
         judge = _judge(space, data, unseen.take(self.images, state.seed))
         singles = measure_singles(
             sites, judge.losses, lambda done: state.progress("sensitivity: candidates", done, len(sites))
@@ -97,6 +100,17 @@ class Sensitivity(Stage):
             if fitted.error > ENOUGH * before.error:
                 break
         return fitted, len(plans)
+
+
+def few_unseen(found: int, wanted: int) -> list[str]:
+    """What to say of fewer images than are asked for that `profile` did not calibrate on; nothing of enough."""
+    if found >= wanted:
+        return []
+    judged = f"on {found} images" if found else "on images that profile calibrated on, which makes them look small"
+    return [
+        f"sensitivity: losses are measured {judged}, as there are no {wanted} others in calibration and half of "
+        "validation; fewer profile.images or larger splits would help"
+    ]
 
 
 def _judge(space: PlanSpace, data: ImageData, split: Split) -> TeacherComparison:

@@ -7,6 +7,10 @@ ERRORS = 2.0
 """Standard errors, of measurement and prediction together, by which a plan loses more than expected to be harsh."""
 
 
+UNKNOWN = 0.5
+"""The spread where no whole plan was evaluated, of which it could be told."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class LossCheck:
     """The loss of a plan before any training, in nats over the original: `predicted`, with the standard deviation
@@ -30,8 +34,8 @@ class LossCheck:
 
     @property
     def factor(self) -> float:
-        """Within which a measured loss is expected to be of the predicted one; 1 where nobody knows."""
-        return math.exp(ERRORS * (self.spread or 0.0))
+        """Within which a measured loss is expected to be of the predicted one."""
+        return math.exp(ERRORS * (UNKNOWN if self.spread is None else self.spread))
 
     @property
     def harsh(self) -> bool:

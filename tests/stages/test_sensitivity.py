@@ -2,6 +2,9 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,8 @@ from paredown.stages.planning.single_losses import RESOLUTION, SingleLosses
 from paredown.stages.planning.sites import random_choice
 from paredown.stages.planning.teacher_comparison import TeacherComparison
 from paredown.stages.products.losses import ExpectedLosses, Losses
-from paredown.stages.sensitivity import expected_losses, filled
+from paredown.stages.products.product_files import read_notes
+from paredown.stages.sensitivity import expected_losses, few_unseen, filled
 from paredown.stages.solvers.problem import Candidate, Choice, Site
 from paredown.stages.transforms.narrow import Narrow
 from paredown.stages.transforms.quantize import Quantize
@@ -163,3 +167,19 @@ def test_random_plans_are_filled_up_to_a_total(total: float) -> None:
 def test_the_power_bends_what_a_plan_is_expected_to_lose_but_not_the_order_of_plans() -> None:
     bent = ExpectedLosses({}, {}, {}, None, 8, power=1.5)
     assert [bent.of_plan(summed) for summed in (0.0, 0.25, 1.0, 4.0)] == [0.0, 0.125, 1.0, 8.0]
+
+
+@pytest.mark.parametrize(("found", "said"), [(0, "profile calibrated on"), (7, "on 7 images"), (40, "")])
+def test_too_few_images_that_nobody_calibrated_on_are_told(found: int, said: str) -> None:
+    lines = few_unseen(found, 40)
+    assert (said in lines[0]) if said else not lines
+
+
+def test_without_any_such_image_it_goes_on_and_says_so(planned: State, tmp_path: Path, run: Any) -> None:
+    """As where all splits are tiny."""
+    data = planned.open_data()
+    tiny = replace(data, validation=data.validation.take(1, 0))
+    run(replace(planned, few_images=lambda: tiny), "sensitivity", tmp_path, images=8, plans=4)
+    (line,) = read_notes(tmp_path)
+    assert "profile calibrated on" in line
+    assert ExpectedLosses.load(tmp_path / "sensitivity").losses
