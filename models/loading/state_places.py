@@ -12,6 +12,8 @@ from paredown.models.loading.state_names import without_wrappers
 USUAL = ("state_dict", "model_state_dict", "model", "net", "network", "params", "weights", "module", "model_state")
 """Names under which training scripts save the weights, beside an optimizer's state and others."""
 _AVERAGE = "ema"
+_NAMELESS = frozenset((_AVERAGE, "shadow", "average", "averages", "averaged", "swa"))
+"""Words in the names of what scripts save of moving averages."""
 _DEEPEST = 3
 
 
@@ -29,6 +31,15 @@ def find_state(raw: Any, key: str | None, where: str) -> FoundState:
 
     Raises InputError that names what there is to choose from.
     """
+    found = _found(raw, key, where)
+    nameless = [
+        f"{where}: the averages in {name} have no names and are not taken; save the model with them copied into it"
+        for name in _nameless_averages(raw, "")
+    ]
+    return FoundState(found.state, (*found.notes, *nameless))
+
+
+def _found(raw: Any, key: str | None, where: str) -> FoundState:
     places = dict(_places(raw, ""))
     if key is not None:
         return _chosen(places, key, where)
@@ -73,6 +84,17 @@ def _places(raw: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return
     for key, value in inner.items():
         yield from _places(value, f"{name}.{key}" if name else key)
+
+
+def _nameless_averages(raw: Any, name: str) -> Iterator[str]:
+    """The dotted keys of lists of tensors whose names say that they are moving averages."""
+    if isinstance(raw, list | tuple):
+        named = not _NAMELESS.isdisjoint(_words(name))
+        if named and len(raw) > 1 and all(isinstance(value, Tensor) for value in raw):
+            yield name
+    elif isinstance(raw, Mapping) and name.count(".") < _DEEPEST:
+        for key, value in raw.items():
+            yield from _nameless_averages(value, f"{name}.{key}" if name else str(key))
 
 
 def _state_at(places: Mapping[str, Mapping[str, Any]], name: str, where: str) -> FoundState:

@@ -127,6 +127,16 @@ def test_the_average_is_taken_and_told(plain: str, average: str, tmp_path: Path)
     assert _value(chosen) == 2 and chosen.notes == ()
 
 
+def test_averages_without_names_are_told_and_not_taken(tmp_path: Path) -> None:
+    """As the class ExponentialMovingAverage of several scripts saves them: a list, in the order of parameters."""
+    averages = {"decay": 0.999, "shadow_params": list(_filled(3).values())}
+    loaded = _opened({"model": _filled(2), "ema": averages, "optimizer": _optimizer()}, tmp_path)
+    assert _value(loaded) == 2
+    (note,) = loaded.notes
+    assert "the averages in ema.shadow_params have no names and are not taken" in note
+    assert _opened({"model": _filled(2), "losses": [torch.ones(1), torch.ones(1)]}, tmp_path).notes == ()
+
+
 def test_of_several_none_is_guessed(tmp_path: Path) -> None:
     two = {"student": _filled(2), "teacher": _filled(3)}
     assert "several sets of weights (student, teacher): model.weights_key says which" in _refused(two, tmp_path)
