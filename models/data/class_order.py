@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +94,19 @@ def in_order(source: ImageSource, classes: tuple[str, ...], where: str) -> Image
     raise InputError(
         f"{where}: data.classes lists {len(classes)} classes, but not {_few(missing)}, of which there are images"
         + (f"; without images: {_few(unseen)}" if unseen else "")
+        + _written_otherwise(missing, unseen)
     )
+
+
+def _written_otherwise(missing: Sequence[str], unseen: Sequence[str]) -> str:
+    """What to add where names look alike and are not: an accented letter may be a letter and an accent."""
+    listed = {normalize("NFC", name): name for name in unseen}
+    alike = [name for name in missing if normalize("NFC", name) in listed]
+    if not alike:
+        return ""
+    name = alike[0]
+    other = listed[normalize("NFC", name)]
+    return f"; {name!a} of the images and {other!a} of the list only look alike: write the first in the list"
 
 
 def _named(source: ImageSource, labels: NDArray[np.int64], classes: tuple[str, ...]) -> ImageSource:

@@ -160,3 +160,16 @@ def test_the_order_belongs_to_the_fingerprint(root: Path) -> None:
     (root / "names.txt").write_text("\n".join(map(str, reversed(range(12)))))
     assert len({before, now("names.txt"), now(None), now(list(range(12)))}) == 4
     assert "classes" not in DataSpec(source="digits", image_size=8).model_dump_json()
+
+
+def test_names_that_only_look_alike_are_told_apart(tmp_path: Path) -> None:
+    """macOS writes an accented letter as two characters, editors as one."""
+    written, listed = "fele\u0301", "fel\u00e9"
+    for name in (written, "other"):
+        (tmp_path / "pictures" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.new("RGB", (8, 8), (i, ord(name[0]), 0)).save(tmp_path / "pictures" / name / f"{i}.png")
+    with pytest.raises(InputError) as caught:
+        _opened(tmp_path, [listed, "other"], "pictures")
+    assert r"'fele\u0301' of the images and 'fel\xe9' of the list only look alike" in str(caught.value)
+    assert _opened(tmp_path, [written, "other"], "pictures").classes == (written, "other")
