@@ -22,6 +22,7 @@ from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
 from paredown.stages.limits import Caches
+from paredown.stages.measuring.embedded_facts import written_limits
 from paredown.stages.measuring.target_runtime import runtime_of
 from paredown.stages.runtimes.base import Load, Runtime
 
@@ -68,8 +69,7 @@ def page(plans: list[Planned], times: Mapping[Caches, Times], runtime: Runtime, 
     """The table, where the plans differ, and how and where it was measured."""
     rounds, target = next(iter(times.values()))[0], state.target
     machine = ", ".join(f"{name} {value}" for name, value in runtime.machine().items())
-    limits = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
-    held = ", ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
+    held = ", ".join(f"{name} {limit}" for name, limit in written_limits(state.limits).items())
     how = f"{len(rounds)} rounds x {len(rounds[0])} runs in turns, fresh sessions per round, batch {target.batch}"
     where = f"{runtime.version()}; {machine}"
     return f"{table(plans, times)}\n\n{differences(*plans)} Limits of both: {held}.\n\n{how}; {where}.\n"

@@ -23,6 +23,7 @@ from paredown.pipeline.commands.progress_bars import show_progress
 from paredown.pipeline.recipe.recipe import Recipe, load_recipe
 from paredown.pipeline.run.runner import run_pipeline
 from paredown.stages.base import State
+from paredown.stages.measuring.embedded_facts import written_limits
 from paredown.stages.planning.plan_meter import PlanMeter
 from paredown.stages.planning.plan_space import load_plan_space
 from paredown.stages.plugins import load_plugin
@@ -108,8 +109,7 @@ def page(plans: list[Planned], times: Mapping[str, Times], runtimes: Mapping[str
     rounds, batch = next(iter(times.values()))[0], state.target.batch
     machine = ", ".join(f"{name} {value}" for name, value in next(iter(runtimes.values())).machine().items())
     clock = "CPU time of the one thread" if state.target.threads == 1 else "wall clock"
-    limits = {name: getattr(state.limits, name) for name in type(state.limits).model_fields}
-    held = ", ".join(f"{name} {limit}" for name, limit in limits.items() if limit is not None)
+    held = ", ".join(f"{name} {limit}" for name, limit in written_limits(state.limits).items())
     load = f"batch {batch}, {state.target.caches} caches, {clock}"
     how = f"{len(rounds)} rounds x {len(rounds[0])} runs in turns, fresh sessions per round, {load}"
     return f"{table(plans, times, runtimes)}\n\n{differences(*plans)} Limits of both: {held}.\n\n{how}; {machine}.\n"

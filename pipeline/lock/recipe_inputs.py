@@ -15,14 +15,12 @@ from paredown.models.printable import on_one_line
 from paredown.pipeline.lock.lock import LockedInputs, LockedSplit, RecipeRecord
 from paredown.pipeline.recipe.recipe import Recipe
 from paredown.pipeline.run.keys import nested_texts
-from paredown.stages.limits import Limits
+from paredown.stages.measuring.embedded_facts import written_limits
 
 
 def recipe_record(recipe: Recipe) -> RecipeRecord:
     """What a person wrote, without what would be so anyway; comments and spelling do not count."""
     parts = recipe.model_dump(mode="json", exclude_defaults=True, include={"model", "data", "target"})
-    bounds = {name: getattr(recipe.limits, name) for name in Limits.model_fields}
-    limits = {name: b if isinstance(b, float) else str(b) for name, b in bounds.items() if b is not None}
     steps: dict[str, Any] = {
         step.name: step.stage.model_dump(mode="json", exclude_defaults=True) for step in recipe.pipeline
     }
@@ -30,7 +28,11 @@ def recipe_record(recipe: Recipe) -> RecipeRecord:
         name=recipe.name,
         seed=recipe.seed,
         stages=tuple(steps),
-        options={**parts, "limits": limits, "pipeline": {name: options for name, options in steps.items() if options}},
+        options={
+            **parts,
+            "limits": written_limits(recipe.limits),
+            "pipeline": {name: options for name, options in steps.items() if options},
+        },
     )
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pydantic import ValidationError
-
 from paredown.models.data.dataset import ImageData
 from paredown.models.data.opening import fingerprint_data, open_data, open_test_images
 from paredown.models.data.spec import DataSpec
@@ -16,7 +14,7 @@ from paredown.pipeline.gate.outcome import Verdict
 from paredown.pipeline.gate.timed import verdict_of
 from paredown.pipeline.promises.measured import NEEDS_ORIGINAL
 from paredown.pipeline.promises.promise import Promise
-from paredown.pipeline.promises.shipped import Shipped
+from paredown.pipeline.promises.shipped import Shipped, validated
 from paredown.stages.measuring.accuracy import Answers, FileAnswers
 from paredown.stages.measuring.doubts import doubts
 from paredown.stages.measuring.limit_checks import ROUNDING
@@ -76,7 +74,7 @@ def _named_images(shipped: Shipped, source: str, cache: Path, progress: Progress
         "classes": list(shipped.manifest.data.classes),
         **framing,
     }
-    return TestImages(open_test_images(_spec(written, "--data"), Path.cwd(), cache, progress), same=False)
+    return TestImages(open_test_images(validated(DataSpec, written, "--data"), Path.cwd(), cache, progress), same=False)
 
 
 def _own_images(shipped: Shipped, cache: Path, progress: Progress) -> TestImages | str:
@@ -84,7 +82,7 @@ def _own_images(shipped: Shipped, cache: Path, progress: Progress) -> TestImages
     record, needed = shipped.manifest.data, "needs the images: --data FOLDER"
     if not record.spec or shipped.manifest.seed is None:
         return needed
-    spec, root = _spec(dict(record.spec), "the manifest's data"), Path.cwd()
+    spec, root = validated(DataSpec, record.spec, "the manifest's data"), Path.cwd()
     if is_code(spec.source) or ".py:" in spec.source:
         return f"needs the images, which code makes that a manifest may not run: --data {spec.source}"
     try:
@@ -93,14 +91,6 @@ def _own_images(shipped: Shipped, cache: Path, progress: Progress) -> TestImages
         return TestImages(open_data(spec, root, cache, shipped.manifest.seed, progress), same=True)
     except (InputError, MissingError) as error:
         return f"{needed} ({error})"
-
-
-def _spec(written: dict[str, object], whose: str) -> DataSpec:
-    try:
-        return DataSpec.model_validate(written)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{whose}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
 
 
 def _unchecked(shipped: Shipped, reason: str) -> Promise:

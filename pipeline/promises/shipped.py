@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from paredown.models.errors import InputError
 from paredown.models.files import digest_file, is_file
+from paredown.models.spec import Spec
 from paredown.pipeline.artifact.artifact import find_model_file, model_in, opened_model
 from paredown.pipeline.artifact.signing import PORTABLE
 from paredown.pipeline.promises.promise import Promise
@@ -26,6 +27,7 @@ ORIGINAL = "baseline/model.onnx"
 """The original's name in a manifest."""
 MOST_THREADS, MOST_IMAGES = 1024, 1024
 """Of one inference, that a manifest may ask for: anybody may have written it."""
+Part = TypeVar("Part", bound=Spec)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
@@ -71,7 +73,8 @@ def read_shipped(artifact: Path, original: Path | None, runtime: str | None = No
     if not is_file(file):
         raise InputError(f"{model}: no {Manifest.FILE} beside it, so nothing is promised")
     manifest = Manifest.load(model.parent)
-    limits, target = _parsed(manifest, file), _target(manifest, file, runtime)
+    limits = validated(Limits, manifest.limits, f"{file}: limits")
+    target = _target(manifest, file, runtime)
     _refuse_odd_digests(manifest.sha256, file)
     if manifest.seed is not None and not 0 <= manifest.seed < 2**32:
         raise InputError(f"{file}: seed: {manifest.seed}; allowed: 0 to {2**32 - 1}")
@@ -79,13 +82,15 @@ def read_shipped(artifact: Path, original: Path | None, runtime: str | None = No
     return Shipped(model, manifest, limits, target, found, notes)
 
 
-def _parsed(manifest: Manifest, file: Path) -> Limits:
+def validated(cls: type[Part], written: Mapping[str, Any], where: str) -> Part:
+    """A part of a recipe as a manifest has it. Raises InputError that begins with `where` and names the first key that
+    is wrong, or the part."""
     try:
-        return Limits.model_validate(dict(manifest.limits))
+        return cls.model_validate(written)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "limits"
-        raise InputError(f"{file}: limits: {place}: {first['msg']}") from error
+        place = ".".join(map(str, first["loc"])) or cls.__name__.lower()
+        raise InputError(f"{where}: {place}: {first['msg']}") from error
 
 
 def _target(manifest: Manifest, file: Path, runtime: str | None) -> Target:
@@ -97,11 +102,7 @@ def _target(manifest: Manifest, file: Path, runtime: str | None) -> Target:
             f"{file}: the runtime {told['runtime']!r:.80} is none that is installed ({names}); one of your own must be "
             "named with --runtime"
         )
-    try:
-        target = Target.model_validate({**told, "runtime": runtime or told["runtime"]})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{file}: target: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    target = validated(Target, {**told, "runtime": runtime or told["runtime"]}, f"{file}: target")
     if target.threads > MOST_THREADS or target.batch > MOST_IMAGES:
         got = f"{target.threads} threads and {target.batch} images"
         raise InputError(f"{file}: target: {got}; allowed: up to {MOST_THREADS} and {MOST_IMAGES}")

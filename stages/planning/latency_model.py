@@ -6,7 +6,7 @@ latency, so that the sum of what is learnt from them needs no correction.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -25,7 +25,7 @@ PRIOR = 2
 """Plans without any effect that a scale of whole plans is weighed against."""
 REGISTER = 16
 """Numbers of 32 bits in the widest registers there are."""
-Borders = Iterable[tuple[Layer, Layer, PassConditions]]
+Borders = Sequence[tuple[Layer, Layer, PassConditions]]
 """As `dataflow.layer_borders` has them, of a plan's own network."""
 
 
@@ -51,7 +51,7 @@ class TimedPlan:
     """A plan that was profiled: its layers with their forms, who reads whom, and the ms."""
 
     forms: LayerForms
-    borders: tuple[tuple[Layer, Layer], ...]
+    borders: Borders
     times: PlanTimes
 
 
@@ -198,11 +198,16 @@ class LatencyModel:
         return Estimate(ms, float(np.hypot(own, self.spread * ms)))
 
 
-def conversions(form_of: Mapping[str, LayerForm], borders: Borders) -> Iterator[tuple[Layer, LayerForm]]:
-    """The layers, with their forms, that read a value of the other precision, once per value."""
+def crossings(form_of: Mapping[str, LayerForm], borders: Borders) -> Iterator[tuple[Layer, Layer]]:
+    """(producer, consumer) of values that are made in one precision and read in the other."""
     for producer, consumer, _ in borders:
         if form_of[producer.name].bits != form_of[consumer.name].bits:
-            yield consumer, form_of[consumer.name]
+            yield producer, consumer
+
+
+def conversions(form_of: Mapping[str, LayerForm], borders: Borders) -> Iterator[tuple[Layer, LayerForm]]:
+    """The layers, with their forms, that read a value of the other precision, once per value."""
+    return ((consumer, form_of[consumer.name]) for _, consumer in crossings(form_of, borders))
 
 
 UNSEEN = WorkLaw([(Work("", (1.0, 0.0, 0.0), (1.0,)), 0.6), (Work("", (0.0, 1.0, 0.0), (1.0,)), 0.005)])
@@ -229,10 +234,9 @@ def observed(plan: TimedPlan) -> Iterator[tuple[str, Work, float]]:
 
 def crossing_readers(plan: TimedPlan) -> dict[str, list[Layer]]:
     """Layer to the layers that read its value in the other precision."""
-    bits, readers = {layer.name: form.bits for layer, form in plan.forms}, dict[str, list[Layer]]()
-    for producer, consumer in plan.borders:
-        if bits[producer.name] != bits[consumer.name]:
-            readers.setdefault(producer.name, []).append(consumer)
+    form_of, readers = {layer.name: form for layer, form in plan.forms}, dict[str, list[Layer]]()
+    for producer, consumer in crossings(form_of, plan.borders):
+        readers.setdefault(producer.name, []).append(consumer)
     return readers
 
 

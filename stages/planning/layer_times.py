@@ -51,6 +51,15 @@ class _Owners:
             node = next(iter(self.readers.get(node.output[0], [])), None)
         return node.name if node is not None else ""
 
+    def owner(self, name: str, picks: Mapping[str, Pick]) -> str:
+        """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none,
+        or only one in another block: what a block does to its input is there only with that block."""
+        before = self.followed(name) or self.reader(name)
+        if before and name in picks and picks.get(before) != picks[name]:
+            behind = self.reader(name)
+            return behind if picks.get(behind) == picks[name] else before
+        return before
+
 
 def plan_times(model: ModelProto, times: Mapping[str, float], latency: float, picks: Mapping[str, Pick]) -> PlanTimes:
     """The ms of every layer with what follows it in its block, of the conversions of what each layer makes, and of what
@@ -62,7 +71,7 @@ def plan_times(model: ModelProto, times: Mapping[str, float], latency: float, pi
         made, read = owners.followed(node), owners.reader(node)
         if owners.converts(node) and made and read:
             conversions[made] = conversions.get(made, 0.0) + ms
-        elif owner := owner_of_node(owners, node, picks):
+        elif owner := owners.owner(node, picks):
             layers[owner] = layers.get(owner, 0.0) + ms
         else:
             rest += ms
@@ -90,14 +99,4 @@ def without_profiling(times: Mapping[str, float], latency: float) -> dict[str, f
 def owning_layers(model: ModelProto, names: Iterable[str], picks: Mapping[str, Pick]) -> dict[str, str]:
     """Executed nodes to the layers that they count for; empty where there is none."""
     owners = _Owners.of(model)
-    return {name: owner_of_node(owners, name.rpartition("@")[2], picks) for name in names}
-
-
-def owner_of_node(owners: _Owners, name: str, picks: Mapping[str, Pick]) -> str:
-    """The layer that a node's time counts for: itself, or what it follows, or what reads it where it follows none, or
-    only one in another block: what a block does to its input is there only with that block."""
-    before = owners.followed(name) or owners.reader(name)
-    if before and name in picks and picks.get(before) != picks[name]:
-        behind = owners.reader(name)
-        return behind if picks.get(behind) == picks[name] else before
-    return before
+    return {name: owners.owner(name.rpartition("@")[2], picks) for name in names}

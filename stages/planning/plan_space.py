@@ -16,7 +16,7 @@ from paredown.stages.analysis.prepare import load_prepared_model
 from paredown.stages.analysis.prepared_model import LayerForm, PreparedModel
 from paredown.stages.base import State
 from paredown.stages.planning import footprint
-from paredown.stages.planning.latency_model import LatencyModel, TimedPlan
+from paredown.stages.planning.latency_model import Borders, LatencyModel, TimedPlan
 from paredown.stages.planning.sites import sites_of, with_pins
 from paredown.stages.planning.work_law import Estimate
 from paredown.stages.products.cost_profile import CostProfile, PlanSample, ProfiledSites, Shares
@@ -158,11 +158,10 @@ def _latency_model(profile: CostProfile, space: PlanSpace) -> LatencyModel:
 
 
 @remembered_per_object
-def _layout(space: PlanSpace, picks: tuple[Pick, ...]) -> tuple[footprint.LayerForms, tuple[tuple[Layer, Layer], ...]]:
+def _layout(space: PlanSpace, picks: tuple[Pick, ...]) -> tuple[footprint.LayerForms, Borders]:
     """A plan's layers with their forms, and which of them reads which."""
     choice = dict(picks)
-    borders = layer_borders(space.network_of(choice))
-    return space.forms(choice), tuple((producer, consumer) for producer, consumer, _ in borders)
+    return space.forms(choice), layer_borders(space.network_of(choice))
 
 
 def load_plan_space(state: State) -> PlanSpace:

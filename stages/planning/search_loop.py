@@ -73,16 +73,16 @@ class SearchLoop:
     def _solve(self, profile: CostProfile, avoid: Sequence[Choice] = ()) -> Solution:
         """The solver's answer with caution, or without where there is none under the limits; its costs are what is
         expected. It keeps away from plans in `avoid`, and from those that could not be run."""
-        away, expected = (*avoid, *self.refused), self.problem(profile)
+        away = (*avoid, *self.refused)
         solution = self.solver.solve(self.problem(profile, CAUTION), away)
         if not solution.feasible:
-            solution = self.solver.solve(expected, away)
-        return self._as_expected(profile, expected, solution)
+            solution = self.solver.solve(self.problem(profile), away)
+        return self._as_expected(profile, solution)
 
-    def _as_expected(self, profile: CostProfile, problem: Problem, solution: Solution) -> Solution:
-        """The solution with its costs as they are expected, of the whole plan."""
-        costs = plan_cost(problem, solution.choice) | {"latency": self.meter.space.latency(profile, solution.choice).ms}
-        return replace(solution, costs=costs)
+    def _as_expected(self, profile: CostProfile, solution: Solution) -> Solution:
+        """The solution with the latency that is expected of the whole plan; its other costs are what a solver sees."""
+        latency = self.meter.space.latency(profile, solution.choice).ms
+        return replace(solution, costs={**solution.costs, "latency": latency})
 
     def run(self, profile: CostProfile) -> MeasuredPlan:
         """Solve and measure until prediction and measurement agree on a plan that holds the limits.
@@ -125,8 +125,8 @@ class SearchLoop:
         problem = self.problem(profile)
         plans = sorted(self._profiled_plans(profile, problem), key=lambda plan: plan_loss(problem, plan))
         for plan in plans[:TRIED]:
-            known = Solution(plan, plan_loss(problem, plan), {}, feasible=True, gap=math.inf)
-            solution = self._as_expected(profile, problem, known)
+            known = Solution(plan, plan_loss(problem, plan), plan_cost(problem, plan), feasible=True, gap=math.inf)
+            solution = self._as_expected(profile, known)
             measured = self._measure_and_record(profile, solution)
             if measured is not None and measured.holds:
                 return measured
@@ -204,7 +204,7 @@ class SearchLoop:
             budget = whole * (0.2 + 0.8 * index / max(1, count - 1))
             solution = self.solver.solve(with_limits(problem, {**others, "latency": budget}))
             if solution.feasible:
-                solutions.append(self._as_expected(profile, problem, solution))
+                solutions.append(self._as_expected(profile, solution))
         return tuple(replace(cost_summary(one.costs), loss=one.loss) for one in undominated(solutions))
 
 
